@@ -1,0 +1,153 @@
+"""Budgets, prices and ledgers: a step has a price, a budget buys steps.
+
+A budget is an amount on one axis. A price is what one training step of an arm costs on every axis;
+it is measured before the scored run and then frozen, so that a scored run never looks at a clock.
+The ledger of a run says what was asked and what was used.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from bench.errors import UserError, unknown
+
+Axis = Literal["flop", "s", "steps", "samples"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+AXIS_NAMES: Mapping[Axis, str] = {
+    "flop": "FLOPs",
+    "s": "device-seconds",
+    "steps": "steps",
+    "samples": "samples",
+}
+#: How far the amounts used by two arms may lie apart before their comparison loses its verdict.
+TOLERANCE: Mapping[Axis, float] = {"flop": 0.005, "s": 0.05, "steps": 0.005, "samples": 0.005}
+_PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
+_UNITS: Mapping[str, Axis] = {
+    **dict.fromkeys(("flop", "flops"), "flop"),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
+    **dict.fromkeys(("step", "steps"), "steps"),
+    **dict.fromkeys(("sample", "samples"), "samples"),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount of compute on one axis."""
+
+    amount: float
+    axis: Axis
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read `2e12flop`, `30s`, `500steps`, `64000samples`; SI prefixes go before `flop`."""
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
+        if match is None:
+            raise UserError(
+                f"budget '{text}' is not an amount and a unit: "
+                "write for example 2e12flop, 500gflop, 30s, 500steps or 64000samples"
+            )
+        number, unit = match.groups()
+        scale = 1.0
+        if unit not in _UNITS and unit[0] in _PREFIXES and unit[1:] in ("flop", "flops"):
+            scale, unit = _PREFIXES[unit[0]], unit[1:]
+        if unit not in _UNITS:
+            raise unknown("unit of budget", unit, [*_UNITS, "gflop", "tflop"])
+        try:
+            amount = float(number) * scale
+        except ValueError:
+            raise UserError(f"budget '{text}': '{number}' is not a number") from None
+        if not (amount > 0 and math.isfinite(amount)):
+            raise UserError(f"budget '{text}' buys nothing: give an amount above zero")
+        return cls(amount, _UNITS[unit])
+
+    def split(self, shares: int) -> "Budget":
+        """Return one of `shares` equal shares."""
+        return Budget(self.amount / shares, self.axis)
+
+    def __str__(self) -> str:
+        return f"{self.amount:.12g}{self.axis}"
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one training step costs.
+
+    `flops` counts forward, backward and all that the method adds. `seconds` are device-seconds:
+    CUDA events on a GPU, process time of one thread on a CPU; None where nothing was timed.
+    `peak_bytes` is the largest sum of live tensors during a step. `uncounted` names the operators
+    that ran and that the counter scores as zero.
+    """
+
+    flops: float
+    samples: int
+    peak_bytes: int
+    parameters: int
+    uncounted: tuple[str, ...] = ()
+    seconds: float | None = None
+
+    def on(self, axis: Axis) -> float:
+        """Return the price of one step on an axis, in its unit."""
+        match axis:
+            case "flop":
+                return self.flops
+            case "samples":
+                return float(self.samples)
+            case "steps":
+                return 1.0
+            case "s":
+                if self.seconds is None:
+                    raise ValueError("this price was not timed")
+                return self.seconds
+
+
+def steps_bought(budget: Budget, price: Price, arm: str) -> int:
+    """Return how many steps of `arm` the budget buys: floor(budget / price).
+
+    Raises `UserError` with the price where that is none.
+    """
+    each = price.on(budget.axis)
+    # Half a part in 1e12: 3 × 0.1 must buy three steps of 0.1.
+    steps = math.floor(budget.amount / each * (1 + 5e-13))
+    if steps < 1:
+        raise UserError(
+            f"budget {budget} buys no step of {arm}: one step costs {each:.4g} {budget.axis}; "
+            f"give at least {each:.4g}{budget.axis}"
+        )
+    return steps
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What one run was allowed and what it used.
+
+    `used` has an entry an axis. FLOPs used are the steps taken times a recount of a real step of
+    the trained network, not the price that bought them. `evaluation_seconds` are off the clock.
+    """
+
+    budget: Budget
+    price: Price
+    steps: int
+    used: Mapping[Axis, float]
+    evaluation_seconds: float
+    measured_peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Whether two sides of a comparison used the same amount on the axis of the budget."""
+
+    axis: Axis
+    used: float
+    reference: float
+
+    @property
+    def deviation(self) -> float:
+        """Relative difference, signed: positive where the strategy used more."""
+        return self.used / self.reference - 1 if self.reference else math.inf
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is inside the tolerance of the axis."""
+        return abs(self.deviation) <= TOLERANCE[self.axis]

@@ -1,0 +1,160 @@
+"""The command line. Heavy modules load inside the commands, so that `--help` is quick.
+
+What a command finds goes to standard output; progress, warnings and errors go to standard error.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from bench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError
+
+app = typer.Typer(
+    name="bench",
+    help="Does sharing help these two vision tasks, at this compute budget? "
+    "Trains single-task, shared and auxiliary variants under one budget and tabulates the gains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Results = Annotated[Path, typer.Option(help="Folder of records and reports.", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment (see `list experiments`) or a TOML file.")
+    ] = "default",
+    pair: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--pair", help="DATASET or DATASET:TASK+TASK. May be repeated."),
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Paired seeds: 5 screen, 10 confirm.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute for the pair: 2e12flop, 30s (device-seconds), 500steps, 64000samples."
+        ),
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="As `list networks` names it.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
+    train_size: Annotated[
+        int | None, typer.Option(help="Images that each seed draws to train on.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Half width of equivalence, in points.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the report.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option()] = None,
+    results: Results = Path("results"),
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of real data, in torchvision's layout.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch missing data into --root.")
+    ] = False,
+    workers: Annotated[
+        str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
+    ] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs, prices, steps and time, and stop.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again what is finished already.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train what is missing of an experiment, then show its table and plots.
+
+    Run the same command again to go on after an interruption: finished runs are kept.
+    """
+    count = _workers(workers)
+    overrides = {
+        "pair": pair,
+        "strategy": strategy,
+        "seeds": seeds,
+        "budget": budget,
+        "network": network,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "train_size": train_size,
+        "margin": margin,
+        "name": name,
+        "device": device,
+    }
+    from bench.spec import load_experiment
+
+    asked = load_experiment(experiment, overrides)
+
+    from bench.conduct import conduct
+
+    failed = conduct(
+        asked,
+        results=results,
+        root=root,
+        download=download,
+        workers=count,
+        dry_run=dry_run,
+        fresh=fresh,
+        as_json=as_json,
+    )
+    raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
+
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--workers {text}: give a number above zero, or auto")
+    return int(text)
+
+
+@app.command()
+def report(results: Results = Path("results"), as_json: Json = False) -> None:
+    """Make the tables and plots of every experiment in a results folder again, from its records."""
+    from bench.conduct import report_all
+
+    failed = report_all(results, as_json)
+    raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["pairs", "strategies", "networks", "experiments"],
+        typer.Argument(help="What to list."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """List what can be run."""
+    from bench.listing import listing, show
+
+    rows, broken = listing(what)
+    show(what, rows, as_json)
+    for module, reason in broken.items():
+        _say(f"broken plugin {module}: {reason}")
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit with its code."""
+    try:
+        app(arguments)
+    except UserError as error:
+        _say(f"error: {error}")
+        raise SystemExit(EXIT_USAGE) from None
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None

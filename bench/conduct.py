@@ -1,0 +1,220 @@
+"""Carries out an experiment: plan, launch what is missing, store, report.
+
+The one module that knows both the runs and the screen.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.budget import AXIS_NAMES, Budget
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.launch import Started, auto_workers, launch
+from bench.plan import Plan, make_plan
+from bench.progress import Display, clock
+from bench.records import Declaration, Record
+from bench.report import gains_json, terminal_table, write_report
+from bench.run import Job
+from bench.spec import Experiment
+from bench.store import Store
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class _ReadOnlyTimings:
+    """Frozen timings that are read but not added to: a dry run leaves nothing behind."""
+
+    store: Store
+
+    def timing(self, name: str) -> float | None:
+        return self.store.timing(name)
+
+    def freeze_timing(self, name: str, seconds: float, arm: str) -> None:
+        pass
+
+
+def conduct(
+    experiment: Experiment,
+    *,
+    results: Path,
+    root: Path | None,
+    download: bool,
+    workers: int | None,
+    dry_run: bool,
+    fresh: bool,
+    as_json: bool,
+) -> bool:
+    """Run an experiment and show its report; return whether any run failed or diverged."""
+    store = Store(results)
+    if not dry_run:
+        store.check_writable()
+    timings = _ReadOnlyTimings(store) if dry_run else store
+    source = DataSource(root, download)
+    plan = make_plan(experiment, source, timings, _say)
+    for warning in plan.warnings:
+        _say(f"note: {warning}")
+    done: dict[str, Record] = {}
+    if not fresh:
+        done = _finished(store, plan.jobs)
+    missing = [job for job in plan.jobs if job.key not in done]
+    # Seed by seed, so that an interrupted experiment has whole seeds; the longest first within
+    # one, so that no worker ends long after the others.
+    missing.sort(key=lambda job: (job.spec.seed, -job.expected_seconds))
+    count = workers or auto_workers(missing)
+    if dry_run:
+        _show_plan(plan, missing, count, as_json)
+        return False
+    store.declare(plan.declaration)
+    if missing:
+        _say(_prospect(plan, missing, count))
+        done |= _launch(store, missing, count)
+    else:
+        _say(f"all {len(plan.jobs)} runs are finished already; nothing to train")
+    return _report(store, plan.declaration, done, as_json)
+
+
+def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
+    """Return the records that need no new run. A failed run is tried again."""
+    found = {job.key: store.load(job.key) for job in jobs}
+    for line in store.set_aside:
+        _say(f"note: {line}; it runs again")
+    return {key: record for key, record in found.items() if record and record.status != "failed"}
+
+
+def _expected_wall(jobs: Sequence[Job], workers: int) -> float:
+    return sum(job.expected_seconds for job in jobs) / max(1, min(workers, len(jobs)))
+
+
+def _prospect(plan: Plan, missing: Sequence[Job], workers: int) -> str:
+    kept = len(plan.jobs) - len(missing)
+    return (
+        f"{len(missing)} runs to train{f' ({kept} are finished already)' if kept else ''} on "
+        f"{workers} worker{'s' if workers > 1 else ''}, about "
+        f"{clock(_expected_wall(missing, workers))}"
+    )
+
+
+def _launch(store: Store, jobs: Sequence[Job], workers: int) -> dict[str, Record]:
+    done: dict[str, Record] = {}
+    try:
+        with Display(len(jobs), sum(job.expected_seconds for job in jobs)) as display:
+            for event in launch(jobs, workers):
+                if isinstance(event, Started):
+                    display.started(event.job)
+                    continue
+                done[event.job.key] = store.save(event.record, event.examples)
+                display.finished(event.job)
+                if event.record.status != "ok":
+                    spec = event.job.spec
+                    display.say(
+                        f"{event.record.status}: {spec.label}, seed {spec.seed}: "
+                        f"{event.record.reason}"
+                    )
+    except KeyboardInterrupt:
+        _say(
+            f"\nstopped; {len(done)} of {len(jobs)} runs are finished and kept. "
+            "Run the same command again to go on."
+        )
+        raise
+    return done
+
+
+def _report(
+    store: Store, declaration: Declaration, records: Mapping[str, Record], as_json: bool
+) -> bool:
+    folder = store.root / "reports" / declaration.experiment.name
+    report = write_report(declaration, records.get, folder)
+    if as_json:
+        print(json.dumps(gains_json(declaration, report.results), indent=1, allow_nan=False))
+    else:
+        console = Console()
+        console.print(terminal_table(report.results))
+        for path in report.files.values():
+            print(path)
+    bad = [record for record in records.values() if record.status != "ok"]
+    for record in bad:
+        _say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
+    return bool(bad)
+
+
+def report_all(results: Path, as_json: bool) -> bool:
+    """Report every declared experiment of a folder; return whether any run failed or diverged."""
+    store = Store(results)
+    declarations = store.declarations()
+    if not declarations:
+        raise UserError(
+            f"no experiment in '{results}': run one first, or name its folder with --results"
+        )
+    bad = False
+    for declaration in declarations:
+        keys, name = declaration.keys, declaration.experiment.name
+        records = {key: record for key in keys if (record := store.load(key)) is not None}
+        for line in store.set_aside:
+            _say(f"note: {line}")
+        if missing := len(keys) - len(records):
+            _say(f"note: {missing} of {len(keys)} runs of {name} are missing; run it to add them")
+        bad |= _report(store, declaration, records, as_json)
+    return bad
+
+
+def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) -> None:
+    """Print what would run: each arm once, with its price, its steps and its number of seeds."""
+    axis = Budget.parse(plan.experiment.budget).axis
+    arms: dict[str, list[Job]] = {}
+    for job in plan.jobs:
+        spec = job.spec
+        arms.setdefault(f"{spec.label}|{spec.budget}", []).append(job)
+    finished = {job.key for job in plan.jobs} - {job.key for job in missing}
+    rows = [
+        {
+            "arm": jobs[0].spec.label,
+            "runs": len(jobs),
+            "finished": sum(job.key in finished for job in jobs),
+            "budget": jobs[0].spec.budget,
+            "steps": jobs[0].spec.steps,
+            "flops_per_step": jobs[0].price.flops,
+            "seconds_per_step": jobs[0].price.seconds,
+            "peak_bytes": jobs[0].price.peak_bytes,
+            "parameters": jobs[0].price.parameters,
+            "uncounted": jobs[0].price.uncounted,
+        }
+        for jobs in arms.values()
+    ]
+    total = {
+        "runs": len(plan.jobs),
+        "to_train": len(missing),
+        "workers": workers,
+        "expected_seconds": _expected_wall(missing, workers),
+        "axis": AXIS_NAMES[axis],
+    }
+    if as_json:
+        print(json.dumps({"arms": rows, "total": total}, indent=1))
+        return
+    table = Table("arm", title=f"plan of {plan.experiment.name}", title_justify="left")
+    for column in ("runs", "budget", "steps", "MFLOP/step", "ms/step", "peak MB", "parameters"):
+        table.add_column(column, justify="right")
+    for jobs in arms.values():
+        price, spec = jobs[0].price, jobs[0].spec
+        table.add_row(
+            spec.label,
+            str(len(jobs)),
+            f"{Budget.parse(spec.budget).amount:.4g} {axis}",
+            f"{spec.steps:,}",
+            f"{price.flops / 1e6:.4g}",
+            f"{(price.seconds or 0) * 1e3:.3g}",
+            f"{price.peak_bytes / 1e6:.3g}",
+            f"{price.parameters:,}",
+        )
+    Console().print(table)
+    print(_prospect(plan, missing, workers))
+    uncounted = sorted({name for job in plan.jobs for name in job.price.uncounted})
+    print(f"counted as zero FLOPs: {', '.join(uncounted)}")

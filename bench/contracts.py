@@ -1,0 +1,149 @@
+"""What a plugin implements: the parts of a strategy, and a data set.
+
+A strategy is three independent choices and some auxiliary tasks:
+
+- `Sharing`: which parameters the tasks share;
+- `Weighting`: how their losses become one;
+- `Merging`: or how their gradients on the shared parameters become one direction;
+- `Auxiliary`: tasks that are trained on but not scored.
+
+A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
+can set (`-s hard+partner@0.3`). A data set is a class in a file of its own in `datasets/`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.networks import Encoder
+from bench.tasks import Expectation, Pair, Task, TaskData
+
+# ---------------------------------------------------------------------------------- strategies
+
+
+class MultiTaskNetwork(nn.Module, ABC):
+    """A network with one output a task."""
+
+    @abstractmethod
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Return the output of each task for its own images.
+
+        `images[t]` is `[N, C, H, W]`, or None where task t is not wanted now. Tasks on the same
+        images are handed the very same tensor, so an implementation can encode it once.
+        """
+
+    @abstractmethod
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that more than one task trains."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What every part of a strategy has: the name users type, one sentence, and its source."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    #: The part of its sort that is meant where a user names none.
+    default: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Sharing(Part, ABC):
+    """Which parameters the tasks share: builds the network."""
+
+    #: Nothing is shared: the single-task end of the dial, which the anchors are made of.
+    single_task: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(
+        self, trunk: Callable[[], Encoder], heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return a fresh network.
+
+        `trunk()` builds an encoder; every call starts from the same initial weights, so that arms
+        share their draw. `heads[t](encoder)` builds the head of task t for that encoder's features.
+        """
+
+
+@dataclass(frozen=True)
+class Weighting(Part, ABC):
+    """How the losses of the tasks become one loss."""
+
+    @abstractmethod
+    def build(self, tasks: Sequence[Task]) -> nn.Module:
+        """Return a module that maps (losses `[T]`, weights `[T]`) to the scalar to descend.
+
+        `weights` are the tasks' own, divided by their sum. The module's parameters, if any, are
+        trained with the network's.
+        """
+
+
+Merge = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Merging(Part, ABC):
+    """How per-task gradients on the shared parameters become one direction."""
+
+    @abstractmethod
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+        """Return a function that maps gradients `[T, P]` to the direction `[P]`.
+
+        Row t is the gradient of task t's loss times its weight (weights sum to 1), so that their
+        plain sum is the gradient of the weighted loss. The function must not wait for the device.
+        `generator` is the strategy's own stream, on the CPU.
+        """
+
+
+@dataclass(frozen=True)
+class Auxiliary(Part, ABC):
+    """Tasks that are trained on beside one target and are not scored themselves."""
+
+    #: Whether it needs the other tasks of the pair; if not, one run serves all pairs.
+    uses_partners: ClassVar[bool] = False
+
+    @abstractmethod
+    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+        """Return the auxiliary tasks for `target`, each with `scored=False` and a weight."""
+
+
+# ---------------------------------------------------------------------------------- data sets
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where real data lies, and whether it may be fetched."""
+
+    root: Path | None = None
+    download: bool = False
+
+
+class Dataset(ABC):
+    """A set of images with several label columns.
+
+    `load` returns every task by name; the harness composes pairs, subsets and placebos from them.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    #: What a user must have or do, for `list pairs`: "nothing", or the flags and the size.
+    needs: ClassVar[str] = "nothing"
+    #: Task name to what it is, in a few words.
+    tasks: ClassVar[Mapping[str, str]]
+    #: Pairs that stand for the data set when it is named alone: (tasks, expectation, reason).
+    pairs: ClassVar[Sequence[tuple[tuple[str, ...], Expectation | None, str]]]
+
+    @abstractmethod
+    def load(self, source: DataSource) -> Mapping[str, TaskData]:
+        """Return the data of every task. Raises `UserError` with the mend where it cannot."""
+
+    @classmethod
+    def declared(cls) -> list[Pair]:
+        """Return the declared pairs."""
+        return [Pair(cls.name, tasks, expect, why) for tasks, expect, why in cls.pairs]

@@ -1,0 +1,24 @@
+"""The errors a user can mend, and the exit codes of the command line.
+
+Anything else that is raised is a defect of the harness and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_RUNS_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Bad input. The message is one line that says what is wrong and how to mend it."""
+
+
+def unknown(what: str, given: str, known: Iterable[str]) -> UserError:
+    """Return the error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    close = get_close_matches(given, names, n=1, cutoff=0.5)
+    mend = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    return UserError(f"unknown {what} '{given}': {mend}")

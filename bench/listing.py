@@ -1,0 +1,98 @@
+"""What can be run, as rows for `list`."""
+
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.contracts import Auxiliary, Merging, Sharing, Weighting
+from bench.networks import NETWORKS
+from bench.registry import datasets, strategy_parts
+from bench.spec import shipped_experiments
+
+Rows = list[dict[str, str]]
+_SORTS = {Sharing: "sharing", Weighting: "weighting", Merging: "merging", Auxiliary: "auxiliary"}
+
+
+def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
+    """Return the rows of a list, and the plugins that failed to import with their reasons."""
+    match what:
+        case "pairs":
+            return _pairs(), datasets().broken
+        case "strategies":
+            return _strategies(), strategy_parts().broken
+        case "experiments":
+            return _experiments(), {}
+        case _:
+            return _networks(), {}
+
+
+def _pairs() -> Rows:
+    rows = []
+    for dataset in sorted(datasets().found.values(), key=lambda d: d.name):
+        for pair in dataset.declared():
+            rows.append(
+                {
+                    "pair": pair.name,
+                    "tasks": "; ".join(f"{task}: {dataset.tasks[task]}" for task in pair.tasks),
+                    "expected": pair.expect or "–",
+                    "why": pair.why,
+                    "needs": dataset.needs,
+                }
+            )
+    return rows
+
+
+def _strategies() -> Rows:
+    rows = []
+    for part in sorted(strategy_parts().found.values(), key=lambda p: p.name):
+        knobs = [f"{f.name}={f.default}" for f in fields(part)]
+        rows.append(
+            {
+                "strategy": part.name,
+                "sort": next(name for sort, name in _SORTS.items() if issubclass(part, sort)),
+                "what it does": part.summary,
+                "knobs": ", ".join(knobs) or "–",
+                "source": part.paper,
+            }
+        )
+    return sorted(rows, key=lambda row: (list(_SORTS.values()).index(row["sort"]), row["strategy"]))
+
+
+def _networks() -> Rows:
+    return [
+        {"network": name, "what it is": (inspect.getdoc(builder) or "").splitlines()[0]}
+        for name, builder in NETWORKS.items()
+    ]
+
+
+def _experiments() -> Rows:
+    rows = []
+    for name, path in sorted(shipped_experiments().items()):
+        values = tomllib.loads(path.read_text("utf-8"))
+        rows.append({"experiment": name, "what it asks": values.get("description", "")})
+    return rows
+
+
+def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
+    """Print rows as a table or as JSON."""
+    if as_json:
+        json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+        return
+    table = Table(*(rows[0] if rows else [what]))
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+    if what == "strategies":
+        print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
+    if what == "pairs":
+        print(
+            "Any tasks of a data set make a pair: creatures:shape+coat. "
+            "~shuffled, ~noise or ~none behind a task make it a placebo."
+        )

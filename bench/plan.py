@@ -1,0 +1,310 @@
+"""From an experiment to its runs: arms, anchors, prices, steps and the cells they fill.
+
+Anchors are added here. Runs that several cells need (a single-task anchor of two pairs, say) have
+one key and are planned once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Self
+
+import torch
+
+from bench.budget import Budget, Price, steps_bought
+from bench.contracts import DataSource
+from bench.data import draw_split
+from bench.errors import UserError
+from bench.pricing import Timings, count, price_name, time_steps
+from bench.records import AnchorName, Cell, Declaration, SeedRuns
+from bench.registry import Strategy, parse_pairs, parse_strategy, single_task
+from bench.run import Job, arm_data, prepare, run_key
+from bench.spec import Experiment, Recipe, RunSpec
+from bench.statistics import smallest_sign_flip_p
+from bench.tasks import Pair
+from bench.training import build_network
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is trained, before a budget or a seed: the unit that has one price."""
+
+    dataset: str
+    tasks: tuple[str, ...]
+    scored: tuple[str, ...]
+    strategy: str
+    width: float = 1.0
+    share: int = 1
+    """The arm gets the budget divided by this."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell before its keys are known."""
+
+    pair: Pair
+    strategy: str
+    target: str
+    arm: Arm
+    anchors: Mapping[AnchorName, Mapping[str, Arm]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an arm could not be priced."""
+
+    reason: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Return the fault of an arm that raised."""
+        return cls(f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of an experiment, and the cells that will be read from them."""
+
+    experiment: Experiment
+    jobs: tuple[Job, ...]
+    declaration: Declaration
+    warnings: tuple[str, ...]
+
+
+def resolve_device(asked: str) -> str:
+    """Return `cpu` or `cuda`. Raises `UserError` where a GPU is asked for and there is none."""
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; use --device cpu or auto")
+    return asked
+
+
+@lru_cache(maxsize=1024)
+def _parameters(arm: Arm, recipe: Recipe, source: DataSource, width: float) -> int:
+    strategy, data = parse_strategy(arm.strategy), arm_data(_spec(arm, recipe, "cpu"), source)
+    with torch.device("meta"):
+        network = build_network(strategy, data, recipe.network, width, seed=0)
+    return sum(p.numel() for p in network.parameters())
+
+
+@lru_cache(maxsize=256)
+def _slim_width(arm: Arm, recipe: Recipe, source: DataSource) -> float:
+    """Return the width at which a pair's single-task networks together have an arm's parameters.
+
+    To a hundredth, and at most 1: an arm with more parameters than the full-width networks have
+    together gains nothing from wider ones here.
+    """
+    goal = _parameters(arm, recipe, source, 1.0)
+    alone = [_single_arm(arm.dataset, task) for task in arm.tasks]
+
+    def excess(hundredths: int) -> int:
+        return sum(_parameters(a, recipe, source, hundredths / 100) for a in alone) - goal
+
+    try:
+        excess(100)
+    except UserError:
+        raise
+    except Exception:
+        return 1.0  # the arm cannot be built; its pricing will say why
+    low, high = 1, 100
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
+    # Where rounding makes two widths one network, the wider one may be the `split` anchor itself.
+    return min((high, low), key=lambda w: abs(excess(w))) / 100
+
+
+def _single_arm(dataset: str, task: str, width: float = 1.0, share: int = 1) -> Arm:
+    return Arm(dataset, (task,), (task,), single_task().name, width, share)
+
+
+def _rows(experiment: Experiment, source: DataSource) -> list[Row]:
+    """Return the cells of an experiment; one that two pairs share stands under the first."""
+    rows: dict[tuple[str, Arm], Row] = {}
+    for group in experiment.groups:
+        pairs = [pair for text in group.pair for pair in parse_pairs(text)]
+        for pair in pairs:
+            found = [
+                row
+                for text in group.strategy
+                for row in _rows_of(pair, parse_strategy(text), experiment.recipe, source)
+            ]
+            for row in sorted(found, key=lambda row: pair.tasks.index(row.target)):
+                rows.setdefault((row.target, row.arm), row)
+    return list(rows.values())
+
+
+def _rows_of(pair: Pair, strategy: Strategy, recipe: Recipe, source: DataSource) -> list[Row]:
+    targets = [task for task in pair.tasks if "~" not in task]
+    rows = []
+    for target in targets:
+        full = {"full": {target: _single_arm(pair.dataset, target)}}
+        if strategy.auxiliaries:
+            partners = [t for t in pair.tasks if t != target] if strategy.uses_partners else []
+            if strategy.uses_partners and not partners:
+                raise UserError(f"strategy '{strategy.name}' needs a partner; {pair.name} has none")
+            arm = Arm(pair.dataset, (target, *partners), (target,), strategy.name)
+            anchors = full
+        else:
+            arm = Arm(pair.dataset, pair.tasks, tuple(targets), strategy.name)
+            # A placebo is no task that anyone would train alone, so there is no pair to split
+            # a budget over: such a row asks one thing, whether the target gains.
+            shares = len(pair.tasks)
+            anchors = full
+            if shares > 1 and len(targets) == shares:
+                width = _slim_width(arm, recipe, source)
+                anchors = full | {
+                    "split": {t: _single_arm(pair.dataset, t, 1.0, shares) for t in targets},
+                    "slim": {t: _single_arm(pair.dataset, t, width, shares) for t in targets},
+                }
+        rows.append(Row(pair, strategy.name, target, arm, anchors))  # type: ignore[arg-type]
+    return rows
+
+
+def _spec(arm: Arm, recipe: Recipe, device: str) -> RunSpec:
+    return RunSpec(
+        dataset=arm.dataset,
+        tasks=arm.tasks,
+        scored=arm.scored,
+        strategy=arm.strategy,
+        width=arm.width,
+        budget="",
+        steps=0,
+        seed=0,
+        device=device,
+        recipe=recipe,
+    )
+
+
+def price_arms(
+    arms: Sequence[Arm],
+    recipe: Recipe,
+    device: str,
+    source: DataSource,
+    timings: Timings,
+    say: Callable[[str], None],
+) -> dict[Arm, Price | Fault]:
+    """Return the price of each arm: counted anew, timed once and then read from `timings`.
+
+    An arm that cannot take a step has its fault for a price. Arms that differ only in what their
+    images and labels show share one price.
+    """
+    inputs = {}
+    for arm in arms:
+        data = arm_data(_spec(arm, recipe, device), source)
+        inputs[arm] = (parse_strategy(arm.strategy), data, recipe, arm.width)
+    names = {arm: price_name(*inputs[arm], device) for arm in arms}
+    models = {name: arm for arm, name in names.items()}
+    prices: dict[str, Price | Fault] = {}
+    for name, arm in models.items():
+        try:
+            prices[name] = replace(count(*inputs[arm]), seconds=timings.timing(name))
+        except UserError:
+            raise
+        except Exception as error:
+            prices[name] = Fault.of(error)
+    untimed = [n for n, price in prices.items() if isinstance(price, Price) and not price.seconds]
+    if untimed:
+        say(f"timing a step of {len(untimed)} kinds of network, in turns")
+        timed = time_steps([inputs[models[name]] for name in untimed], prepare(device))
+        for name, result in zip(untimed, timed, strict=True):
+            price = prices[name]
+            assert isinstance(price, Price)
+            if isinstance(result, Exception):
+                prices[name] = Fault.of(result)
+                continue
+            timings.freeze_timing(name, result, _spec(models[name], recipe, device).label)
+            prices[name] = replace(price, seconds=result)
+    return {arm: prices[names[arm]] for arm in arms}
+
+
+def make_plan(
+    experiment: Experiment, source: DataSource, timings: Timings, say: Callable[[str], None]
+) -> Plan:
+    """Resolve an experiment: check every name, load the data, price the arms, buy the steps.
+
+    Raises `UserError` for whatever a user can mend.
+    """
+    recipe, budget = experiment.recipe, Budget.parse(experiment.budget)
+    device = resolve_device(experiment.device)
+    say("loading data")
+    rows = _rows(experiment, source)
+    arms = list(
+        dict.fromkeys(
+            arm
+            for row in rows
+            for arm in (row.arm, *(a for part in row.anchors.values() for a in part.values()))
+        )
+    )
+    for arm in arms:
+        for d in arm_data(_spec(arm, recipe, device), source):
+            draw_split(d.images, recipe, seed=0)
+    prices = price_arms(arms, recipe, device, source, timings, say)
+
+    jobs: dict[tuple[Arm, int], Job] = {}
+    for arm in arms:
+        spec = _spec(arm, recipe, device)
+        part, price = budget.split(arm.share), prices[arm]
+        fault = price.reason if isinstance(price, Fault) else ""
+        if isinstance(price, Fault):
+            price = Price(flops=0, samples=0, peak_bytes=0, parameters=0)
+        steps = 0 if fault else steps_bought(part, price, spec.label)
+        data = arm_data(spec, source)
+        for seed in range(experiment.seeds):
+            bought = spec.model_copy(update={"budget": str(part), "steps": steps, "seed": seed})
+            jobs[arm, seed] = Job(bought, price, run_key(bought, data), source, fault)
+
+    cells = []
+    for row in rows:
+        seeds = [
+            SeedRuns(
+                seed=seed,
+                strategy=jobs[row.arm, seed].key,
+                anchors={
+                    name: {task: jobs[arm, seed].key for task, arm in part.items()}
+                    for name, part in row.anchors.items()
+                },
+            )
+            for seed in range(experiment.seeds)
+        ]
+        cells.append(
+            Cell(
+                pair=row.pair.name,
+                strategy=row.strategy,
+                target=row.target,
+                expect=row.pair.expect,
+                seeds=tuple(seeds),
+            )
+        )
+    return Plan(
+        experiment,
+        tuple({job.key: job for job in jobs.values()}.values()),
+        Declaration(experiment=experiment, cells=tuple(cells)),
+        tuple(_warnings(experiment, rows, jobs)),
+    )
+
+
+def _warnings(
+    experiment: Experiment, rows: Sequence[Row], jobs: Mapping[tuple[Arm, int], Job]
+) -> list[str]:
+    """Say before the first run what will keep verdicts from being reached."""
+    found = []
+    n = experiment.seeds
+    if n < 8:
+        found.append(f"{n} seeds only screen: a verdict needs 8 or more, 10 confirm")
+    elif smallest_sign_flip_p(n) * len(rows) > 0.05:
+        found.append(
+            f"{len(rows)} rows at {n} seeds: after Holm's correction the sign-flip test cannot "
+            "reach 5 % in the first row; give more seeds or fewer pairs and strategies"
+        )
+    axis = Budget.parse(experiment.budget).axis
+    if axis == "s":
+        return found
+    coarse = max(job.price.on(axis) / Budget.parse(job.spec.budget).amount for job in jobs.values())
+    if coarse > 0.005:
+        found.append(
+            f"the budget is coarse: one step is up to {coarse:.1%} of a run, so the audit of "
+            "0.5 % may fail; give a budget that buys at least 200 steps to every run"
+        )
+    return found

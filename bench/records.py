@@ -1,0 +1,112 @@
+"""The documents that outlive a process: the record of a run and the declaration of an experiment.
+
+Both are plain JSON with a schema version; nothing here imports torch, so they are quick to read.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.budget import Ledger
+from bench.spec import Experiment, RunSpec
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "diverged", "failed"]
+AnchorName = Literal["full", "split", "slim"]
+ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(_Document):
+    """One value of one metric. `value` is None where it is not a number (a diverged run)."""
+
+    value: float | None
+    unit: str
+    higher_is_better: bool
+    primary: bool
+    """Whether gains are computed in it."""
+
+
+class CurvePoint(_Document):
+    """The state of a run after `step` steps, on the validation split."""
+
+    step: int
+    scores: dict[str, float | None]
+    losses: dict[str, float | None]
+    """Mean training loss of every task, auxiliary ones included, since the last point."""
+
+
+class ExamplesFile(_Document):
+    """The compact file beside a record: per task, one score an example of the test set."""
+
+    file: str
+    sha256: str
+
+
+class Record(_Document):
+    """One run: what it was, what came out, what it cost and where it was made."""
+
+    schema_version: Literal[1] = 1
+    key: str
+    status: Status
+    reason: str = ""
+    detail: str = ""
+    """The traceback of what was raised, for who has to mend it."""
+    spec: RunSpec
+    data_fingerprint: str
+    code_fingerprint: str
+    streams: dict[str, int] = {}
+    scores: dict[str, dict[str, Score]] = {}
+    """By task, then by metric."""
+    curve: tuple[CurvePoint, ...] = ()
+    examples: ExamplesFile | None = None
+    ledger: Ledger | None = None
+    provenance: dict[str, str] = {}
+    seconds: float = 0.0
+    """Wall time of the run, for the progress display alone."""
+
+    def primary(self, task: str) -> Score:
+        """Return the score that gains are computed in."""
+        return next(score for score in self.scores[task].values() if score.primary)
+
+
+class SeedRuns(_Document):
+    """The keys of the runs that one seed of a cell compares.
+
+    An anchor holds the run of every task of the pair, because its budget is audited as a whole.
+    """
+
+    seed: int
+    strategy: str
+    anchors: dict[AnchorName, dict[str, str]]
+
+
+class Cell(_Document):
+    """One row of the result table: a pair, a strategy and a target task."""
+
+    pair: str
+    strategy: str
+    target: str
+    expect: Literal["positive", "none", "negative"] | None
+    seeds: tuple[SeedRuns, ...]
+
+
+class Declaration(_Document):
+    """An experiment as declared before its first run: the family that Holm corrects over."""
+
+    schema_version: Literal[1] = 1
+    experiment: Experiment
+    cells: tuple[Cell, ...]
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all runs that the cells read."""
+        return {
+            key
+            for cell in self.cells
+            for seed in cell.seeds
+            for key in (seed.strategy, *(k for a in seed.anchors.values() for k in a.values()))
+        }

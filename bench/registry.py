@@ -1,0 +1,210 @@
+"""Finds plugins, and reads the names users type into strategies, data sets and pairs.
+
+A plugin is any concrete subclass of a contract in a module of `bench.strategies` or
+`bench.datasets`. A module that fails to import is listed as broken with its reason and hurts
+nobody else.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from bench.contracts import Auxiliary, Dataset, Merging, Part, Sharing, Weighting
+from bench.errors import UserError, unknown
+from bench.tasks import Pair
+
+#: What a user can put behind a task's name to make a placebo of it, and what that does.
+PLACEBOS: Mapping[str, str] = {
+    "shuffled": "its labels are shuffled among the images",
+    "noise": "its images are replaced by noise, its labels kept",
+    "none": "it is there, with loss weight 0",
+}
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """Plugin classes by name, and the reason of each module that failed to import."""
+
+    found: Mapping[str, type[Any]]
+    broken: Mapping[str, str]
+
+    def get(self, what: str, name: str) -> type[Any]:
+        """Return a plugin. Raises `UserError` with the nearest name where there is none."""
+        if name in self.found:
+            return self.found[name]
+        if name in self.broken:
+            raise UserError(f"{what} '{name}' is broken: {self.broken[name]}")
+        raise unknown(what, name, self.found)
+
+
+def _discover(package_name: str, base: type[Any]) -> Plugins:
+    found: dict[str, type[Any]] = {}
+    broken: dict[str, str] = {}
+    package = importlib.import_module(package_name)
+    for info in pkgutil.iter_modules(package.__path__):
+        try:
+            module = importlib.import_module(f"{package_name}.{info.name}")
+        except Exception as error:
+            broken[info.name] = f"{type(error).__name__}: {error}"
+            continue
+        plugin: Any
+        for _, plugin in inspect.getmembers(module, inspect.isclass):
+            own = plugin.__module__ == module.__name__
+            if own and issubclass(plugin, base) and not inspect.isabstract(plugin):
+                found[plugin.name] = plugin
+    return Plugins(found, broken)
+
+
+@cache
+def strategy_parts() -> Plugins:
+    """Return the parts of strategies by name."""
+    return _discover("bench.strategies", Part)
+
+
+@cache
+def datasets() -> Plugins:
+    """Return the data sets by name."""
+    return _discover("bench.datasets", Dataset)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy put together from its parts. `name` is its canonical spelling."""
+
+    name: str
+    sharing: Sharing
+    weighting: Weighting
+    merging: Merging | None = None
+    auxiliaries: tuple[Auxiliary, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts."""
+        merging = (self.merging,) if self.merging else ()
+        return (self.sharing, self.weighting, *merging, *self.auxiliaries)
+
+    @property
+    def uses_partners(self) -> bool:
+        """Whether a run reads tasks beside the ones it scores."""
+        return any(auxiliary.uses_partners for auxiliary in self.auxiliaries)
+
+
+def _default(sort: type[Any]) -> Any:
+    for part in strategy_parts().found.values():
+        if issubclass(part, sort) and part.default:
+            return part()
+    raise UserError(f"no {sort.__name__.lower()} part is marked as default in strategies/")
+
+
+def single_task() -> Strategy:
+    """Return the strategy that shares nothing, which the anchors are made of."""
+    for part in strategy_parts().found.values():
+        if issubclass(part, Sharing) and part.single_task:
+            return Strategy(part.name, part(), _default(Weighting))
+    raise UserError("no sharing part in strategies/ is marked as single_task")
+
+
+def _value(text: str, hint: Any, where: str) -> Any:
+    numbers = get_args(hint)  # tuple[float, ...]
+    try:
+        if numbers:
+            return tuple(numbers[0](part) for part in text.split("/"))
+        return hint(text)
+    except ValueError:
+        raise UserError(f"{where}: '{text}' is not a {hint.__name__}") from None
+
+
+def _part(text: str) -> Part:
+    """Read `name`, `name@value` or `name@knob=value,knob=value`."""
+    name, _, arguments = text.partition("@")
+    plugin = strategy_parts().get("strategy", name)
+    hints = get_type_hints(plugin)
+    knobs = [f.name for f in fields(plugin)]
+    values: dict[str, Any] = {}
+    for position, argument in enumerate(filter(None, arguments.split(","))):
+        knob, equals, value = argument.partition("=")
+        if not equals:
+            if position >= len(knobs):
+                raise UserError(f"strategy '{text}': {name} takes {len(knobs)} value(s)")
+            knob, value = knobs[position], argument
+        if knob not in knobs:
+            raise (
+                unknown(f"knob of {name}", knob, knobs)
+                if knobs
+                else UserError(f"strategy '{text}': {name} has no knobs")
+            )
+        values[knob] = _value(value, hints[knob], f"strategy '{text}'")
+    try:
+        part: Part = plugin(**values)
+    except ValueError as error:
+        raise UserError(f"strategy '{text}': {error}") from None
+    return part
+
+
+def _spelling(part: Part) -> str:
+    """Return the canonical spelling of a part: knobs are named where they are not the default."""
+    changed = []
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if value != f.default:
+            shown = "/".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
+            changed.append(f"{f.name}={shown}")
+    return part.name + ("@" + ",".join(changed) if changed else "")
+
+
+@cache
+def parse_strategy(text: str) -> Strategy:
+    """Read parts joined by `+`, such as `hard`, `hard+pcgrad` or `hard+partner@0.5`.
+
+    Where no sharing or no weighting is named, the default one of its sort is meant.
+    """
+    parts = [_part(piece) for piece in text.split("+")]
+
+    def pick(sort: type[Any]) -> Any:
+        chosen = [part for part in parts if isinstance(part, sort)]
+        if len(chosen) > 1:
+            names = " and ".join(part.name for part in chosen)
+            raise UserError(f"strategy '{text}': {names} are both {sort.__name__.lower()} parts")
+        return chosen[0] if chosen else None
+
+    sharing = pick(Sharing) or _default(Sharing)
+    named_weighting, merging = pick(Weighting), pick(Merging)
+    if named_weighting and merging:
+        raise UserError(
+            f"strategy '{text}': {named_weighting.name} weighs losses and {merging.name} merges "
+            "gradients; choose one"
+        )
+    auxiliaries = tuple(part for part in parts if isinstance(part, Auxiliary))
+    optional = [part for part in (named_weighting, merging) if part and not part.default]
+    name = "+".join(_spelling(part) for part in (sharing, *optional, *auxiliaries))
+    return Strategy(name, sharing, named_weighting or _default(Weighting), merging, auxiliaries)
+
+
+def parse_pairs(text: str) -> list[Pair]:
+    """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`."""
+    name, colon, rest = text.partition(":")
+    dataset = datasets().get("data set", name)
+    declared: list[Pair] = dataset.declared()
+    if not colon:
+        return declared
+    tasks = tuple(rest.split("+"))
+    for task in tasks:
+        base, tilde, placebo = task.partition("~")
+        if base not in dataset.tasks:
+            raise unknown(f"task of {name}", base, dataset.tasks)
+        if tilde and placebo not in PLACEBOS:
+            raise unknown("placebo", placebo, PLACEBOS)
+    if len(set(tasks)) < len(tasks):
+        raise UserError(f"pair '{text}' names a task twice")
+    if all("~" in task for task in tasks):
+        raise UserError(f"pair '{text}' has no real task to score")
+    for pair in declared:
+        if pair.tasks == tasks:
+            return [pair]
+    if any("~" in task for task in tasks):
+        return [Pair(name, tasks, "none", "a placebo partner holds nothing to transfer")]
+    return [Pair(name, tasks)]

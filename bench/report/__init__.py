@@ -1,0 +1,7 @@
+"""What a person reads of an experiment: tables, plots and data files. No statistics."""
+
+from bench.report.document import gains_json
+from bench.report.terminal import terminal_table
+from bench.report.write import Report, RunCounts, write_report
+
+__all__ = ["Report", "RunCounts", "gains_json", "terminal_table", "write_report"]

@@ -1,0 +1,165 @@
+"""The results as JSON-able data and as CSV, for programs. Numbers are whole, never rounded."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bench.budget import TOLERANCE
+from bench.gains import CellResult, Comparison
+from bench.records import SCHEMA_VERSION, Declaration
+from bench.report.wording import RELATIVE, how_to_read
+
+
+def gains_json(declaration: Declaration, results: Sequence[CellResult]) -> dict[str, Any]:
+    """Return everything that an experiment found. What is not a finite number is None.
+
+    `results` are those of the declaration's cells, in their order.
+    """
+    runs = [len(cell.seeds) for cell in declaration.cells]
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "how_to_read": how_to_read(),
+        "experiment": declaration.experiment.model_dump(mode="json"),
+        "rows": [_row(result, n) for result, n in zip(results, runs, strict=True)],
+        "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
+    }
+    finite: dict[str, Any] = _finite(document)
+    return finite
+
+
+def _row(result: CellResult, runs: int) -> dict[str, Any]:
+    return {
+        "pair": result.pair,
+        "strategy": result.strategy,
+        "target": result.target,
+        "expect": result.expect,
+        "metric": result.metric,
+        "unit": result.unit,
+        "runs": runs,
+        "seeds": result.seeds,
+        "screening": result.screening,
+        "score_mean": result.score_mean,
+        "score_sd": result.score_sd,
+        "steps": result.steps,
+        "parameters": result.parameters,
+        "collapsed": result.collapsed,
+        "collapse_rate": result.collapsed / runs if runs else math.nan,
+        "failed": result.failed,
+        "reasons": list(result.reasons),
+        "against": {name: _comparison(c) for name, c in result.against.items()},
+        "verdict": {"name": result.verdict.name, "sentence": result.verdict.sentence},
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    result = comparison.result
+    return {
+        "gains_by_seed": {str(seed): value for seed, value in comparison.gains.items()},
+        "n": result.n,
+        "mean": result.mean,
+        "sd": result.sd,
+        "interval_95": [result.low, result.high],
+        "p_t": result.p_t,
+        "p_sign_flip": result.p_sign_flip,
+        "p_holm": comparison.p_holm,
+        "p_equivalence": result.p_equivalence,
+        "minimum_detectable_gain": comparison.minimum_detectable_gain,
+        "relative_gain": comparison.relative_gain,
+        "anchor_mean": comparison.anchor_mean,
+        "audit": {
+            "passed": comparison.audited,
+            "worst_deviation": comparison.deviation,
+            "runs": [
+                {
+                    "axis": audit.axis,
+                    "tolerance": TOLERANCE[audit.axis],
+                    "used": audit.used,
+                    "reference": audit.reference,
+                    "deviation": audit.deviation,
+                    "passed": audit.passed,
+                }
+                for audit in comparison.audits
+            ],
+        },
+    }
+
+
+def _delta_m(results: Sequence[CellResult]) -> list[dict[str, Any]]:
+    """Return Δm of every pair and strategy; a target without a gain leaves it without a value."""
+    groups: dict[tuple[str, str], list[CellResult]] = {}
+    for result in results:
+        groups.setdefault((result.pair, result.strategy), []).append(result)
+    return [
+        {
+            "pair": pair,
+            "strategy": strategy,
+            "targets": [row.target for row in rows],
+            "delta_m": sum(row.against["full"].relative_gain for row in rows) / len(rows),
+        }
+        for (pair, strategy), rows in groups.items()
+    ]
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for by None, at every depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return value
+
+
+def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
+    """Return one line a row and anchor. Gains are in points of the metric; a blank is no number."""
+    lines = [
+        _finite(_flat(declaration.experiment.name, result, comparison))
+        for result in results
+        for comparison in result.against.values()
+    ]
+    buffer = io.StringIO()
+    names = list(lines[0]) if lines else ["experiment"]
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _flat(experiment: str, row: CellResult, comparison: Comparison) -> dict[str, Any]:
+    result = comparison.result
+    return {
+        "experiment": experiment,
+        "pair": row.pair,
+        "strategy": row.strategy,
+        "target": row.target,
+        "expected": row.expect,
+        "anchor": comparison.anchor,
+        "metric": row.metric,
+        "unit": row.unit,
+        "seeds": result.n,
+        "score_mean_units": row.score_mean,
+        "score_sd_units": row.score_sd,
+        "anchor_mean_units": comparison.anchor_mean,
+        "gain_mean_points": result.mean,
+        "gain_sd_points": result.sd,
+        "gain_low95_points": result.low,
+        "gain_high95_points": result.high,
+        "relative_gain_percent": 100 * comparison.relative_gain,
+        "p_t": result.p_t,
+        "p_sign_flip": result.p_sign_flip,
+        "p_holm": comparison.p_holm,
+        "p_equivalence": result.p_equivalence,
+        "minimum_detectable_gain_points": comparison.minimum_detectable_gain,
+        "steps": row.steps,
+        "parameters": row.parameters,
+        "collapsed_runs": row.collapsed,
+        "failed_runs": row.failed,
+        "audit_passed": str(comparison.audited).lower(),
+        "audit_deviation_percent": 100 * comparison.deviation,
+        "verdict": row.verdict.name,
+        "sentence": row.verdict.sentence,
+        "reasons": "; ".join(row.reasons),
+    }

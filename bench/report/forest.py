@@ -1,0 +1,112 @@
+"""The forest plot: every gain with its interval, against every anchor."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.gains import CellResult, Comparison
+from bench.report.canvas import (
+    ANCHOR_MARKS,
+    BAND,
+    INK,
+    SMALL,
+    SOFT,
+    Sheet,
+    band_handle,
+    by_metric,
+    empty_sheet,
+    handle,
+)
+from bench.report.rows import Line, draw_panels, lay_out, sheet_width
+from bench.report.wording import anchor_meanings, gain_unit, trouble
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CAPTION = (
+    "Marks are means over paired seeds, bars 95 % Student t intervals (an arrow: it goes on), "
+    f"faint dots single seeds. {anchor_meanings()} Verdicts rest on Holm-corrected tests, which "
+    "ask for more than an interval clear of zero."
+)
+
+
+def forest(name: str, results: Sequence[CellResult], margin: float) -> "Figure":
+    """Draw one line a row and up to three marks on it, in a panel a metric."""
+    title = f"{name}: gain of sharing over single-task networks"
+    if not results:
+        return empty_sheet(title, "No rows were declared.")
+    groups = by_metric(results)
+    panels = [lay_out(rows, [row.verdict.name for row in rows]) for rows in groups.values()]
+    shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.against for row in results)]
+    legend = [
+        (handle(ANCHOR_MARKS[anchor], linestyle="-"), f"against {anchor}") for anchor in shown
+    ]
+    legend.append((band_handle(), f"region of equivalence (±{margin:g})"))
+    sheet = Sheet(sheet_width(panels), sum(panel.whole for panel in panels), title, CAPTION, legend)
+    drawn = draw_panels(sheet, panels, "verdict")
+    for axes, panel, ((metric, unit), rows) in zip(drawn, panels, groups.items(), strict=True):
+        low, high = _limits(rows, margin)
+        axes.set_xlim(low, high)
+        axes.axvspan(-margin, margin, **BAND)
+        axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)
+        axes.set_xlabel(f"gain over the single-task anchor ({gain_unit(metric, unit)})")
+        for line in panel.lines:
+            _draw_line(axes, line)
+    return sheet.figure
+
+
+def _limits(rows: Sequence[CellResult], margin: float) -> tuple[float, float]:
+    """Return limits that show all seeds, and intervals unless those dwarf everything else."""
+    comparisons = [c for row in rows for c in row.against.values()]
+    seeds = [gain for c in comparisons for gain in c.gains.values()]
+    ends = [end for c in comparisons for end in (c.result.low, c.result.high)]
+    low, high = min([*seeds, -1.5 * margin]), max([*seeds, 1.5 * margin])
+    room = high - low
+    low = max(min([low, *(end for end in ends if math.isfinite(end))]), low - room / 2)
+    high = min(max([high, *(end for end in ends if math.isfinite(end))]), high + room / 2)
+    pad = 0.04 * (high - low)
+    return low - pad, high + pad
+
+
+def _draw_line(axes: "Axes", line: Line) -> None:
+    if not any(comparison.gains for comparison in line.row.against.values()):
+        why = trouble(line.row) or "no runs yet"
+        axes.text(
+            0.02,
+            line.middle,
+            f"no result: {why if len(why) < 60 else why[:57] + '…'}",
+            transform=axes.get_yaxis_transform(),
+            style="italic",
+            size=SMALL,
+            color=SOFT,
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+    for anchor, y in line.marks.items():
+        _draw_mark(axes, line.row.against[anchor], y)
+
+
+def _draw_mark(axes: "Axes", comparison: Comparison, y: float) -> None:
+    mark, result = ANCHOR_MARKS[comparison.anchor], comparison.result
+    seeds = list(comparison.gains.values())
+    axes.scatter(seeds, [y] * len(seeds), s=7, color=mark.colour, alpha=0.3, linewidths=0, zorder=2)
+    if math.isfinite(result.low):
+        axes.hlines(y, result.low, result.high, color=mark.colour, linewidth=1.5, zorder=3)
+        low, high = axes.get_xlim()
+        # An interval that leaves the picture ends in an arrow, not in what looks like its end.
+        if result.low < low:
+            axes.plot(low, y, "<", color=mark.colour, markersize=5, clip_on=False, zorder=4)
+        if result.high > high:
+            axes.plot(high, y, ">", color=mark.colour, markersize=5, clip_on=False, zorder=4)
+    if math.isfinite(result.mean):
+        axes.plot(
+            result.mean,
+            y,
+            mark.marker,
+            markersize=5.5,
+            markerfacecolor=mark.face,
+            markeredgecolor=mark.colour,
+            markeredgewidth=1.3,
+            zorder=5,
+        )

@@ -1,0 +1,96 @@
+"""The result table as Markdown. Every declared cell is a row, also one whose runs failed."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.gains import CellResult
+from bench.records import ANCHORS, Declaration
+from bench.report.wording import (
+    audit,
+    expected,
+    heading,
+    how_to_read,
+    interval,
+    number,
+    p_value,
+    score,
+    settings,
+    trouble,
+)
+
+_COLUMNS = (
+    "pair",
+    "strategy",
+    "target",
+    "expected",
+    "score (mean ± sd)",
+    *(f"gain vs {anchor} [95 % CI]" for anchor in ANCHORS),
+    "p (Holm, full)",
+    "MDG",
+    "collapsed/failed",
+    "audit",
+    "verdict",
+)
+
+
+def markdown(
+    declaration: Declaration, results: Sequence[CellResult], plots: Mapping[str, str]
+) -> str:
+    """Return the report in Markdown. `plots` are texts that stand for images, by file name."""
+    experiment = declaration.experiment
+    facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
+    parts = [
+        f"# Sharing or not: {escape(experiment.name)}",
+        escape(experiment.description),
+        f"**How to read it.** {how_to_read()}",
+        f"**Settings.** {facts}.",
+        _table(results) if results else "No rows were declared.",
+        "## In words",
+        "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
+        _troubles(results),
+        "## Plots",
+        "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return a text that Markdown shows as it is, in a table cell too."""
+    for sign in "\\|`*_~<>[]":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())
+
+
+def _code(name: str) -> str:
+    """Return a name as code. A table wants its pipes escaped even there."""
+    return f"`{name.replace('|', chr(92) + '|').replace('`', chr(39))}`"
+
+
+def _named(row: CellResult) -> str:
+    return f"{_code(heading(row.pair, row.target))}, {_code(row.strategy)}"
+
+
+def _table(results: Sequence[CellResult]) -> str:
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(row) for row in results)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(row: CellResult) -> tuple[str, ...]:
+    full = row.against["full"]
+    return (
+        _code(row.pair),
+        _code(row.strategy),
+        _code(row.target),
+        expected(row.expect),
+        escape(score(row)),
+        *(interval(row.against.get(anchor), row.unit) for anchor in ANCHORS),
+        escape(p_value(full.p_holm)),
+        number(full.minimum_detectable_gain, row.unit),
+        f"{row.collapsed}/{row.failed}",
+        audit(row),
+        f"**{escape(row.verdict.name)}**",
+    )
+
+
+def _troubles(results: Sequence[CellResult]) -> str:
+    lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := trouble(row))]
+    return "## Runs that diverged or failed\n\n" + "\n".join(lines) if lines else ""

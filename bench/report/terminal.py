@@ -1,0 +1,94 @@
+"""The result table for a terminal: numbers in aligned columns, the verdict in words under each row.
+
+Colour repeats what words and signs say; it never says it alone.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from bench.gains import CellResult, Comparison
+from bench.records import ANCHORS
+from bench.report.wording import NOTHING, expected, fold, gain, heading, number, p_value, trouble
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HEADER = ("strategy", *(f"vs {anchor}" for anchor in ANCHORS), "p Holm", "verdict")
+_COLOURS = {"transfer": "green", "negative": "red", "unequal budgets": "yellow"}
+_NOTE = (
+    "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval; "
+    "p against full, Holm-corrected."
+)
+_WIDEST_NAME = 20
+
+
+def terminal_table(results: Sequence[CellResult]) -> "Table":
+    """Return the table as one renderable. It reads from 80 columns on and uses all it gets."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    outer = Table.grid(expand=True)
+    outer.add_column(overflow="fold")
+    widths = _widths(results)
+    outer.add_row(_line([Text(text, style="bold") for text in _HEADER], widths))
+    for (pair, target), group in groupby(results, key=lambda row: (row.pair, row.target)):
+        rows = list(group)
+        outer.add_row(Text(f"\n{heading(pair, target)}", style="bold cyan", end=""))
+        outer.add_row(Padding(Text(_context(rows), style="dim"), (0, 0, 0, 2)))
+        for row in rows:
+            style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
+            cells = [Text(text) for text in _cells(row)]
+            cells[-1].stylize(f"bold {style}".strip())
+            outer.add_row(_line(cells, widths))
+            words = ". ".join(
+                part.rstrip(".") for part in (row.verdict.sentence, trouble(row)) if part
+            )
+            outer.add_row(Padding(Text(f"{words}."), (0, 0, 0, 4)))
+    outer.add_row(Text(f"\n{_NOTE if results else 'No rows were declared.'}", style="dim"))
+    return outer
+
+
+def _context(rows: Sequence[CellResult]) -> str:
+    """Return what the rows of one question share: the expectation and the score to beat."""
+    row = rows[0]
+    alone = number(abs(row.against["full"].anchor_mean), row.unit)
+    return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
+
+
+def _cells(row: CellResult) -> tuple[str, ...]:
+    gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
+    name = fold(row.strategy, lambda line: len(line) <= _WIDEST_NAME)
+    return (name, *gains, p_value(row.against["full"].p_holm), row.verdict.name)
+
+
+def _gain(comparison: Comparison | None, unit: str) -> str:
+    if comparison is None:
+        return NOTHING
+    mean, half = comparison.result.mean, comparison.result.high - comparison.result.mean
+    # The t interval is symmetric, so its half width says all of it in fewer columns.
+    return gain(mean, unit) + (f" ±{number(half, unit)}" if math.isfinite(half) else "")
+
+
+def _widths(results: Sequence[CellResult]) -> list[int]:
+    """Return the width of every column but the last, so that all lines align."""
+    table = [_HEADER, *(_cells(row) for row in results)]
+    widths = [
+        max(len(part) for line in table for part in line[column].split("\n"))
+        for column in range(len(_HEADER) - 1)
+    ]
+    return [min(widths[0], _WIDEST_NAME), *widths[1:]]  # a name without joints is broken anywhere
+
+
+def _line(cells: Sequence[object], widths: Sequence[int]) -> "Table":
+    from rich.table import Table
+
+    line = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    line.add_column(width=widths[0], overflow="fold")
+    for width in widths[1:]:
+        line.add_column(width=width, overflow="fold", justify="right")
+    line.add_column(ratio=1, overflow="fold")
+    line.add_row(*cells)  # type: ignore[arg-type]
+    return line

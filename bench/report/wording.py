@@ -1,0 +1,188 @@
+"""Words and number formats that tables, plots and files share. No layout and no files here."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+from bench.budget import AXIS_NAMES, Axis, Budget
+from bench.gains import CellResult, Comparison
+from bench.records import AnchorName
+from bench.spec import Experiment
+
+NOTHING = "–"
+
+#: What each anchor answers, as a clause.
+ANCHOR_MEANING: Mapping[AnchorName, str] = {
+    "full": "the single-task network has the whole budget (is there transfer at all?)",
+    "split": "the tasks' own networks share the budget equally (what does one allowance buy?)",
+    "slim": "like split, and narrowed until together they have as many parameters as the shared "
+    "network (is it only capacity?)",
+}
+
+_GAIN = (
+    "A gain is the test score of a sharing strategy minus that of a single-task network (the "
+    "anchor) at the same seed, in points of the metric; above zero, sharing is better."
+)
+_INTERVAL = (
+    "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
+    "this way, 95 % hold the true mean gain."
+)
+_P_VALUE = (
+    "p (Holm) says how often a mean gain at least this far from zero would arise if the true one "
+    "were zero, corrected for the number of rows held against the same anchor; it is the larger "
+    "of a paired t test's and a sign-flip test's, and at most 0.05 counts as significant."
+)
+_DETECTABLE = (
+    "The minimum detectable gain (MDG) is the true gain that so many seeds, spread as these are, "
+    "would find against full in 80 % of experiments, before that correction; a smaller one may "
+    "well go unnoticed."
+)
+_AUDIT = (
+    "The audit compares the compute that both sides really used; a row whose budgets were unequal "
+    "gets no verdict."
+)
+RELATIVE = (
+    "Δm is the mean over a pair's targets of the gain against full as a share of the anchor's "
+    "mean score; positive is better."
+)
+
+
+def anchor_meanings() -> str:
+    """Return a sentence that says what each anchor is."""
+    clauses = "; ".join(f"{name}: {text}" for name, text in ANCHOR_MEANING.items())
+    return f"Anchors: {clauses}."
+
+
+def how_to_read() -> str:
+    """Return the paragraph that explains the table to who never saw the project."""
+    return " ".join([_GAIN, anchor_meanings(), _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT])
+
+
+def fold(text: str, fits: Callable[[str], bool]) -> str:
+    """Break a text into lines that fit, at spaces or after the signs that join names."""
+    lines = [""]
+    for piece in re.findall(r"\s+|[^\s+:~_-]+[+:~_-]*|[+:~_-]+", text):
+        if lines[-1].strip() and not fits((lines[-1] + piece).strip()):
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)
+
+
+def number(value: float, unit: str = "%", sign: bool = False) -> str:
+    """Return a value in the precision of its unit; a dash where there is none."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:{'+' if sign else ''}{'.2f' if unit == '%' else '.3g'}}"
+
+
+def gain(value: float, unit: str = "%") -> str:
+    """Return a gain, always with its sign."""
+    return number(value, unit, sign=True)
+
+
+def interval(comparison: Comparison | None, unit: str) -> str:
+    """Return a mean gain with its 95 % interval."""
+    if comparison is None:
+        return NOTHING
+    result = comparison.result
+    if not math.isfinite(result.low):
+        return gain(result.mean, unit)
+    return f"{gain(result.mean, unit)} [{gain(result.low, unit)}, {gain(result.high, unit)}]"
+
+
+def score(result: CellResult) -> str:
+    """Return the mean test score with its standard deviation over seeds."""
+    mean, sd = number(result.score_mean, result.unit), number(result.score_sd, result.unit)
+    if mean == NOTHING:
+        return NOTHING
+    spread = "" if sd == NOTHING else f" ± {sd}"
+    return f"{mean}{spread} {result.unit}".strip()
+
+
+def p_value(p: float) -> str:
+    """Return a p-value to three decimals."""
+    if math.isnan(p):
+        return NOTHING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(share: float) -> str:
+    """Return a signed share in percent, to two decimals."""
+    return f"{share:+.2%}".replace("%", " %") if math.isfinite(share) else NOTHING
+
+
+def audit(result: CellResult) -> str:
+    """Return whether the budgets of a row were equal, with the largest difference."""
+    deviations = [c.deviation for c in result.against.values() if not math.isnan(c.deviation)]
+    if not deviations:
+        return NOTHING
+    passed = all(c.audited for c in result.against.values())
+    worst = max(deviations, key=abs)
+    shown = percent(worst) if math.isfinite(worst) else "reference used nothing"
+    return f"{'equal' if passed else 'UNEQUAL'} ({shown})"
+
+
+def heading(pair: str, target: str) -> str:
+    """Return the name of the question that several strategies answer."""
+    return f"{pair} → {target}"
+
+
+def expected(expect: str | None) -> str:
+    """Return what was declared before the runs."""
+    return expect or NOTHING
+
+
+def trouble(result: CellResult) -> str:
+    """Return why a row lacks runs, or an empty text where it lacks none."""
+    counts = []
+    if result.collapsed:
+        counts.append(f"{result.collapsed} diverged")
+    if result.failed:
+        counts.append(f"{result.failed} failed or not run")
+    reasons = "; ".join(result.reasons)
+    return ": ".join(part for part in (", ".join(counts), reasons) if part)
+
+
+def gain_unit(metric: str, unit: str) -> str:
+    """Return the unit that gains in a metric have."""
+    if unit == "%":
+        return f"percentage points of {metric}"
+    return f"{metric}, {unit}; positive is better" if metric else "points of the metric"
+
+
+def metric_label(metric: str, unit: str) -> str:
+    """Return a metric with its unit."""
+    return f"{metric or 'score'} ({unit})" if unit else metric or "score"
+
+
+def si_scale(largest: float, axis: Axis) -> tuple[float, str]:
+    """Return the divisor and the unit in which amounts up to `largest` read well."""
+    if axis == "flop":
+        for scale, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+            if largest >= scale:
+                return scale, f"{prefix}FLOPs"
+    return 1.0, AXIS_NAMES[axis]
+
+
+def amount(budget: Budget) -> str:
+    """Return a budget as a person writes it: `2 TFLOPs`."""
+    scale, unit = si_scale(budget.amount, budget.axis)
+    return f"{budget.amount / scale:.4g} {unit}"
+
+
+def settings(experiment: Experiment) -> dict[str, str]:
+    """Return what all rows of an experiment have in common."""
+    recipe = experiment.recipe
+    size = "all" if recipe.train_size is None else str(recipe.train_size)
+    schedule = f"warm-up over {100 * recipe.warmup:g} %, then cosine"
+    return {
+        "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
+        "seeds": str(experiment.seeds),
+        "network": recipe.network,
+        "training images": f"{size} a seed",
+        "batch size": str(recipe.batch_size),
+        "learning rate": f"{recipe.learning_rate:g}, {schedule}",
+        "weight decay": f"{recipe.weight_decay:g}",
+        "augmentation": recipe.augment,
+        "equivalence margin": f"±{experiment.margin:g} points",
+    }

@@ -1,0 +1,114 @@
+"""The report of an experiment as files in one folder. The same records give the same bytes."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.budget import Budget
+from bench.gains import CellResult, Lookup, results
+from bench.records import Declaration
+from bench.report.document import gains_csv, gains_json
+from bench.report.table import markdown
+from bench.store import write_atomically
+
+#: The plots in the order in which they are read, with the text that stands for each.
+_PLOTS: Mapping[str, str] = {
+    "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
+    "heatmap": "Heat map: the mean gain against the full anchor, tasks by strategies",
+    "curves": "Learning curves: validation score over the compute used, for every arm",
+    "audit": "Budget audit: how far the compute used by strategy and anchor lies apart",
+}
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """The runs of an experiment; one that several rows read is counted once."""
+
+    planned: int
+    ok: int
+    diverged: int
+    failed: int
+
+    @property
+    def missing(self) -> int:
+        """Runs that have no record yet."""
+        return self.planned - self.ok - self.diverged - self.failed
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found and where it is written.
+
+    `files` are by name, as `table.md`. `verdicts` counts the rows of each verdict.
+    """
+
+    results: tuple[CellResult, ...]
+    folder: Path
+    files: Mapping[str, Path]
+    runs: RunCounts
+    verdicts: Mapping[str, int]
+
+
+def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report:
+    """Write the tables and plots of an experiment from the records that `find` returns by key.
+
+    Raises `UserError` where the folder cannot be written.
+    """
+    found = results(declaration, find)
+    pictures = _pictures(declaration, found, find)
+    images = {f"{name}.png": text for name, text in _PLOTS.items()}
+    document = gains_json(declaration, found)
+    contents = {
+        "table.md": markdown(declaration, found, images).encode(),
+        "table.csv": gains_csv(declaration, found).encode(),
+        "gains.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        **pictures,
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return Report(
+        results=tuple(found),
+        folder=folder,
+        files={name: folder / name for name in contents},
+        runs=_count(declaration, find),
+        verdicts=dict(Counter(row.verdict.name for row in found)),
+    )
+
+
+def _pictures(
+    declaration: Declaration, found: Sequence[CellResult], find: Lookup
+) -> dict[str, bytes]:
+    # matplotlib is heavy, so it loads only here, where something is drawn.
+    from bench.report.audit import audit_plot
+    from bench.report.canvas import picture, style
+    from bench.report.curves import curves
+    from bench.report.forest import forest
+    from bench.report.heatmap import heatmap
+
+    experiment = declaration.experiment
+    name, margin, axis = experiment.name, experiment.margin, Budget.parse(experiment.budget).axis
+    with style():
+        figures = {
+            "gains": forest(name, found, margin),
+            "heatmap": heatmap(name, found, margin),
+            "curves": curves(name, declaration.cells, found, find, axis),
+            "audit": audit_plot(name, found, axis),
+        }
+        return {
+            f"{plot}.{suffix}": content
+            for plot, figure in figures.items()
+            for suffix, content in picture(figure).items()
+        }
+
+
+def _count(declaration: Declaration, find: Lookup) -> RunCounts:
+    keys = {
+        key
+        for cell in declaration.cells
+        for seed in cell.seeds
+        for key in (seed.strategy, *(k for part in seed.anchors.values() for k in part.values()))
+    }
+    status = Counter(record.status for key in keys if (record := find(key)) is not None)
+    return RunCounts(len(keys), status["ok"], status["diverged"], status["failed"])

@@ -1,0 +1,169 @@
+"""What a user asks for, validated: experiments from TOML and flags, and the run they resolve to.
+
+Nothing here imports torch, so that a wrong flag is answered at once.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench.budget import Budget
+from bench.errors import UserError, unknown
+
+
+class Recipe(BaseModel):
+    """How a network is trained: one recipe for all arms of an experiment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str = "lenet"
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises linearly, before its cosine decay."""
+    augment: Literal["none", "crop", "crop+flip"] = "none"
+    train_size: int | None = Field(default=None, ge=1)
+    """Images drawn anew from the training pool by every seed; all of it when not given."""
+    validation_size: int = Field(default=500, ge=0)
+    """Images of the pool that are held out for the learning curve and never trained on."""
+    curve_points: int = Field(default=8, ge=1)
+    """Evaluations on the validation split, evenly over the steps; the last is the end."""
+
+
+class Group(BaseModel):
+    """Pairs and the strategies they are run with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pair: tuple[str, ...]
+    strategy: tuple[str, ...]
+
+    @field_validator("pair", "strategy", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("pair", "strategy")
+    @classmethod
+    def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one")
+        return value
+
+
+class Experiment(Recipe, Group):
+    """All that defines an experiment. The keys are the long flags of `bench run`."""
+
+    name: str = Field(default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seeds: int = Field(default=10, ge=1)
+    budget: str
+    margin: float = Field(default=1.0, gt=0)
+    """Half width of the region of equivalence, in points of the metric."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    also: tuple[Group, ...] = ()
+    """Further pairs with strategies of their own, such as placebo partners."""
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_reads(cls, value: str) -> str:
+        Budget.parse(value)
+        return value
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe alone."""
+        return Recipe(**{field: getattr(self, field) for field in Recipe.model_fields})
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All pairs with their strategies, the main group first."""
+        return (Group(pair=self.pair, strategy=self.strategy), *self.also)
+
+
+class RunSpec(BaseModel):
+    """One run: all that its numbers follow from, but the data and the code."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    tasks: tuple[str, ...]
+    """Tasks that the run reads from the data set, the target of an auxiliary strategy first."""
+    scored: tuple[str, ...]
+    strategy: str
+    width: float
+    budget: str
+    steps: int
+    seed: int
+    device: str
+    recipe: Recipe
+
+    @property
+    def arm(self) -> "RunSpec":
+        """The run without its seed, budget and steps: what has one price."""
+        return self.model_copy(update={"seed": 0, "budget": "", "steps": 0})
+
+    @property
+    def label(self) -> str:
+        """What a person is shown."""
+        slim = f", width {self.width:.2f}" if self.width != 1 else ""
+        return f"{self.strategy} on {self.dataset}:{'+'.join(self.tasks)}{slim}"
+
+
+def digest(*parts: object) -> str:
+    """Return the hexadecimal SHA-256 of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shipped_experiments() -> dict[str, Path]:
+    """Return the experiments that come with the project, by name."""
+    return {path.stem: path for path in (Path(__file__).parent / "experiments").glob("*.toml")}
+
+
+def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experiment:
+    """Read a shipped or a user's experiment and lay the flags over it.
+
+    Raises `UserError` for a missing or malformed file, an unknown key (with the nearest known
+    one) and a value out of range.
+    """
+    shipped = shipped_experiments()
+    path = shipped.get(name_or_path, Path(name_or_path))
+    if path.suffix != ".toml" and not path.is_file():
+        raise unknown("experiment", name_or_path, shipped)
+    try:
+        text = path.read_text("utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"cannot read experiment '{path}': {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    values.setdefault("name", path.stem)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if {"pair", "strategy"} & given.keys():
+        values.pop("also", None)  # a user's own question replaces the shipped side questions
+    return _validated({**values, **given}, str(path))
+
+
+def _validated(values: Mapping[str, Any], origin: str) -> Experiment:
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        # A misspelt key is also a missing one: the misspelling is what the user can mend.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = Group.model_fields if "." in key else Experiment.model_fields
+            problem = unknown("key", str(first["loc"][-1]), known)
+            raise UserError(f"{origin}: {problem}") from None
+        given = first.get("input")
+        shown = "" if first["type"] == "missing" else f" (given: {given!r})"
+        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None

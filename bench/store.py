@@ -1,0 +1,171 @@
+"""The results folder: one record a run, written whole or not at all.
+
+    DIR/runs/<k2>/<key>/run.json          the record; its presence means that the run is finished
+    DIR/runs/<k2>/<key>/examples-*.npz    per-example scores, named by their hash
+    DIR/experiments/<name>.json           what was declared, before the first run
+    DIR/prices/<hash>.json                frozen timings, so that a resumed run buys the same steps
+    DIR/corrupt/                          records that could not be read, set aside
+
+Every file is written under a temporary name, flushed and renamed. The examples land before the
+record that names them. Two processes may work on one folder: both write the same content.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from bench.errors import UserError
+from bench.records import Declaration, ExamplesFile, Record
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none.
+
+    Raises `UserError` with the mend where the folder cannot be written or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; nothing finished is lost. "
+            "Free space or name another folder with --results, then run the same command again"
+        ) from None
+
+
+class Store:
+    """The records under one results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: One line for each record that was set aside since this object was made.
+        self.set_aside: list[str] = []
+
+    def check_writable(self) -> None:
+        """Raise `UserError` where nothing can be written."""
+        probe = self.root / f".probe-{os.getpid()}"
+        write_atomically(probe, b"")
+        probe.unlink(missing_ok=True)
+
+    def _folder(self, key: str) -> Path:
+        return self.root / "runs" / key[:2] / key
+
+    def save(self, record: Record, examples: Mapping[str, np.ndarray]) -> Record:
+        """Write a record and its examples; return the record as written."""
+        folder = self._folder(record.key)
+        if examples:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **dict(examples))  # type: ignore[arg-type]
+            content = buffer.getvalue()
+            sha256 = hashlib.sha256(content).hexdigest()
+            name = f"examples-{sha256[:12]}.npz"
+            write_atomically(folder / name, content)
+            record = record.model_copy(update={"examples": ExamplesFile(file=name, sha256=sha256)})
+        write_atomically(folder / "run.json", record.model_dump_json(indent=1).encode())
+        return record
+
+    def load(self, key: str) -> Record | None:
+        """Return a record, or None where there is none; one that cannot be read is set aside."""
+        path = self._folder(key) / "run.json"
+        try:
+            record = Record.model_validate_json(path.read_bytes())
+            if record.key != key:
+                raise ValueError(f"it says it is run {record.key}")
+            if record.examples is not None:
+                self._examples_bytes(record)
+        except FileNotFoundError:
+            if not path.exists():
+                return None
+            self._put_aside(key, "its examples file is missing")
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            self._put_aside(key, f"{where + ': ' if where else ''}{first['msg']}")
+        except (ValueError, OSError) as error:
+            self._put_aside(key, str(error))
+        else:
+            return record
+        return None
+
+    def _examples_bytes(self, record: Record) -> bytes:
+        assert record.examples is not None
+        name = record.examples.file
+        if Path(name).name != name:
+            raise ValueError(f"'{name}' is not the name of a file beside the record")
+        content = (self._folder(record.key) / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != record.examples.sha256:
+            raise ValueError(f"{name} is damaged")
+        return content
+
+    def examples(self, record: Record) -> dict[str, np.ndarray]:
+        """Return the per-example scores of a record, by task; empty where it has none."""
+        if record.examples is None:
+            return {}
+        with np.load(io.BytesIO(self._examples_bytes(record)), allow_pickle=False) as file:
+            return {task: file[task] for task in file.files}
+
+    def _put_aside(self, key: str, why: str) -> None:
+        folder = self._folder(key)
+        target = self.root / "corrupt" / f"{key}-{time.time_ns()}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+        except FileNotFoundError:
+            return  # another process has set it aside already
+        except OSError as error:
+            raise UserError(f"cannot set aside the corrupt record {folder}: {error}") from None
+        self.set_aside.append(f"corrupt record {key[:12]} set aside to {target}: {why}")
+
+    def records(self) -> Iterator[Record]:
+        """Yield every readable record."""
+        for path in sorted((self.root / "runs").glob("??/*/run.json")):
+            if (record := self.load(path.parent.name)) is not None:
+                yield record
+
+    def declare(self, declaration: Declaration) -> None:
+        """Save what an experiment is about to compare."""
+        path = self.root / "experiments" / f"{declaration.experiment.name}.json"
+        write_atomically(path, declaration.model_dump_json(indent=1).encode())
+
+    def declarations(self) -> list[Declaration]:
+        """Return all declared experiments, by name. Raises `UserError` for one that is damaged."""
+        found = []
+        for path in sorted((self.root / "experiments").glob("*.json")):
+            try:
+                found.append(Declaration.model_validate_json(path.read_bytes()))
+            except (ValueError, OSError) as error:
+                raise UserError(
+                    f"{path} cannot be read ({type(error).__name__}): delete it and run the "
+                    "experiment again; its finished runs are kept"
+                ) from None
+        return found
+
+    def timing(self, name: str) -> float | None:
+        """Return a frozen timing in device-seconds a step."""
+        try:
+            value = json.loads((self.root / "prices" / f"{name}.json").read_bytes())["seconds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+    def freeze_timing(self, name: str, seconds: float, arm: str) -> None:
+        """Save a timing, so that later calls buy the same steps with the same budget."""
+        content = json.dumps({"arm": arm, "seconds": seconds}).encode()
+        write_atomically(self.root / "prices" / f"{name}.json", content)

@@ -1,0 +1,87 @@
+"""Cross-stitch networks (Misra et al. 2016): one trunk a task, mixed after every stage.
+
+The rule: after stage l, x_t ← Σ_s α_l[t, s] x_s, with α learned, one value a channel. Here α starts
+at `own` on the diagonal and (1 − own) / (T − 1) beside it. The paper starts the trunks from
+single-task networks trained before; here they are trained from scratch, as the budget is one for
+all, and all start from the same draw as the other arms. α learns at the network's own rate (the
+paper gives it a higher one). For tasks on different images, every trunk sees the images of every
+task, which is what stitching activations of one image asks for; the price says what that costs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing
+from bench.networks import Encoder
+
+
+class _Stitched(MultiTaskNetwork):
+    def __init__(self, trunks: list[Encoder], heads: list[nn.Module], own: float) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(trunks)
+        self.heads = nn.ModuleList(heads)
+        tasks = len(heads)
+        device = next(trunks[0].parameters()).device
+        mix = torch.full((tasks, tasks), (1 - own) / max(1, tasks - 1), device=device)
+        mix.fill_diagonal_(own if tasks > 1 else 1.0)
+        #: α of each stage: [T, T, channels].
+        self.stitches = nn.ParameterList(
+            nn.Parameter(mix[:, :, None].repeat(1, 1, shape[0])) for shape in trunks[0].stage_shapes
+        )
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """Return the features of every task's trunk for one batch of images."""
+        activations = [images] * len(self.trunks)
+        for level, stitch in enumerate(self.stitches):
+            own = [
+                trunk.stages[level](x)  # type: ignore[operator, index]
+                for trunk, x in zip(self.trunks, activations, strict=True)
+            ]
+            alpha = stitch.view(*stitch.shape, *[1] * (own[0].dim() - 2))
+            activations = [
+                sum((a * x for a, x in zip(row[1:], own[1:], strict=True)), start=row[0] * own[0])
+                for row in alpha
+            ]
+        return activations
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        features: dict[int, list[Tensor]] = {}
+        outputs: list[Tensor | None] = []
+        for task, (x, head) in enumerate(zip(images, self.heads, strict=True)):
+            if x is None:
+                outputs.append(None)
+                continue
+            if id(x) not in features:
+                features[id(x)] = self._features(x)
+            outputs.append(head(features[id(x)][task]))
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return [*self.trunks.parameters(), *self.stitches.parameters()]
+
+
+@dataclass(frozen=True)
+class CrossStitch(Sharing):
+    """One trunk a task, with learned linear mixes between them."""
+
+    name = "cross-stitch"
+    summary = "one trunk a task, activations mixed after every stage"
+    paper = "Misra et al. 2016, Cross-stitch Networks for Multi-task Learning"
+
+    own: float = 0.9
+    """Initial weight of a task's own activation."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.own <= 1:
+            raise ValueError(f"own is a weight between 0 and 1, not {self.own}")
+
+    def build(
+        self, trunk: Callable[[], Encoder], heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return one trunk a task, stitched."""
+        trunks = [trunk() for _ in heads]
+        built = [head(t) for head, t in zip(heads, trunks, strict=True)]
+        return _Stitched(trunks, built, self.own)

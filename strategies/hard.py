@@ -1,0 +1,53 @@
+"""Hard parameter sharing (Caruana 1997): one trunk, one head a task.
+
+Tasks on the same images share one forward pass of the trunk. Tasks on different images pass
+through it one after the other and not as one concatenated batch, so that a task's features are the
+same bits whatever else is trained beside it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing
+from bench.networks import Encoder
+
+
+class _OneTrunk(MultiTaskNetwork):
+    def __init__(self, trunk: Encoder, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        features: dict[int, Tensor] = {}
+        outputs: list[Tensor | None] = []
+        for x, head in zip(images, self.heads, strict=True):
+            if x is None:
+                outputs.append(None)
+                continue
+            if id(x) not in features:
+                features[id(x)] = self.trunk(x)
+            outputs.append(head(features[id(x)]))
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.trunk.parameters())
+
+
+@dataclass(frozen=True)
+class Hard(Sharing):
+    """One trunk for all tasks."""
+
+    name = "hard"
+    summary = "one trunk for all tasks, one head a task"
+    paper = "Caruana 1997, Multitask Learning"
+    default = True
+
+    def build(
+        self, trunk: Callable[[], Encoder], heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return one trunk with all heads on it."""
+        shared = trunk()
+        return _OneTrunk(shared, [head(shared) for head in heads])

@@ -1,0 +1,35 @@
+"""Reconstruction as an auxiliary task: an autoencoder's decoder on the shared features.
+
+The encoder is the trunk, the decoder a head, and the loss the mean squared error per pixel and
+channel (see `bench.tasks.Reconstruction`). The decoder's work is billed and its parameters are
+thrown away after training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.contracts import Auxiliary
+from bench.tasks import Reconstruction as ReconstructionKind
+from bench.tasks import Task, TaskData
+
+
+@dataclass(frozen=True)
+class Reconstruction(Auxiliary):
+    """Rebuild the input beside learning the target."""
+
+    name = "reconstruction"
+    summary = "auxiliary task: an autoencoder rebuilds the image"
+    paper = "Le et al. 2018, Supervised Autoencoders"
+
+    weight: float = 1.0
+    """Weight of the reconstruction loss; the target's is 1."""
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise ValueError(f"weight is at least 0, not {self.weight}")
+
+    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+        """Return the reconstruction of the target's own images."""
+        channels = target.images.image[0]
+        task = Task("reconstruction", ReconstructionKind(), channels, self.weight, scored=False)
+        return [TaskData(task, target.images)]

@@ -1,0 +1,42 @@
+"""Single-task learning: nothing is shared. One end of the sharing dial, and what anchors are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing
+from bench.networks import Encoder
+
+
+class _SeparateNetworks(MultiTaskNetwork):
+    def __init__(self, encoders: list[Encoder], heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        return [
+            None if x is None else head(encoder(x))
+            for x, encoder, head in zip(images, self.encoders, self.heads, strict=True)
+        ]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return []
+
+
+@dataclass(frozen=True)
+class Single(Sharing):
+    """One network a task."""
+
+    name = "single"
+    summary = "one network a task, nothing shared"
+    paper = "none: the baseline"
+    single_task = True
+
+    def build(
+        self, trunk: Callable[[], Encoder], heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return as many separate networks as there are tasks."""
+        encoders = [trunk() for _ in heads]
+        return _SeparateNetworks(encoders, [h(e) for h, e in zip(heads, encoders, strict=True)])

@@ -1,0 +1,71 @@
+"""The test plugins (data set `toy`, strategy `faulty`, one broken file) and small helpers."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+PLUGINS = Path(__file__).parent / "plugins"
+os.environ["BENCH_PLUGINS"] = str(PLUGINS)  # before bench is imported, and for subprocesses
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from bench.contracts import DataSource  # noqa: E402
+from bench.data import task_data  # noqa: E402
+from bench.spec import Recipe  # noqa: E402
+from bench.tasks import TaskData  # noqa: E402
+
+torch.set_num_threads(1)
+
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
+
+TOY = ["-p", "toy:row+column", "-s", "hard", "--seeds", "2", "--budget", "12steps"]
+TOY_EXPERIMENT = """
+pair = "toy:row+column"
+strategy = "hard"
+seeds = 2
+budget = "12steps"
+train-size = 100
+validation-size = 50
+curve-points = 2
+batch-size = 16
+"""
+
+
+@pytest.fixture
+def toy() -> Callable[[str], TaskData]:
+    """Return the loader of the toy data set's tasks."""
+    return lambda name: task_data("toy", name, DataSource())
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """A recipe for a few quick steps."""
+    return Recipe(train_size=100, validation_size=50, batch_size=16, curve_points=2)
+
+
+@pytest.fixture
+def toy_experiment(tmp_path: Path) -> Path:
+    """An experiment file on the toy data set: 8 tiny runs."""
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY_EXPERIMENT)
+    return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> CommandLine:
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def call(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bench", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return call

@@ -1,0 +1,57 @@
+"""Strategies that go wrong, for the tests of what the harness does then."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Weighting
+from bench.tasks import Task
+
+
+class _Fault(nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.steps = 0
+
+    def forward(self, losses: Tensor, weights: Tensor) -> Tensor:
+        self.steps += 1
+        loss = (losses * weights).sum()
+        if self.how == "wait":
+            return loss * (loss.item() > 0)
+        if self.how == "early" and not losses.is_meta:
+            raise RuntimeError("planted early fault")
+        if losses.is_meta or self.steps < 100:  # it behaves while it is priced
+            return loss
+        match self.how:
+            case "raise":
+                raise RuntimeError("planted fault")
+            case "memory":
+                raise torch.OutOfMemoryError("planted")
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "diverge":
+                return loss * float("nan")
+            case "sleep":
+                time.sleep(0.02)
+        return loss
+
+
+@dataclass(frozen=True)
+class Faulty(Weighting):
+    """Goes wrong in its hundredth step, which a run reaches and its pricing does not."""
+
+    name = "faulty"
+    summary = "goes wrong on purpose"
+    paper = "none"
+
+    how: str = "raise"
+
+    def build(self, tasks: Sequence[Task]) -> nn.Module:
+        """Return the fault."""
+        return _Fault(self.how)

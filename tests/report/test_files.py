@@ -1,0 +1,232 @@
+"""The files of a report say what the results say, for people and for programs."""
+
+import csv
+import io
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.gains import results
+from bench.records import Declaration
+from bench.report import gains_json, write_report
+from bench.report.document import gains_csv
+from bench.report.table import escape, markdown
+
+PLOTS = ("gains", "heatmap", "curves", "audit")
+
+
+def cells_of(line: str) -> list[str]:
+    """Split a row of a Markdown table at the pipes that are not escaped."""
+    return [c.strip() for c in line.replace("\\|", "\0").strip("|").split("|")]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [cells_of(line) for line in lines[2:]]
+
+
+def png_size(content: bytes) -> tuple[int, int]:
+    assert content.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", content[16:24])
+    return width, height
+
+
+@pytest.fixture(name="world")
+def _world(make_world: Callable[..., Any]) -> Any:
+    return make_world(
+        pairs=["creatures:species+background", "multimnist:left+right"],
+        strategies=["hard", "hard+partner", "cross-stitch", "hard+pcgrad"],
+    )
+
+
+def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_path: Path) -> None:
+    report = write_report(world.declaration, world.find, tmp_path / "reports" / "made-up")
+    names = {"table.md", "table.csv", "gains.json"}
+    names |= {f"{plot}.{suffix}" for plot in PLOTS for suffix in ("png", "svg")}
+    assert set(report.files) == names
+    assert {path.name for path in report.folder.iterdir()} == names
+    assert report.runs.planned == len(world.records)
+    assert report.runs.missing == 0
+    assert (report.runs.diverged, report.runs.failed) == (1, 11)
+    assert sum(report.verdicts.values()) == len(report.results) == len(world.declaration.cells)
+    for plot in PLOTS:
+        content = report.files[f"{plot}.png"].read_bytes()
+        width, height = png_size(content)
+        assert width > 900
+        assert height > 400
+        assert len(content) > 20_000
+        assert b"<svg" in report.files[f"{plot}.svg"].read_bytes()
+
+
+def test_the_same_records_give_the_same_bytes(
+    make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    world = make_world(pairs=["creatures:species+kin"], strategies=["hard"])
+    first = write_report(world.declaration, world.find, tmp_path / "a")
+    second = write_report(world.declaration, world.find, tmp_path / "b")
+    for name in first.files:
+        assert first.files[name].read_bytes() == second.files[name].read_bytes(), name
+
+
+def test_a_users_plot_settings_do_not_reach_the_report(
+    make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    import matplotlib
+
+    world = make_world(pairs=["creatures:species+kin"], strategies=["hard"], seeds=2)
+    plain = write_report(world.declaration, world.find, tmp_path / "a")
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
+        before = dict(matplotlib.rcParams)
+        styled = write_report(world.declaration, world.find, tmp_path / "b")
+        assert dict(matplotlib.rcParams) == before
+    for name in ("gains.png", "curves.svg"):
+        assert plain.files[name].read_bytes() == styled.files[name].read_bytes()
+
+
+def test_the_table_has_a_row_for_every_cell_with_the_numbers_of_the_results(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    rows = table_rows(markdown(world.declaration, found, {}))
+    assert len(rows) == len(found)
+    for cells, row in zip(rows, found, strict=True):
+        assert cells[:3] == [f"`{row.pair}`", f"`{row.strategy}`", f"`{row.target}`"]
+        full = row.against["full"].result
+        if row.verdict.name == "no result":
+            assert cells[5] == "–"
+        else:
+            assert cells[5] == f"{full.mean:+.2f} [{full.low:+.2f}, {full.high:+.2f}]"
+        assert (cells[6] == "–") == ("split" not in row.against or not row.seeds)
+        assert cells[10] == f"{row.collapsed}/{row.failed}"
+        assert cells[12] == f"**{row.verdict.name}**"
+
+
+def test_a_row_whose_runs_failed_stands_in_the_table_with_its_reason(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    text = markdown(world.declaration, found, {})
+    lost = [c for c in table_rows(text) if c[:2] == ["`multimnist:left+right`", "`hard+pcgrad`"]]
+    assert [cells[10] for cells in lost] == ["0/10", "0/10"]
+    assert {cells[12] for cells in lost} == {"**no result**"}
+    assert "10 failed or not run: ValueError: gradients of 'left' are None" in text
+    assert "loss of 'species' is not finite after step 211" in text
+
+
+def test_every_row_is_said_in_words_and_every_plot_has_an_alt_text(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    text = markdown(world.declaration, found, {"gains.png": "the gains"})
+    words = text.split("## In words")[1]
+    for row in found:
+        assert escape(row.verdict.sentence) in words
+    assert "![the gains](gains.png)" in text
+
+
+def test_markdown_signs_in_names_and_reasons_are_escaped(make_world: Callable[..., Any]) -> None:
+    trouble = {("a|b:x+y", "hard"): {0: ("failed", "bad | pipe\nand <tag> *star*")}}
+    world = make_world(pairs=["a|b:x+y"], strategies=["hard"], seeds=3, trouble=trouble)
+    found = results(world.declaration, world.find)
+    text = markdown(world.declaration, found, {})
+    assert {len(cells) for cells in table_rows(text)} == {13}
+    assert r"bad \| pipe and \<tag\> \*star\*" in text
+
+
+def test_the_json_file_holds_what_the_results_hold(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    document = gains_json(world.declaration, found)
+    assert document["schema_version"] == 1
+    assert document["experiment"]["budget"] == world.declaration.experiment.budget
+    for row, result in zip(document["rows"], found, strict=True):
+        assert set(row["against"]) == set(result.against)
+        for anchor, comparison in result.against.items():
+            entry = row["against"][anchor]
+            assert entry["gains_by_seed"] == {str(s): g for s, g in comparison.gains.items()}
+            assert len(entry["audit"]["runs"]) == len(comparison.audits)
+            if comparison.result.n > 1:
+                assert entry["mean"] == comparison.result.mean
+                assert entry["interval_95"] == [comparison.result.low, comparison.result.high]
+                assert entry["p_holm"] == comparison.p_holm
+                assert entry["minimum_detectable_gain"] == comparison.minimum_detectable_gain
+        assert row["verdict"]["sentence"] == result.verdict.sentence
+        assert row["collapse_rate"] == result.collapsed / 10
+
+
+def test_what_is_no_number_is_null_in_json_and_blank_in_csv(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    document = gains_json(world.declaration, found)
+    json.dumps(document, allow_nan=False)
+    index = next(i for i, row in enumerate(found) if row.verdict.name == "no result")
+    entry = document["rows"][index]["against"]["full"]
+    assert entry["mean"] is None
+    assert entry["p_holm"] is None
+    assert entry["gains_by_seed"] == {}
+    lines = list(csv.DictReader(io.StringIO(gains_csv(world.declaration, found))))
+    lost = next(line for line in lines if line["verdict"] == "no result")
+    assert lost["gain_mean_points"] == lost["p_holm"] == ""
+
+
+def test_delta_m_is_the_mean_relative_gain_over_targets_or_null(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    rows = gains_json(world.declaration, found)["delta_m"]["rows"]
+    by_name = {(row["pair"], row["strategy"]): row for row in rows}
+    pair = "creatures:species+background"
+    parts = [
+        r.against["full"].relative_gain for r in found if (r.pair, r.strategy) == (pair, "hard")
+    ]
+    assert len(parts) == 2
+    assert math.isclose(by_name[pair, "hard"]["delta_m"], sum(parts) / 2)
+    assert by_name["multimnist:left+right", "hard+pcgrad"]["delta_m"] is None
+
+
+def test_the_csv_has_a_line_for_every_row_and_anchor(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    lines = list(csv.DictReader(io.StringIO(gains_csv(world.declaration, found))))
+    assert len(lines) == sum(len(row.against) for row in found)
+    expected = [(r.pair, r.strategy, r.target, a) for r in found for a in r.against]
+    assert [(e["pair"], e["strategy"], e["target"], e["anchor"]) for e in lines] == expected
+    first = found[0].against["full"].result
+    assert float(lines[0]["gain_mean_points"]) == first.mean
+    assert float(lines[0]["gain_low95_points"]) == first.low
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pairs": ["creatures:species+kin~shuffled"], "strategies": ["hard"], "seeds": 1},
+        {"pairs": ["multimnist:left+right"], "strategies": ["hard+pcgrad"], "seeds": 2},
+        {"pairs": ["multimnist:left+right"], "strategies": ["hard", "hard+pcgrad"], "seeds": 5},
+        {
+            "pairs": ["a:x+y"],
+            "strategies": ["hard"],
+            "seeds": 2,
+            "metric": "mse",
+            "unit": "intensity²",
+        },
+    ],
+    ids=["one row and one seed", "no result at all", "screen with a lost row", "another metric"],
+)
+def test_small_and_broken_experiments_are_reported_too(
+    options: dict[str, Any], make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    world = make_world(**options)
+    report = write_report(world.declaration, world.find, tmp_path)
+    assert len(table_rows(report.files["table.md"].read_text())) == len(world.declaration.cells)
+
+
+def test_an_experiment_that_has_not_run_is_reported_as_missing(
+    make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    declaration: Declaration = make_world(strategies=["hard"], seeds=2).declaration
+    report = write_report(declaration, lambda key: None, tmp_path)
+    assert report.runs.missing == report.runs.planned > 0
+    assert report.verdicts == {"no result": len(declaration.cells)}
+
+
+def test_an_experiment_without_cells_is_a_report_without_rows(
+    make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    world = make_world(strategies=["hard"], seeds=1)
+    empty = world.declaration.model_copy(update={"cells": ()})
+    report = write_report(empty, world.find, tmp_path)
+    assert "No rows were declared." in report.files["table.md"].read_text()

@@ -1,0 +1,98 @@
+"""Plots hold all their texts, grow with their rows, and load matplotlib only when drawn."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.gains import results
+from bench.report.audit import audit_plot
+from bench.report.canvas import cycle_marks, style, text_width, wrap
+from bench.report.curves import curve_of, curves
+from bench.report.forest import forest
+from bench.report.heatmap import heatmap
+
+LONG = {
+    "pairs": ["a_rather_long_dataset_name:first_of_the_two_tasks+second_task_with_a_long_name"],
+    "strategies": ["a-strategy-with-quite-a-long-name+reconstruction@0.25+uncertainty", "hard"],
+    "name": "an-experiment-with-a-long-name-that-somebody-typed-in-a-hurry",
+    "seeds": 8,
+}
+
+
+def figures(world: Any) -> dict[str, Any]:
+    found = results(world.declaration, world.find)
+    name = world.declaration.experiment.name
+    with style():
+        return {
+            "gains": forest(name, found, 1.0),
+            "heatmap": heatmap(name, found, 1.0),
+            "curves": curves(name, world.declaration.cells, found, world.find, "flop"),
+            "audit": audit_plot(name, found, "flop"),
+        }
+
+
+@pytest.fixture(name="crowded", scope="module", params=[LONG, {}], ids=["long", "many rows"])
+def _crowded(request: pytest.FixtureRequest, make_world: Callable[..., Any]) -> dict[str, Any]:
+    return figures(make_world(**request.param))
+
+
+def test_no_text_lies_outside_a_figure(crowded: dict[str, Any]) -> None:
+    for plot, figure in crowded.items():
+        with style():
+            box = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        assert box.x0 >= 0, plot
+        assert box.y0 >= 0, plot
+        assert box.x1 <= width, plot
+        assert box.y1 <= height, plot
+
+
+def test_no_two_texts_of_a_sheet_overlap(crowded: dict[str, Any]) -> None:
+    for plot, figure in crowded.items():
+        with style():
+            figure.draw_without_rendering()
+            boxes = [text.get_window_extent() for text in figure.texts if text.get_text()]
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i]), plot
+
+
+def test_figures_grow_with_their_rows(make_world: Callable[..., Any]) -> None:
+    few = figures(make_world(pairs=["creatures:species+kin"], strategies=["hard"], seeds=2))
+    many = figures(make_world(strategies=["hard"], seeds=2))
+    for plot in few:
+        assert many[plot].get_size_inches()[1] > few[plot].get_size_inches()[1]
+
+
+def test_a_curve_averages_the_runs_that_have_a_point(make_world: Callable[..., Any]) -> None:
+    world = make_world(pairs=["creatures:species+kin"], strategies=["hard"], seeds=3, trouble={})
+    cell = world.declaration.cells[0]
+    runs = [world.find(seed.strategy) for seed in cell.seeds]
+    curve = curve_of("hard", [*runs, None], "species")
+    assert curve is not None
+    last = [run.curve[-1].scores["species"] for run in runs]
+    assert curve.mean[-1] == pytest.approx(sum(last) / 3)
+    ledger = runs[0].ledger
+    assert curve.x[-1] == pytest.approx(ledger.steps * ledger.price.flops)
+    assert curve_of("hard", [None], "species") is None
+
+
+def test_neighbouring_arms_differ_by_more_than_colour() -> None:
+    marks = list(cycle_marks([str(i) for i in range(40)]).values())
+    assert len({(mark.marker, mark.line) for mark in marks}) == 40
+    assert len(set(marks)) == 40
+
+
+def test_wrapped_text_fits_its_width_and_loses_nothing() -> None:
+    text = "hard+reconstruction@0.25+uncertainty-weighting and more words"
+    wrapped = wrap(text, 1.5)
+    assert all(text_width(line) <= 1.5 for line in wrapped.split("\n"))
+    assert wrapped.replace("\n", "").replace(" ", "") == text.replace(" ", "")
+
+
+def test_importing_the_report_loads_neither_plots_nor_torch() -> None:
+    code = "import bench.report, sys; print({'matplotlib', 'torch', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

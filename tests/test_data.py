@@ -1,0 +1,137 @@
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+import torch
+
+from bench.contracts import DataSource
+from bench.data import Batch, Batches, Standardise, draw_split, fingerprint, on_device, task_data
+from bench.errors import UserError
+from bench.spec import Recipe
+from bench.tasks import Classification, ImageSet, Task, TaskData
+
+CPU = torch.device("cpu")
+Toy = Callable[[str], TaskData]
+
+
+def _take(batches: Batches, count: int) -> list[Batch]:
+    return list(islice(batches, count))
+
+
+def test_a_seed_draws_its_own_subset_and_keeps_validation_apart(toy: Toy, recipe: Recipe) -> None:
+    images = toy("row").images
+    first, again, other = (draw_split(images, recipe, seed) for seed in (0, 0, 1))
+    assert torch.equal(first.train, again.train)
+    assert set(first.train.tolist()) != set(other.train.tolist())
+    assert not set(first.train.tolist()) & set(first.validation.tolist())
+    assert (len(first.train), len(first.validation)) == (100, 50)
+
+
+def test_a_subset_that_does_not_fit_names_the_flags(toy: Toy) -> None:
+    with pytest.raises(UserError, match=r"300 training images.*--train-size"):
+        draw_split(toy("row").images, Recipe(train_size=280, validation_size=50), 0)
+    with pytest.raises(UserError, match="do not fit"):
+        draw_split(toy("row").images, Recipe(validation_size=300), 0)
+
+
+def test_tasks_on_the_same_images_share_one_tensor_a_step(toy: Toy, recipe: Recipe) -> None:
+    (batch,) = _take(Batches([toy("row"), toy("column")], recipe, 0, CPU), 1)
+    assert batch.images[0] is batch.images[1]
+    assert batch.images[0] is not None
+    assert batch.images[0].shape == (16, 1, 16, 16)
+
+
+def test_adding_a_task_moves_no_batch(toy: Toy, recipe: Recipe) -> None:
+    alone = _take(Batches([toy("row")], recipe, 0, CPU), 20)
+    beside = _take(Batches([toy("row"), toy("row~noise"), toy("low")], recipe, 0, CPU), 20)
+    for a, b in zip(alone, beside, strict=True):
+        assert torch.equal(a.targets[0], b.targets[0])
+        assert a.images[0] is not None
+        assert b.images[0] is not None
+        assert torch.equal(a.images[0], b.images[0])
+
+
+def test_an_epoch_shows_every_image_once(toy: Toy) -> None:
+    recipe = Recipe(train_size=96, validation_size=50, batch_size=16)
+    batches = Batches([toy("row")], recipe, 0, CPU)
+    images = toy("row").images.train[batches.split(toy("row")).train]
+    expected = (
+        Standardise(toy("row").images, CPU)(on_device(images, CPU)).flatten(1).sum(1).sort().values
+    )
+    shown = torch.cat([b.images[0] for b in _take(batches, 6) if b.images[0] is not None])
+    assert torch.allclose(shown.flatten(1).sum(1).sort().values, expected)
+
+
+def test_a_batch_may_be_larger_than_the_subset(toy: Toy) -> None:
+    recipe = Recipe(train_size=5, validation_size=0, batch_size=16)
+    (batch,) = _take(Batches([toy("row")], recipe, 0, CPU), 1)
+    assert len(batch.targets[0]) == 16
+
+
+def test_crops_and_flips_move_pixels_and_keep_labels() -> None:
+    ramp = torch.arange(16, dtype=torch.uint8).expand(20, 1, 16, 16).contiguous()
+    images = ImageSet("ramp", ramp, ramp)
+    label = torch.arange(20)
+    data = TaskData(Task("t", Classification(), 20), images, label, label)
+    plain, crop, flip = (
+        _take(Batches([data], Recipe(validation_size=0, batch_size=20, augment=a), 0, CPU), 3)
+        for a in ("none", "crop", "crop+flip")
+    )
+    for a, b, c in zip(plain, crop, flip, strict=True):
+        assert torch.equal(a.targets[0], b.targets[0])
+        assert a.images[0] is not None
+        assert b.images[0] is not None
+        assert c.images[0] is not None
+        middle = a.images[0][:, 0, 8, 8]
+        shifts = (b.images[0][:, 0, 8, 8] - middle) * images.channel_statistics[1]
+        assert shifts.abs().max() <= 2.01
+        assert shifts.std() > 0
+        rising = c.images[0][:, 0, 8, 10] > c.images[0][:, 0, 8, 5]
+        assert 0 < rising.sum() < 20
+
+
+def test_a_placebo_keeps_what_it_should_and_breaks_what_it_should(toy: Toy) -> None:
+    column = toy("column")
+    shuffled, noise, none = (toy(f"column~{p}") for p in ("shuffled", "noise", "none"))
+    assert column.train_labels is not None
+    assert shuffled.train_labels is not None
+    assert shuffled.images is column.images
+    assert torch.equal(shuffled.train_labels.bincount(), column.train_labels.bincount())
+    assert not torch.equal(shuffled.train_labels, column.train_labels)
+    assert noise.images is not column.images
+    assert noise.images.train.float().mean() == pytest.approx(127.5, abs=1)
+    assert (none.task.weight, none.images) == (0.0, column.images)
+    assert not any(d.task.scored for d in (shuffled, noise, none))
+
+
+def test_the_fingerprint_sees_every_label_pixel_and_weight(toy: Toy) -> None:
+    row = toy("row")
+    assert row.train_labels is not None
+    other = row.train_labels.clone()
+    other[5] = (other[5] + 1) % 4
+    images = row.images.train.clone()
+    images[3, 0, 2, 2] += 1
+    variants = [
+        row,
+        TaskData(row.task, row.images, other, row.test_labels),
+        TaskData(
+            row.task, ImageSet("toy", images, row.images.test), row.train_labels, row.test_labels
+        ),
+        toy("row~none"),
+    ]
+    assert len({fingerprint([v]) for v in variants}) == 4
+    assert fingerprint([row]) == fingerprint([task_data("toy", "row", DataSource())])
+
+
+def test_images_reach_the_network_with_zero_mean_and_unit_variance(toy: Toy) -> None:
+    images = toy("row").images
+    x = Standardise(images, CPU)(on_device(images.train, CPU))
+    assert x.shape == images.train.shape
+    assert x.mean().item() == pytest.approx(0, abs=1e-3)
+    assert x.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_images_of_one_colour_are_no_division_by_zero() -> None:
+    flat = torch.full((10, 3, 16, 16), 7, dtype=torch.uint8)
+    x = Standardise(ImageSet("flat", flat, flat), CPU)(on_device(flat, CPU))
+    assert torch.equal(x, torch.zeros_like(x))

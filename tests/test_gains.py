@@ -1,0 +1,198 @@
+"""Verdicts from records that are written by hand: what is asked of `gains` is arithmetic."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from bench.budget import Budget, Ledger, Price
+from bench.gains import CellResult, results
+from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns, Status
+from bench.spec import Experiment, Recipe, RunSpec
+
+PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
+WOBBLE = [0.3, -0.2, 0.1, -0.4, 0.2, 0.5, -0.1, -0.3, 0.4, 0.0]
+
+
+def _record(
+    key: str,
+    score: float | None,
+    *,
+    used: float = 1e9,
+    status: Status = "ok",
+    higher: bool = True,
+    reason: str = "",
+) -> Record:
+    spec = RunSpec(
+        dataset="d",
+        tasks=("t",),
+        scored=("t",),
+        strategy="s",
+        width=1.0,
+        budget="1e9flop",
+        steps=1000,
+        seed=0,
+        device="cpu",
+        recipe=Recipe(),
+    )
+    metric = Score(value=score, unit="%", higher_is_better=higher, primary=True)
+    return Record(
+        key=key,
+        status=status,
+        reason=reason,
+        spec=spec,
+        data_fingerprint="",
+        code_fingerprint="",
+        scores={} if status == "failed" else {"t": {"accuracy": metric}},
+        ledger=None
+        if status == "failed"
+        else Ledger(Budget(1e9, "flop"), PRICE, 1000, {"flop": used}, 0.0),
+    )
+
+
+def _judge(
+    ours: Sequence[float | None],
+    anchors: Mapping[AnchorName, Sequence[float]],
+    change: Callable[[dict[str, Record]], None] = lambda _: None,
+    margin: float = 1.0,
+    higher: bool = True,
+) -> CellResult:
+    """Build one cell: `split` and `slim` share the budget between two tasks, as in a pair."""
+    records: dict[str, Record] = {}
+    seeds = []
+    for seed, score in enumerate(ours):
+        records[f"s{seed}"] = _record(f"s{seed}", score, higher=higher)
+        keys: dict[AnchorName, dict[str, str]] = {}
+        for name, scores in anchors.items():
+            share = 1 if name == "full" else 2
+            keys[name] = {}
+            for task in ("t", "partner")[:share]:
+                key = f"{name}{seed}{task}"
+                records[key] = _record(key, scores[seed], used=1e9 / share, higher=higher)
+                keys[name][task] = key
+        seeds.append(SeedRuns(seed=seed, strategy=f"s{seed}", anchors=keys))
+    change(records)
+    cell = Cell(pair="d:t+partner", strategy="hard", target="t", expect=None, seeds=tuple(seeds))
+    experiment = Experiment(
+        pair=("d:t+partner",), strategy=("hard",), budget="1e9flop", margin=margin
+    )
+    return results(Declaration(experiment=experiment, cells=(cell,)), records.get)[0]
+
+
+def _around(mean: float, wobble: float = 1.0) -> list[float]:
+    return [mean + wobble * w for w in WOBBLE]
+
+
+FLAT = [80.0] * 10
+
+
+def test_a_gain_is_strategy_minus_anchor_at_the_same_seed() -> None:
+    row = _judge(_around(82), {"full": FLAT})
+    assert row.against["full"].gains[3] == pytest.approx(82 - 0.4 - 80)
+    assert row.against["full"].result.mean == pytest.approx(2 + sum(WOBBLE) / 10)
+    assert row.against["full"].relative_gain == pytest.approx((2 + sum(WOBBLE) / 10) / 80)
+
+
+def test_a_gain_in_an_error_is_positive_when_the_error_falls() -> None:
+    row = _judge([4.0] * 10, {"full": [5.0] * 10}, higher=False)
+    assert row.against["full"].result.mean == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "anchors", "verdict"),
+    [
+        (_around(83), {"full": FLAT}, "transfer"),
+        (_around(77), {"full": FLAT}, "negative"),
+        (_around(80.1), {"full": FLAT}, "equivalent"),
+        (_around(80.5, 5), {"full": FLAT}, "inconclusive"),
+        (
+            _around(77),
+            {"full": FLAT, "split": [70.0] * 10, "slim": [69.0] * 10},
+            "negative · compute saving",
+        ),
+        (
+            _around(80),
+            {"full": FLAT, "split": [75.0] * 10, "slim": FLAT},
+            "equivalent · compute saving",
+        ),
+        (_around(80), {"full": FLAT, "split": FLAT, "slim": [75.0] * 10}, "equivalent · capacity"),
+        (_around(83), {"full": FLAT, "split": [70.0] * 10, "slim": [69.0] * 10}, "transfer"),
+        (_around(83)[:5], {"full": FLAT}, "screen"),
+    ],
+)
+def test_the_verdict_follows_from_the_anchors(
+    ours: list[float], anchors: Mapping[AnchorName, Sequence[float]], verdict: str
+) -> None:
+    row = _judge(ours, anchors)
+    assert row.verdict.name == verdict
+    assert row.verdict.sentence
+
+
+def test_the_margin_decides_what_is_equivalent() -> None:
+    assert _judge(_around(80.1), {"full": FLAT}, margin=0.2).verdict.name == "inconclusive"
+
+
+def test_an_undecided_row_says_how_many_seeds_would_decide() -> None:
+    sentence = _judge(_around(80.5, 5), {"full": FLAT}).verdict.sentence
+    seeds = int(sentence.split("about ")[1].split(" seeds")[0])
+    assert 10 < seeds < 100
+
+
+def test_unequal_budgets_take_the_verdict_away() -> None:
+    def overspend(records: dict[str, Record]) -> None:
+        records["s4"] = _record("s4", 99.0, used=1.006e9)
+
+    row = _judge(_around(83), {"full": FLAT}, overspend)
+    assert row.verdict.name == "unequal budgets"
+    assert "+0.6%" in row.verdict.sentence
+    assert row.against["full"].deviation == pytest.approx(0.006)
+
+
+def test_the_budget_of_two_networks_is_audited_as_a_whole() -> None:
+    row = _judge(_around(83), {"full": FLAT, "split": FLAT})
+    assert row.against["split"].audited
+    assert row.against["split"].audits[0].reference == 1e9
+
+    def spend_on_the_partner(records: dict[str, Record]) -> None:
+        records["split0partner"] = _record("split0partner", 80.0, used=6e8)
+
+    assert (
+        not _judge(_around(83), {"full": FLAT, "split": FLAT}, spend_on_the_partner)
+        .against["split"]
+        .audited
+    )
+
+
+def test_a_diverged_run_stays_in_the_mean_and_is_counted() -> None:
+    def diverge(records: dict[str, Record]) -> None:
+        records["s2"] = _record("s2", 10.0, status="diverged", reason="loss was not finite")
+
+    row = _judge(FLAT, {"full": FLAT}, diverge)
+    assert (row.collapsed, row.failed, row.seeds) == (1, 0, 10)
+    assert row.against["full"].result.mean == pytest.approx(-7.0)
+    assert row.reasons == ("loss was not finite",)
+
+
+def test_a_failed_run_is_missing_from_the_gains_and_shown_with_its_reason() -> None:
+    def fail(records: dict[str, Record]) -> None:
+        records["s2"] = _record("s2", None, status="failed", reason="planted")
+        records["full5t"] = _record("full5t", None, status="failed", reason="also planted")
+        del records["s7"]
+
+    row = _judge(FLAT, {"full": FLAT}, fail)
+    assert (row.failed, row.seeds) == (2, 7)
+    assert row.reasons == ("also planted", "planted")
+    assert row.verdict.name == "screen"
+
+
+def test_a_row_without_any_result_is_a_row() -> None:
+    row = _judge(FLAT, {"full": FLAT}, lambda records: records.clear())
+    assert row.verdict.name == "no result"
+    assert row.failed == 10
+    assert math.isnan(row.score_mean)
+
+
+def test_holm_corrects_over_the_declared_family_of_an_anchor() -> None:
+    alone = _judge(_around(80.3), {"full": FLAT}).against["full"]
+    assert alone.p_holm == alone.result.p
+    assert alone.result.p < 0.05

@@ -1,0 +1,103 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contracts import DataSource
+from bench.launch import Finished, Started, auto_workers, launch
+from bench.plan import make_plan
+from bench.records import Record
+from bench.run import Job
+from bench.spec import Experiment
+from bench.store import Store
+
+QUICK: dict[str, Any] = {
+    "train_size": 100,
+    "validation_size": 50,
+    "batch_size": 16,
+    "curve_points": 2,
+    "device": "cpu",
+    "budget": "120steps",
+    "seeds": 1,
+}
+
+
+def _jobs(tmp_path: Path, *strategies: str) -> tuple[Job, ...]:
+    experiment = Experiment(pair=("toy:row+column",), strategy=strategies, **QUICK)
+    return make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None).jobs
+
+
+def _records(jobs: tuple[Job, ...], workers: int) -> dict[str, Record]:
+    events = list(launch(jobs, workers))
+    started = [event.job.key for event in events if isinstance(event, Started)]
+    finished = {e.record.key: e.record for e in events if isinstance(e, Finished)}
+    assert sorted(started) == sorted(finished) == sorted(job.key for job in jobs)
+    return finished
+
+
+def _numbers(record: Record) -> tuple[object, ...]:
+    """All of a record that must not depend on where or when it was made."""
+    assert record.ledger is not None
+    used = {axis: amount for axis, amount in record.ledger.used.items() if axis != "s"}
+    return record.scores, record.curve, record.streams, record.spec, used
+
+
+def test_worker_processes_give_the_numbers_of_this_process(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard", "pcgrad")
+    here, there = _records(jobs, 1), _records(jobs, 2)
+    for key, record in here.items():
+        assert record.status == "ok"
+        assert _numbers(record) == _numbers(there[key])
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        ("raise", "failed", "RuntimeError: planted fault"),
+        ("memory", "failed", "out of memory: lower --batch-size"),
+        ("diverge", "diverged", "the loss of row, column was not finite by step 120"),
+    ],
+)
+def test_a_run_that_goes_wrong_is_a_record_and_the_others_go_on(
+    tmp_path: Path, how: str, status: str, reason: str
+) -> None:
+    jobs = _jobs(tmp_path, f"hard+faulty@{how}", "hard")
+    records = _records(jobs, 1)
+    bad = [r for r in records.values() if "faulty" in r.spec.strategy]
+    assert [r.status for r in bad] == [status]
+    assert reason in bad[0].reason
+    assert all(r.status == "ok" for r in records.values() if r not in bad)
+    assert ("planted fault" in bad[0].detail) == (how == "raise")
+
+
+def test_a_diverged_run_is_scored_as_it_stands(tmp_path: Path) -> None:
+    records = _records(_jobs(tmp_path, "hard+faulty@diverge"), 1)
+    (bad,) = [r for r in records.values() if r.status == "diverged"]
+    value = bad.primary("row").value
+    assert value is not None
+    assert value < 60
+    assert bad.scores["row"]["loss"].value is None
+    assert bad.ledger is not None
+    assert bad.ledger.used["steps"] == 120
+
+
+def test_a_worker_that_dies_costs_only_its_run(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard+faulty@die", "hard")
+    records = _records(jobs, 2)
+    bad = [r for r in records.values() if r.status != "ok"]
+    assert [r.spec.strategy for r in bad] == ["hard+faulty@how=die"]
+    assert "killed" in bad[0].reason
+    assert len(records) == len(jobs)
+
+
+def test_a_little_work_gets_no_second_process(tmp_path: Path) -> None:
+    assert auto_workers(_jobs(tmp_path, "hard")) == 1
+    assert auto_workers(()) == 1
+
+
+def test_an_arm_that_cannot_be_priced_fails_and_the_others_run(tmp_path: Path) -> None:
+    records = _records(_jobs(tmp_path, "hard+faulty@early", "hard"), 1)
+    bad = [r for r in records.values() if r.status == "failed"]
+    assert [r.spec.strategy for r in bad] == ["hard+faulty@how=early"]
+    assert "planted early fault" in bad[0].reason
+    assert len(records) > 1

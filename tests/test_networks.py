@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import nn
+
+from bench.errors import UserError
+from bench.networks import NETWORKS, ClassificationHead, DenseHead, lenet, resnet18
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("width", [1.0, 0.33])
+def test_every_encoder_says_the_shape_of_its_stages(network: str, width: float) -> None:
+    encoder = NETWORKS[network]((3, 24, 24), width)
+    x = torch.rand(2, 3, 24, 24)
+    for stage, shape in zip(encoder.stages, encoder.stage_shapes, strict=True):
+        x = stage(x)
+        assert x.shape[1:] == shape
+    assert encoder.features == x.shape[1:]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_result_depends_on_no_other_image_of_the_batch(network: str) -> None:
+    encoder = NETWORKS[network]((3, 24, 24), 1.0).train()
+    x = torch.rand(4, 3, 24, 24)
+    torch.testing.assert_close(encoder(x)[:1], encoder(x[:1]))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_training_and_evaluation_compute_the_same_function(network: str) -> None:
+    encoder = NETWORKS[network]((3, 24, 24), 1.0)
+    x = torch.rand(2, 3, 24, 24)
+    assert torch.equal(encoder.train()(x), encoder.eval()(x))
+    assert not list(encoder.buffers())
+
+
+def test_resnet18_has_the_weights_of_torchvisions() -> None:
+    import torchvision
+
+    theirs = torchvision.models.resnet18(norm_layer=lambda c: nn.GroupNorm(1, c))
+    theirs.fc = nn.Identity()
+    ours = resnet18((3, 64, 64), 1.0)
+    assert [tuple(p.shape) for p in ours.parameters()] == [
+        tuple(p.shape) for p in theirs.parameters()
+    ]
+
+
+def test_narrower_networks_have_fewer_parameters() -> None:
+    for build in NETWORKS.values():
+        sizes = [
+            sum(p.numel() for p in build((3, 24, 24), width).parameters())
+            for width in (0.25, 0.5, 1.0)
+        ]
+        assert sizes == sorted(set(sizes))
+
+
+def test_lenet_refuses_images_that_it_would_shrink_to_nothing() -> None:
+    with pytest.raises(UserError, match="16 × 16"):
+        lenet((1, 12, 12), 1.0)
+
+
+@pytest.mark.parametrize("features", [(50,), (64, 7, 7), (16, 28, 28)])
+@pytest.mark.parametrize("image", [(1, 28, 28), (3, 25, 27)])
+def test_a_decoder_covers_the_image(features: tuple[int, ...], image: tuple[int, ...]) -> None:
+    if len(features) == 3 and features[1] == 7 and image[1] == 25:
+        features = (64, 7, 7)
+    head = DenseHead(features, image, outputs=2)
+    assert head(torch.rand(3, *features)).shape == (3, 2, *image[1:])
+
+
+def test_a_classification_head_pools_what_is_spatial() -> None:
+    assert ClassificationHead((8, 5, 5), 4)(torch.rand(2, 8, 5, 5)).shape == (2, 4)
+    assert ClassificationHead((8,), 4)(torch.rand(2, 8)).shape == (2, 4)

@@ -1,0 +1,160 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.plan import Plan, make_plan
+from bench.spec import Experiment
+from bench.store import Store
+
+SMALL: dict[str, Any] = {
+    "train_size": 100,
+    "validation_size": 50,
+    "batch_size": 16,
+    "curve_points": 2,
+    "device": "cpu",
+}
+
+
+def _plan(tmp_path: Path, **values: Any) -> Plan:
+    asked: dict[str, Any] = {"pair": "toy:row+column", "strategy": "hard", "budget": "50steps"}
+    experiment = Experiment(**{**SMALL, **asked, "seeds": 2, **values})
+    return make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None)
+
+
+def _labels(plan: Plan) -> list[str]:
+    return [f"{job.spec.label} {job.spec.budget}" for job in plan.jobs if job.spec.seed == 0]
+
+
+def test_a_pair_brings_its_three_anchors(tmp_path: Path) -> None:
+    assert _labels(_plan(tmp_path)) == [
+        "hard on toy:row+column 50steps",
+        "single on toy:row 50steps",
+        "single on toy:row 25steps",
+        "single on toy:column 25steps",
+        "single on toy:row, width 0.72 25steps",
+        "single on toy:column, width 0.72 25steps",
+        "single on toy:column 50steps",
+    ]
+
+
+def test_the_slim_networks_together_have_the_shared_networks_parameters(tmp_path: Path) -> None:
+    prices = {job.spec.label: job.price.parameters for job in _plan(tmp_path).jobs}
+    slim = sum(count for label, count in prices.items() if "width" in label)
+    assert slim == pytest.approx(prices["hard on toy:row+column"], rel=0.03)
+
+
+def test_a_strategy_as_large_as_two_networks_has_them_for_its_slim_anchor(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, strategy="cross-stitch")
+    anchors = plan.declaration.cells[0].seeds[0].anchors
+    assert anchors["slim"] == anchors["split"]
+
+
+def test_runs_that_rows_share_are_planned_once(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, pair=["toy:row+column", "toy:row+low"], strategy=["hard", "pcgrad"])
+    assert len({job.key for job in plan.jobs}) == len(plan.jobs)
+    assert sum(label == "single on toy:row 50steps" for label in _labels(plan)) == 1
+
+
+def test_an_auxiliary_run_serves_one_task_and_is_held_against_full_alone(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, strategy="partner")
+    runs = [job.spec for job in plan.jobs if job.spec.strategy == "hard+partner"]
+    assert {(spec.tasks, spec.scored) for spec in runs} == {
+        (("row", "column"), ("row",)),
+        (("column", "row"), ("column",)),
+    }
+    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.cells)
+
+
+def test_a_strategy_that_needs_no_partner_is_one_row_in_all_pairs(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, pair=["toy:row+column", "toy:row+low"], strategy="reconstruction")
+    assert [(cell.pair, cell.target) for cell in plan.declaration.cells] == [
+        ("toy:row+column", "row"),
+        ("toy:row+column", "column"),
+        ("toy:row+low", "low"),
+    ]
+
+
+def test_a_placebo_partner_is_neither_scored_nor_trained_alone(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, pair="toy:row+column~shuffled")
+    assert _labels(plan) == [
+        "hard on toy:row+column~shuffled 50steps",
+        "single on toy:row 50steps",
+    ]
+    (cell,) = plan.declaration.cells
+    assert (cell.target, cell.expect) == ("row", "none")
+
+
+def test_a_flop_budget_buys_each_arm_its_own_steps(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, budget="1gflop", strategy=["hard", "cross-stitch"])
+    for job in plan.jobs:
+        part = 1e9 if job.spec.budget == "1000000000flop" else 5e8
+        assert job.spec.steps == int(part // job.price.flops)
+    steps = {job.spec.strategy: job.spec.steps for job in plan.jobs if len(job.spec.tasks) == 2}
+    assert steps["hard"] > 1.9 * steps["cross-stitch"]
+
+
+def test_a_budget_in_seconds_buys_the_same_steps_again(tmp_path: Path) -> None:
+    first, second = (_plan(tmp_path, budget="0.5s") for _ in range(2))
+    assert [job.key for job in first.jobs] == [job.key for job in second.jobs]
+    assert all(job.spec.steps > 1 for job in first.jobs)
+
+
+def test_a_key_depends_on_what_defines_a_run(tmp_path: Path) -> None:
+    plans = [
+        _plan(tmp_path),
+        _plan(tmp_path, learning_rate=0.1),
+        _plan(tmp_path, budget="51steps"),
+        _plan(tmp_path, train_size=99),
+    ]
+    keys = [{job.key for job in plan.jobs} for plan in plans]
+    assert all(keys[0].isdisjoint(other) for other in keys[1:])
+    assert keys[0] == {job.key for job in _plan(tmp_path, margin=3.0, name="other").jobs}
+
+
+def test_more_seeds_keep_the_runs_of_fewer(tmp_path: Path) -> None:
+    few, many = ({job.key for job in _plan(tmp_path, seeds=n).jobs} for n in (2, 3))
+    assert few < many
+
+
+def test_a_budget_too_small_for_one_step_says_the_price(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"buys no step of .*one step costs .* flop"):
+        _plan(tmp_path, budget="10flop")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"network": "lenett"}, "did you mean 'lenet'"),
+        ({"strategy": "hrad"}, "did you mean 'hard'"),
+        ({"pair": "toy:row", "strategy": "partner"}, "needs a partner"),
+        ({"train_size": 5000}, "--train-size"),
+        ({"device": "cuda"}, "--device"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(
+    tmp_path: Path, values: dict[str, Any], message: str
+) -> None:
+    import torch
+
+    if values.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match=message):
+        _plan(tmp_path, **values)
+
+
+def test_a_plan_warns_of_what_keeps_verdicts_from_being_reached(tmp_path: Path) -> None:
+    few, coarse = _plan(tmp_path).warnings
+    assert "screen" in few
+    assert "coarse" in coarse
+    many = _plan(
+        tmp_path,
+        seeds=8,
+        pair=["toy:row+column", "toy:row+low"],
+        budget="400steps",
+        strategy=["hard", "partner", "cross-stitch", "pcgrad"],
+    )
+    assert [note for note in many.warnings if "Holm" in note]
+    assert not _plan(tmp_path, seeds=10, budget="400steps").warnings

@@ -1,0 +1,81 @@
+import pytest
+
+from bench.errors import UserError
+from bench.registry import datasets, parse_pairs, parse_strategy, single_task, strategy_parts
+
+
+def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
+    assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_parts().found.keys()
+    assert {"creatures", "mnist", "multimnist", "toy"} <= datasets().found.keys()
+
+
+def test_a_broken_plugin_is_listed_with_its_reason_and_hurts_no_other() -> None:
+    assert strategy_parts().broken == {"broken": "ImportError: planted: this plugin is broken"}
+    with pytest.raises(UserError, match="is broken: ImportError: planted"):
+        parse_strategy("broken")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("hard", "hard"),
+        ("pcgrad", "hard+pcgrad"),
+        ("pcgrad+hard", "hard+pcgrad"),
+        ("hard+uniform", "hard"),
+        ("reconstruction", "hard+reconstruction"),
+        ("hard+partner@0.3", "hard+partner"),
+        ("hard+partner@weight=0.50", "hard+partner@weight=0.5"),
+        ("cross-stitch@own=0.8+reconstruction@2", "cross-stitch@own=0.8+reconstruction@weight=2.0"),
+    ],
+)
+def test_a_strategy_has_one_spelling_whatever_a_user_types(text: str, name: str) -> None:
+    assert parse_strategy(text).name == name
+    assert parse_strategy(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hrad", "did you mean 'hard'"),
+        ("hard+pcgard", "did you mean 'pcgrad'"),
+        ("hard+single", "both sharing parts"),
+        ("hard@3", "takes 0 value"),
+        ("partner@weigth=3", "did you mean 'weight'"),
+        ("partner@weight=much", "not a float"),
+        ("partner@-1", "at least 0"),
+        ("cross-stitch@1.5", "between 0 and 1"),
+        ("pcgrad+faulty", "choose one"),
+    ],
+)
+def test_a_strategy_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_strategy(text)
+
+
+def test_the_anchors_share_nothing() -> None:
+    assert single_task().sharing.single_task
+
+
+def test_a_data_set_alone_means_its_declared_pairs() -> None:
+    assert [pair.name for pair in parse_pairs("toy")] == ["toy:row+column", "toy:row+low"]
+    assert parse_pairs("toy:row+column")[0].expect == "positive"
+
+
+def test_any_tasks_make_a_pair_and_placebos_are_expected_to_do_nothing() -> None:
+    assert parse_pairs("toy:low+column")[0].expect is None
+    assert parse_pairs("toy:row+column~shuffled")[0].expect == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("toi", "did you mean 'toy'"),
+        ("toy:row+colum", "did you mean 'column'"),
+        ("toy:row+column~shufled", "did you mean 'shuffled'"),
+        ("toy:row+row", "names a task twice"),
+        ("toy:row~none", "no real task"),
+    ],
+)
+def test_a_pair_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_pairs(text)

@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.statistics import (
+    detectable_effect,
+    holm,
+    minimum_detectable_gain,
+    paired,
+    seeds_to_detect,
+    sign_flip_p,
+    smallest_sign_flip_p,
+)
+
+# Darwin's maize (1876), as Fisher analysed it in The Design of Experiments (1935): 15 pairs,
+# differences in eighths of an inch. Fisher gives t = 2.148 and 1726 of 32768 for the sign flips.
+DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+
+
+def test_the_t_statistic_of_darwins_maize_is_fishers() -> None:
+    result = paired(DARWIN, margin=1.0)
+    t = result.mean / (result.sd / math.sqrt(15))
+    assert t == pytest.approx(2.148, abs=5e-4)
+    assert result.p_t == pytest.approx(0.0497, abs=5e-5)
+
+
+def test_the_sign_flip_test_of_darwins_maize_is_fishers() -> None:
+    assert sign_flip_p(np.array(DARWIN, dtype=float)) == pytest.approx(1726 / 32768, abs=1e-9)
+
+
+def test_rejecting_needs_both_tests() -> None:
+    result = paired(DARWIN, margin=1.0)
+    assert result.p_t < 0.05 < result.p_sign_flip == result.p
+
+
+def test_the_interval_covers_the_mean_at_its_rate() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.7, 1.3, size=(4000, 6))
+    results = [stats.ttest_1samp(d, 0).confidence_interval(0.95) for d in draws[:5]]
+    for d, interval in zip(draws[:5], results, strict=True):
+        ours = paired(list(d), margin=1.0)
+        assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high))
+    half = stats.t.ppf(0.975, 5) * draws.std(axis=1, ddof=1) / math.sqrt(6)
+    covered = np.abs(draws.mean(axis=1) - 0.7) <= half
+    assert covered.mean() == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 4000))
+
+
+def test_no_difference_at_all_is_certain() -> None:
+    result = paired([0.0] * 10, margin=1.0)
+    assert (result.mean, result.low, result.high) == (0, 0, 0)
+    assert (result.p_t, result.p_sign_flip, result.p_equivalence) == (1, 1, 0)
+
+
+def test_the_same_gain_at_every_seed_is_certain_too() -> None:
+    result = paired([0.1 + 0.2] * 10, margin=0.1)
+    assert (result.p_t, result.p_equivalence) == (0, 1)
+    assert result.p_sign_flip == smallest_sign_flip_p(10)
+
+
+@pytest.mark.parametrize("values", [[], [1.5]])
+def test_too_few_seeds_give_nan_and_no_error(values: list[float]) -> None:
+    result = paired(values, margin=1.0)
+    assert result.n == len(values)
+    assert math.isnan(result.low)
+    assert math.isnan(result.p)
+
+
+def test_five_seeds_can_never_reject_at_five_percent() -> None:
+    assert sign_flip_p(np.array([3.0, 3.1, 2.9, 3.3, 3.2])) == smallest_sign_flip_p(5) > 0.05
+    assert smallest_sign_flip_p(10) == 2 / 1024
+
+
+def test_holm_adjusts_as_published() -> None:
+    # Holm's step-down on four hypotheses, worked by hand: 4 × .005, 3 × .01, 2 × .03, 1 × .04.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_counts_a_test_that_gave_no_p_value() -> None:
+    adjusted = holm([0.01, float("nan")])
+    assert adjusted[0] == 0.02
+    assert math.isnan(adjusted[1])
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    rng = np.random.default_rng(1)
+    d = rng.normal(0.1, 0.5, size=10)
+    t_low = (d.mean() + 1) / (d.std(ddof=1) / math.sqrt(10))
+    t_high = (d.mean() - 1) / (d.std(ddof=1) / math.sqrt(10))
+    by_hand = max(stats.t.sf(t_low, 9), stats.t.cdf(t_high, 9))
+    assert paired(list(d), margin=1.0).p_equivalence == pytest.approx(by_hand)
+
+
+def test_ten_seeds_detect_one_standard_deviation() -> None:
+    # Cohen (1988): 80 % power, two-sided 5 %, n = 10 needs d = 1.00; n = 34 needs 0.50.
+    assert detectable_effect(10) == pytest.approx(1.00, abs=0.005)
+    assert detectable_effect(34) == pytest.approx(0.50, abs=0.01)
+
+
+def test_the_detectable_effect_has_its_power() -> None:
+    rng = np.random.default_rng(2)
+    draws = rng.normal(detectable_effect(10), 1, size=(4000, 10))
+    rejected = stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05
+    assert rejected.mean() == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / 4000))
+
+
+@pytest.mark.parametrize("n", range(2, 60))
+def test_more_seeds_detect_less(n: int) -> None:
+    assert detectable_effect(n + 1) < detectable_effect(n)
+
+
+def test_seeds_to_detect_is_the_inverse_of_the_detectable_gain() -> None:
+    n = seeds_to_detect(0.5, sd=1.0)
+    assert n is not None
+    assert minimum_detectable_gain(1.0, n) <= 0.5 < minimum_detectable_gain(1.0, n - 1)
+    assert seeds_to_detect(-0.5, sd=1.0) == n
+    assert seeds_to_detect(1e-6, sd=1.0) is None
+    assert seeds_to_detect(0.0, sd=1.0) is None

@@ -1,0 +1,148 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import UserError
+from bench.records import Declaration, Record
+from bench.spec import Experiment, Recipe, RunSpec
+from bench.store import Store, write_atomically
+
+KEY = "ab" + 38 * "0"
+EXAMPLES: dict[str, np.ndarray] = {
+    "row": np.array([0, 1, 1], dtype=np.uint8),
+    "low": np.array([0.5, 0.25], dtype=np.float32),
+}
+
+
+def _record(key: str = KEY) -> Record:
+    spec = RunSpec(
+        dataset="toy",
+        tasks=("row",),
+        scored=("row",),
+        strategy="hard",
+        width=1.0,
+        budget="5steps",
+        steps=5,
+        seed=0,
+        device="cpu",
+        recipe=Recipe(),
+    )
+    return Record(key=key, status="ok", spec=spec, data_fingerprint="d", code_fingerprint="c")
+
+
+def test_a_record_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    saved = store.save(_record(), EXAMPLES)
+    assert store.load(KEY) == saved
+    assert (tmp_path / "runs" / "ab" / KEY / "run.json").is_file()
+    back = store.examples(saved)
+    assert back.keys() == EXAMPLES.keys()
+    for task, values in EXAMPLES.items():
+        assert np.array_equal(back[task], values)
+        assert back[task].dtype == values.dtype
+    assert list(store.records()) == [saved]
+
+
+def test_a_run_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.load(KEY) is None
+    assert not store.set_aside
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: text.replace(KEY, "cd" + KEY[2:]),
+        lambda text: text.replace('"schema_version":1', '"schema_version":99').replace(
+            '"schema_version": 1', '"schema_version": 99'
+        ),
+        lambda text: json.dumps(json.loads(text) | {"surprise": 1}),
+        lambda text: text.replace("examples-", "../examples-"),
+    ],
+)
+def test_a_damaged_record_is_set_aside_and_said_so(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    store = Store(tmp_path)
+    store.save(_record(), EXAMPLES)
+    path = tmp_path / "runs" / "ab" / KEY / "run.json"
+    text = damage(path.read_text())
+    assert text != path.read_text()
+    path.write_text(text)
+    assert store.load(KEY) is None
+    assert len(store.set_aside) == 1
+    assert KEY[:12] in store.set_aside[0]
+    assert not path.exists()
+    assert len(list((tmp_path / "corrupt").iterdir())) == 1
+    store.save(_record(), EXAMPLES)
+    assert store.load(KEY) is not None
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_a_record_without_its_examples_is_set_aside(tmp_path: Path, how: str) -> None:
+    store = Store(tmp_path)
+    saved = store.save(_record(), EXAMPLES)
+    assert saved.examples is not None
+    path = tmp_path / "runs" / "ab" / KEY / saved.examples.file
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-5] + b"xxxxx")
+    assert store.load(KEY) is None
+    assert len(store.set_aside) == 1
+
+
+def test_examples_never_unpickle(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.system, (f"touch {tmp_path}/owned",))
+
+    store = Store(tmp_path)
+    saved = store.save(_record(), {"row": np.array([Evil()], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.examples(saved)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device.*--results"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--results"):
+        Store(tmp_path / "file").check_writable()
+
+
+def test_a_declaration_comes_back_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    experiment = Experiment(name="e", pair=("a:b",), strategy=("hard",), budget="5steps")
+    store.declare(Declaration(experiment=experiment, cells=()))
+    assert [d.experiment for d in store.declarations()] == [experiment]
+    (tmp_path / "experiments" / "e.json").write_text("{")
+    with pytest.raises(UserError, match=r"e\.json cannot be read"):
+        store.declarations()
+
+
+def test_a_timing_is_frozen_until_it_is_damaged(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.timing("x") is None
+    store.freeze_timing("x", 0.25, "hard on toy")
+    assert store.timing("x") == 0.25
+    (tmp_path / "prices" / "x.json").write_text('{"seconds": "soon"}')
+    assert store.timing("x") is None

@@ -1,0 +1,164 @@
+"""The promises of the loop: the exact null, common random numbers, no waiting for the device."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.data import Batches
+from bench.registry import parse_strategy
+from bench.spec import Recipe
+from bench.tasks import TaskData
+from bench.training import Lane, build_network, learning_rate
+
+CPU = torch.device("cpu")
+Toy = Callable[[str], TaskData]
+STRATEGIES = ["single", "hard", "cross-stitch", "hard+pcgrad", "hard+reconstruction"]
+
+
+def _data(strategy: str, data: Sequence[TaskData]) -> list[TaskData]:
+    auxiliaries = parse_strategy(strategy).auxiliaries
+    return [*data, *(d for a in auxiliaries for d in a.attach(data[0], []))]
+
+
+def _trained(strategy: str, data: Sequence[TaskData], recipe: Recipe, steps: int = 25) -> Lane:
+    lane = Lane(parse_strategy(strategy), _data(strategy, data), recipe, 1.0, 3, CPU)
+    for _ in lane.train(Batches(_data(strategy, data), recipe, 3, CPU), steps, [steps]):
+        pass
+    return lane
+
+
+def _state(lane: Lane, *parts: str) -> dict[str, Tensor]:
+    return {
+        name: value
+        for name, value in lane.network.state_dict().items()
+        if any(part in name for part in parts)
+    }
+
+
+@pytest.mark.parametrize("network", ["lenet", "resnet8"])
+@pytest.mark.parametrize("strategy", ["hard", "hard+pcgrad"])
+def test_the_exact_null_a_partner_of_weight_zero_changes_no_bit(
+    toy: Toy, recipe: Recipe, strategy: str, network: str
+) -> None:
+    recipe = recipe.model_copy(update={"network": network})
+    alone = _trained("hard", [toy("row")], recipe)
+    beside = _trained(strategy, [toy("row"), toy("column~none")], recipe)
+    for name, value in _state(alone, "trunk", "heads.0").items():
+        assert torch.equal(value, beside.network.state_dict()[name]), name
+
+
+def test_the_exact_null_holds_for_a_partner_on_other_images(toy: Toy, recipe: Recipe) -> None:
+    noise = toy("column~noise")
+    silent = replace(noise, task=replace(noise.task, weight=0.0))
+    alone = _trained("hard", [toy("row")], recipe)
+    beside = _trained("hard", [toy("row"), silent], recipe)
+    for name, value in _state(alone, "trunk", "heads.0").items():
+        assert torch.equal(value, beside.network.state_dict()[name]), name
+
+
+def test_the_null_is_no_accident_a_partner_with_weight_changes_the_trunk(
+    toy: Toy, recipe: Recipe
+) -> None:
+    alone = _trained("hard", [toy("row")], recipe)
+    beside = _trained("hard", [toy("row"), toy("column")], recipe)
+    name = "trunk.stages.0.0.weight"
+    assert not torch.equal(alone.network.state_dict()[name], beside.network.state_dict()[name])
+
+
+def test_hard_sharing_of_one_task_is_single_task_learning_bit_for_bit(
+    toy: Toy, recipe: Recipe
+) -> None:
+    single = [*_trained("single", [toy("row")], recipe).network.state_dict().values()]
+    hard = [*_trained("hard", [toy("row")], recipe).network.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(single, hard, strict=True))
+
+
+def test_separate_networks_trained_in_one_run_equal_those_trained_alone(
+    toy: Toy, recipe: Recipe
+) -> None:
+    # Each task's loss weighs half here, which Adam's scale-free steps leave as good as unchanged.
+    together = _trained("single", [toy("row"), toy("column")], recipe).network.state_dict()
+    alone = _trained("single", [toy("column")], recipe).network.state_dict()
+    torch.testing.assert_close(
+        together["encoders.1.stages.0.0.weight"],
+        alone["encoders.0.stages.0.0.weight"],
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_arms_of_one_seed_start_from_the_same_weights(toy: Toy) -> None:
+    data = [toy("row"), toy("column")]
+    single, hard, stitched = (
+        build_network(parse_strategy(s), data, "lenet", 1.0, seed=5).state_dict()
+        for s in ("single", "hard", "cross-stitch")
+    )
+    conv = "stages.0.0.weight"
+    for trunk in (
+        single["encoders.0." + conv],
+        single["encoders.1." + conv],
+        stitched["trunks.1." + conv],
+    ):
+        assert torch.equal(trunk, hard["trunk." + conv])
+    for state in (single, stitched):
+        assert torch.equal(state["heads.1.linear.weight"], hard["heads.1.linear.weight"])
+    other = build_network(parse_strategy("hard"), data, "lenet", 1.0, seed=6).state_dict()
+    assert not torch.equal(other["trunk." + conv], hard["trunk." + conv])
+
+
+def test_a_task_is_drawn_by_its_name_and_not_by_its_place(toy: Toy) -> None:
+    there = build_network(parse_strategy("hard"), [toy("row"), toy("low")], "lenet", 1.0, 0)
+    here = build_network(parse_strategy("hard"), [toy("low")], "lenet", 1.0, 0)
+    a, b = there.state_dict()["heads.1.linear.weight"], here.state_dict()["heads.0.linear.weight"]
+    assert torch.equal(a, b)
+
+
+def test_the_learning_rate_rises_and_anneals_to_zero_over_the_steps_bought() -> None:
+    recipe = Recipe(learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(recipe, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 1e-3
+
+
+def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
+    toy: Toy, recipe: Recipe
+) -> None:
+    """The one convention for the scale of losses: weights sum to 1, whatever the method."""
+    row = toy("row")
+    twin = replace(row, task=replace(row.task, name="twin"))
+    norms = []
+    for strategy, data in (("hard", [row]), ("hard", [row, twin]), ("hard+pcgrad", [row, twin])):
+        lane = Lane(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
+        state = lane.network.state_dict()
+        if len(data) == 2:
+            state["heads.1.linear.weight"].copy_(state["heads.0.linear.weight"])
+            state["heads.1.linear.bias"].copy_(state["heads.0.linear.bias"])
+        lane.step(next(iter(Batches(data, recipe, 0, CPU))))
+        gradients = [p.grad for p in lane.network.shared_parameters()]
+        norms.append(torch.stack([g.norm() for g in gradients if g is not None]).norm().item())
+    assert norms[1] == pytest.approx(norms[0], rel=1e-4)
+    # Two equal gradients do not conflict, so PCGrad leaves them alone.
+    assert norms[2] == pytest.approx(norms[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_step_needs_no_value_from_the_device(toy: Toy, recipe: Recipe, strategy: str) -> None:
+    """On the meta device there are no values: whatever would wait for one raises."""
+    meta = torch.device("meta")
+    data = _data(strategy, [toy("row"), toy("column")])
+    lane = Lane(parse_strategy(strategy), data, recipe, 1.0, 0, meta)
+    for batch in islice(Batches(data, recipe, 0, meta), 3):
+        assert lane.step(batch).is_meta
+
+
+def test_a_step_that_waits_for_the_device_is_caught(toy: Toy, recipe: Recipe) -> None:
+    meta = torch.device("meta")
+    lane = Lane(parse_strategy("hard+faulty@wait"), [toy("row")], recipe, 1.0, 0, meta)
+    with pytest.raises(RuntimeError, match="item"):
+        lane.step(next(iter(Batches([toy("row")], recipe, 0, meta))))
