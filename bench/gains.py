@@ -4,7 +4,8 @@ A gain is the signed difference strategy − anchor at one seed, in points of th
 positive when the strategy is better. See `docs/protocol.md` for what each anchor answers.
 """
 
-import math
+import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,9 @@ _NAN = float("nan")
 class Comparison:
     """A cell against one anchor.
 
-    `gains` are by seed, in points of the metric. `relative_gain` is the mean gain as a share of
-    the anchor's mean score. `p_holm` is corrected over all cells of the experiment that have this
-    anchor. `audits` holds one audit a seed.
+    `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
+    mean score as measured. `p_holm` is corrected over all cells of the experiment that have this
+    anchor.
     """
 
     anchor: AnchorName
@@ -38,7 +39,7 @@ class Comparison:
     result: PairedResult
     p_holm: float
     anchor_mean: float
-    audits: tuple[Audit, ...]
+    audits: Mapping[int, Audit]
 
     @property
     def relative_gain(self) -> float:
@@ -53,17 +54,17 @@ class Comparison:
     @property
     def audited(self) -> bool:
         """Whether every seed's budgets were equal within tolerance."""
-        return all(audit.passed for audit in self.audits)
+        return all(audit.passed for audit in self.audits.values())
 
     @property
     def deviation(self) -> float:
         """The largest relative difference in the compute used, signed; NaN without a seed."""
-        return max((a.deviation for a in self.audits), key=abs, default=_NAN)
+        return max((a.deviation for a in self.audits.values()), key=abs, default=_NAN)
 
     @property
     def sign(self) -> int:
-        """1 or −1 where the gain is significant after Holm's correction, else 0."""
-        if not self.p_holm <= ALPHA:
+        """1 or −1 where the gain is significant and the budgets were equal, else 0."""
+        if not (self.audited and self.p_holm <= ALPHA):
             return 0
         return 1 if self.result.mean > 0 else -1
 
@@ -80,8 +81,9 @@ class Verdict:
 class CellResult:
     """One row of the result table.
 
-    `collapsed` and `failed` count the strategy's runs that diverged or did not end. `steps` are
-    what the budget bought the strategy. `unit` and `metric` are the target's.
+    `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
+    those that did not end or have not run. `seeds` have a gain against every anchor. `steps` are
+    what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
     """
 
     pair: str
@@ -90,6 +92,8 @@ class CellResult:
     expect: str | None
     metric: str
     unit: str
+    higher_is_better: bool
+    planned: int
     seeds: int
     score_mean: float
     score_sd: float
@@ -136,13 +140,14 @@ class _Paired:
 
     gains: dict[int, float]
     anchor_mean: float
-    audits: tuple[Audit, ...]
+    audits: dict[int, Audit]
     result: PairedResult
 
 
 def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Paired:
     gains: dict[int, float] = {}
-    baseline, audits = [], []
+    audits: dict[int, Audit] = {}
+    baseline: list[float] = []
     for seed in cell.seeds:
         ours = find(seed.strategy)
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
@@ -150,14 +155,14 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         if ours is None or ours.ledger is None or value is None or reference is None:
             continue
         gains[seed.seed] = value - reference
-        baseline.append(reference)
+        baseline.append(abs(reference))
         # Under `split` and `slim` the networks of all tasks share one budget; under `full` the
         # target's network has all of it.
         used, spent = _used([ours]), _used(list(theirs.values()))
         if used is not None and spent is not None:
-            audits.append(Audit(ours.ledger.budget.axis, used, spent))
+            audits[seed.seed] = Audit(ours.ledger.budget.axis, used, spent)
     mean = sum(baseline) / len(baseline) if baseline else _NAN
-    return _Paired(gains, mean, tuple(audits), paired(list(gains.values()), margin))
+    return _Paired(gains, mean, audits, paired(list(gains.values()), margin))
 
 
 def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
@@ -198,44 +203,45 @@ def _result(
     }
     runs = [find(seed.strategy) for seed in cell.seeds]
     finished = [run for run in runs if run is not None and run.status != "failed"]
-    scores = [run.primary(cell.target) for run in finished if cell.target in run.scores]
-    values = [score.value for score in scores if score.value is not None]
-    mean = sum(values) / len(values) if values else _NAN
-    spread = (
-        math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-        if len(values) > 1
-        else _NAN
-    )
-    others = [
-        find(key) for seed in cell.seeds for part in seed.anchors.values() for key in part.values()
+    others = [find(key) for key in sorted(cell.anchor_keys)]
+    # The anchors know the metric too, where every run of the strategy has failed.
+    known = [
+        (name, score)
+        for run in (*finished, *others)
+        if run is not None
+        for name, score in run.scores.get(cell.target, {}).items()
+        if score.primary
     ]
-    reasons = {run.reason for run in [*runs, *others] if run is not None and run.reason}
+    metric, score = known[0] if known else ("", None)
+    unit = score.unit if score else ""
+    values = [v for run in finished if (v := run.primary(cell.target).value) is not None]
     ledgers = [run.ledger for run in finished if run.ledger is not None]
-    metrics = [
-        name
-        for run in finished[:1]
-        for name, s in run.scores.get(cell.target, {}).items()
-        if s.primary
-    ]
-    failed = sum(run is None or run.status == "failed" for run in runs)
     return CellResult(
         pair=cell.pair,
         strategy=cell.strategy,
         target=cell.target,
         expect=cell.expect,
-        metric=metrics[0] if metrics else "",
-        unit=scores[0].unit if scores else "",
+        metric=metric,
+        unit=unit,
+        higher_is_better=score.higher_is_better if score else True,
+        planned=len(cell.seeds),
         seeds=min((len(c.gains) for c in against.values()), default=0),
-        score_mean=mean,
-        score_sd=spread,
+        score_mean=statistics.mean(values) if values else _NAN,
+        score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
         steps=ledgers[0].steps if ledgers else 0,
         parameters=ledgers[0].price.parameters if ledgers else 0,
         collapsed=sum(run.status == "diverged" for run in finished),
-        failed=failed,
-        reasons=tuple(sorted(reasons)),
+        failed=len(runs) - len(finished),
+        reasons=tuple(_reasons([*runs, *others])),
         against=against,
-        verdict=judge(against, margin, scores[0].unit if scores else ""),
+        verdict=judge(against, margin, unit),
     )
+
+
+def _reasons(runs: Sequence[Record | None]) -> list[str]:
+    """Return why runs went wrong, each reason once with the arm it befell and how often."""
+    counts = Counter(f"{run.spec.label}: {run.reason}" for run in runs if run and run.reason)
+    return [f"{text} ({n} runs)" if n > 1 else text for text, n in sorted(counts.items())]
 
 
 def judge(against: Mapping[AnchorName, Comparison], margin: float, unit: str) -> Verdict:
@@ -246,7 +252,7 @@ def judge(against: Mapping[AnchorName, Comparison], margin: float, unit: str) ->
     """
     full = against["full"]
     result = full.result
-    shown = f"{result.mean:+.2f} {unit or 'points'}".replace(" %", " points")
+    shown = f"{_figure(result.mean)} {_points(unit)}"
     if result.n == 0:
         return Verdict("no result", "No seed has both runs that a gain needs.")
     if not all(comparison.audited for comparison in against.values()):
@@ -256,17 +262,15 @@ def judge(against: Mapping[AnchorName, Comparison], margin: float, unit: str) ->
             f"The compute used differs by {worst:+.1%}, so there is no verdict.",
         )
     if result.n < SCREEN_BELOW:
-        return Verdict(
-            "screen",
-            f"A first look: {shown} over {result.n} seeds, too few for a verdict.",
-        )
+        seeds = "one seed" if result.n == 1 else f"{result.n} seeds"
+        return Verdict("screen", f"A first look: {shown} over {seeds}, too few for a verdict.")
     if full.sign > 0:
         return Verdict("transfer", f"Sharing helps this task: {shown} at equal compute.")
     if full.sign < 0:
         name, sentence = "negative", f"Sharing hurts this task: {shown} at equal compute."
     elif result.p_equivalence <= ALPHA:
         name = "equivalent"
-        sentence = f"No difference above {margin:g} points: {shown} at equal compute."
+        sentence = f"No difference above {margin:g} {_points(unit)}: {shown} at equal compute."
     else:
         needed = seeds_to_detect(max(abs(result.mean), margin), result.sd)
         enough = f"about {max(needed, result.n + 1)}" if needed else "over 1000"
@@ -274,15 +278,24 @@ def judge(against: Mapping[AnchorName, Comparison], margin: float, unit: str) ->
         sentence = f"Undecided: {shown}; {enough} seeds would decide."
     beaten = [a for a in ANCHORS if a in against and against[a].sign > 0]
     if "split" in beaten:
-        gain = against["split"].result.mean
+        gain = _figure(against["split"].result.mean)
         return Verdict(
             f"{name} · compute saving",
-            f"{sentence} It beats two networks that share the budget by {gain:.2f}.",
+            f"{sentence} Against two networks that share the budget: {gain}.",
         )
     if "slim" in beaten:
-        gain = against["slim"].result.mean
+        gain = _figure(against["slim"].result.mean)
         return Verdict(
             f"{name} · capacity",
-            f"{sentence} It beats only two narrow networks, by {gain:.2f}: capacity.",
+            f"{sentence} It beats two narrow networks only ({gain}), which is capacity.",
         )
     return Verdict(name, sentence)
+
+
+def _points(unit: str) -> str:
+    return "points" if unit == "%" else unit or "points"
+
+
+def _figure(value: float) -> str:
+    """Return a signed figure: two decimals, or two digits where that would show nothing."""
+    return f"{value:+.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:+.2g}"

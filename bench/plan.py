@@ -11,7 +11,7 @@ from typing import Self
 
 import torch
 
-from bench.budget import Budget, Price, steps_bought
+from bench.budget import TOLERANCE, Axis, Budget, Price, steps_bought
 from bench.contracts import DataSource
 from bench.data import draw_split
 from bench.errors import UserError
@@ -290,6 +290,7 @@ def _warnings(
 ) -> list[str]:
     """Say before the first run what will keep verdicts from being reached."""
     found = []
+    axis = Budget.parse(experiment.budget).axis
     n = experiment.seeds
     if n < 8:
         found.append(f"{n} seeds only screen: a verdict needs 8 or more, 10 confirm")
@@ -298,13 +299,25 @@ def _warnings(
             f"{len(rows)} rows at {n} seeds: after Holm's correction the sign-flip test cannot "
             "reach 5 % in the first row; give more seeds or fewer pairs and strategies"
         )
-    axis = Budget.parse(experiment.budget).axis
-    if axis == "s":
-        return found
-    coarse = max(job.price.on(axis) / Budget.parse(job.spec.budget).amount for job in jobs.values())
-    if coarse > 0.005:
+    worst, where = 0.0, ""
+    for row in rows:
+        ours = jobs[row.arm, 0]
+        for name, part in row.anchors.items():
+            theirs = [jobs[arm, 0] for arm in part.values()]
+            if ours.fault or any(job.fault for job in theirs):
+                continue
+            spent = sum(_cost(job, axis) for job in theirs)
+            deviation = abs(_cost(ours, axis) / spent - 1)
+            if deviation > max(worst, TOLERANCE[axis]):
+                worst, where = deviation, f"{row.strategy} on {row.pair.name} against {name}"
+    if where:
         found.append(
-            f"the budget is coarse: one step is up to {coarse:.1%} of a run, so the audit of "
-            "0.5 % may fail; give a budget that buys at least 200 steps to every run"
+            f"the budget is coarse: whole steps leave {where} {worst:.1%} apart, and the audit "
+            f"allows {TOLERANCE[axis]:.1%}, so there will be no verdict; a larger budget mends it"
         )
     return found
+
+
+def _cost(job: Job, axis: Axis) -> float:
+    """Return what a run will use of an axis."""
+    return job.spec.steps * job.price.on(axis)

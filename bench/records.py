@@ -93,6 +93,11 @@ class Cell(_Document):
     expect: Literal["positive", "none", "negative"] | None
     seeds: tuple[SeedRuns, ...]
 
+    @property
+    def anchor_keys(self) -> set[str]:
+        """The keys of all runs of its anchors."""
+        return {k for seed in self.seeds for a in seed.anchors.values() for k in a.values()}
+
 
 class Declaration(_Document):
     """An experiment as declared before its first run: the family that Holm corrects over."""
@@ -104,9 +109,5 @@ class Declaration(_Document):
     @property
     def keys(self) -> set[str]:
         """The keys of all runs that the cells read."""
-        return {
-            key
-            for cell in self.cells
-            for seed in cell.seeds
-            for key in (seed.strategy, *(k for a in seed.anchors.values() for k in a.values()))
-        }
+        own = {seed.strategy for cell in self.cells for seed in cell.seeds}
+        return own.union(*(cell.anchor_keys for cell in self.cells))

@@ -163,7 +163,7 @@ class ImageSet:
         found = []
         for channel in range(self.train.shape[1]):
             counts = np.zeros(256, dtype=np.int64)
-            for part in self.train[:, channel].split(4096):
+            for part in torch.split(self.train[:, channel], 4096):
                 counts += np.bincount(part.numpy().ravel(), minlength=256)
             mean = (counts * levels).sum() / counts.sum()
             variance = (counts * (levels - mean) ** 2).sum() / counts.sum()

@@ -170,7 +170,7 @@ def test_a_diverged_run_stays_in_the_mean_and_is_counted() -> None:
     row = _judge(FLAT, {"full": FLAT}, diverge)
     assert (row.collapsed, row.failed, row.seeds) == (1, 0, 10)
     assert row.against["full"].result.mean == pytest.approx(-7.0)
-    assert row.reasons == ("loss was not finite",)
+    assert row.reasons == ("s on d:t: loss was not finite",)
 
 
 def test_a_failed_run_is_missing_from_the_gains_and_shown_with_its_reason() -> None:
@@ -181,7 +181,7 @@ def test_a_failed_run_is_missing_from_the_gains_and_shown_with_its_reason() -> N
 
     row = _judge(FLAT, {"full": FLAT}, fail)
     assert (row.failed, row.seeds) == (2, 7)
-    assert row.reasons == ("also planted", "planted")
+    assert row.reasons == ("s on d:t: also planted", "s on d:t: planted")
     assert row.verdict.name == "screen"
 
 

@@ -54,7 +54,7 @@ def _limit(results: Sequence[CellResult], tolerance: float) -> float:
         abs(100 * audit.deviation)
         for row in results
         for comparison in row.against.values()
-        for audit in comparison.audits
+        for audit in comparison.audits.values()
     ]
     return min(max([1.6 * tolerance, *(1.15 * value for value in found)]), 8 * tolerance)
 
@@ -63,7 +63,7 @@ def _draw(axes: "Axes", comparison: Comparison, y: float, limit: float) -> None:
     mark, worst = ANCHOR_MARKS[comparison.anchor], 100 * comparison.deviation
     if math.isnan(worst):
         return
-    seeds = [100 * audit.deviation for audit in comparison.audits]
+    seeds = [100 * audit.deviation for audit in comparison.audits.values()]
     axes.scatter(seeds, [y] * len(seeds), s=7, color=mark.colour, alpha=0.3, linewidths=0, zorder=2)
     outside = abs(worst) > limit
     x = math.copysign(limit * 0.97, worst) if outside else worst

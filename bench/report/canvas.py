@@ -225,15 +225,12 @@ BAND: dict[str, Any] = {"facecolor": "#e4e4e4", "edgecolor": "none", "zorder": 0
 def by_metric(results: Sequence[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
     """Return the rows of each metric and unit, since one axis holds one unit.
 
-    A row without any finished run has no metric of its own and stands with those of its target,
-    or with the first.
+    A row that no run of it or its anchors tells the metric of stands with the first.
     """
     known = [(row.metric, row.unit) for row in results if row.metric] or [("", "")]
-    of_target = {row.target: (row.metric, row.unit) for row in results if row.metric}
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for row in results:
-        own = (row.metric, row.unit) if row.metric else of_target.get(row.target, known[0])
-        groups.setdefault(own, []).append(row)
+        groups.setdefault((row.metric, row.unit) if row.metric else known[0], []).append(row)
     return groups
 
 

@@ -13,23 +13,19 @@ from bench.report.wording import RELATIVE, how_to_read
 
 
 def gains_json(declaration: Declaration, results: Sequence[CellResult]) -> dict[str, Any]:
-    """Return everything that an experiment found. What is not a finite number is None.
-
-    `results` are those of the declaration's cells, in their order.
-    """
-    runs = [len(cell.seeds) for cell in declaration.cells]
+    """Return everything that an experiment found. What is not a finite number is None."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "how_to_read": how_to_read(),
         "experiment": declaration.experiment.model_dump(mode="json"),
-        "rows": [_row(result, n) for result, n in zip(results, runs, strict=True)],
+        "rows": [_row(result) for result in results],
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
     }
     finite: dict[str, Any] = _finite(document)
     return finite
 
 
-def _row(result: CellResult, runs: int) -> dict[str, Any]:
+def _row(result: CellResult) -> dict[str, Any]:
     return {
         "pair": result.pair,
         "strategy": result.strategy,
@@ -37,7 +33,8 @@ def _row(result: CellResult, runs: int) -> dict[str, Any]:
         "expect": result.expect,
         "metric": result.metric,
         "unit": result.unit,
-        "runs": runs,
+        "higher_is_better": result.higher_is_better,
+        "planned": result.planned,
         "seeds": result.seeds,
         "screening": result.screening,
         "score_mean": result.score_mean,
@@ -45,7 +42,7 @@ def _row(result: CellResult, runs: int) -> dict[str, Any]:
         "steps": result.steps,
         "parameters": result.parameters,
         "collapsed": result.collapsed,
-        "collapse_rate": result.collapsed / runs if runs else math.nan,
+        "collapse_rate": result.collapsed / result.planned,
         "failed": result.failed,
         "reasons": list(result.reasons),
         "against": {name: _comparison(c) for name, c in result.against.items()},
@@ -71,8 +68,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "audit": {
             "passed": comparison.audited,
             "worst_deviation": comparison.deviation,
-            "runs": [
-                {
+            "by_seed": {
+                str(seed): {
                     "axis": audit.axis,
                     "tolerance": TOLERANCE[audit.axis],
                     "used": audit.used,
@@ -80,8 +77,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
                     "deviation": audit.deviation,
                     "passed": audit.passed,
                 }
-                for audit in comparison.audits
-            ],
+                for seed, audit in comparison.audits.items()
+            },
         },
     }
 

@@ -54,7 +54,7 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
 def _context(rows: Sequence[CellResult]) -> str:
     """Return what the rows of one question share: the expectation and the score to beat."""
     row = rows[0]
-    alone = number(abs(row.against["full"].anchor_mean), row.unit)
+    alone = number(row.against["full"].anchor_mean, row.unit)
     return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
 
 

@@ -67,7 +67,7 @@ def test_each_row_carries_its_sentence_and_its_troubles(found: list[CellResult])
     text = " ".join(printed(found, 100).split())
     for row in found:
         assert row.verdict.sentence.rstrip(".") in text
-    assert "10 failed or not run: ValueError: gradients of 'left' are None" in text
+    assert "ValueError: gradients of 'left' are None (10 runs)" in text
 
 
 def test_colour_adds_nothing_to_what_the_words_say(found: list[CellResult]) -> None:
