@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -199,7 +200,7 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
     if as_json:
         print(json.dumps({"arms": rows, "total": total}, indent=1))
         return
-    table = Table("arm", title=f"plan of {plan.experiment.name}", title_justify="left")
+    table = Table("arm", title=f"plan of {plan.experiment.name}", box=box.SIMPLE_HEAD)
     for column in ("runs", "budget", "steps", "MFLOP/step", "ms/step", "peak MB", "parameters"):
         table.add_column(column, justify="right")
     for jobs in arms.values():

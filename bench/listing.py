@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -85,7 +86,10 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
         print()
         return
-    table = Table(*(rows[0] if rows else [what]))
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, column in enumerate(rows[0] if rows else [what]):
+        # The name is what a user copies, so it is never broken.
+        table.add_column(column, no_wrap=position == 0)
     for row in rows:
         table.add_row(*row.values())
     Console().print(table)

@@ -152,6 +152,14 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     return _validated({**values, **given}, str(path))
 
 
+def experiment_toml(experiment: Experiment) -> str:
+    """Return a resolved experiment as a file that `bench run` takes."""
+    import tomli_w
+
+    values = experiment.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({key.replace("_", "-"): value for key, value in values.items()})
+
+
 def _validated(values: Mapping[str, Any], origin: str) -> Experiment:
     try:
         return Experiment.model_validate(values)

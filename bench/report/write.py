@@ -11,6 +11,7 @@ from bench.gains import CellResult, Lookup, results
 from bench.records import Declaration
 from bench.report.document import gains_csv, gains_json
 from bench.report.table import markdown
+from bench.spec import experiment_toml
 from bench.store import write_atomically
 
 #: The plots in the order in which they are read, with the text that stands for each.
@@ -64,6 +65,7 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
         "table.md": markdown(declaration, found, images).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **pictures,
     }
     for name, content in contents.items():
@@ -104,11 +106,6 @@ def _pictures(
 
 
 def _count(declaration: Declaration, find: Lookup) -> RunCounts:
-    keys = {
-        key
-        for cell in declaration.cells
-        for seed in cell.seeds
-        for key in (seed.strategy, *(k for part in seed.anchors.values() for k in part.values()))
-    }
+    keys = declaration.keys
     status = Counter(record.status for key in keys if (record := find(key)) is not None)
     return RunCounts(len(keys), status["ok"], status["diverged"], status["failed"])

@@ -1,0 +1,308 @@
+"""The command line as a user meets it: a process of its own, exit codes, files and words."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli import main
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a call in this process said."""
+
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Run the command line in this process, for what needs no process of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Said:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        return Said(end.value.code, *capsys.readouterr())
+
+    return call
+
+
+RUN_FILES = "runs/*/*/run.json"
+
+
+def _gains(folder: Path) -> dict[str, Any]:
+    """Return a report's numbers without what a clock has measured."""
+    found: dict[str, Any] = json.loads((folder / "gains.json").read_text())
+    return found
+
+
+def _numbers(results: Path) -> dict[str, Any]:
+    """Return of every record what must be the same wherever and however it was made."""
+    found = {}
+    for path in sorted(results.glob(RUN_FILES)):
+        record = json.loads(path.read_text())
+        found[record["key"]] = (record["scores"], record["curve"], record["examples"])
+    return found
+
+
+def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
+    code = (
+        "import sys; from bench.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    for command in ("run", "report", "list"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("pairs", "creatures:species+kin"),
+        ("strategies", "cross-stitch"),
+        ("networks", "resnet18"),
+        ("experiments", "multimnist"),
+    ],
+)
+def test_lists_are_tables_and_json(here: Callable[..., Said], what: str, expected: str) -> None:
+    assert expected in here("list", what).stdout
+    rows = json.loads(here("list", what, "--json").stdout)
+    assert expected in [next(iter(row.values())) for row in rows]
+
+
+def test_a_broken_plugin_is_listed_with_its_reason(here: Callable[..., Said]) -> None:
+    done = here("list", "strategies")
+    assert done.returncode == 0
+    assert "broken plugin broken: ImportError: planted" in done.stderr
+
+
+def test_an_experiment_runs_once_and_then_trains_nothing(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+) -> None:
+    first = bench("run", toy_experiment)
+    assert first.returncode == 0, first.stderr
+    assert "14 of 14 runs" in first.stderr
+    assert "toy:row+column → row" in first.stdout
+    report = tmp_path / "results" / "reports" / "toy"
+    for name in ("table.md", "table.csv", "gains.json", "experiment.toml"):
+        assert (report / name).is_file()
+    for plot in ("gains", "curves", "heatmap", "audit"):
+        for suffix in ("png", "svg"):
+            assert str(Path("results/reports/toy") / f"{plot}.{suffix}") in first.stdout
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob(RUN_FILES)}
+    assert len(before) == 14
+
+    second = bench("run", toy_experiment)
+    assert second.returncode == 0
+    assert "all 14 runs are finished already; nothing to train" in second.stderr
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob(RUN_FILES)} == before
+    assert second.stdout == first.stdout
+
+    gains = _gains(report)
+    again = bench("report")
+    assert again.returncode == 0
+    assert again.stdout == first.stdout
+    assert _gains(report) == gains
+
+    fresh = bench("run", toy_experiment, "--fresh")
+    assert "14 of 14 runs" in fresh.stderr
+    assert fresh.stdout == first.stdout
+
+    resolved = bench("run", report / "experiment.toml")
+    assert "nothing to train" in resolved.stderr
+    assert resolved.stdout == first.stdout
+
+
+def test_the_json_output_is_only_json(bench: CommandLine, toy_experiment: Path) -> None:
+    found = json.loads(bench("run", toy_experiment, "--json").stdout)
+    assert {row["target"] for row in found["rows"]} == {"row", "column"}
+    assert json.loads(bench("report", "--json").stdout) == found
+
+
+def test_a_record_says_what_it_is_what_it_cost_and_where_it_was_made(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+) -> None:
+    bench("run", toy_experiment)
+    records = [json.loads(p.read_text()) for p in (tmp_path / "results").glob(RUN_FILES)]
+    record = next(r for r in records if r["spec"]["strategy"] == "hard")
+    assert record["status"] == "ok"
+    assert record["schema_version"] == 1
+    assert record["spec"]["recipe"]["batch_size"] == 16
+    accuracy = record["scores"]["row"]["accuracy"]
+    assert (accuracy["unit"], accuracy["higher_is_better"]) == ("%", True)
+    assert [point["step"] for point in record["curve"]] == [6, 12]
+    ledger = record["ledger"]
+    assert ledger["used"]["steps"] == ledger["steps"] == 12
+    assert ledger["used"]["flop"] == 12 * ledger["price"]["flops"]
+    assert ledger["used"]["samples"] == 12 * 16
+    assert ledger["used"]["s"] > 0
+    assert {"torch", "python", "processor", "device"} <= record["provenance"].keys()
+    assert {"init/trunk", "order/toy", "subset/toy", "init/head/row"} <= record["streams"].keys()
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+) -> None:
+    done = bench("run", toy_experiment, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "14 runs to train" in done.stdout
+    assert not (tmp_path / "results").exists()
+    plan = json.loads(bench("run", toy_experiment, "--dry-run", "--json").stdout)
+    assert plan["total"]["runs"] == 14
+    assert {arm["steps"] for arm in plan["arms"]} == {6, 12}
+
+
+def _start(arguments: list[object], folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_for_records(folder: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob(RUN_FILES))) < count:
+        assert process.poll() is None, "it ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_and_resumed_experiment_equals_an_undisturbed_one(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path, workers: int
+) -> None:
+    toy_experiment.write_text(toy_experiment.read_text().replace("12steps", "400steps"))
+    options = ["run", toy_experiment, "--workers", workers, "--results"]
+    killed = _start([*options, "killed"], tmp_path)
+    _wait_for_records(tmp_path / "killed", 3, killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    survived = _numbers(tmp_path / "killed")
+    assert 3 <= len(survived) < 14
+
+    resumed, undisturbed = bench(*options, "killed"), bench(*options, "undisturbed")
+    assert f"({len(survived)} are finished already)" in resumed.stderr
+    assert resumed.returncode == undisturbed.returncode == 0
+    assert _numbers(tmp_path / "killed") == _numbers(tmp_path / "undisturbed")
+    assert resumed.stdout.replace("killed", "") == undisturbed.stdout.replace("undisturbed", "")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
+    toy_experiment: Path, tmp_path: Path, workers: int
+) -> None:
+    toy_experiment.write_text(toy_experiment.read_text().replace("12steps", "2000steps"))
+    process = _start(["run", toy_experiment, "--workers", workers], tmp_path)
+    _wait_for_records(tmp_path / "results", 1, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Run the same command again to go on." in words
+    assert "Traceback" not in words
+    assert list((tmp_path / "results").glob(RUN_FILES))
+
+
+def test_two_processes_on_one_folder_damage_nothing(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+) -> None:
+    processes = [_start(["run", toy_experiment, "--workers", 1], tmp_path) for _ in range(2)]
+    for process in processes:
+        _, words = process.communicate(timeout=300)
+        assert process.returncode == 0, words
+    assert "nothing to train" in bench("run", toy_experiment).stderr
+    assert not (tmp_path / "results" / "corrupt").exists()
+    assert not list((tmp_path / "results").rglob("*.part"))
+
+
+def test_a_corrupt_record_is_set_aside_said_so_and_made_again(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+) -> None:
+    first = bench("run", toy_experiment)
+    victim = sorted((tmp_path / "results").glob(RUN_FILES))[0]
+    before = _numbers(tmp_path / "results")
+    victim.write_text(victim.read_text()[:100])
+    done = bench("run", toy_experiment)
+    assert done.returncode == 0
+    assert "corrupt record" in done.stderr
+    assert "it runs again" in done.stderr
+    assert "1 runs to train (13 are finished already)" in done.stderr
+    assert _numbers(tmp_path / "results") == before
+    assert done.stdout == first.stdout
+
+
+def test_failures_are_rows_and_exit_with_4(bench: CommandLine, toy_experiment: Path) -> None:
+    text = toy_experiment.read_text().replace('"hard"', '["hard", "faulty", "faulty@diverge"]')
+    toy_experiment.write_text(text.replace("12steps", "120steps").replace("seeds = 2", "seeds = 1"))
+    done = bench("run", toy_experiment)
+    assert done.returncode == 4
+    assert "failed: hard+faulty on toy:row+column, seed 0: RuntimeError: planted" in done.stderr
+    assert "diverged: hard+faulty@how=diverge on toy:row+column" in done.stderr
+    rows = json.loads(bench("report", "--json").stdout)["rows"]
+    lost = next(row for row in rows if row["strategy"] == "hard+faulty")
+    assert (lost["failed"], lost["verdict"]["name"]) == (1, "no result")
+    assert "planted fault" in lost["reasons"][0]
+    diverged = next(row for row in rows if row["strategy"] == "hard+faulty@how=diverge")
+    assert (diverged["collapsed"], diverged["failed"]) == (1, 0)
+    assert next(row for row in rows if row["strategy"] == "hard")["failed"] == 0
+    again = bench("run", toy_experiment)
+    assert "1 runs to train" in again.stderr  # a failed run is tried again, a diverged one is not
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "defualt"], "did you mean 'default'"),
+        (["run", "-p", "creaturs:species+kin"], "did you mean 'creatures'"),
+        (["run", "-p", "creatures:specie+kin"], "did you mean 'species'"),
+        (["run", "-s", "hrad"], "did you mean 'hard'"),
+        (["run", "--network", "resnet88"], "did you mean 'resnet8'"),
+        (["run", "--seeds", "0"], "seeds"),
+        (["run", "--seeds", "-3"], "seeds"),
+        (["run", "--budget", "12"], "write for example 2e12flop"),
+        (["run", "--budget", "3flop"], "one step costs"),
+        (["run", "--workers", "0"], "--workers 0: give a number above zero, or auto"),
+        (["run", "-p", "mnist"], "--root"),
+        (["run", "-p", "mnist", "--root", "nowhere"], "--download"),
+        (["run", "--name", "a/b"], "name"),
+        (["run", "--results", "toy.toml/below"], "cannot write"),
+        (["report", "--results", "nowhere"], "run one first"),
+    ],
+)
+def test_wrong_input_gets_one_line_with_the_mend_and_exit_2(
+    here: Callable[..., Said], toy_experiment: Path, arguments: list[str], message: str
+) -> None:
+    done = here(*arguments)
+    assert done.returncode == 2
+    problem = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(problem) == 1
+    assert message in problem[0]
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_an_unknown_flag_or_command_exits_with_2(here: Callable[..., Said]) -> None:
+    assert here("run", "--sedes", "3").returncode == 2
+    assert here("rnu").returncode == 2
