@@ -55,6 +55,9 @@ def run(
     train_size: Annotated[
         int | None, typer.Option(help="Images that each seed draws to train on.")
     ] = None,
+    validation_size: Annotated[
+        int | None, typer.Option(help="Images held out for the learning curve.")
+    ] = None,
     margin: Annotated[
         float | None, typer.Option(help="Half width of equivalence, in points.")
     ] = None,
@@ -92,6 +95,7 @@ def run(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "train_size": train_size,
+        "validation_size": validation_size,
         "margin": margin,
         "name": name,
         "device": device,

@@ -139,8 +139,9 @@ def _report(
     else:
         console = Console()
         console.print(terminal_table(report.results))
-        for path in report.files.values():
-            print(path)
+        print(f"table, data and plots (each .svg too) in {folder}:")
+        for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
+            print(f"  {report.files[name]}")
     bad = [record for record in records.values() if record.status != "ok"]
     for record in bad:
         _say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")

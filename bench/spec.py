@@ -148,7 +148,10 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     values.setdefault("name", path.stem)
     given = {key: value for key, value in overrides.items() if value is not None}
     if {"pair", "strategy"} & given.keys():
-        values.pop("also", None)  # a user's own question replaces the shipped side questions
+        # A question of the user's own: the side questions go, and a shipped report stays its own.
+        values.pop("also", None)
+        if path in shipped.values():
+            values["name"] = "custom"
     return _validated({**values, **given}, str(path))
 
 

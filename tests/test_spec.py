@@ -32,7 +32,11 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 
 def test_asking_for_other_pairs_drops_the_side_questions() -> None:
     assert load_experiment("default", {}).also
-    assert not load_experiment("default", {"pair": ["mnist"]}).also
+    other = load_experiment("default", {"pair": ["mnist"]})
+    assert not other.also
+    assert other.name == "custom"
+    assert load_experiment("default", {"pair": ["mnist"], "name": "mine"}).name == "mine"
+    assert load_experiment("default", {"seeds": 3}).name == "default"
 
 
 @pytest.mark.parametrize(

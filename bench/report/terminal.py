@@ -3,6 +3,7 @@
 Colour repeats what words and signs say; it never says it alone.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from itertools import groupby
@@ -49,6 +50,16 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
             outer.add_row(Padding(Text(f"{words}."), (0, 0, 0, 4)))
     outer.add_row(Text(f"\n{_NOTE if results else 'No rows were declared.'}", style="dim"))
     return outer
+
+
+def summary(results: Sequence[CellResult], width: int = 100) -> str:
+    """Return the table as plain text, for logs and for pages that show what a terminal shows."""
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(terminal_table(results))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
 def _context(rows: Sequence[CellResult]) -> str:

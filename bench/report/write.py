@@ -11,6 +11,7 @@ from bench.gains import CellResult, Lookup, results
 from bench.records import Declaration
 from bench.report.document import gains_csv, gains_json
 from bench.report.table import markdown
+from bench.report.terminal import summary
 from bench.spec import experiment_toml
 from bench.store import write_atomically
 
@@ -65,6 +66,7 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
         "table.md": markdown(declaration, found, images).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **pictures,
     }

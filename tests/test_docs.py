@@ -1,0 +1,59 @@
+"""What the pages say is what happens."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> None:
+    strategy, dataset = _blocks("docs/extending.md", "python")
+    for folder, name, source in (("strategies", "quiet", strategy), ("datasets", "forms", dataset)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").write_text(source)
+    arguments = "-p forms -s quiet@0.1 -s hard --seeds 1 --budget 40steps --train-size 200 --json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "run", *arguments.split()],
+        cwd=tmp_path,
+        env={**os.environ, "BENCH_PLUGINS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["strategy"] for row in rows} == {"hard", "hard+quiet@factor=0.1"}
+    assert all(row["failed"] == 0 for row in rows)
+
+
+def test_the_readme_shows_the_committed_result_of_the_default_run() -> None:
+    shown = (ROOT / "results/reference/default/summary.txt").read_text("utf-8")
+    assert shown in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_local_link_and_picture_of_the_pages_exists() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+def test_every_flag_in_the_readme_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    commands = "\n".join(_blocks("README.md", "(?:bash)?"))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", commands))
+    assert used <= known | {"--json", "--results"}
