@@ -39,8 +39,8 @@ class _ReadOnlyTimings:
     def timing(self, name: str) -> float | None:
         return self.store.timing(name)
 
-    def freeze_timing(self, name: str, seconds: float, arm: str) -> None:
-        pass
+    def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
+        return seconds
 
 
 def conduct(
@@ -55,7 +55,7 @@ def conduct(
     as_json: bool,
 ) -> bool:
     """Run an experiment and show its report; return whether any run failed or diverged."""
-    store = Store(results)
+    store = Store(results, read_only=dry_run)
     if not dry_run:
         store.check_writable()
     timings = _ReadOnlyTimings(store) if dry_run else store
@@ -74,19 +74,24 @@ def conduct(
     if dry_run:
         _show_plan(plan, missing, count, as_json)
         return False
-    store.declare(plan.declaration)
+    declaration = store.declare(plan.declaration)
+    if declaration.changes:
+        _say(
+            f"note: other rows, seeds or margin were declared as '{experiment.name}' before; this "
+            "replaces its report (the records stay). Give --name to keep both"
+        )
     if missing:
         _say(_prospect(plan, missing, count))
         done |= _launch(store, missing, count)
     else:
         _say(f"all {len(plan.jobs)} runs are finished already; nothing to train")
-    return _report(store, plan.declaration, done, as_json)
+    return _report(store, declaration, done, as_json)
 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     """Return the records that need no new run. A failed run is tried again."""
     found = {job.key: store.load(job.key) for job in jobs}
-    for line in store.set_aside:
+    for line in store.damaged:
         _say(f"note: {line}; it runs again")
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
@@ -145,12 +150,12 @@ def _report(
     bad = [record for record in records.values() if record.status != "ok"]
     for record in bad:
         _say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
-    return bool(bad)
+    return bool(bad) or len(records) < len(declaration.keys)
 
 
 def report_all(results: Path, as_json: bool) -> bool:
-    """Report every declared experiment of a folder; return whether any run failed or diverged."""
-    store = Store(results)
+    """Report every declared experiment of a folder; return whether any run is bad or missing."""
+    store = Store(results, read_only=True)
     declarations = store.declarations()
     if not declarations:
         raise UserError(
@@ -160,7 +165,7 @@ def report_all(results: Path, as_json: bool) -> bool:
     for declaration in declarations:
         keys, name = declaration.keys, declaration.experiment.name
         records = {key: record for key in keys if (record := store.load(key)) is not None}
-        for line in store.set_aside:
+        for line in store.damaged:
             _say(f"note: {line}")
         if missing := len(keys) - len(records):
             _say(f"note: {missing} of {len(keys)} runs of {name} are missing; run it to add them")

@@ -7,6 +7,9 @@ A strategy is three independent choices and some auxiliary tasks:
 - `Merging`: or how their gradients on the shared parameters become one direction;
 - `Auxiliary`: tasks that are trained on but not scored.
 
+What a plugin needs beside them is here too: `UserError` for what a user can mend, `stream` for
+draws that must not move any other.
+
 A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
 can set (`-s hard+partner@0.3`). A data set is a class in a file of its own in `datasets/`.
 """
@@ -20,8 +23,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UserError
 from bench.networks import Encoder
+from bench.randomness import stream
 from bench.tasks import Expectation, Pair, Task, TaskData
+
+__all__ = [
+    "Auxiliary",
+    "DataSource",
+    "Dataset",
+    "Merge",
+    "Merging",
+    "MultiTaskNetwork",
+    "Part",
+    "Sharing",
+    "UserError",
+    "Weighting",
+    "stream",
+]
 
 # ---------------------------------------------------------------------------------- strategies
 

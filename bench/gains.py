@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.budget import Audit
+from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
 from bench.records import ANCHORS, AnchorName, Cell, Declaration, Record
 from bench.statistics import (
     ALPHA,
@@ -30,16 +30,19 @@ class Comparison:
     """A cell against one anchor.
 
     `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
-    mean score as measured. `p_holm` is corrected over all cells of the experiment that have this
-    anchor.
+    mean score as measured. `p_holm` and `p_equivalence_holm` are corrected over all cells of the
+    experiment that have this anchor.
     """
 
     anchor: AnchorName
     gains: Mapping[int, float]
     result: PairedResult
     p_holm: float
+    p_equivalence_holm: float
     anchor_mean: float
     audits: Mapping[int, Audit]
+    flops: float
+    """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
 
     @property
     def relative_gain(self) -> float:
@@ -52,19 +55,36 @@ class Comparison:
         return minimum_detectable_gain(self.result.sd, self.result.n)
 
     @property
+    def audit(self) -> Audit | None:
+        """The audit that counts: the worst seed, or the sum over seeds for device-seconds.
+
+        Seconds are measured and wobble from run to run; what is counted does not.
+        """
+        audits = list(self.audits.values())
+        if not audits:
+            return None
+        if audits[0].axis == "s":
+            return Audit("s", sum(a.used for a in audits), sum(a.reference for a in audits))
+        return max(audits, key=lambda audit: abs(audit.deviation))
+
+    @property
     def audited(self) -> bool:
-        """Whether every seed's budgets were equal within tolerance."""
-        return all(audit.passed for audit in self.audits.values())
+        """Whether the budgets were equal within tolerance."""
+        return self.audit is not None and self.audit.passed
 
     @property
     def deviation(self) -> float:
-        """The largest relative difference in the compute used, signed; NaN without a seed."""
-        return max((a.deviation for a in self.audits.values()), key=abs, default=_NAN)
+        """The relative difference in the compute used, signed; NaN without a seed."""
+        return self.audit.deviation if self.audit else _NAN
 
     @property
     def sign(self) -> int:
-        """1 or −1 where the gain is significant and the budgets were equal, else 0."""
-        if not (self.audited and self.p_holm <= ALPHA):
+        """1 or −1 where a verdict may rest on the gain, else 0.
+
+        That is: enough seeds, equal budgets, and significant after Holm's correction.
+        """
+        enough = self.result.n >= SCREEN_BELOW
+        if not (enough and self.audited and self.p_holm <= ALPHA):
             return 0
         return 1 if self.result.mean > 0 else -1
 
@@ -124,13 +144,19 @@ def _value(record: Record | None, target: str) -> float | None:
     return score.value if score.higher_is_better else -score.value
 
 
-def _used(records: Sequence[Record | None]) -> float | None:
-    """Return what runs used together on the axis of their budget."""
+def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
+    """Return what runs used of an axis together, or None where one is missing.
+
+    A run that diverged ended early; it is held to what it was allotted, since its fault is not
+    that it saved compute.
+    """
     total = 0.0
     for record in records:
         if record is None or record.ledger is None:
             return None
-        total += record.ledger.used[record.ledger.budget.axis]
+        ledger = record.ledger
+        diverged = record.status == "diverged"
+        total += ledger.steps * ledger.price.on(axis) if diverged else ledger.used[axis]
     return total
 
 
@@ -141,28 +167,42 @@ class _Paired:
     gains: dict[int, float]
     anchor_mean: float
     audits: dict[int, Audit]
+    flops: float
     result: PairedResult
 
 
 def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Paired:
+    """Pair the seeds of a cell with an anchor's; a seed counts if all its runs are there."""
     gains: dict[int, float] = {}
     audits: dict[int, Audit] = {}
-    baseline: list[float] = []
+    scores: list[float] = []
+    flops = [0.0, 0.0]
     for seed in cell.seeds:
-        ours = find(seed.strategy)
+        ours, target = find(seed.strategy), cell.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
-        value, reference = _value(ours, cell.target), _value(theirs[cell.target], cell.target)
-        if ours is None or ours.ledger is None or value is None or reference is None:
+        baseline = theirs[target]
+        value, reference = _value(ours, target), _value(baseline, target)
+        if ours is None or baseline is None or value is None or reference is None:
             continue
-        gains[seed.seed] = value - reference
-        baseline.append(abs(reference))
+        assert ours.ledger is not None
+        axis = ours.ledger.budget.axis
         # Under `split` and `slim` the networks of all tasks share one budget; under `full` the
         # target's network has all of it.
-        used, spent = _used([ours]), _used(list(theirs.values()))
-        if used is not None and spent is not None:
-            audits[seed.seed] = Audit(ours.ledger.budget.axis, used, spent)
-    mean = sum(baseline) / len(baseline) if baseline else _NAN
-    return _Paired(gains, mean, audits, paired(list(gains.values()), margin))
+        used, spent = _used([ours], axis), _used(list(theirs.values()), axis)
+        if used is None or spent is None:
+            continue
+        audits[seed.seed] = Audit(axis, used, spent)
+        gains[seed.seed] = value - reference
+        scores.append(baseline.primary(target).value or 0.0)
+        flops[0] += _used([ours], "flop") or 0.0
+        flops[1] += _used(list(theirs.values()), "flop") or 0.0
+    return _Paired(
+        gains,
+        statistics.mean(scores) if scores else _NAN,
+        audits,
+        flops[0] / flops[1] if flops[1] else _NAN,
+        paired(list(gains.values()), margin),
+    )
 
 
 def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
@@ -172,15 +212,19 @@ def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
         {anchor: _pair_up(cell, anchor, find, margin) for anchor in _anchors(cell)}
         for cell in declaration.cells
     ]
-    corrected: list[dict[AnchorName, float]] = [{} for _ in numbers]
+    compared: list[dict[AnchorName, Comparison]] = [{} for _ in numbers]
     for anchor in ANCHORS:
         family = [index for index, row in enumerate(numbers) if anchor in row]
-        adjusted = holm([numbers[index][anchor].result.p for index in family])
-        for index, p in zip(family, adjusted, strict=True):
-            corrected[index][anchor] = p
+        parts = [numbers[index][anchor] for index in family]
+        different = holm([part.result.p for part in parts])
+        same = holm([part.result.p_equivalence for part in parts])
+        for index, part, p, q in zip(family, parts, different, same, strict=True):
+            compared[index][anchor] = Comparison(
+                anchor, part.gains, part.result, p, q, part.anchor_mean, part.audits, part.flops
+            )
     return [
-        _result(cell, row, p, find, margin)
-        for cell, row, p in zip(declaration.cells, numbers, corrected, strict=True)
+        _result(cell, against, find, margin)
+        for cell, against in zip(declaration.cells, compared, strict=True)
     ]
 
 
@@ -189,18 +233,8 @@ def _anchors(cell: Cell) -> list[AnchorName]:
 
 
 def _result(
-    cell: Cell,
-    numbers: Mapping[AnchorName, _Paired],
-    corrected: Mapping[AnchorName, float],
-    find: Lookup,
-    margin: float,
+    cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup, margin: float
 ) -> CellResult:
-    against = {
-        anchor: Comparison(
-            anchor, part.gains, part.result, corrected[anchor], part.anchor_mean, part.audits
-        )
-        for anchor, part in numbers.items()
-    }
     runs = [find(seed.strategy) for seed in cell.seeds]
     finished = [run for run in runs if run is not None and run.status != "failed"]
     others = [find(key) for key in sorted(cell.anchor_keys)]
@@ -215,6 +249,7 @@ def _result(
     metric, score = known[0] if known else ("", None)
     unit = score.unit if score else ""
     values = [v for run in finished if (v := run.primary(cell.target).value) is not None]
+    unscored = len(finished) - len(values)
     ledgers = [run.ledger for run in finished if run.ledger is not None]
     return CellResult(
         pair=cell.pair,
@@ -234,7 +269,7 @@ def _result(
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
         against=against,
-        verdict=judge(against, margin, unit),
+        verdict=judge(against, margin, unit, unscored),
     )
 
 
@@ -244,38 +279,43 @@ def _reasons(runs: Sequence[Record | None]) -> list[str]:
     return [f"{text} ({n} runs)" if n > 1 else text for text, n in sorted(counts.items())]
 
 
-def judge(against: Mapping[AnchorName, Comparison], margin: float, unit: str) -> Verdict:
+def judge(
+    against: Mapping[AnchorName, Comparison], margin: float, unit: str, unscored: int = 0
+) -> Verdict:
     """Return the verdict of a row from its comparisons.
 
     The first half answers whether there is transfer (against `full`); a second half is added
-    where the strategy beats an anchor that had less compute or capacity.
+    where the strategy beats an anchor that had less compute or capacity. `unscored` runs diverged
+    so far that they have no score; leaving them out of a mean would reward them.
     """
     full = against["full"]
     result = full.result
-    shown = f"{_figure(result.mean)} {_points(unit)}"
-    if result.n == 0:
-        return Verdict("no result", "No seed has both runs that a gain needs.")
+    seeds = min(len(comparison.gains) for comparison in against.values())
+    if unscored:
+        runs = "One run" if unscored == 1 else f"{unscored} runs"
+        return Verdict("collapsed", f"{runs} diverged and left no score, so there is no verdict.")
+    if seeds == 0:
+        return Verdict("no result", "No seed has all the runs that a gain needs.")
     if not all(comparison.audited for comparison in against.values()):
         worst = max((c.deviation for c in against.values()), key=abs)
         return Verdict(
             "unequal budgets",
             f"The compute used differs by {worst:+.1%}, so there is no verdict.",
         )
-    if result.n < SCREEN_BELOW:
-        seeds = "one seed" if result.n == 1 else f"{result.n} seeds"
-        return Verdict("screen", f"A first look: {shown} over {seeds}, too few for a verdict.")
+    shown = f"{_figure(result.mean)} {_points(unit)}"
+    if seeds < SCREEN_BELOW:
+        over = "one seed" if seeds == 1 else f"{seeds} seeds"
+        return Verdict("screen", f"A first look: {shown} over {over}, too few for a verdict.")
+    shown += f" {_terms(full)}"
     if full.sign > 0:
-        return Verdict("transfer", f"Sharing helps this task: {shown} at equal compute.")
+        return Verdict("transfer", f"Sharing helps this task: {shown}.")
     if full.sign < 0:
-        name, sentence = "negative", f"Sharing hurts this task: {shown} at equal compute."
-    elif result.p_equivalence <= ALPHA:
+        name, sentence = "negative", f"Sharing hurts this task: {shown}."
+    elif full.p_equivalence_holm <= ALPHA:
         name = "equivalent"
-        sentence = f"No difference above {margin:g} {_points(unit)}: {shown} at equal compute."
+        sentence = f"No difference above {margin:g} {_points(unit)}: {shown}."
     else:
-        needed = seeds_to_detect(max(abs(result.mean), margin), result.sd)
-        enough = f"about {max(needed, result.n + 1)}" if needed else "over 1000"
-        name = "inconclusive"
-        sentence = f"Undecided: {shown}; {enough} seeds would decide."
+        name, sentence = "inconclusive", f"Undecided: {shown}; {_outlook(result, margin, unit)}."
     beaten = [a for a in ANCHORS if a in against and against[a].sign > 0]
     if "split" in beaten:
         gain = _figure(against["split"].result.mean)
@@ -290,6 +330,24 @@ def judge(against: Mapping[AnchorName, Comparison], margin: float, unit: str) ->
             f"{sentence} It beats two narrow networks only ({gain}), which is capacity.",
         )
     return Verdict(name, sentence)
+
+
+def _terms(full: Comparison) -> str:
+    """Return on what terms the two sides were equal: steps may cost very different FLOPs."""
+    assert full.audit is not None
+    terms = f"at equal {AXIS_NAMES[full.audit.axis]}"
+    if full.audit.axis in ("steps", "samples") and abs(full.flops - 1) > TOLERANCE["s"]:
+        terms += f" (and {full.flops:.1f} times the FLOPs)"
+    return terms
+
+
+def _outlook(result: PairedResult, margin: float, unit: str) -> str:
+    """Return how many seeds would detect the gain seen, or one as large as the margin."""
+    small = abs(result.mean) < margin
+    needed = seeds_to_detect(margin if small else result.mean, result.sd)
+    seeds = f"about {max(needed, result.n + 1)} seeds" if needed else "no number of seeds in reach"
+    size = f"{margin:g} {_points(unit)}" if small else "this size"
+    return f"{seeds} would detect a gain of {size}"
 
 
 def _points(unit: str) -> str:

@@ -214,8 +214,8 @@ def price_arms(
             if isinstance(result, Exception):
                 prices[name] = Fault.of(result)
                 continue
-            timings.freeze_timing(name, result, _spec(models[name], recipe, device).label)
-            prices[name] = replace(price, seconds=result)
+            label = _spec(models[name], recipe, device).label
+            prices[name] = replace(price, seconds=timings.freeze_timing(name, result, label))
     return {arm: prices[names[arm]] for arm in arms}
 
 
@@ -293,7 +293,8 @@ def _warnings(
     axis = Budget.parse(experiment.budget).axis
     n = experiment.seeds
     if n < 8:
-        found.append(f"{n} seeds only screen: a verdict needs 8 or more, 10 confirm")
+        seeds = "1 seed only screens" if n == 1 else f"{n} seeds only screen"
+        found.append(f"{seeds}: a verdict needs 8 or more, 10 confirm")
     elif smallest_sign_flip_p(n) * len(rows) > 0.05:
         found.append(
             f"{len(rows)} rows at {n} seeds: after Holm's correction the sign-flip test cannot "

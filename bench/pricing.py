@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from bench.budget import Price
 from bench.data import Batch, Batches
-from bench.provenance import code_fingerprint, provenance
+from bench.provenance import code_fingerprint, machine
 from bench.registry import Strategy
 from bench.spec import Recipe, digest
 from bench.tasks import TaskData
@@ -109,8 +109,7 @@ def price_name(
         (type(d.task.kind).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
     ]
     network = [strategy.name, tasks, data[0].images.image, recipe.model_dump(mode="json"), width]
-    machine = [provenance(device)[key] for key in ("processor", "device", "torch")]
-    return digest(network, code_fingerprint(strategy), machine)[:40]
+    return digest(network, code_fingerprint(strategy), machine(device))[:40]
 
 
 def count_flops(lane: Lane, batch: Batch) -> float:
@@ -150,18 +149,19 @@ class Clock:
         self._seconds = 0.0
 
     def start(self) -> None:
-        """Begin an interval."""
+        """Begin an interval; one that is never stopped counts for nothing."""
         if self._cuda:
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-            begin.record()
-            self._events.append((begin, end))
+            self._begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            self._begin.record()
         else:
             self._began = time.process_time()
 
     def stop(self) -> None:
         """End the interval."""
         if self._cuda:
-            self._events[-1][1].record()
+            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            end.record()
+            self._events.append((self._begin, end))
         else:
             self._seconds += time.process_time() - self._began
 
@@ -205,8 +205,8 @@ class Timings(Protocol):
     def timing(self, name: str) -> float | None:
         """Return a frozen timing in device-seconds a step, or None."""
 
-    def freeze_timing(self, name: str, seconds: float, arm: str) -> None:
-        """Keep a timing."""
+    def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
+        """Keep a timing unless there is one, and return the one that stands."""
 
 
 def time_steps(

@@ -94,6 +94,12 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def machine(device: str) -> list[str]:
+    """Return what the last bits of a number depend on beside code, data and specification."""
+    made = provenance(device)
+    return [made[key] for key in ("processor", "device", "torch", "torchvision")]
+
+
 @cache
 def provenance(device: str) -> dict[str, str]:
     """Return versions, hardware and the commit of the checkout, for the records."""
@@ -105,7 +111,6 @@ def provenance(device: str) -> dict[str, str]:
         "platform": platform.platform(),
         "processor": _processor(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "threads": str(torch.get_num_threads()),
     }
     for package in ("torch", "torchvision", "numpy"):
         made[package] = importlib.metadata.version(package)

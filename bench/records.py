@@ -3,9 +3,9 @@
 Both are plain JSON with a schema version; nothing here imports torch, so they are quick to read.
 """
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.budget import Ledger
 from bench.spec import Experiment, RunSpec
@@ -14,6 +14,10 @@ SCHEMA_VERSION = 1
 Status = Literal["ok", "diverged", "failed"]
 AnchorName = Literal["full", "split", "slim"]
 ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
+
+
+#: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
+Key = Annotated[str, Field(pattern=r"^[a-z0-9]{1,64}$")]
 
 
 class _Document(BaseModel):
@@ -50,7 +54,7 @@ class Record(_Document):
     """One run: what it was, what came out, what it cost and where it was made."""
 
     schema_version: Literal[1] = 1
-    key: str
+    key: Key
     status: Status
     reason: str = ""
     detail: str = ""
@@ -68,6 +72,20 @@ class Record(_Document):
     seconds: float = 0.0
     """Wall time of the run, for the progress display alone."""
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.status == "failed":
+            return self
+        ledger = self.ledger
+        if ledger is None or not {"flop", ledger.budget.axis} <= ledger.used.keys():
+            raise ValueError("a finished run has a ledger with what it used")
+        if ledger.budget.axis == "s" and ledger.price.seconds is None:
+            raise ValueError("a budget in seconds has a timed price")
+        for task in self.spec.scored:
+            if sum(score.primary for score in self.scores.get(task, {}).values()) != 1:
+                raise ValueError(f"a finished run has one primary score of '{task}'")
+        return self
+
     def primary(self, task: str) -> Score:
         """Return the score that gains are computed in."""
         return next(score for score in self.scores[task].values() if score.primary)
@@ -80,8 +98,8 @@ class SeedRuns(_Document):
     """
 
     seed: int
-    strategy: str
-    anchors: dict[AnchorName, dict[str, str]]
+    strategy: Key
+    anchors: dict[AnchorName, dict[str, Key]]
 
 
 class Cell(_Document):
@@ -105,6 +123,14 @@ class Declaration(_Document):
     schema_version: Literal[1] = 1
     experiment: Experiment
     cells: tuple[Cell, ...]
+    changes: int = 0
+    """How often another family was declared under this name before."""
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What its verdicts depend on beside the numbers: the rows, their seeds and the margin."""
+        rows = sorted((cell.pair, cell.strategy, cell.target) for cell in self.cells)
+        return (*rows, self.experiment.seeds, self.experiment.margin)
 
     @property
     def keys(self) -> set[str]:

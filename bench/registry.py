@@ -8,9 +8,10 @@ nobody else.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from bench.contracts import Auxiliary, Dataset, Merging, Part, Sharing, Weighting
@@ -41,6 +42,18 @@ class Plugins:
         raise unknown(what, name, self.found)
 
 
+def _plugins(module: ModuleType, base: type[Any]) -> Iterator[Any]:
+    """Yield the plugins that a module defines. Raises where one is not whole."""
+    for _, plugin in inspect.getmembers(module, inspect.isclass):
+        own = plugin.__module__ == module.__name__
+        if not (own and issubclass(plugin, base)) or inspect.isabstract(plugin):
+            continue
+        for attribute in base.__annotations__:
+            if not hasattr(plugin, attribute):
+                raise TypeError(f"{plugin.__name__} has no '{attribute}'")
+        yield plugin
+
+
 def _discover(package_name: str, base: type[Any]) -> Plugins:
     found: dict[str, type[Any]] = {}
     broken: dict[str, str] = {}
@@ -48,14 +61,12 @@ def _discover(package_name: str, base: type[Any]) -> Plugins:
     for info in pkgutil.iter_modules(package.__path__):
         try:
             module = importlib.import_module(f"{package_name}.{info.name}")
+            for plugin in _plugins(module, base):
+                if plugin.name in found:
+                    raise ValueError(f"the name '{plugin.name}' is taken by another file")
+                found[plugin.name] = plugin
         except Exception as error:
             broken[info.name] = f"{type(error).__name__}: {error}"
-            continue
-        plugin: Any
-        for _, plugin in inspect.getmembers(module, inspect.isclass):
-            own = plugin.__module__ == module.__name__
-            if own and issubclass(plugin, base) and not inspect.isabstract(plugin):
-                found[plugin.name] = plugin
     return Plugins(found, broken)
 
 
@@ -137,6 +148,8 @@ def _part(text: str) -> Part:
                 if knobs
                 else UserError(f"strategy '{text}': {name} has no knobs")
             )
+        if knob in values:
+            raise UserError(f"strategy '{text}': {knob} is given twice")
         values[knob] = _value(value, hints[knob], f"strategy '{text}'")
     try:
         part: Part = plugin(**values)
@@ -179,6 +192,9 @@ def parse_strategy(text: str) -> Strategy:
             "gradients; choose one"
         )
     auxiliaries = tuple(part for part in parts if isinstance(part, Auxiliary))
+    names = [part.name for part in auxiliaries]
+    if len(set(names)) < len(names):
+        raise UserError(f"strategy '{text}' names an auxiliary task twice")
     optional = [part for part in (named_weighting, merging) if part and not part.default]
     name = "+".join(_spelling(part) for part in (sharing, *optional, *auxiliaries))
     return Strategy(name, sharing, named_weighting or _default(Weighting), merging, auxiliaries)
@@ -191,17 +207,20 @@ def parse_pairs(text: str) -> list[Pair]:
     declared: list[Pair] = dataset.declared()
     if not colon:
         return declared
-    tasks = tuple(rest.split("+"))
-    for task in tasks:
+    asked = rest.split("+")
+    for task in asked:
         base, tilde, placebo = task.partition("~")
         if base not in dataset.tasks:
             raise unknown(f"task of {name}", base, dataset.tasks)
         if tilde and placebo not in PLACEBOS:
             raise unknown("placebo", placebo, PLACEBOS)
-    if len(set(tasks)) < len(tasks):
+    if len(set(asked)) < len(asked):
         raise UserError(f"pair '{text}' names a task twice")
-    if all("~" in task for task in tasks):
+    if all("~" in task for task in asked):
         raise UserError(f"pair '{text}' has no real task to score")
+    # One order, however a pair is typed, so that its runs and its declaration are found again.
+    order = list(dataset.tasks)
+    tasks = tuple(sorted(asked, key=lambda task: order.index(task.partition("~")[0])))
     for pair in declared:
         if pair.tasks == tasks:
             return [pair]

@@ -1,27 +1,35 @@
 """One run: one arm of one pair at one seed, from data to record. Knows no files and no screens."""
 
 import math
+import statistics
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.budget import Axis, Budget, Ledger, Price
 from bench.contracts import DataSource
 from bench.data import Batches, fingerprint, task_data
 from bench.errors import UserError
-from bench.evaluation import Scores, evaluate, evaluation_sets
-from bench.pricing import Clock, count_flops
-from bench.provenance import code_fingerprint, provenance
-from bench.randomness import stream_key
-from bench.records import CurvePoint, Record, Score, Status
+from bench.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
+from bench.pricing import Clock
+from bench.provenance import code_fingerprint, machine, provenance
+from bench.randomness import seeded, stream, stream_key
+from bench.records import SCHEMA_VERSION, CurvePoint, Record, Score, Status
 from bench.registry import Strategy, parse_strategy
 from bench.spec import RunSpec, digest
 from bench.tasks import TaskData
 from bench.training import Lane
+
+#: Steps of a run whose FLOPs are counted while they train.
+_AUDITED = 5
 
 #: Per-example scores of the test set, by task.
 Examples = Mapping[str, np.ndarray]
@@ -72,9 +80,10 @@ def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
 
 
 def run_key(spec: RunSpec, data: Sequence[TaskData]) -> str:
-    """Return the hash of all that defines a run: spec, seed, data and code."""
+    """Return the hash of all that defines a run: spec, seed, data, code, and kind of machine."""
     code = code_fingerprint(parse_strategy(spec.strategy), spec.dataset)
-    return digest(spec.model_dump(mode="json"), fingerprint(data), code)[:40]
+    made = [SCHEMA_VERSION, machine(spec.device)]
+    return digest(spec.model_dump(mode="json"), fingerprint(data), code, made)[:40]
 
 
 def streams(spec: RunSpec, strategy: Strategy, data: Sequence[TaskData]) -> dict[str, int]:
@@ -116,6 +125,106 @@ def _compact(result: Scores) -> np.ndarray:
     return examples.astype(np.uint8 if exact else np.float32)
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """How training went.
+
+    `taken` are the steps that were taken, `flops` what one of them cost on average: None where it
+    ended before one was counted.
+    """
+
+    status: Status
+    reason: str
+    curve: tuple[CurvePoint, ...]
+    taken: int
+    flops: float | None
+    seconds: float
+    evaluation_seconds: float
+
+
+def _audited_steps(spec: RunSpec) -> set[int]:
+    """Draw the steps, counted from 1, whose FLOPs are counted while they train.
+
+    They are drawn, so that a method which works every k steps is billed for it on average.
+    """
+    order = torch.randperm(spec.steps, generator=stream(spec.seed, "audit"))
+    return {int(step) + 1 for step in order[:_AUDITED]}
+
+
+def _train(
+    spec: RunSpec, lane: Lane, batches: Batches, validation: Sequence[EvaluationSet]
+) -> _Trained:
+    """Train a lane to the end of its steps, or until a loss stops being finite."""
+    points, audited = spec.recipe.curve_points, _audited_steps(spec)
+    curve_at = {max(1, round(spec.steps * k / points)) for k in range(1, points + 1)}
+    pauses = sorted((curve_at | audited | {step - 1 for step in audited}) - {0})
+    clock, evaluation = Clock(lane.device), 0.0
+    # Counting slows a step down, so counted steps are off the clock and priced as the others are.
+    uncounted = spec.steps - len(audited)
+    counts: list[float] = []
+    losses: list[Tensor] = []
+    curve: list[CurvePoint] = []
+    training = lane.train(batches, spec.steps, pauses)
+    for step in pauses:
+        counted = step in audited
+        counter = FlopCounterMode(display=False) if counted else nullcontext()
+        clock.start()
+        with counter:
+            losses.append(next(training))
+        if not counted or not uncounted:
+            clock.stop()
+        if isinstance(counter, FlopCounterMode):
+            counts.append(float(counter.get_total_flops()))
+        if step not in curve_at:
+            continue
+        paused = time.perf_counter()
+        since = torch.cat(losses)
+        losses.clear()
+        means = dict(zip((t.name for t in lane.tasks), since.mean(0).tolist(), strict=True))
+        results = evaluate(lane.network, lane.tasks, validation) if len(validation) else []
+        curve.append(
+            CurvePoint(
+                step=step,
+                scores={r.task.name: _finite(r.score) for r in results},
+                losses={name: _finite(mean) for name, mean in means.items()},
+            )
+        )
+        evaluation += time.perf_counter() - paused
+        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if broken:
+            reason = f"the loss of {', '.join(broken)} was not finite by step {step}"
+            break
+    else:
+        reason = ""
+    timed = step - len({a for a in audited if a <= step}) if uncounted else step
+    return _Trained(
+        status="diverged" if reason else "ok",
+        reason=reason,
+        curve=tuple(curve),
+        taken=step,
+        flops=statistics.mean(counts) if counts else None,
+        seconds=clock.seconds * step / max(1, timed),
+        evaluation_seconds=evaluation,
+    )
+
+
+def _validation(
+    spec: RunSpec, scored: Sequence[TaskData], batches: Batches, device: torch.device
+) -> list[EvaluationSet]:
+    """Return the validation split of each scored task, images shared where tasks share them."""
+    if not spec.recipe.validation_size:
+        return []
+    held_out = [(d, batches.split(d).validation) for d in scored]
+    images = {id(d.images): d.images.train[index] for d, index in held_out}
+    return evaluation_sets(
+        [
+            (d, images[id(d.images)], None if d.train_labels is None else d.train_labels[index])
+            for d, index in held_out
+        ],
+        device,
+    )
+
+
 def execute(job: Job) -> tuple[Record, Examples]:
     """Train and evaluate one run.
 
@@ -126,85 +235,70 @@ def execute(job: Job) -> tuple[Record, Examples]:
     device = prepare(spec.device)
     strategy = parse_strategy(spec.strategy)
     data = arm_data(spec, job.source)
-    tasks = [d.task for d in data]
     scored = [d for d in data if d.task.scored]
-    lane = Lane(strategy, data, spec.recipe, spec.width, spec.seed, device)
+    budget = Budget.parse(spec.budget)
+    if budget.axis == "s":
+        _warm(spec, job.source, device)
     batches = Batches(data, spec.recipe, spec.seed, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-
-    held_out = [(d, batches.split(d).validation) for d in scored]
-    pools = {id(d.images): d.images.train[index] for d, index in held_out}
-    validation = evaluation_sets(
-        [
-            (d, pools[id(d.images)], None if d.train_labels is None else d.train_labels[index])
-            for d, index in held_out
-        ],
-        device,
-    )
-    points = spec.recipe.curve_points
-    pauses = sorted({max(1, round(spec.steps * k / points)) for k in range(1, points + 1)})
-
-    clock, evaluation = Clock(device), 0.0
-    status: Status = "ok"
-    reason, curve, taken = "", [], 0
-    clock.start()
-    training = lane.train(batches, spec.steps, pauses)
-    for step, losses in zip(pauses, training, strict=False):
-        clock.stop()
-        paused, taken = time.perf_counter(), step
-        results = evaluate(lane.network, tasks, validation) if spec.recipe.validation_size else []
-        means = losses.mean(0).tolist()
-        curve.append(
-            CurvePoint(
-                step=step,
-                scores={r.task.name: _finite(r.score) for r in results},
-                losses={t.name: _finite(m) for t, m in zip(tasks, means, strict=True)},
-            )
-        )
-        evaluation += time.perf_counter() - paused
-        if not torch.isfinite(losses).all():
-            broken = [t.name for t, m in zip(tasks, means, strict=True) if not math.isfinite(m)]
-            status = "diverged"
-            reason = f"the loss of {', '.join(broken)} was not finite by step {step}"
-            break
-        clock.start()
+    # A strategy that draws from torch's global generator draws from its own stream too.
+    with seeded(spec.seed, "strategy", strategy.name):
+        lane = Lane(strategy, data, spec.recipe, spec.width, spec.seed, device)
+        trained = _train(spec, lane, batches, _validation(spec, scored, batches, device))
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
     paused = time.perf_counter()
     test = evaluation_sets([(d, d.images.test, d.test_labels) for d in scored], device)
-    results = evaluate(lane.network, tasks, test)
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
-    flops = count_flops(lane, next(iter(batches)))
-    evaluation += time.perf_counter() - paused
+    results = evaluate(lane.network, lane.tasks, test)
+    tested = time.perf_counter() - paused
 
     used: dict[Axis, float] = {
-        "flop": flops * taken,
-        "samples": float(batches.samples_per_step * taken),
-        "steps": float(taken),
-        "s": clock.seconds,
+        "flop": trained.taken * (job.price.flops if trained.flops is None else trained.flops),
+        "samples": float(batches.samples_per_step * trained.taken),
+        "steps": float(trained.taken),
+        "s": trained.seconds,
     }
     record = Record(
         key=job.key,
-        status=status,
-        reason=reason,
+        status=trained.status,
+        reason=trained.reason,
         spec=spec,
         data_fingerprint=fingerprint(data),
         code_fingerprint=code_fingerprint(strategy, spec.dataset),
         streams=streams(spec, strategy, data),
         scores={r.task.name: _scores(r) for r in results},
-        curve=tuple(curve),
+        curve=trained.curve,
         ledger=Ledger(
-            budget=Budget.parse(spec.budget),
+            budget=budget,
             price=job.price,
             steps=spec.steps,
             used=used,
-            evaluation_seconds=evaluation,
+            evaluation_seconds=trained.evaluation_seconds + tested,
             measured_peak_bytes=peak,
         ),
-        provenance=provenance(spec.device),
+        provenance=provenance(spec.device) | {"threads": str(torch.get_num_threads())},
         seconds=time.perf_counter() - began,
     )
     return record, {r.task.name: _compact(r) for r in results}
+
+
+_warmed: set[str] = set()
+
+
+def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
+    """Take a few steps of the arm on a network that is thrown away, once a process.
+
+    The first steps of a process load kernels and fill caches, which no budget should pay for.
+    """
+    arm = spec.arm.model_dump_json()
+    if arm in _warmed:
+        return
+    _warmed.add(arm)
+    data = arm_data(spec, source)
+    lane = Lane(parse_strategy(spec.strategy), data, spec.recipe, spec.width, 0, device)
+    for batch in islice(Batches(data, spec.recipe, 0, device), 3):
+        lane.step(batch)
 
 
 def failure(job: Job, reason: str, detail: str = "") -> Record:

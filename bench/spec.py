@@ -6,6 +6,7 @@ Nothing here imports torch, so that a wrong flag is answered at once.
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,20 +20,20 @@ from bench.errors import UserError, unknown
 class Recipe(BaseModel):
     """How a network is trained: one recipe for all arms of an experiment."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     network: str = "lenet"
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, strict=True)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises linearly, before its cosine decay."""
     augment: Literal["none", "crop", "crop+flip"] = "none"
-    train_size: int | None = Field(default=None, ge=1)
+    train_size: int | None = Field(default=None, ge=1, strict=True)
     """Images drawn anew from the training pool by every seed; all of it when not given."""
-    validation_size: int = Field(default=500, ge=0)
+    validation_size: int = Field(default=500, ge=0, strict=True)
     """Images of the pool that are held out for the learning curve and never trained on."""
-    curve_points: int = Field(default=8, ge=1)
+    curve_points: int = Field(default=8, ge=1, strict=True)
     """Evaluations on the validation split, evenly over the steps; the last is the end."""
 
 
@@ -62,7 +63,7 @@ class Experiment(Recipe, Group):
 
     name: str = Field(default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
-    seeds: int = Field(default=10, ge=1)
+    seeds: int = Field(default=10, ge=1, strict=True)
     budget: str
     margin: float = Field(default=1.0, gt=0)
     """Half width of the region of equivalence, in points of the metric."""
@@ -135,15 +136,18 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     """
     shipped = shipped_experiments()
     path = shipped.get(name_or_path, Path(name_or_path))
-    if path.suffix != ".toml" and not path.is_file():
-        raise unknown("experiment", name_or_path, shipped)
     try:
+        if path.suffix != ".toml" and not path.is_file():
+            raise unknown("experiment", name_or_path, shipped)
         text = path.read_text("utf-8")
         values = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read experiment '{path}': {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
+    keys = Counter(key.replace("_", "-") for key in values)
+    if twice := [key for key, times in keys.items() if times > 1]:
+        raise UserError(f"{path}: '{twice[0]}' is given twice")
     values = {key.replace("-", "_"): value for key, value in values.items()}
     values.setdefault("name", path.stem)
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -171,8 +175,9 @@ def _validated(values: Mapping[str, Any], origin: str) -> Experiment:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = Group.model_fields if "." in key else Experiment.model_fields
-            problem = unknown("key", str(first["loc"][-1]), known)
+            fields = Group.model_fields if "." in key else Experiment.model_fields
+            known = [field.replace("_", "-") for field in fields]
+            problem = unknown("key", str(first["loc"][-1]).replace("_", "-"), known)
             raise UserError(f"{origin}: {problem}") from None
         given = first.get("input")
         shown = "" if first["type"] == "missing" else f" (given: {given!r})"

@@ -7,14 +7,16 @@
     DIR/corrupt/                          records that could not be read, set aside
 
 Every file is written under a temporary name, flushed and renamed. The examples land before the
-record that names them. Two processes may work on one folder: both write the same content.
+record that names them. Two processes may work on one folder: both write the same records, and
+the first one's timings stand.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,23 +28,29 @@ from bench.errors import UserError
 from bench.records import Declaration, ExamplesFile, Record
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) -> None:
     """Write a file so that a reader sees all of it or none.
+
+    With `first_wins` a file that is there already stays as it is.
 
     Raises `UserError` with the mend where the folder cannot be written or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            if first_wins:
+                # The first of two processes wins; a rename would let the last one.
+                with contextlib.suppress(FileExistsError):
+                    os.link(temporary, path)
+            else:
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; nothing finished is lost. "
@@ -53,10 +61,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 class Store:
     """The records under one results folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root
-        #: One line for each record that was set aside since this object was made.
-        self.set_aside: list[str] = []
+        self._read_only = read_only
+        #: One line for each record that could not be read since this object was made.
+        self.damaged: list[str] = []
 
     def check_writable(self) -> None:
         """Raise `UserError` where nothing can be written."""
@@ -68,8 +77,15 @@ class Store:
         return self.root / "runs" / key[:2] / key
 
     def save(self, record: Record, examples: Mapping[str, np.ndarray]) -> Record:
-        """Write a record and its examples; return the record as written."""
+        """Write a record and its examples; return the record as written.
+
+        A failure never replaces a result.
+        """
         folder = self._folder(record.key)
+        if record.status == "failed":
+            known = self.load(record.key)
+            if known is not None and known.status != "failed":
+                return record
         if examples:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **dict(examples))  # type: ignore[arg-type]
@@ -82,7 +98,7 @@ class Store:
         return record
 
     def load(self, key: str) -> Record | None:
-        """Return a record, or None where there is none; one that cannot be read is set aside."""
+        """Return a record, or None where there is none; one that is damaged is set aside."""
         path = self._folder(key) / "run.json"
         try:
             record = Record.model_validate_json(path.read_bytes())
@@ -90,16 +106,16 @@ class Store:
                 raise ValueError(f"it says it is run {record.key}")
             if record.examples is not None:
                 self._examples_bytes(record)
-        except FileNotFoundError:
-            if not path.exists():
-                return None
-            self._put_aside(key, "its examples file is missing")
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             self._put_aside(key, f"{where + ': ' if where else ''}{first['msg']}")
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             self._put_aside(key, str(error))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
         else:
             return record
         return None
@@ -109,7 +125,10 @@ class Store:
         name = record.examples.file
         if Path(name).name != name:
             raise ValueError(f"'{name}' is not the name of a file beside the record")
-        content = (self._folder(record.key) / name).read_bytes()
+        try:
+            content = (self._folder(record.key) / name).read_bytes()
+        except FileNotFoundError:
+            raise ValueError(f"{name} is missing") from None
         if hashlib.sha256(content).hexdigest() != record.examples.sha256:
             raise ValueError(f"{name} is damaged")
         return content
@@ -122,6 +141,9 @@ class Store:
             return {task: file[task] for task in file.files}
 
     def _put_aside(self, key: str, why: str) -> None:
+        if self._read_only:
+            self.damaged.append(f"corrupt record {key[:12]} ignored: {why}")
+            return
         folder = self._folder(key)
         target = self.root / "corrupt" / f"{key}-{time.time_ns()}"
         try:
@@ -131,7 +153,7 @@ class Store:
             return  # another process has set it aside already
         except OSError as error:
             raise UserError(f"cannot set aside the corrupt record {folder}: {error}") from None
-        self.set_aside.append(f"corrupt record {key[:12]} set aside to {target}: {why}")
+        self.damaged.append(f"corrupt record {key[:12]} set aside to {target}: {why}")
 
     def records(self) -> Iterator[Record]:
         """Yield every readable record."""
@@ -139,23 +161,34 @@ class Store:
             if (record := self.load(path.parent.name)) is not None:
                 yield record
 
-    def declare(self, declaration: Declaration) -> None:
-        """Save what an experiment is about to compare."""
+    def declare(self, declaration: Declaration) -> Declaration:
+        """Save what an experiment is about to compare, and return it as saved.
+
+        A family that is not the one declared before under this name is counted as changed: choosing
+        rows after seeing results weakens what the corrected p-values say.
+        """
         path = self.root / "experiments" / f"{declaration.experiment.name}.json"
+        if (former := self._declaration(path)) is not None:
+            changed = former.family != declaration.family
+            declaration = declaration.model_copy(update={"changes": former.changes + int(changed)})
         write_atomically(path, declaration.model_dump_json(indent=1).encode())
+        return declaration
+
+    def _declaration(self, path: Path) -> Declaration | None:
+        try:
+            return Declaration.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise UserError(
+                f"{path} cannot be read ({type(error).__name__}): delete it and run the "
+                "experiment again; its finished runs are kept"
+            ) from None
 
     def declarations(self) -> list[Declaration]:
         """Return all declared experiments, by name. Raises `UserError` for one that is damaged."""
-        found = []
-        for path in sorted((self.root / "experiments").glob("*.json")):
-            try:
-                found.append(Declaration.model_validate_json(path.read_bytes()))
-            except (ValueError, OSError) as error:
-                raise UserError(
-                    f"{path} cannot be read ({type(error).__name__}): delete it and run the "
-                    "experiment again; its finished runs are kept"
-                ) from None
-        return found
+        paths = sorted((self.root / "experiments").glob("*.json"))
+        return [d for path in paths if (d := self._declaration(path)) is not None]
 
     def timing(self, name: str) -> float | None:
         """Return a frozen timing in device-seconds a step."""
@@ -165,7 +198,12 @@ class Store:
             return None
         return float(value) if isinstance(value, (int, float)) and value > 0 else None
 
-    def freeze_timing(self, name: str, seconds: float, arm: str) -> None:
-        """Save a timing, so that later calls buy the same steps with the same budget."""
-        content = json.dumps({"arm": arm, "seconds": seconds}).encode()
-        write_atomically(self.root / "prices" / f"{name}.json", content)
+    def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
+        """Save a timing, so that later calls buy the same steps; return the one that stands."""
+        path = self.root / "prices" / f"{name}.json"
+        if self.timing(name) is None:
+            path.unlink(missing_ok=True)  # it is damaged
+        write_atomically(
+            path, json.dumps({"arm": arm, "seconds": seconds}).encode(), first_wins=True
+        )
+        return self.timing(name) or seconds

@@ -87,6 +87,7 @@ class Lane:
         device: torch.device,
     ) -> None:
         self.tasks = [d.task for d in data]
+        self.device = device
         self.recipe = recipe
         if device.type == "meta":
             with device:

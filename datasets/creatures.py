@@ -12,8 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.contracts import Dataset, DataSource
-from bench.randomness import stream
+from bench.contracts import Dataset, DataSource, stream
 from bench.tasks import Classification, ImageSet, Task, TaskData
 
 SIDE = 24

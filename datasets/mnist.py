@@ -12,8 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.contracts import Dataset, DataSource
-from bench.errors import UserError
+from bench.contracts import Dataset, DataSource, UserError
 from bench.tasks import Classification, ImageSet, Task, TaskData
 
 #: Files by their part, and the magic number each starts with (idx format: unsigned bytes in three

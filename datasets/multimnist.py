@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bench.contracts import Dataset, DataSource
-from bench.randomness import stream
+from bench.contracts import Dataset, DataSource, stream
 from bench.tasks import Classification, ImageSet, Task, TaskData
 
 from .mnist import Digits, load_digits

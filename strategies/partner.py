@@ -6,6 +6,7 @@ partners' lower weight.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from bench.contracts import Auxiliary
 from bench.tasks import TaskData
@@ -24,8 +25,8 @@ class Partner(Auxiliary):
     """Weight of each partner's loss; the target's is 1."""
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ValueError(f"weight is at least 0, not {self.weight}")
+        if not 0 <= self.weight < inf:
+            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the partners at this weight."""

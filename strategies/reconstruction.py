@@ -7,6 +7,7 @@ thrown away after training.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from bench.contracts import Auxiliary
 from bench.tasks import Reconstruction as ReconstructionKind
@@ -25,8 +26,8 @@ class Reconstruction(Auxiliary):
     """Weight of the reconstruction loss; the target's is 1."""
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ValueError(f"weight is at least 0, not {self.weight}")
+        if not 0 <= self.weight < inf:
+            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the reconstruction of the target's own images."""

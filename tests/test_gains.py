@@ -11,6 +11,7 @@ from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns
 from bench.spec import Experiment, Recipe, RunSpec
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
+FLOPS = Budget(1e9, "flop")
 WOBBLE = [0.3, -0.2, 0.1, -0.4, 0.2, 0.5, -0.1, -0.3, 0.4, 0.0]
 
 
@@ -22,6 +23,7 @@ def _record(
     status: Status = "ok",
     higher: bool = True,
     reason: str = "",
+    budget: Budget = FLOPS,
 ) -> Record:
     spec = RunSpec(
         dataset="d",
@@ -46,7 +48,7 @@ def _record(
         scores={} if status == "failed" else {"t": {"accuracy": metric}},
         ledger=None
         if status == "failed"
-        else Ledger(Budget(1e9, "flop"), PRICE, 1000, {"flop": used}, 0.0),
+        else Ledger(budget, PRICE, 1000, {"flop": used, "steps": 1000, "s": used / 1e8}, 0.0),
     )
 
 
@@ -136,6 +138,7 @@ def test_an_undecided_row_says_how_many_seeds_would_decide() -> None:
     sentence = _judge(_around(80.5, 5), {"full": FLAT}).verdict.sentence
     seeds = int(sentence.split("about ")[1].split(" seeds")[0])
     assert 10 < seeds < 100
+    assert "a gain of 1 points" in sentence
 
 
 def test_unequal_budgets_take_the_verdict_away() -> None:
@@ -183,6 +186,77 @@ def test_a_failed_run_is_missing_from_the_gains_and_shown_with_its_reason() -> N
     assert (row.failed, row.seeds) == (2, 7)
     assert row.reasons == ("s on d:t: also planted", "s on d:t: planted")
     assert row.verdict.name == "screen"
+
+
+def test_a_run_that_diverged_early_is_no_unequal_budget() -> None:
+    def diverge(records: dict[str, Record]) -> None:
+        records["s2"] = _record("s2", 10.0, used=1e8, status="diverged", reason="not finite")
+
+    row = _judge(_around(70), {"full": FLAT}, diverge)
+    assert row.against["full"].deviation == 0
+    assert row.verdict.name == "negative"
+
+
+def test_runs_that_diverged_without_a_score_take_the_verdict_away() -> None:
+    def diverge(records: dict[str, Record]) -> None:
+        for key in ("s2", "s6"):
+            records[key] = _record(key, None, status="diverged", reason="not finite")
+
+    row = _judge(_around(83), {"full": FLAT}, diverge)
+    assert (row.verdict.name, row.collapsed, row.seeds) == ("collapsed", 2, 8)
+    assert "2 runs diverged" in row.verdict.sentence
+
+
+def test_a_seed_whose_budget_cannot_be_audited_does_not_count() -> None:
+    def lose(records: dict[str, Record]) -> None:
+        for seed in range(10):
+            records[f"split{seed}partner"] = _record(
+                f"split{seed}partner", None, status="failed", reason="planted"
+            )
+
+    row = _judge(_around(83), {"full": FLAT, "split": FLAT}, lose)
+    assert not row.against["split"].gains
+    assert not row.against["split"].audited
+    assert row.verdict.name == "no result"
+
+
+def test_seconds_are_audited_over_all_seeds_and_counts_at_each() -> None:
+    def spend(seconds: Sequence[float]) -> Callable[[dict[str, Record]], None]:
+        def change(records: dict[str, Record]) -> None:
+            for seed, used in enumerate(seconds):
+                records[f"s{seed}"] = _record(
+                    f"s{seed}", 83.0, used=used * 1e8, budget=Budget(10, "s")
+                )
+
+        return change
+
+    wobbling = _judge(FLAT, {"full": FLAT}, spend([10.8, 9.2] * 5)).against["full"]
+    assert wobbling.audited
+    assert wobbling.deviation == pytest.approx(0)
+    assert not _judge(FLAT, {"full": FLAT}, spend([10.8] * 10)).against["full"].audited
+
+
+def test_equal_steps_are_not_called_equal_compute() -> None:
+    def dear(records: dict[str, Record]) -> None:
+        for seed in range(10):
+            records[f"s{seed}"] = _record(
+                f"s{seed}", 83.0, used=2.5e9, budget=Budget(1000, "steps")
+            )
+
+    sentence = _judge(FLAT, {"full": FLAT}, dear).verdict.sentence
+    assert "at equal steps (and 2.5 times the FLOPs)" in sentence
+    assert "at equal FLOPs." in _judge(_around(83), {"full": FLAT}).verdict.sentence
+
+
+def test_too_few_seeds_are_never_significant() -> None:
+    row = _judge(_around(83)[:7], {"full": FLAT})
+    assert row.against["full"].p_holm < 0.05
+    assert row.against["full"].sign == 0
+
+
+def test_equivalence_is_corrected_over_the_family_too() -> None:
+    alone = _judge(_around(80.1), {"full": FLAT}).against["full"]
+    assert alone.p_equivalence_holm == alone.result.p_equivalence
 
 
 def test_a_row_without_any_result_is_a_row() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.contracts import DataSource
 from bench.launch import Finished, Started, auto_workers, launch
@@ -101,3 +102,33 @@ def test_an_arm_that_cannot_be_priced_fails_and_the_others_run(tmp_path: Path) -
     assert [r.spec.strategy for r in bad] == ["hard+faulty@how=early"]
     assert "planted early fault" in bad[0].reason
     assert len(records) > 1
+
+
+def test_a_strategy_that_draws_from_the_global_generator_is_reproducible(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard+faulty@random")
+    torch.manual_seed(1)
+    first = _records(jobs, 1)
+    torch.manual_seed(2)
+    for key, record in _records(jobs, 1).items():
+        assert _numbers(record) == _numbers(first[key])
+
+
+def test_work_that_comes_every_other_step_is_found_by_the_ledger(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard+faulty@periodic")
+    (record,) = [r for r in _records(jobs, 1).values() if "faulty" in r.spec.strategy]
+    assert record.ledger is not None
+    ledger = record.ledger
+    # Which of the audited steps fall on the extra work depends on the seed; at this one some do.
+    assert ledger.used["flop"] > 1.01 * ledger.steps * ledger.price.flops
+
+
+def test_counting_a_step_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = _jobs(tmp_path, "pcgrad")
+    audited = _records(jobs, 1)
+    monkeypatch.setattr("bench.run._AUDITED", 0)
+    for key, record in _records(jobs, 1).items():
+        assert (record.scores, record.curve) == (audited[key].scores, audited[key].curve)
+        assert record.ledger is not None
+        other = audited[key].ledger
+        assert other is not None
+        assert record.ledger.used["flop"] == other.used["flop"]

@@ -10,7 +10,10 @@ def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_hurts_no_other() -> None:
-    assert strategy_parts().broken == {"broken": "ImportError: planted: this plugin is broken"}
+    assert strategy_parts().broken == {
+        "broken": "ImportError: planted: this plugin is broken",
+        "nameless": "TypeError: Nameless has no 'name'",
+    }
     with pytest.raises(UserError, match="is broken: ImportError: planted"):
         parse_strategy("broken")
 
@@ -39,6 +42,9 @@ def test_a_strategy_has_one_spelling_whatever_a_user_types(text: str, name: str)
         ("hrad", "did you mean 'hard'"),
         ("hard+pcgard", "did you mean 'pcgrad'"),
         ("hard+single", "both sharing parts"),
+        ("reconstruction+reconstruction", "names an auxiliary task twice"),
+        ("partner@0.1,weight=0.2", "given twice"),
+        ("partner@inf", "at least 0"),
         ("hard@3", "takes 0 value"),
         ("partner@weigth=3", "did you mean 'weight'"),
         ("partner@weight=much", "not a float"),
@@ -63,6 +69,7 @@ def test_a_data_set_alone_means_its_declared_pairs() -> None:
 
 def test_any_tasks_make_a_pair_and_placebos_are_expected_to_do_nothing() -> None:
     assert parse_pairs("toy:low+column")[0].expect is None
+    assert parse_pairs("toy:column+row") == parse_pairs("toy:row+column")
     assert parse_pairs("toy:row+column~shuffled")[0].expect == "none"
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.budget import Budget, Ledger, Price
 from bench.errors import UserError
-from bench.records import Declaration, Record
+from bench.records import Cell, Declaration, Record, Score, SeedRuns, Status
 from bench.spec import Experiment, Recipe, RunSpec
 from bench.store import Store, write_atomically
 
@@ -17,7 +18,10 @@ EXAMPLES: dict[str, np.ndarray] = {
 }
 
 
-def _record(key: str = KEY) -> Record:
+PRICE = Price(flops=1, samples=1, peak_bytes=1, parameters=1)
+
+
+def _record(key: str = KEY, status: Status = "ok") -> Record:
     spec = RunSpec(
         dataset="toy",
         tasks=("row",),
@@ -30,7 +34,16 @@ def _record(key: str = KEY) -> Record:
         device="cpu",
         recipe=Recipe(),
     )
-    return Record(key=key, status="ok", spec=spec, data_fingerprint="d", code_fingerprint="c")
+    score = Score(value=50.0, unit="%", higher_is_better=True, primary=True)
+    return Record(
+        key=key,
+        status=status,
+        spec=spec,
+        data_fingerprint="d",
+        code_fingerprint="c",
+        scores={"row": {"accuracy": score}},
+        ledger=Ledger(Budget(5, "steps"), PRICE, 5, {"steps": 5, "flop": 5}, 0.0),
+    )
 
 
 def test_a_record_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -49,7 +62,7 @@ def test_a_record_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 def test_a_run_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.load(KEY) is None
-    assert not store.set_aside
+    assert not store.damaged
 
 
 @pytest.mark.parametrize(
@@ -63,6 +76,10 @@ def test_a_run_that_is_not_there_is_no_error(tmp_path: Path) -> None:
         ),
         lambda text: json.dumps(json.loads(text) | {"surprise": 1}),
         lambda text: text.replace("examples-", "../examples-"),
+        lambda text: text.replace('"primary":true', '"primary":false').replace(
+            '"primary": true', '"primary": false'
+        ),
+        lambda text: text.replace('"flop":5', '"flip":5').replace('"flop": 5', '"flip": 5'),
     ],
 )
 def test_a_damaged_record_is_set_aside_and_said_so(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
@@ -73,8 +90,8 @@ def test_a_damaged_record_is_set_aside_and_said_so(tmp_path: Path, damage) -> No
     assert text != path.read_text()
     path.write_text(text)
     assert store.load(KEY) is None
-    assert len(store.set_aside) == 1
-    assert KEY[:12] in store.set_aside[0]
+    assert len(store.damaged) == 1
+    assert KEY[:12] in store.damaged[0]
     assert not path.exists()
     assert len(list((tmp_path / "corrupt").iterdir())) == 1
     store.save(_record(), EXAMPLES)
@@ -92,7 +109,7 @@ def test_a_record_without_its_examples_is_set_aside(tmp_path: Path, how: str) ->
     else:
         path.write_bytes(path.read_bytes()[:-5] + b"xxxxx")
     assert store.load(KEY) is None
-    assert len(store.set_aside) == 1
+    assert len(store.damaged) == 1
 
 
 def test_examples_never_unpickle(tmp_path: Path) -> None:
@@ -139,10 +156,61 @@ def test_a_declaration_comes_back_and_a_damaged_one_is_named(tmp_path: Path) -> 
         store.declarations()
 
 
+def test_a_changed_family_is_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    seeds = (SeedRuns(seed=0, strategy="a", anchors={"full": {"row": "b"}}),)
+    cell = Cell(pair="a:b", strategy="hard", target="row", expect=None, seeds=seeds)
+    experiment = Experiment(name="e", pair=("a:b",), strategy=("hard",), budget="5steps")
+    first = Declaration(experiment=experiment, cells=(cell,))
+    assert store.declare(first).changes == 0
+    assert store.declare(first).changes == 0
+    other = Declaration(
+        experiment=experiment, cells=(cell, cell.model_copy(update={"strategy": "other"}))
+    )
+    assert store.declare(other).changes == 1
+    wider = experiment.model_copy(update={"margin": 2.0})
+    assert store.declare(Declaration(experiment=wider, cells=other.cells)).changes == 2
+
+
+@pytest.mark.parametrize("key", ["../up", "/etc", "a/b", ""])
+def test_a_key_cannot_be_a_path(key: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        _record(key)
+    with pytest.raises(ValueError, match="pattern"):
+        SeedRuns(seed=0, strategy=key, anchors={})
+
+
+def test_a_failure_never_replaces_a_result(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(_record(status="failed"), {})
+    kept = store.save(_record(), EXAMPLES)
+    store.save(_record(status="failed"), {})
+    assert store.load(KEY) == kept
+
+
+def test_a_read_only_store_moves_nothing(tmp_path: Path) -> None:
+    Store(tmp_path).save(_record(), {})
+    path = tmp_path / "runs" / "ab" / KEY / "run.json"
+    path.write_text("{")
+    store = Store(tmp_path, read_only=True)
+    assert store.load(KEY) is None
+    assert path.read_text() == "{"
+    assert "ignored" in store.damaged[0]
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    write_atomically(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == plain.stat().st_mode
+
+
 def test_a_timing_is_frozen_until_it_is_damaged(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.timing("x") is None
-    store.freeze_timing("x", 0.25, "hard on toy")
+    assert store.freeze_timing("x", 0.25, "hard on toy") == 0.25
     assert store.timing("x") == 0.25
+    assert store.freeze_timing("x", 0.5, "hard on toy") == 0.25  # the first of two stands
     (tmp_path / "prices" / "x.json").write_text('{"seconds": "soon"}')
     assert store.timing("x") is None
+    assert store.freeze_timing("x", 0.75, "hard on toy") == 0.75

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
@@ -21,11 +22,23 @@ def _end_with_parent() -> None:
 
 def _work(pipe: Connection) -> None:
     """Take jobs from the pipe until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             pipe.send(attempt(pipe.recv()))
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let processes that start now ignore Ctrl-C from their first moment: the parent stops them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and only it gets the interrupt
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Worker:
@@ -36,9 +49,11 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-        self.process.start()
+        with _interrupts_ignored():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
+        self.dead = False
 
     def give(self, job: Job) -> Started:
         self.job = job
@@ -53,11 +68,13 @@ class _Worker:
         try:
             return Finished(job, *self.pipe.recv())
         except (EOFError, OSError):
-            self.process.join()
+            self.dead = True
+            self.stop()
             return Finished(job, failure(job, _cause(self.process.exitcode)), {})
 
     def stop(self) -> None:
-        self.process.kill()
+        if not self.dead:
+            self.process.kill()
         self.process.join()
         self.pipe.close()
 
@@ -72,26 +89,26 @@ def _cause(exitcode: int | None) -> str:
 
 def run(jobs: Sequence[Job], workers: int) -> Iterator[Event]:
     """Run the jobs on `workers` processes, handing them out in their order."""
-    waiting = list(reversed(jobs))
+    waiting = deque(jobs)
     # One thread a process: torch reads this when it is imported there.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     pool: list[_Worker] = []
     try:
-        pool += [_Worker() for _ in range(min(workers, len(jobs)))]
-        for worker in pool:
-            yield worker.give(waiting.pop())
-        while busy := [worker for worker in pool if worker.job is not None]:
-            for ready in wait([worker.pipe for worker in busy]):
-                worker = next(w for w in busy if w.pipe is ready)
+        while waiting or any(worker.job for worker in pool):
+            idle = [worker for worker in pool if worker.job is None]
+            while len(pool) < workers and len(idle) < len(waiting):
+                pool.append(_Worker())
+                idle.append(pool[-1])
+            for worker in idle:
+                if waiting:
+                    yield worker.give(waiting.popleft())
+            busy = {worker.pipe: worker for worker in pool if worker.job is not None}
+            for pipe in wait(list(busy)):
+                worker = busy[pipe]  # type: ignore[index]
                 yield worker.result()
-                if not worker.process.is_alive():
-                    worker.stop()
+                if worker.dead:
                     pool.remove(worker)
-                    if waiting:
-                        pool.append(worker := _Worker())
-                if waiting and worker.process.is_alive():
-                    yield worker.give(waiting.pop())
     finally:
         for worker in pool:
             worker.stop()

@@ -38,11 +38,16 @@ def markdown(
     """Return the report in Markdown. `plots` are texts that stand for images, by file name."""
     experiment = declaration.experiment
     facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
+    changed = declaration.changes and (
+        f"**Declared anew.** Other rows, seeds or margin stood under this name {declaration.changes} "
+        "time(s) before; rows that were chosen after seeing results prove less than they seem to."
+    )
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
         f"**How to read it.** {how_to_read()}",
         f"**Settings.** {facts}.",
+        changed,
         _table(results) if results else "No rows were declared.",
         "## In words",
         "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),

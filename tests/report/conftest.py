@@ -1,5 +1,6 @@
 """Experiments made up in memory: declarations with records, as plausible as they are false."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
@@ -68,6 +69,7 @@ class Maker:
         dataset = pair.split(":")[0]
         key = f"{dataset}/{kind}/{'+'.join(tasks)}/{share}/{seed}/{'' if share == 1 else pair}"
         key += pair if kind not in ("single",) else ""
+        key = hashlib.sha256(key.encode()).hexdigest()[:40]
         rng = np.random.default_rng(crc32(key.encode()))
         steps = 400 // share
         flops = BUDGET / 400 * (1 - crc32(f"{kind}{tasks}".encode()) % 100 / 5e4)

@@ -46,7 +46,7 @@ def _world(make_world: Callable[..., Any]) -> Any:
 
 def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_path: Path) -> None:
     report = write_report(world.declaration, world.find, tmp_path / "reports" / "made-up")
-    names = {"table.md", "table.csv", "gains.json"}
+    names = {"table.md", "table.csv", "gains.json", "summary.txt", "experiment.toml"}
     names |= {f"{plot}.{suffix}" for plot in PLOTS for suffix in ("png", "svg")}
     assert set(report.files) == names
     assert {path.name for path in report.folder.iterdir()} == names
@@ -230,3 +230,10 @@ def test_an_experiment_without_cells_is_a_report_without_rows(
     empty = world.declaration.model_copy(update={"cells": ()})
     report = write_report(empty, world.find, tmp_path)
     assert "No rows were declared." in report.files["table.md"].read_text()
+
+
+def test_a_family_that_was_declared_anew_says_so(world: Any, tmp_path: Path) -> None:
+    changed = world.declaration.model_copy(update={"changes": 2})
+    for declaration, said in ((world.declaration, False), (changed, True)):
+        write_report(declaration, world.find, tmp_path)
+        assert ("Declared anew" in (tmp_path / "table.md").read_text()) == said
