@@ -39,8 +39,9 @@ def markdown(
     experiment = declaration.experiment
     facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
     changed = declaration.changes and (
-        f"**Declared anew.** Other rows, seeds or margin stood under this name {declaration.changes} "
-        "time(s) before; rows that were chosen after seeing results prove less than they seem to."
+        "**Declared anew.** Other rows, seeds or margin stood under this name before (changed "
+        f"{declaration.changes} times); rows that were chosen after seeing results prove less than "
+        "they seem to."
     )
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
