@@ -313,7 +313,7 @@ def judge(
         name, sentence = "negative", f"Sharing hurts this task: {shown}."
     elif full.p_equivalence_holm <= ALPHA:
         name = "equivalent"
-        sentence = f"No difference above {margin:g} {_points(unit)}: {shown}."
+        sentence = f"No difference above {_size(margin, unit)}: {shown}."
     else:
         name, sentence = "inconclusive", f"Undecided: {shown}; {_outlook(result, margin, unit)}."
     beaten = [a for a in ANCHORS if a in against and against[a].sign > 0]
@@ -346,12 +346,17 @@ def _outlook(result: PairedResult, margin: float, unit: str) -> str:
     small = abs(result.mean) < margin
     needed = seeds_to_detect(margin if small else result.mean, result.sd)
     seeds = f"about {max(needed, result.n + 1)} seeds" if needed else "no number of seeds in reach"
-    size = f"{margin:g} {_points(unit)}" if small else "this size"
+    size = _size(margin, unit) if small else "this size"
     return f"{seeds} would detect a gain of {size}"
 
 
 def _points(unit: str) -> str:
     return "points" if unit == "%" else unit or "points"
+
+
+def _size(value: float, unit: str) -> str:
+    points = _points(unit)
+    return f"{value:g} {points.removesuffix('s') if value == 1 and points == 'points' else points}"
 
 
 def _figure(value: float) -> str:

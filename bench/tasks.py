@@ -5,7 +5,6 @@ outputs; `TaskData` ties a task to images and labels. Nothing here trains.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -208,8 +207,3 @@ class Pair:
     def name(self) -> str:
         """The name users type: `dataset:task+task`."""
         return f"{self.dataset}:{'+'.join(self.tasks)}"
-
-
-def same_images(data: Sequence[TaskData]) -> bool:
-    """Say whether all tasks read the same images."""
-    return len({id(d.images) for d in data}) == 1
