@@ -1,10 +1,14 @@
-"""A tiny MNIST in the real file format, so that no test needs a network or the real files."""
+"""Tiny MNIST and Fashion-MNIST in the real file format, so that no test needs a network."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
+import torchvision.datasets.mnist as torchvision_mnist
 from numpy.typing import NDArray
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
@@ -13,15 +17,40 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
     path.write_bytes(header.tobytes() + values.tobytes())
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a root that holds 60 training and 20 test digits: blobs of two different greys."""
-    raw = tmp_path / "MNIST" / "raw"
+def write_collection(raw: Path, seed: int = 0) -> None:
+    """Write 60 training and 20 test images: blobs, brighter in the test part, each in one grey."""
     raw.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for part, count, grey in (("train", 60, 100), ("t10k", 20, 200)):
+    rng = np.random.default_rng(seed)
+    for part, count, darkest in (("train", 60, 41), ("t10k", 20, 200)):
+        greys = darkest + rng.permutation(count).astype(np.uint8)[:, None, None]
         images = np.zeros((count, 28, 28), np.uint8)
-        images[:, 4:24, 4:24] = grey * rng.integers(0, 2, (count, 20, 20))
+        images[:, 4:24, 4:24] = greys * rng.integers(0, 2, (count, 20, 20), np.uint8)
         write_idx(raw / f"{part}-images-idx3-ubyte", images)
         write_idx(raw / f"{part}-labels-idx1-ubyte", rng.permutation(count).astype(np.uint8) % 10)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a root that holds 60 training and 20 test images of each collection.
+
+    Training greys are 41 to 100, no two the same, and test greys 200 to 219.
+    """
+    write_collection(tmp_path / "MNIST" / "raw", seed=0)
+    write_collection(tmp_path / "FashionMNIST" / "raw", seed=1)
     return tmp_path
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(dataset: object) -> NoReturn:
+        pytest.fail("downloaded without being told to")
+
+    monkeypatch.setattr(torchvision_mnist.MNIST, "download", refuse)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Return the root of the real MNIST, where the machine has it."""
+    if not (REAL / "MNIST").is_dir():
+        pytest.skip("needs the real MNIST files")
+    return REAL

@@ -1,0 +1,82 @@
+"""Labelled images in MNIST's files, for all data sets that come as such. No data set itself.
+
+Read through torchvision; this file adds the checks that torchvision leaves out, so that a missing
+or broken file is told in one line.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from bench.contracts import DataSource, UserError
+
+#: Files by their part, and the magic number each starts with (idx format: unsigned bytes in three
+#: or in one dimension).
+_FILES = {
+    "train-images-idx3-ubyte": 0x0803,
+    "train-labels-idx1-ubyte": 0x0801,
+    "t10k-images-idx3-ubyte": 0x0803,
+    "t10k-labels-idx1-ubyte": 0x0801,
+}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One part of a collection: images uint8 `[N, 28, 28]` and classes int64 `[N]`."""
+
+    images: Tensor
+    classes: Tensor
+
+
+def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Labelled, Labelled]:
+    """Return the training and the test part of a collection, checked.
+
+    `collection` is the name of torchvision's loader and of its folder: files lie where torchvision
+    puts them, in `<collection>/raw` under the root. `megabytes` is what a download fetches. Raises
+    `UserError` where there is no root, a file is missing or broken, or a download fails.
+    """
+    from torchvision import datasets  # here, because importing it takes seconds
+
+    if source.root is None:
+        raise UserError(
+            f"{collection} is real data and needs a folder: "
+            "pass --root DIR (and --download to fetch it)"
+        )
+    loader = getattr(datasets, collection)
+    folder = source.root / collection / "raw"
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if missing and not source.download:
+        raise UserError(
+            f"{collection} is not in '{folder}' ({missing[0]} is missing): "
+            f"pass the right --root DIR, or --download to fetch it (about {megabytes} MB)"
+        )
+    if missing:
+        try:
+            loader(source.root, download=True)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{collection} could not be downloaded into '{source.root}' ({reason}): check the "
+                f"network and that the folder can be written, or put the four files into '{folder}'"
+            ) from error
+    for name, magic in _FILES.items():
+        _check(folder / name, magic, collection)
+    parts = (loader(source.root, train=train) for train in (True, False))
+    train, test = (Labelled(part.data, part.targets) for part in parts)
+    return train, test
+
+
+def _check(path: Path, magic: int, collection: str) -> None:
+    """Raise `UserError` unless the file is an idx file of as many bytes as its header says."""
+    mend = "delete it and run again with --download"
+    dimensions = magic & 0xFF
+    with path.open("rb") as file:
+        header = file.read(4 * (1 + dimensions))
+    if len(header) < 4 * (1 + dimensions) or int.from_bytes(header[:4], "big") != magic:
+        raise UserError(f"'{path}' is no {collection} file (it starts with other bytes): {mend}")
+    sizes = [int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4)]
+    expected, found = len(header) + math.prod(sizes), path.stat().st_size
+    if expected != found:
+        raise UserError(f"'{path}' is broken: expected {expected:,} bytes, found {found:,}; {mend}")

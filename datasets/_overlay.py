@@ -1,0 +1,79 @@
+"""Two overlapping images in one, one task each. No data set itself.
+
+The first image lies at the top left and the second at the bottom right of a canvas that is 8 pixels
+higher and wider, 8 pixels apart both ways; where they overlap the brighter pixel wins; the canvas
+shrinks to the size of one image by bilinear interpolation with anti-aliasing. Each image is the
+left one once and the right one once, in pairs that are fixed for all seeds and follow the order of
+the files.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from bench.contracts import UserError, stream
+from bench.tasks import Classification, ImageSet, Task, TaskData
+
+from ._idx import Labelled
+
+_OFFSET = 8
+_BLOCK = 4096  # images resized at once: 4096 canvases of floats are 21 MB
+
+
+def overlay(left: Tensor, right: Tensor) -> Tensor:
+    """Return uint8 `[N, H, W]`: both images `[N, H, W]` on one canvas, resized to one's size."""
+    count, height, width = left.shape
+    canvas = left.new_zeros(count, height + _OFFSET, width + _OFFSET)
+    canvas[:, :height, :width] = left
+    corner = canvas[:, _OFFSET:, _OFFSET:]
+    torch.maximum(corner, right, out=corner)
+    resized = [
+        F.interpolate(block[:, None].float(), (height, width), mode="bilinear", antialias=True)
+        .round_()
+        .clamp_(0, 255)
+        .byte()
+        for block in torch.split(canvas, _BLOCK)
+    ]
+    return torch.cat(resized)[:, 0]
+
+
+def pair_up(
+    left: Labelled, right: Labelled, dataset: str, part: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return overlaid images `[N, H, W]`, and the classes `[N]` at the left and at the right.
+
+    The names of the data set and of its part key the draw of the partners. Raises `UserError` where
+    there are not as many images for one side as for the other.
+    """
+    count = len(left.images)
+    if len(right.images) != count:
+        raise UserError(
+            f"{dataset} needs as many images for the left as for the right, but found {count:,} "
+            f"and {len(right.images):,}: check that the files under --root are the whole sets"
+        )
+    partner = torch.randperm(count, generator=stream(0, dataset, part))
+    images = overlay(left.images, right.images[partner])
+    return images, left.classes, right.classes[partner]
+
+
+def overlaid_tasks(
+    dataset: str,
+    sides: Iterable[str],
+    left: tuple[Labelled, Labelled],
+    right: tuple[Labelled, Labelled],
+) -> dict[str, TaskData]:
+    """Return the tasks of the two `sides`, left first, on the same images `[N, 1, H, W]`.
+
+    `left` and `right` are the training and the test part of what lies there, of 10 classes each.
+    `dataset` names the images and keys the draw of the partners.
+    """
+    train_images, *train_classes = pair_up(left[0], right[0], dataset, "train")
+    test_images, *test_classes = pair_up(left[1], right[1], dataset, "test")
+    images = ImageSet(dataset, train_images[:, None], test_images[:, None])
+    columns = zip(sides, train_classes, test_classes, strict=True)
+    return {
+        side: TaskData(Task(side, Classification(), 10), images, *classes)
+        for side, *classes in columns
+    }

@@ -1,0 +1,50 @@
+"""What must not change unseen: the content of the real sets, and the code that makes it."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import provenance
+from bench.contracts import DataSource
+from bench.data import fingerprint, task_data
+from bench.registry import datasets, single_task
+
+
+@pytest.mark.parametrize(
+    ("dataset", "digest"),
+    [
+        ("mnist", "94d83f644143f9b18ec255a3dd0db5de8dff8f3f13ac844374eddcf66f2ddd31"),
+        ("multimnist", "1616573cb2ce06fbefd429d5e15273330b7b31fe04f753b145eae7a24b7566ac"),
+    ],
+)
+def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest: str) -> None:
+    # Taken at commit 0aabb8c with torch 2.15 on x86-64, before the loader became a shared one.
+    tasks = datasets().found[dataset].tasks
+    assert fingerprint([task_data(dataset, task, DataSource(real)) for task in tasks]) == digest
+
+
+@pytest.mark.parametrize(
+    ("dataset", "modules"),
+    [
+        ("mnist", {"mnist", "_idx", "_bins"}),
+        ("fashion-mnist", {"fashion_mnist", "_idx", "_bins"}),
+        ("multimnist", {"_overlay", "mnist", "_idx", "_bins"}),
+        ("multi-fashion", {"_overlay", "fashion_mnist", "_idx", "_bins"}),
+        ("multi-mixed", {"_overlay", "mnist", "fashion_mnist", "_idx", "_bins"}),
+        ("creatures", set()),
+    ],
+)
+def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
+    monkeypatch: pytest.MonkeyPatch, dataset: str, modules: set[str]
+) -> None:
+    before = provenance.code_fingerprint(single_task(), dataset)
+    original, found = provenance._source, set()
+    for name in ("_overlay", "mnist", "fashion_mnist", "_idx", "_bins"):
+
+        def edited(path: str, file: str = f"{name}.py") -> str:
+            return "edited" if Path(path).name == file else original(path)
+
+        monkeypatch.setattr(provenance, "_source", edited)
+        if provenance.code_fingerprint(single_task(), dataset) != before:
+            found.add(name)
+    assert found == modules
