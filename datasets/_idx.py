@@ -20,6 +20,8 @@ _FILES = {
     "t10k-images-idx3-ubyte": 0x0803,
     "t10k-labels-idx1-ubyte": 0x0801,
 }
+#: Every collection in these files has ten classes.
+_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,11 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
             ) from error
     for name, magic in _FILES.items():
         _check(folder / name, magic, collection)
-    parts = (loader(source.root, train=train) for train in (True, False))
-    train, test = (Labelled(part.data, part.targets) for part in parts)
-    return train, test
+    train, test = (loader(source.root, train=train) for train in (True, False))
+    for part, name in zip((train, test), [n for n in _FILES if "labels" in n], strict=True):
+        if len(part.targets) and part.targets.max() >= _CLASSES:
+            raise UserError(f"'{folder / name}' is broken: it has classes above {_CLASSES - 1}")
+    return Labelled(train.data, train.targets), Labelled(test.data, test.targets)
 
 
 def _check(path: Path, magic: int, collection: str) -> None:

@@ -31,8 +31,8 @@ def load_garments(source: DataSource) -> tuple[Labelled, Labelled]:
 def brightness(images: Tensor) -> Tensor:
     """Return the mean grey of each image's garment, `[N, H, W]` uint8 to float64 `[N]`, 0 to 255.
 
-    The garment is every pixel that is not 0, so that a large one is not brighter for its size. The
-    set was published with its greys inverted: bright here is dark cloth. An empty image has 0.
+    The garment is every pixel that is not 0, so that a large one is not brighter for its size. An
+    empty image has 0.
     """
     # Summed in integers, so that the labels are the same on every machine.
     means = [

@@ -96,3 +96,12 @@ def test_a_failed_download_says_why_in_one_line(tmp_path: Path, collection: str)
 @pytest.mark.usefixtures("no_download")
 def test_files_that_are_there_are_not_fetched_again(root: Path, collection: str) -> None:
     COLLECTIONS[collection](DataSource(root, download=True))
+
+
+@pytest.mark.parametrize("file", ["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"])
+def test_a_class_that_cannot_be_names_the_file(root: Path, collection: str, file: str) -> None:
+    path = _raw(root, collection, file)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x0a")
+    with pytest.raises(UserError, match="classes above 9") as error:
+        COLLECTIONS[collection](DataSource(root))
+    assert str(path) in str(error.value)
