@@ -9,12 +9,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from bench.errors import UserError, unknown
 
 Axis = Literal["flop", "s", "steps", "samples"]
-AXES: tuple[Axis, ...] = get_args(Axis)
 AXIS_NAMES: Mapping[Axis, str] = {
     "flop": "FLOPs",
     "s": "device-seconds",
@@ -112,8 +111,8 @@ def steps_bought(budget: Budget, price: Price, arm: str) -> int:
     steps = math.floor(budget.amount / each * (1 + 5e-13))
     if steps < 1:
         raise UserError(
-            f"budget {budget} buys no step of {arm}: one step costs {each:.4g} {budget.axis}; "
-            f"give at least {each:.4g}{budget.axis}"
+            f"{budget} buys no step of {arm}: one step costs {each:.4g} {budget.axis}; "
+            "give a larger --budget"
         )
     return steps
 
@@ -122,8 +121,9 @@ def steps_bought(budget: Budget, price: Price, arm: str) -> int:
 class Ledger:
     """What one run was allowed and what it used.
 
-    `used` has an entry an axis. FLOPs used are the steps taken times a recount of a real step of
-    the trained network, not the price that bought them. `evaluation_seconds` are off the clock.
+    `used` has an entry an axis. FLOPs used are the steps taken times the mean cost of some steps
+    that were counted while they trained, not the price that bought them. `evaluation_seconds` are
+    off the clock.
     """
 
     budget: Budget

@@ -42,11 +42,13 @@ def run(
         list[str] | None,
         typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Paired seeds: 5 screen, 10 confirm.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Paired seeds; fewer than 8 give no verdict.")
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Compute for the pair: 2e12flop, 30s (device-seconds), 500steps, 64000samples."
+            help="Compute for a shared run: 2e12flop, 30s (device-seconds), 500steps, 64000samples."
         ),
     ] = None,
     network: Annotated[str | None, typer.Option(help="As `list networks` names it.")] = None,

@@ -20,7 +20,7 @@ from bench.launch import Started, auto_workers, launch
 from bench.plan import Plan, make_plan
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
-from bench.report import gains_json, terminal_table, write_report
+from bench.report import amount, gains_json, terminal_table, write_report
 from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store
@@ -77,8 +77,8 @@ def conduct(
     declaration = store.declare(plan.declaration)
     if declaration.changes:
         _say(
-            f"note: other rows, seeds or margin were declared as '{experiment.name}' before; this "
-            "replaces its report (the records stay). Give --name to keep both"
+            f"note: '{experiment.name}' was declared on other terms before (rows, seeds, budget, "
+            "margin or recipe); this replaces its report, the records stay. --name keeps both"
         )
     if missing:
         _say(_prospect(plan, missing, count))
@@ -105,7 +105,7 @@ def _prospect(plan: Plan, missing: Sequence[Job], workers: int) -> str:
     return (
         f"{len(missing)} runs to train{f' ({kept} are finished already)' if kept else ''} on "
         f"{workers} worker{'s' if workers > 1 else ''}, about "
-        f"{clock(_expected_wall(missing, workers))}"
+        f"{clock(_expected_wall(missing, workers))} of training steps"
     )
 
 
@@ -150,7 +150,7 @@ def _report(
     bad = [record for record in records.values() if record.status != "ok"]
     for record in bad:
         _say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
-    return bool(bad) or len(records) < len(declaration.keys)
+    return report.runs.ok < report.runs.planned
 
 
 def report_all(results: Path, as_json: bool) -> bool:
@@ -206,15 +206,17 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
     if as_json:
         print(json.dumps({"arms": rows, "total": total}, indent=1))
         return
-    table = Table("arm", title=f"plan of {plan.experiment.name}", box=box.SIMPLE_HEAD)
-    for column in ("runs", "budget", "steps", "MFLOP/step", "ms/step", "peak MB", "parameters"):
-        table.add_column(column, justify="right")
+    whole = Budget.parse(plan.experiment.budget)
+    table = Table(title=f"plan of {plan.experiment.name}, B = {amount(whole)}", box=box.SIMPLE_HEAD)
+    table.add_column("arm", overflow="fold")
+    for column in ("runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights"):
+        table.add_column(column, justify="right", no_wrap=True)
     for jobs in arms.values():
         price, spec = jobs[0].price, jobs[0].spec
         table.add_row(
             spec.label,
             str(len(jobs)),
-            f"{Budget.parse(spec.budget).amount:.4g} {axis}",
+            _share(whole, spec.budget),
             f"{spec.steps:,}",
             f"{price.flops / 1e6:.4g}",
             f"{(price.seconds or 0) * 1e3:.3g}",
@@ -224,4 +226,10 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
     Console().print(table)
     print(_prospect(plan, missing, workers))
     uncounted = sorted({name for job in plan.jobs for name in job.price.uncounted})
+    print("MFLOP, ms and peak MB are those of one training step.")
     print(f"counted as zero FLOPs: {', '.join(uncounted)}")
+
+
+def _share(whole: Budget, part: str) -> str:
+    shares = round(whole.amount / Budget.parse(part).amount)
+    return "B" if shares == 1 else f"B/{shares}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
-from bench.records import ANCHORS, AnchorName, Cell, Declaration, Record
+from bench.records import ANCHORS, SCREEN_BELOW, AnchorName, Cell, Declaration, Record
 from bench.statistics import (
     ALPHA,
     PairedResult,
@@ -20,8 +20,6 @@ from bench.statistics import (
     seeds_to_detect,
 )
 
-#: Under so many seeds a table screens and reaches no verdict.
-SCREEN_BELOW = 8
 _NAN = float("nan")
 
 
@@ -297,16 +295,16 @@ def judge(
     if seeds == 0:
         return Verdict("no result", "No seed has all the runs that a gain needs.")
     if not all(comparison.audited for comparison in against.values()):
-        worst = max((c.deviation for c in against.values()), key=abs)
+        worst = max(against.values(), key=lambda comparison: abs(comparison.deviation))
         return Verdict(
             "unequal budgets",
-            f"The compute used differs by {worst:+.1%}, so there is no verdict.",
+            f"The compute used differs by {worst.deviation:+.1%} from that of {worst.anchor}, "
+            "so there is no verdict.",
         )
-    shown = f"{_figure(result.mean)} {_points(unit)}"
+    shown = f"{_figure(result.mean)} {_points(unit)} {_terms(full)}"
     if seeds < SCREEN_BELOW:
         over = "one seed" if seeds == 1 else f"{seeds} seeds"
         return Verdict("screen", f"A first look: {shown} over {over}, too few for a verdict.")
-    shown += f" {_terms(full)}"
     if full.sign > 0:
         return Verdict("transfer", f"Sharing helps this task: {shown}.")
     if full.sign < 0:
@@ -318,16 +316,18 @@ def judge(
         name, sentence = "inconclusive", f"Undecided: {shown}; {_outlook(result, margin, unit)}."
     beaten = [a for a in ANCHORS if a in against and against[a].sign > 0]
     if "split" in beaten:
-        gain = _figure(against["split"].result.mean)
+        split, slim = (_figure(against[a].result.mean) for a in ("split", "slim"))
+        same = "" if "slim" in beaten else ", which is no clear difference"
         return Verdict(
             f"{name} · compute saving",
-            f"{sentence} Against two networks that share the budget: {gain}.",
+            f"{sentence} Against separate networks that share the budget: {split}; "
+            f"against narrow ones of the same parameters: {slim}{same}.",
         )
     if "slim" in beaten:
         gain = _figure(against["slim"].result.mean)
         return Verdict(
             f"{name} · capacity",
-            f"{sentence} It beats two narrow networks only ({gain}), which is capacity.",
+            f"{sentence} It beats separate narrow networks only ({gain}), which is capacity.",
         )
     return Verdict(name, sentence)
 
@@ -342,12 +342,12 @@ def _terms(full: Comparison) -> str:
 
 
 def _outlook(result: PairedResult, margin: float, unit: str) -> str:
-    """Return how many seeds would detect the gain seen, or one as large as the margin."""
+    """Return how many seeds would find a true gain as large as the one seen, or as the margin."""
     small = abs(result.mean) < margin
     needed = seeds_to_detect(margin if small else result.mean, result.sd)
     seeds = f"about {max(needed, result.n + 1)} seeds" if needed else "no number of seeds in reach"
     size = _size(margin, unit) if small else "this size"
-    return f"{seeds} would detect a gain of {size}"
+    return f"{seeds} would find a true gain of {size} in 80 % of experiments, before Holm"
 
 
 def _points(unit: str) -> str:
@@ -361,4 +361,4 @@ def _size(value: float, unit: str) -> str:
 
 def _figure(value: float) -> str:
     """Return a signed figure: two decimals, or two digits where that would show nothing."""
-    return f"{value:+.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:+.2g}"
+    return f"{value:+.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:+.2g}"

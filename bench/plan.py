@@ -58,7 +58,10 @@ class Fault:
     @classmethod
     def of(cls, error: Exception) -> Self:
         """Return the fault of an arm that raised."""
-        return cls(f"{type(error).__name__}: {error}")
+        hint = ""
+        if "meta tensor" in str(error):
+            hint = " (a step must not wait for the device: see docs/extending.md)"
+        return cls(f"{type(error).__name__}: {error}{hint}")
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,8 @@ def price_arms(
             prices[name] = Fault.of(error)
     untimed = [n for n, price in prices.items() if isinstance(price, Price) and not price.seconds]
     if untimed:
-        say(f"timing a step of {len(untimed)} kinds of network, in turns")
+        kinds = "one kind" if len(untimed) == 1 else f"{len(untimed)} kinds"
+        say(f"timing a step of {kinds} of network, in turns")
         timed = time_steps([inputs[models[name]] for name in untimed], prepare(device))
         for name, result in zip(untimed, timed, strict=True):
             price = prices[name]
@@ -289,16 +293,19 @@ def _warnings(
     experiment: Experiment, rows: Sequence[Row], jobs: Mapping[tuple[Arm, int], Job]
 ) -> list[str]:
     """Say before the first run what will keep verdicts from being reached."""
-    found = []
+    found = sorted(
+        {f"{job.spec.label} cannot run: {job.fault}" for job in jobs.values() if job.fault}
+    )
     axis = Budget.parse(experiment.budget).axis
     n = experiment.seeds
     if n < 8:
-        seeds = "1 seed only screens" if n == 1 else f"{n} seeds only screen"
-        found.append(f"{seeds}: a verdict needs 8 or more, 10 confirm")
+        seeds = "1 seed gives" if n == 1 else f"{n} seeds give"
+        found.append(f"{seeds} a first look only (a screen): verdicts need 8 or more")
     elif smallest_sign_flip_p(n) * len(rows) > 0.05:
         found.append(
             f"{len(rows)} rows at {n} seeds: after Holm's correction the sign-flip test cannot "
-            "reach 5 % in the first row; give more seeds or fewer pairs and strategies"
+            "reach 5 %, so no row can get a verdict of transfer or negative; give more seeds, or "
+            "fewer pairs and strategies"
         )
     worst, where = 0.0, ""
     for row in rows:

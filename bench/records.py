@@ -13,6 +13,8 @@ from bench.spec import Experiment, RunSpec
 SCHEMA_VERSION = 1
 Status = Literal["ok", "diverged", "failed"]
 AnchorName = Literal["full", "split", "slim"]
+#: Under so many seeds a table screens and reaches no verdict.
+SCREEN_BELOW = 8
 ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
 
 
@@ -70,7 +72,7 @@ class Record(_Document):
     ledger: Ledger | None = None
     provenance: dict[str, str] = {}
     seconds: float = 0.0
-    """Wall time of the run, for the progress display alone."""
+    """Wall time of the run, evaluation and set-up included."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -124,13 +126,16 @@ class Declaration(_Document):
     experiment: Experiment
     cells: tuple[Cell, ...]
     changes: int = 0
-    """How often another family was declared under this name before."""
+    """How often this name held another family before, of enough seeds for verdicts."""
 
     @property
     def family(self) -> tuple[object, ...]:
-        """What its verdicts depend on beside the numbers: the rows, their seeds and the margin."""
+        """What was asked, and on what terms: the rows, and all of the experiment but its words."""
         rows = sorted((cell.pair, cell.strategy, cell.target) for cell in self.cells)
-        return (*rows, self.experiment.seeds, self.experiment.margin)
+        asked = self.experiment.model_dump(
+            exclude={"name", "description", "pair", "strategy", "also"}
+        )
+        return (*rows, *sorted(asked.items()))
 
     @property
     def keys(self) -> set[str]:

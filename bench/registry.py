@@ -140,7 +140,8 @@ def _part(text: str) -> Part:
         knob, equals, value = argument.partition("=")
         if not equals:
             if position >= len(knobs):
-                raise UserError(f"strategy '{text}': {name} takes {len(knobs)} value(s)")
+                has = f"takes at most {len(knobs)} of them" if knobs else "has no knobs"
+                raise UserError(f"strategy '{text}': {name} {has}")
             knob, value = knobs[position], argument
         if knob not in knobs:
             raise (

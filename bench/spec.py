@@ -154,9 +154,10 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     if {"pair", "strategy"} & given.keys():
         # A question of the user's own: the side questions go, and a shipped report stays its own.
         values.pop("also", None)
+        values.pop("description", None)
         if path in shipped.values():
             values["name"] = "custom"
-    return _validated({**values, **given}, str(path))
+    return _validated({**values, **given}, str(path), given)
 
 
 def experiment_toml(experiment: Experiment) -> str:
@@ -167,13 +168,14 @@ def experiment_toml(experiment: Experiment) -> str:
     return tomli_w.dumps({key.replace("_", "-"): value for key, value in values.items()})
 
 
-def _validated(values: Mapping[str, Any], origin: str) -> Experiment:
+def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
         # A misspelt key is also a missing one: the misspelling is what the user can mend.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
+        origin = "the flags" if str(first["loc"][0]) in flags else path
         if first["type"] == "extra_forbidden":
             fields = Group.model_fields if "." in key else Experiment.model_fields
             known = [field.replace("_", "-") for field in fields]

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bench.errors import UserError
-from bench.records import Declaration, ExamplesFile, Record
+from bench.records import SCREEN_BELOW, Declaration, ExamplesFile, Record
 
 
 def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) -> None:
@@ -165,11 +165,13 @@ class Store:
         """Save what an experiment is about to compare, and return it as saved.
 
         A family that is not the one declared before under this name is counted as changed: choosing
-        rows after seeing results weakens what the corrected p-values say.
+        rows or recipes after seeing results weakens what the corrected p-values say. A first look
+        over too few seeds for a verdict is free.
         """
         path = self.root / "experiments" / f"{declaration.experiment.name}.json"
         if (former := self._declaration(path)) is not None:
-            changed = former.family != declaration.family
+            looked = former.experiment.seeds >= SCREEN_BELOW
+            changed = looked and former.family != declaration.family
             declaration = declaration.model_copy(update={"changes": former.changes + int(changed)})
         write_atomically(path, declaration.model_dump_json(indent=1).encode())
         return declaration

@@ -35,8 +35,6 @@ class TaskKind(ABC):
     name: ClassVar[str]
     #: The metric that gains are computed in. It is the mean of `example_scores`, times its scale.
     metric: ClassVar[Metric]
-    #: Whether the targets are made from the images, so that no labels are needed.
-    self_supervised: ClassVar[bool] = False
 
     @abstractmethod
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
@@ -57,7 +55,7 @@ class TaskKind(ABC):
         )
 
     def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the targets of a batch: its labels, unless the kind is self-supervised."""
+        """Return the targets of a batch: its labels, unless the kind makes them from images."""
         if labels is None:
             raise ValueError(f"a {self.name} task needs labels")
         return labels
@@ -95,7 +93,6 @@ class Reconstruction(TaskKind):
 
     name = "reconstruction"
     metric = Metric("mse", "squared intensity", higher_is_better=False)
-    self_supervised = True
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a decoder."""

@@ -138,7 +138,7 @@ def test_an_undecided_row_says_how_many_seeds_would_decide() -> None:
     sentence = _judge(_around(80.5, 5), {"full": FLAT}).verdict.sentence
     seeds = int(sentence.split("about ")[1].split(" seeds")[0])
     assert 10 < seeds < 100
-    assert "a gain of 1 point." in sentence
+    assert "a true gain of 1 point in 80 %" in sentence
 
 
 def test_unequal_budgets_take_the_verdict_away() -> None:

@@ -147,7 +147,7 @@ def test_a_plan_that_cannot_be_is_refused(
 
 def test_a_plan_warns_of_what_keeps_verdicts_from_being_reached(tmp_path: Path) -> None:
     few, coarse = _plan(tmp_path, budget="51steps").warnings
-    assert "screen" in few
+    assert "first look" in few
     assert "hard on toy:row+column against split 2.0% apart" in coarse
     assert len(_plan(tmp_path, budget="50steps").warnings) == 1
     many = _plan(

@@ -161,6 +161,8 @@ def test_a_changed_family_is_counted(tmp_path: Path) -> None:
     seeds = (SeedRuns(seed=0, strategy="a", anchors={"full": {"row": "b"}}),)
     cell = Cell(pair="a:b", strategy="hard", target="row", expect=None, seeds=seeds)
     experiment = Experiment(name="e", pair=("a:b",), strategy=("hard",), budget="5steps")
+    few = experiment.model_copy(update={"seeds": 3})
+    assert store.declare(Declaration(experiment=few, cells=())).changes == 0
     first = Declaration(experiment=experiment, cells=(cell,))
     assert store.declare(first).changes == 0
     assert store.declare(first).changes == 0
@@ -170,6 +172,8 @@ def test_a_changed_family_is_counted(tmp_path: Path) -> None:
     assert store.declare(other).changes == 1
     wider = experiment.model_copy(update={"margin": 2.0})
     assert store.declare(Declaration(experiment=wider, cells=other.cells)).changes == 2
+    longer = wider.model_copy(update={"budget": "6steps"})
+    assert store.declare(Declaration(experiment=longer, cells=other.cells)).changes == 3
 
 
 @pytest.mark.parametrize("key", ["../up", "/etc", "a/b", ""])

@@ -127,9 +127,10 @@ class _Part:
             face, text, ink, bold = (1.0, 1.0, 1.0), NOTHING, SOFT, False
         else:
             face = colour(mean)
-            bold = row.against["full"].sign != 0
+            unequal = row.verdict.name == "unequal budgets"
+            bold = row.against["full"].sign != 0 and not unequal
             text = gain(mean, self.unit).replace("-", "−") + (" ★" if bold else "")
-            text += "" if row.against["full"].audited else " †"
+            text += " †" if unequal else ""
             ink = INK if _luminance(face) > _EVEN else "white"
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="white", linewidth=1.5))
         weight = "bold" if bold else "normal"

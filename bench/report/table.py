@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from bench.gains import CellResult
 from bench.records import ANCHORS, Declaration
 from bench.report.wording import (
+    VERDICTS,
     audit,
     expected,
     heading,
@@ -23,10 +24,11 @@ _COLUMNS = (
     "target",
     "expected",
     "score (mean ± sd)",
+    "full's score",
     *(f"gain vs {anchor} [95 % CI]" for anchor in ANCHORS),
     "p (Holm, full)",
     "MDG",
-    "collapsed/failed",
+    "diverged/failed",
     "audit",
     "verdict",
 )
@@ -38,10 +40,11 @@ def markdown(
     """Return the report in Markdown. `plots` are texts that stand for images, by file name."""
     experiment = declaration.experiment
     facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
+    times = "once" if declaration.changes == 1 else f"{declaration.changes} times"
     changed = declaration.changes and (
-        "**Declared anew.** Other rows, seeds or margin stood under this name before (changed "
-        f"{declaration.changes} times); rows that were chosen after seeing results prove less than "
-        "they seem to."
+        "**Declared anew.** Other rows, seeds, budget, margin or recipe stood under this name "
+        f"before (changed {times}); "
+        "what was chosen after seeing results proves less than it seems to."
     )
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
@@ -53,6 +56,7 @@ def markdown(
         "## In words",
         "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
         _troubles(results),
+        f"**Verdicts.** {VERDICTS}",
         "## Plots",
         "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
     ]
@@ -88,6 +92,7 @@ def _cells(row: CellResult) -> tuple[str, ...]:
         _code(row.target),
         expected(row.expect),
         escape(score(row)),
+        number(full.anchor_mean, row.unit),
         *(interval(row.against.get(anchor), row.unit) for anchor in ANCHORS),
         escape(p_value(full.p_holm)),
         number(full.minimum_detectable_gain, row.unit),

@@ -64,7 +64,8 @@ def summary(results: Sequence[CellResult], width: int = 100) -> str:
 
 def _context(rows: Sequence[CellResult]) -> str:
     """Return what the rows of one question share: the expectation and the score to beat."""
-    row = rows[0]
+    known = [row for row in rows if math.isfinite(row.against["full"].anchor_mean)]
+    row = (known or rows)[0]
     alone = number(row.against["full"].anchor_mean, row.unit)
     return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
 

@@ -25,7 +25,8 @@ _GAIN = (
 )
 _INTERVAL = (
     "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
-    "this way, 95 % hold the true mean gain."
+    "this way, 95 % hold the true mean gain over training runs from this pool of images, scored on "
+    "these test images. It is not corrected for the number of rows; verdicts are."
 )
 _P_VALUE = (
     "p (Holm) says how often a mean gain at least this far from zero would arise if the true one "
@@ -34,12 +35,20 @@ _P_VALUE = (
 )
 _DETECTABLE = (
     "The minimum detectable gain (MDG) is the true gain that so many seeds, spread as these are, "
-    "would find against full in 80 % of experiments, before that correction; a smaller one may "
-    "well go unnoticed."
+    "would find against full in 80 % of experiments, before that correction; with many rows the "
+    "chance of a verdict at that gain is far lower."
 )
 _AUDIT = (
-    "The audit compares the compute that both sides really used; a row whose budgets were unequal "
-    "gets no verdict."
+    "The audit compares what both sides really used on the axis of the budget, against the anchor "
+    "that lies furthest off; a row whose budgets were unequal gets no verdict."
+)
+#: What each verdict means.
+VERDICTS = (
+    "transfer: beats full. negative: loses to full. equivalent: neither, and within the margin of "
+    "full. inconclusive: neither, and not shown to be within the margin. · compute saving: it also "
+    "beats split. · capacity: it beats slim only. screen: too few seeds for a verdict. unequal "
+    "budgets: the audit failed. collapsed: a run diverged and left no score. All rest on tests "
+    "corrected over the rows that have the same anchor, for each anchor by itself."
 )
 RELATIVE = (
     "Δm is the mean over a pair's targets of the gain against full as a share of the anchor's "

@@ -19,7 +19,7 @@ from bench.store import write_atomically
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
     "heatmap": "Heat map: the mean gain against the full anchor, tasks by strategies",
-    "curves": "Learning curves: validation score over the compute used, for every arm",
+    "curves": "Learning curves: validation score over the compute used, strategies and anchors",
     "audit": "Budget audit: how far the compute used by strategy and anchor lies apart",
 }
 
@@ -43,14 +43,13 @@ class RunCounts:
 class Report:
     """What was found and where it is written.
 
-    `files` are by name, as `table.md`. `verdicts` counts the rows of each verdict.
+    `files` are by name, as `table.md`.
     """
 
     results: tuple[CellResult, ...]
     folder: Path
     files: Mapping[str, Path]
     runs: RunCounts
-    verdicts: Mapping[str, int]
 
 
 def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report:
@@ -77,7 +76,6 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
         folder=folder,
         files={name: folder / name for name in contents},
         runs=_count(declaration, find),
-        verdicts=dict(Counter(row.verdict.name for row in found)),
     )
 
 

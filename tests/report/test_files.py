@@ -53,7 +53,7 @@ def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_pat
     assert report.runs.planned == len(world.records)
     assert report.runs.missing == 0
     assert (report.runs.diverged, report.runs.failed) == (1, 11)
-    assert sum(report.verdicts.values()) == len(report.results) == len(world.declaration.cells)
+    assert len(report.results) == len(world.declaration.cells)
     for plot in PLOTS:
         content = report.files[f"{plot}.png"].read_bytes()
         width, height = png_size(content)
@@ -96,20 +96,20 @@ def test_the_table_has_a_row_for_every_cell_with_the_numbers_of_the_results(worl
         assert cells[:3] == [f"`{row.pair}`", f"`{row.strategy}`", f"`{row.target}`"]
         full = row.against["full"].result
         if row.verdict.name == "no result":
-            assert cells[5] == "–"
+            assert cells[6] == "–"
         else:
-            assert cells[5] == f"{full.mean:+.2f} [{full.low:+.2f}, {full.high:+.2f}]"
-        assert (cells[6] == "–") == ("split" not in row.against or not row.seeds)
-        assert cells[10] == f"{row.collapsed}/{row.failed}"
-        assert cells[12] == f"**{row.verdict.name}**"
+            assert cells[6] == f"{full.mean:+.2f} [{full.low:+.2f}, {full.high:+.2f}]"
+        assert (cells[7] == "–") == ("split" not in row.against or not row.seeds)
+        assert cells[11] == f"{row.collapsed}/{row.failed}"
+        assert cells[13] == f"**{row.verdict.name}**"
 
 
 def test_a_row_whose_runs_failed_stands_in_the_table_with_its_reason(world: Any) -> None:
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {})
     lost = [c for c in table_rows(text) if c[:2] == ["`multimnist:left+right`", "`hard+pcgrad`"]]
-    assert [cells[10] for cells in lost] == ["0/10", "0/10"]
-    assert {cells[12] for cells in lost} == {"**no result**"}
+    assert [cells[11] for cells in lost] == ["0/10", "0/10"]
+    assert {cells[13] for cells in lost} == {"**no result**"}
     assert "ValueError: gradients of 'left' are None (10 runs)" in text
     assert "loss of 'species' is not finite after step 211" in text
 
@@ -128,7 +128,7 @@ def test_markdown_signs_in_names_and_reasons_are_escaped(make_world: Callable[..
     world = make_world(pairs=["a|b:x+y"], strategies=["hard"], seeds=3, trouble=trouble)
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {})
-    assert {len(cells) for cells in table_rows(text)} == {13}
+    assert {len(cells) for cells in table_rows(text)} == {14}
     assert r"bad \| pipe and \<tag\> \*star\*" in text
 
 
@@ -162,7 +162,7 @@ def test_what_is_no_number_is_null_in_json_and_blank_in_csv(world: Any) -> None:
     assert entry["p_holm"] is None
     assert entry["gains_by_seed"] == {}
     lines = list(csv.DictReader(io.StringIO(gains_csv(world.declaration, found))))
-    lost = next(line for line in lines if line["verdict"] == "no result")
+    lost = next(line for line in lines if line["row_verdict"] == "no result")
     assert lost["gain_mean_points"] == lost["p_holm"] == ""
 
 
@@ -220,7 +220,7 @@ def test_an_experiment_that_has_not_run_is_reported_as_missing(
     declaration: Declaration = make_world(strategies=["hard"], seeds=2).declaration
     report = write_report(declaration, lambda key: None, tmp_path)
     assert report.runs.missing == report.runs.planned > 0
-    assert report.verdicts == {"no result": len(declaration.cells)}
+    assert {row.verdict.name for row in report.results} == {"no result"}
 
 
 def test_an_experiment_without_cells_is_a_report_without_rows(
