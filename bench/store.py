@@ -203,7 +203,8 @@ class Store:
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
         """Save a timing, so that later calls buy the same steps; return the one that stands."""
         path = self.root / "prices" / f"{name}.json"
-        if self.timing(name) is None:
+        # In this order: a file that was not there yet may be another process's fresh one by now.
+        if path.exists() and self.timing(name) is None:
             path.unlink(missing_ok=True)  # it is damaged
         write_atomically(
             path, json.dumps({"arm": arm, "seconds": seconds}).encode(), first_wins=True

@@ -218,3 +218,20 @@ def test_a_timing_is_frozen_until_it_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "prices" / "x.json").write_text('{"seconds": "soon"}')
     assert store.timing("x") is None
     assert store.freeze_timing("x", 0.75, "hard on toy") == 0.75
+
+
+def test_two_processes_that_time_at_once_freeze_one_timing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = Store(tmp_path), Store(tmp_path)
+    read = ours.timing
+    frozen: list[float] = []
+
+    def overtaken(name: str) -> float | None:
+        value = read(name)
+        if not frozen:  # the other process freezes its timing right after our first look
+            frozen.append(theirs.freeze_timing(name, 0.25, "hard on toy"))
+        return value
+
+    monkeypatch.setattr(ours, "timing", overtaken)
+    assert [ours.freeze_timing("x", 0.5, "hard on toy")] == frozen
