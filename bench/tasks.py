@@ -5,6 +5,7 @@ outputs; `TaskData` ties a task to images and labels. Nothing here trains.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -186,6 +187,20 @@ class TaskData:
                 raise ValueError(
                     f"task '{self.task.name}': {len(labels)} labels for {len(images)} images"
                 )
+
+
+def classification_tasks(
+    images: ImageSet, columns: Mapping[str, tuple[int, Tensor, Tensor]]
+) -> dict[str, TaskData]:
+    """Return one classification task a label column, all on the same images.
+
+    `columns` maps a task's name to its number of classes and to its labels of the training pool and
+    of the test set, int64 `[N]` each.
+    """
+    return {
+        name: TaskData(Task(name, Classification(), classes), images, train, test)
+        for name, (classes, train, test) in columns.items()
+    }
 
 
 @dataclass(frozen=True)

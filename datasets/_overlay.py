@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bench.contracts import UserError, stream
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.tasks import ImageSet, TaskData, classification_tasks
 
 from ._idx import Labelled
 
@@ -73,7 +73,4 @@ def overlaid_tasks(
     test_images, *test_classes = pair_up(left[1], right[1], dataset, "test")
     images = ImageSet(dataset, train_images[:, None], test_images[:, None])
     columns = zip(sides, train_classes, test_classes, strict=True)
-    return {
-        side: TaskData(Task(side, Classification(), 10), images, *classes)
-        for side, *classes in columns
-    }
+    return classification_tasks(images, {side: (10, a, b) for side, a, b in columns})

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.contracts import Dataset, DataSource, stream
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.tasks import ImageSet, TaskData, classification_tasks
 
 SIDE = 24
 TRAIN, TEST = 6000, 2000
@@ -208,12 +208,9 @@ class Creatures(Dataset):
         train, train_labels = self._draw("train", TRAIN)
         test, test_labels = self._draw("test", TEST)
         images = ImageSet(self.name, train, test)
-        return {
-            task: TaskData(
-                Task(task, Classification(), LEVELS), images, train_labels[task], test_labels[task]
-            )
-            for task in self.tasks
-        }
+        return classification_tasks(
+            images, {task: (LEVELS, train_labels[task], test_labels[task]) for task in self.tasks}
+        )
 
     def _draw(self, part: str, count: int) -> tuple[Tensor, dict[str, Tensor]]:
         generator = stream(0, self.name, part)

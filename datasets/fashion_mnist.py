@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.tasks import ImageSet, TaskData, classification_tasks
 
 from ._bins import QUARTERS, quarters
 from ._idx import Labelled, load_idx
@@ -72,13 +72,12 @@ class FashionMNIST(Dataset):
         train, test = load_garments(source)
         images = ImageSet(self.name, train.images[:, None], test.images[:, None])
         group_of = torch.tensor(_GROUP_OF)
-        labels = {
-            "garment": (train.classes, test.classes),
-            "group": (group_of[train.classes], group_of[test.classes]),
-            "brightness": quarters(brightness(train.images), brightness(test.images)),
-        }
-        classes = {"garment": 10, "group": max(_GROUP_OF) + 1, "brightness": QUARTERS}
-        return {
-            task: TaskData(Task(task, Classification(), classes[task]), images, *columns)
-            for task, columns in labels.items()
-        }
+        levels = quarters(brightness(train.images), brightness(test.images))
+        return classification_tasks(
+            images,
+            {
+                "garment": (10, train.classes, test.classes),
+                "group": (max(_GROUP_OF) + 1, group_of[train.classes], group_of[test.classes]),
+                "brightness": (QUARTERS, *levels),
+            },
+        )

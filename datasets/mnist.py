@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.tasks import ImageSet, TaskData, classification_tasks
 
 from ._bins import QUARTERS, quarters
 from ._idx import Labelled, load_idx
@@ -73,13 +73,12 @@ class MNIST(Dataset):
         """Return the three tasks on the same images `[N, 1, 28, 28]`."""
         train, test = load_digits(source)
         images = ImageSet(self.name, train.images[:, None], test.images[:, None])
-        labels = {
-            "digit": (train.classes, test.classes),
-            "parity": (train.classes % 2, test.classes % 2),
-            "slant": quarters(slant(train.images), slant(test.images)),
-        }
-        classes = {"digit": 10, "parity": 2, "slant": QUARTERS}
-        return {
-            task: TaskData(Task(task, Classification(), classes[task]), images, *columns)
-            for task, columns in labels.items()
-        }
+        slants = quarters(slant(train.images), slant(test.images))
+        return classification_tasks(
+            images,
+            {
+                "digit": (10, train.classes, test.classes),
+                "parity": (2, train.classes % 2, test.classes % 2),
+                "slant": (QUARTERS, *slants),
+            },
+        )
