@@ -123,7 +123,8 @@ class Ledger:
 
     `used` has an entry an axis. FLOPs used are the steps taken times the mean cost of some steps
     that were counted while they trained, not the price that bought them. `evaluation_seconds` are
-    off the clock.
+    off the clock. `stall` is the share of the training's wall time that steps have waited for
+    images: 0 where they live on the device.
     """
 
     budget: Budget
@@ -132,6 +133,7 @@ class Ledger:
     used: Mapping[Axis, float]
     evaluation_seconds: float
     measured_peak_bytes: int | None = None
+    stall: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,13 @@ def run(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch missing data into --root.")
     ] = False,
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read.")
+    ] = False,
+    resident: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option(help="Images on the device: where they fit, always, or read by the batch."),
+    ] = "auto",
     workers: Annotated[
         str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
     ] = "auto",
@@ -107,12 +114,12 @@ def run(
     asked = load_experiment(experiment, overrides)
 
     from bench.conduct import conduct
+    from bench.contracts import DataSource
 
     failed = conduct(
         asked,
         results=results,
-        root=root,
-        download=download,
+        source=DataSource(root, download, results / "cache", skip_bad_images, resident),
         workers=count,
         dry_run=dry_run,
         fresh=fresh,

@@ -6,7 +6,7 @@ The one module that knows both the runs and the screen.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich import box
@@ -47,8 +47,7 @@ def conduct(
     experiment: Experiment,
     *,
     results: Path,
-    root: Path | None,
-    download: bool,
+    source: DataSource,
     workers: int | None,
     dry_run: bool,
     fresh: bool,
@@ -59,7 +58,8 @@ def conduct(
     if not dry_run:
         store.check_writable()
     timings = _ReadOnlyTimings(store) if dry_run else store
-    source = DataSource(root, download)
+    if dry_run and source.cache is not None and not source.cache.exists():
+        source = replace(source, cache=None)
     plan = make_plan(experiment, source, timings, _say)
     for warning in plan.warnings:
         _say(f"note: {warning}")

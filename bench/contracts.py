@@ -18,15 +18,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
+from bench.kinds import TaskKind
 from bench.networks import Encoder
 from bench.randomness import stream
-from bench.tasks import Expectation, Pair, Task, TaskData
+from bench.tasks import Expectation, Task, TaskData
 
 __all__ = [
     "Auxiliary",
@@ -137,32 +138,51 @@ class Auxiliary(Part, ABC):
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where real data lies, and whether it may be fetched."""
+    """Where real data lies, and how it is read.
+
+    `root` is a folder in torchvision's layout, which may be filled if `download`. Decoded images
+    are kept in `cache`, where there is one. Bad images are reported, or skipped and counted if
+    `skip_bad_images`. `resident` says whether images live on the device: `auto` where they fit.
+    """
 
     root: Path | None = None
     download: bool = False
+    cache: Path | None = None
+    skip_bad_images: bool = False
+    resident: Literal["auto", "always", "never"] = "auto"
 
 
+@dataclass(frozen=True)
 class Dataset(ABC):
     """A set of images with several label columns.
 
     `load` returns every task by name; the harness composes pairs, subsets and placebos from them.
+    A subclass that is a frozen dataclass with fields has knobs, as the parts of strategies do:
+    `name@knob=value:task+task`.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     #: What a user must have or do, for `list pairs`: "nothing", or the flags and the size.
     needs: ClassVar[str] = "nothing"
-    #: Task name to what it is, in a few words.
-    tasks: ClassVar[Mapping[str, str]]
-    #: Pairs that stand for the data set when it is named alone: (tasks, expectation, reason).
-    pairs: ClassVar[Sequence[tuple[tuple[str, ...], Expectation | None, str]]]
+    #: How many images of what size: one text, or one a task where tasks have images of their own.
+    #: Tasks of one text are on the same images.
+    images: ClassVar[str | Mapping[str, str]] = ""
+    #: Kinds of the tasks that are no classification.
+    kinds: ClassVar[Mapping[str, TaskKind]] = {}
+    #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
+    takes_path: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def tasks(self) -> Mapping[str, str]:
+        """Task name to what it is, in a few words; a subclass may just assign it."""
+
+    @property
+    @abstractmethod
+    def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
+        """Pairs that it stands for where it is named alone: (tasks, expectation, reason)."""
 
     @abstractmethod
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
         """Return the data of every task. Raises `UserError` with the mend where it cannot."""
-
-    @classmethod
-    def declared(cls) -> list[Pair]:
-        """Return the declared pairs."""
-        return [Pair(cls.name, tasks, expect, why) for tasks, expect, why in cls.pairs]

@@ -1,22 +1,29 @@
 """From names to tensors: loads data sets, makes placebos, draws subsets, serves batches.
 
-Images stay on the device as uint8 `[N, H, W, C]`; a batch is gathered, augmented and scaled there.
+Images live on the device as uint8 `[N, H, W, C]`; a batch is gathered, augmented and scaled there.
+A set that does not fit is read ahead by the batch, from memory or from a mapped file, and gives the
+same batches.
 All draws (subset, split, order, augmentation) come from role-keyed streams on the CPU and reach
 the device in blocks of many steps, so that a step never waits and every device sees the same order.
 """
 
 import hashlib
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from bench.contracts import DataSource
 from bench.errors import UserError
+from bench.images import content_digest
 from bench.randomness import stream
-from bench.registry import datasets
+from bench.registry import parse_dataset
 from bench.spec import Recipe
 from bench.tasks import ImageSet, TaskData
 
@@ -24,13 +31,14 @@ from bench.tasks import ImageSet, TaskData
 _FIXED_SEED = 0
 #: Steps whose order is drawn and moved to the device at once.
 _BLOCK = 256
+#: Threads that read batches of a set that is not resident, and how many batches they are ahead.
+_READERS = 2
+_AHEAD = 8
 
 
 @lru_cache(maxsize=8)
 def _load(dataset: str, source: DataSource) -> Mapping[str, TaskData]:
-    plugin = datasets().get("data set", dataset)
-    loaded: Mapping[str, TaskData] = plugin().load(source)
-    return loaded
+    return parse_dataset(dataset).load(source)
 
 
 @lru_cache(maxsize=64)
@@ -65,19 +73,14 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
             raise ValueError(f"unknown placebo '{placebo}'")
 
 
-@lru_cache(maxsize=64)
-def _tensor_digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
-
-
 def fingerprint(data: Sequence[TaskData]) -> str:
     """Return the SHA-256 of all that a run can read of its data: images, labels and tasks."""
     total = hashlib.sha256()
     for d in data:
-        task = (d.task.name, d.task.kind.name, d.task.outputs, d.task.weight, d.images.name)
-        total.update(repr(task).encode())
+        task = (d.task.name, d.task.kind, d.task.outputs, d.task.weight, d.images.name)
+        total.update(repr((*task, d.images.drawn)).encode())
         for tensor in (d.images.train, d.images.test, d.train_labels, d.test_labels):
-            total.update(b"-" if tensor is None else _tensor_digest(tensor).encode())
+            total.update(b"-" if tensor is None else content_digest(tensor).encode())
     return total.hexdigest()
 
 
@@ -95,7 +98,7 @@ def draw_split(images: ImageSet, recipe: Recipe, seed: int) -> Split:
     Raises `UserError` where the pool is too small.
     """
     pool = len(images.train)
-    train_size = recipe.train_size or pool - recipe.validation_size
+    train_size = images.drawn or recipe.train_size or pool - recipe.validation_size
     wanted = train_size + recipe.validation_size
     if wanted > pool or train_size < 1:
         raise UserError(
@@ -123,9 +126,77 @@ class Standardise:
         return images.float().sub_(self._mean).mul_(self._scale).permute(0, 3, 1, 2)
 
 
-def on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Return uint8 images `[N, C, H, W]` as a resident `[N, H, W, C]` tensor."""
-    return images.permute(0, 2, 3, 1).contiguous().to(device)
+class Rows:
+    """Rows of a tensor, gathered to the device: resident there, or fetched when asked for.
+
+    `tensor` is `[N, ...]` on the CPU and may be mapped from a file; `index` are the rows that are
+    meant, all where it is None. Images `[N, C, H, W]` come out as `[B, H, W, C]`.
+    """
+
+    def __init__(
+        self,
+        tensor: Tensor,
+        index: Tensor | None,
+        device: torch.device,
+        resident: bool,
+        images: bool = False,
+    ) -> None:
+        self._tensor, self._index, self._device = tensor, index, device
+        self._images = images
+        self._resident: Tensor | None = None
+        count = len(tensor) if index is None else len(index)
+        #: Shape of the rows together, `[N, ...]`.
+        self.shape = torch.Size((count, *tensor.shape[1:]))
+        if device.type == "meta":
+            empty = torch.empty(self.shape, dtype=tensor.dtype, device=device)
+            self._resident = self._laid_out(empty)
+        elif resident:
+            rows = tensor if index is None else tensor[index]
+            self._resident = self._laid_out(rows).contiguous().to(device)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _laid_out(self, rows: Tensor) -> Tensor:
+        return rows.permute(0, 2, 3, 1) if self._images else rows
+
+    @property
+    def resident(self) -> bool:
+        """Whether rows are on the device already."""
+        return self._resident is not None
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return rows `[B, ...]` on the device. `index` is there too if the rows are."""
+        if self._resident is not None:
+            return self._resident.index_select(0, index)
+        rows = self._tensor[index if self._index is None else self._index[index]]
+        if self._device.type == "cuda":
+            rows = rows.pin_memory()
+        return self._laid_out(rows.to(self._device, non_blocking=True))
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """Return rows from `start` to before `stop`, on the device."""
+        if self._resident is not None:
+            return self._resident[start:stop]
+        return self.take(torch.arange(start, min(stop, len(self))))
+
+
+def fits(data: Sequence[TaskData], source: DataSource, device: torch.device) -> bool:
+    """Return whether the images and labels of a run are to live on the device.
+
+    They are where they take at most an eighth of the memory that is free on a CPU (other workers
+    want theirs), or half of it on a GPU; unless the user says otherwise.
+    """
+    if source.resident != "auto" or device.type == "meta":
+        return source.resident != "never"
+    tensors = {id(t): t for d in data for t in (d.images.train, d.images.test)}
+    labels = [t for d in data for t in (d.train_labels, d.test_labels) if t is not None]
+    size = sum(t.nbytes for t in (*tensors.values(), *labels))
+    if device.type == "cuda":
+        return size <= torch.cuda.mem_get_info()[0] / 2
+    import psutil
+
+    return bool(size <= psutil.virtual_memory().available / 8)
 
 
 @dataclass(frozen=True)
@@ -140,75 +211,158 @@ class Batch:
 
 
 class _Stream:
-    """Endless batches from one image set."""
+    """Endless batches from one image set, for the tasks on it."""
 
-    def __init__(self, images: ImageSet, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Sequence[TaskData],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        resident: bool,
+    ) -> None:
+        images = data[0].images
         self.split = draw_split(images, recipe, seed)
-        self.images = on_device(images.train[self.split.train], device)
-        self.device = device
+        train = self.split.train[_wanted(data, self.split.train)]
+        self.images = Rows(images.train, train, device, resident, images=True)
+        self._tasks = [
+            (d.task, d.train_labels)
+            if d.train_labels is None
+            else (d.task, Rows(d.train_labels, train, device, resident))
+            for d in data
+        ]
+        self._device = device
         self._to_float = Standardise(images, device)
         self._batch_size = recipe.batch_size
         self._order = stream(seed, "order", images.name)
         self._augmentation = stream(seed, "augmentation", images.name)
         self._crop = recipe.augment != "none"
         self._flip = recipe.augment == "crop+flip"
-        self._blocks = self._draw_blocks()
+        #: Seconds that steps have waited for images.
+        self.stalled = 0.0
 
-    def _draw_blocks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield indices `[steps, B]` and, if asked, moves `[steps, 3, B]` (down, right, flip)."""
+    def _draw_order(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield indices `[B]` and, if asked, moves `[3, B]` (down, right, flip), a step each."""
         size, waiting = len(self.images), torch.empty(0, dtype=torch.long)
+        index_device = self._device if self.images.resident else torch.device("cpu")
         while True:
             while len(waiting) < _BLOCK * self._batch_size:
                 epoch = torch.randperm(size, generator=self._order)
                 waiting = torch.cat([waiting, epoch])
             block = waiting[: _BLOCK * self._batch_size].view(_BLOCK, self._batch_size)
             waiting = waiting[_BLOCK * self._batch_size :]
-            yield block.to(self.device), self._draw_moves()
+            moves = self._draw_moves()
+            each = repeat(None, _BLOCK) if moves is None else moves
+            yield from zip(block.to(index_device), each, strict=True)
 
     def _draw_moves(self) -> Tensor | None:
         if not self._crop:
             return None
         shape, g = (_BLOCK, self._batch_size), self._augmentation
-        reach = [max(1, side // 8) for side in self.images.shape[1:3]]
+        reach = [max(1, side // 8) for side in self.images.shape[2:]]
         moves = [torch.randint(-r, r + 1, shape, generator=g) for r in reach]
         flip = torch.randint(0, 2, shape, generator=g) if self._flip else torch.zeros(shape).long()
-        return torch.stack([*moves, flip], dim=1).to(self.device)
+        return torch.stack([*moves, flip], dim=1).to(self._device)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (indices `[B]`, images `[B, C, H, W]`)."""
-        for block, moves in self._blocks:
-            for step, index in enumerate(block):
-                if moves is None:
-                    yield index, self._to_float(self.images.index_select(0, index))
-                else:
-                    yield index, self._to_float(self._moved(index, moves[step]))
+    def _fetch(self, index: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        labels = [None if rows is None else rows.take(index) for _, rows in self._tasks]
+        return self.images.take(index), labels
 
-    def _moved(self, index: Tensor, moves: Tensor) -> Tensor:
-        """Gather images shifted and mirrored; pixels from outside repeat the edge."""
-        height, width = self.images.shape[1:3]
-        rows = torch.arange(height, device=self.device) + moves[0][:, None]
-        columns = torch.arange(width, device=self.device).expand(len(index), -1)
-        columns = torch.where(moves[2][:, None] == 1, width - 1 - columns, columns)
-        columns = (columns + moves[1][:, None]).clamp(0, width - 1)
-        rows = rows.clamp(0, height - 1)
-        return self.images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    def _prefetched(self) -> Iterator[tuple[tuple[Tensor, list[Tensor | None]], Tensor | None]]:
+        """Yield what `_fetch` returns, read ahead by threads, with the moves of the step."""
+        readers = ThreadPoolExecutor(_READERS)
+        ahead = deque[tuple[Future[tuple[Tensor, list[Tensor | None]]], Tensor | None]]()
+        try:
+            for index, moves in self._draw_order():
+                ahead.append((readers.submit(self._fetch, index), moves))
+                if len(ahead) > _AHEAD:
+                    fetched, its_moves = ahead.popleft()
+                    began = time.perf_counter()
+                    rows = fetched.result()
+                    self.stalled += time.perf_counter() - began
+                    yield rows, its_moves
+        finally:
+            readers.shutdown(wait=False, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Yield images `[B, C, H, W]` and the targets of each task."""
+        batches: Iterator[tuple[tuple[Tensor, list[Tensor | None]], Tensor | None]]
+        if self.images.resident:
+            batches = ((self._fetch(index), moves) for index, moves in self._draw_order())
+        else:
+            batches = self._prefetched()
+        for (rows, labels), moves in batches:
+            if moves is not None:
+                rows = _moved(rows, moves, first=1)
+            x = self._to_float(rows)
+            targets = []
+            for (task, _), own in zip(self._tasks, labels, strict=True):
+                if moves is not None and own is not None and task.kind.dense:
+                    moved = _moved(own, moves, first=own.dim() - 2)
+                    flipped = (moves[2] == 1).view(-1, *[1] * (own.dim() - 1))
+                    own = torch.where(flipped, task.kind.mirrored(moved), moved)
+                targets.append(task.kind.targets(x, own))
+            yield x, targets
+
+
+def _wanted(data: Sequence[TaskData], index: Tensor) -> Tensor:
+    """Return which images of a subset any task has a label for: bool, as long as `index`.
+
+    An image counts only for the tasks that it has a label of. A task of weight 0 learns nothing
+    from it, so that such a partner adds no image to another task's.
+    """
+    wanted = torch.zeros(len(index), dtype=torch.bool)
+    for d in [d for d in data if d.task.weight > 0] or data:
+        wanted |= d.known[0][index]
+    if not wanted.any():
+        names = " or ".join(d.task.name for d in data)
+        raise UserError(
+            f"no training image of this seed has a label of {names}: raise --train-size, or label "
+            "more images"
+        )
+    return wanted
+
+
+def _moved(maps: Tensor, moves: Tensor, first: int) -> Tensor:
+    """Return maps `[B, ...]` shifted and mirrored; what lies outside repeats the edge.
+
+    `first` is the dimension of the rows, the columns follow. `moves` are `[3, B]`: down, right,
+    flip.
+    """
+    height, width = maps.shape[first : first + 2]
+    device = maps.device
+    rows = torch.arange(height, device=device) + moves[0][:, None]
+    columns = torch.arange(width, device=device).expand(len(maps), -1)
+    columns = torch.where(moves[2][:, None] == 1, width - 1 - columns, columns)
+    columns = (columns + moves[1][:, None]).clamp(0, width - 1)
+    rows = rows.clamp(0, height - 1)
+    each = torch.arange(len(maps), device=device)[:, None, None]
+    if first == 1:
+        return maps[each, rows[:, :, None], columns[:, None, :]]
+    return maps.movedim(1, -1)[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 class Batches:
-    """Endless batches for the tasks of one run, from the data of its seed."""
+    """Endless batches for the tasks of one run, from the data of its seed.
+
+    Images and labels live on the device if `resident`; else they are read ahead by threads.
+    """
 
     def __init__(
-        self, data: Sequence[TaskData], recipe: Recipe, seed: int, device: torch.device
+        self,
+        data: Sequence[TaskData],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        resident: bool = True,
     ) -> None:
         self._data = data
-        self._streams: dict[int, _Stream] = {}
+        together: dict[int, list[TaskData]] = {}
         for d in data:
-            if id(d.images) not in self._streams:
-                self._streams[id(d.images)] = _Stream(d.images, recipe, seed, device)
-        self._labels = [
-            None if d.train_labels is None else d.train_labels[self.split(d).train].to(device)
-            for d in data
-        ]
+            together.setdefault(id(d.images), []).append(d)
+        self._streams = {
+            key: _Stream(tasks, recipe, seed, device, resident) for key, tasks in together.items()
+        }
         #: Images that one step reads.
         self.samples_per_step = recipe.batch_size * len(self._streams)
 
@@ -216,14 +370,20 @@ class Batches:
         """Return the split of a task's images."""
         return self._streams[id(data.images)].split
 
+    @property
+    def stalled(self) -> float:
+        """Seconds that steps have waited for images; 0 where they are resident.
+
+        On a GPU the host may wait while the device still works, so this is an upper bound.
+        """
+        return sum(s.stalled for s in self._streams.values())
+
     def __iter__(self) -> Iterator[Batch]:
         for drawn in zip(*(iter(s) for s in self._streams.values()), strict=True):
-            by_set = dict(zip(self._streams, drawn, strict=True))
-            images: list[Tensor | None] = []
-            targets: list[Tensor] = []
-            for d, labels in zip(self._data, self._labels, strict=True):
-                index, x = by_set[id(d.images)]
-                images.append(x)
-                own = None if labels is None else labels.index_select(0, index)
-                targets.append(d.task.kind.targets(x, own))
-            yield Batch(images, targets)
+            left = {
+                key: (x, iter(targets))
+                for key, (x, targets) in zip(self._streams, drawn, strict=True)
+            }
+            images = [left[id(d.images)][0] for d in self._data]
+            targets = [next(left[id(d.images)][1]) for d in self._data]
+            yield Batch([*images], targets)

@@ -1,67 +1,84 @@
 """Predictions to scores. Off the clock, and without a draw: evaluating changes no run."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bench.contracts import MultiTaskNetwork
-from bench.data import Standardise, on_device
+from bench.data import Rows, Standardise
 from bench.tasks import Task, TaskData
 
+#: Images and pixels that are evaluated at once, at most.
 _BATCH = 512
+_PIXELS = 2**21
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images and labels that a task is scored on, on the device.
+    """Images and labels that a task is scored on.
 
-    `images` is `[N, H, W, C]` uint8; tasks on the same images hold the very same tensor.
+    Tasks on the same images hold the very same rows.
     """
 
     task: Task
-    images: Tensor
-    labels: Tensor | None
+    images: Rows
+    labels: Rows | None
     to_float: Standardise
 
 
 def evaluation_sets(
-    tasks: Sequence[tuple[TaskData, Tensor, Tensor | None]], device: torch.device
+    tasks: Sequence[tuple[TaskData, Tensor, Tensor | None, Tensor | None]],
+    device: torch.device,
+    resident: bool,
 ) -> list[EvaluationSet]:
-    """Move (task, images `[N, C, H, W]`, labels) to the device, every image tensor once."""
-    moved: dict[int, Tensor] = {}
-    for _, images, _ in tasks:
-        if id(images) not in moved:
-            moved[id(images)] = on_device(images, device)
+    """Return the sets of (task, images `[N, C, H, W]`, labels, index of the rows that are meant).
+
+    Tasks that hold the same images name the same rows of them.
+    """
+    shared: dict[int, Rows] = {}
+    for _, images, _, index in tasks:
+        if id(images) not in shared:
+            shared[id(images)] = Rows(images, index, device, resident, images=True)
     return [
         EvaluationSet(
             data.task,
-            moved[id(images)],
-            None if labels is None else labels.to(device),
+            shared[id(images)],
+            None if labels is None else Rows(labels, index, device, resident),
             Standardise(data.images, device),
         )
-        for data, images, labels in tasks
+        for data, images, labels, index in tasks
     ]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One task's result on a set: a score and a loss for each example, on the CPU, float32."""
+    """One task's result on a set.
+
+    `metrics` are by name, each in its unit; NaN where no example is labelled. `examples` has one
+    score an example on the CPU, float32 `[N]`; NaN where it is not labelled.
+    """
 
     task: Task
+    metrics: Mapping[str, float]
     examples: Tensor
-    losses: Tensor
 
     @property
-    def score(self) -> float:
-        """The metric, in its unit."""
-        return self.examples.double().mean().item() * self.task.kind.metric.scale
+    def primary(self) -> float:
+        """The metric that gains are computed in."""
+        return self.metrics[self.task.kind.metrics[0].name]
 
-    @property
-    def loss(self) -> float:
-        """The mean loss."""
-        return self.losses.double().mean().item()
+
+def _scores(task: Task, measured: Tensor, known: Tensor) -> Scores:
+    kind = task.kind
+    examples = torch.full((len(known),), float("nan"))
+    if not known.any():
+        return Scores(task, {metric.name: float("nan") for metric in kind.metrics}, examples)
+    labelled = measured[known]
+    examples[known] = kind.example_scores(labelled).float()
+    return Scores(task, kind.scores(labelled), examples)
 
 
 @torch.no_grad()
@@ -78,20 +95,21 @@ def evaluate(
     collected: dict[str, tuple[list[Tensor], list[Tensor]]] = {s.task.name: ([], []) for s in sets}
     for images in {id(s.images): s.images for s in sets}.values():
         together = [s for s in sets if s.images is images]
-        for start in range(0, len(images), _BATCH):
-            x = together[0].to_float(images[start : start + _BATCH])
+        batch = max(1, min(_BATCH, _PIXELS // math.prod(images.shape[2:])))
+        for start in range(0, len(images), batch):
+            stop = start + batch
+            x = together[0].to_float(images.part(start, stop))
             inputs: list[Tensor | None] = [None] * len(tasks)
             for s in together:
                 inputs[position[s.task.name]] = x
             outputs = network(inputs)
             for s in together:
-                labels = None if s.labels is None else s.labels[start : start + _BATCH]
                 kind = s.task.kind
-                targets = kind.targets(x, labels)
+                targets = kind.targets(x, None if s.labels is None else s.labels.part(start, stop))
                 output = outputs[position[s.task.name]].float()
-                collected[s.task.name][0].append(kind.example_scores(output, targets))
-                collected[s.task.name][1].append(kind.example_losses(output, targets))
+                collected[s.task.name][0].append(kind.measure(output, targets))
+                collected[s.task.name][1].append(kind.known(targets))
     network.train(was_training)
     return [
-        Scores(s.task, *(torch.cat(part).cpu() for part in collected[s.task.name])) for s in sets
+        _scores(s.task, *(torch.cat(part).cpu() for part in collected[s.task.name])) for s in sets
     ]

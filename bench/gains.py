@@ -4,6 +4,7 @@ A gain is the signed difference strategy − anchor at one seed, in points of th
 positive when the strategy is better. See `docs/protocol.md` for what each anchor answers.
 """
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ class Comparison:
     audits: Mapping[int, Audit]
     flops: float
     """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
+    margin: float
+    """Half width of equivalence, in the unit of the gains."""
 
     @property
     def relative_gain(self) -> float:
@@ -166,6 +169,7 @@ class _Paired:
     anchor_mean: float
     audits: dict[int, Audit]
     flops: float
+    margin: float
     result: PairedResult
 
 
@@ -174,7 +178,7 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
     gains: dict[int, float] = {}
     audits: dict[int, Audit] = {}
     scores: list[float] = []
-    flops = [0.0, 0.0]
+    unit, flops = "%", [0.0, 0.0]
     for seed in cell.seeds:
         ours, target = find(seed.strategy), cell.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
@@ -192,15 +196,29 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         audits[seed.seed] = Audit(axis, used, spent)
         gains[seed.seed] = value - reference
         scores.append(baseline.primary(target).value or 0.0)
+        unit = baseline.primary(target).unit
         flops[0] += _used([ours], "flop") or 0.0
         flops[1] += _used(list(theirs.values()), "flop") or 0.0
+    anchor_mean = statistics.mean(scores) if scores else _NAN
+    half_width = _half_width(margin, unit, anchor_mean)
     return _Paired(
         gains,
-        statistics.mean(scores) if scores else _NAN,
+        anchor_mean,
         audits,
         flops[0] / flops[1] if flops[1] else _NAN,
-        paired(list(gains.values()), margin),
+        half_width,
+        paired(list(gains.values()), half_width),
     )
+
+
+def _half_width(margin: float, unit: str, anchor_mean: float) -> float:
+    """Return the margin in the unit of a metric.
+
+    It is given in points where the metric is a percentage. Elsewhere a point means nothing, so it
+    is that many hundredths of the anchor's mean score.
+    """
+    relative = unit != "%" and math.isfinite(anchor_mean) and anchor_mean != 0
+    return margin / 100 * abs(anchor_mean) if relative else margin
 
 
 def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
@@ -218,10 +236,18 @@ def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
         same = holm([part.result.p_equivalence for part in parts])
         for index, part, p, q in zip(family, parts, different, same, strict=True):
             compared[index][anchor] = Comparison(
-                anchor, part.gains, part.result, p, q, part.anchor_mean, part.audits, part.flops
+                anchor,
+                part.gains,
+                part.result,
+                p,
+                q,
+                part.anchor_mean,
+                part.audits,
+                part.flops,
+                part.margin,
             )
     return [
-        _result(cell, against, find, margin)
+        _result(cell, against, find)
         for cell, against in zip(declaration.cells, compared, strict=True)
     ]
 
@@ -230,9 +256,7 @@ def _anchors(cell: Cell) -> list[AnchorName]:
     return [a for a in ANCHORS if cell.seeds and a in cell.seeds[0].anchors]
 
 
-def _result(
-    cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup, margin: float
-) -> CellResult:
+def _result(cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup) -> CellResult:
     runs = [find(seed.strategy) for seed in cell.seeds]
     finished = [run for run in runs if run is not None and run.status != "failed"]
     others = [find(key) for key in sorted(cell.anchor_keys)]
@@ -267,7 +291,7 @@ def _result(
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
         against=against,
-        verdict=judge(against, margin, unit, unscored),
+        verdict=judge(against, unit, unscored),
     )
 
 
@@ -277,9 +301,7 @@ def _reasons(runs: Sequence[Record | None]) -> list[str]:
     return [f"{text} ({n} runs)" if n > 1 else text for text, n in sorted(counts.items())]
 
 
-def judge(
-    against: Mapping[AnchorName, Comparison], margin: float, unit: str, unscored: int = 0
-) -> Verdict:
+def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0) -> Verdict:
     """Return the verdict of a row from its comparisons.
 
     The first half answers whether there is transfer (against `full`); a second half is added
@@ -287,7 +309,7 @@ def judge(
     so far that they have no score; leaving them out of a mean would reward them.
     """
     full = against["full"]
-    result = full.result
+    result, margin = full.result, full.margin
     seeds = min(len(comparison.gains) for comparison in against.values())
     if unscored:
         runs = "One run" if unscored == 1 else f"{unscored} runs"
@@ -356,7 +378,9 @@ def _points(unit: str) -> str:
 
 def _size(value: float, unit: str) -> str:
     points = _points(unit)
-    return f"{value:g} {points.removesuffix('s') if value == 1 and points == 'points' else points}"
+    return (
+        f"{value:.3g} {points.removesuffix('s') if value == 1 and points == 'points' else points}"
+    )
 
 
 def _figure(value: float) -> str:

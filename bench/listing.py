@@ -11,9 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.contracts import Auxiliary, Merging, Sharing, Weighting
+from bench.contracts import Auxiliary, Dataset, Merging, Sharing, Weighting
+from bench.kinds import Classification
 from bench.networks import NETWORKS
-from bench.registry import datasets, strategy_parts
+from bench.registry import datasets, declared_pairs, parse_dataset, strategy_parts
 from bench.spec import shipped_experiments
 
 Rows = list[dict[str, str]]
@@ -35,18 +36,45 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
 
 def _pairs() -> Rows:
     rows = []
-    for dataset in sorted(datasets().found.values(), key=lambda d: d.name):
-        for pair in dataset.declared():
+    for plugin in sorted(datasets().found.values(), key=lambda d: d.name):
+        if plugin.takes_path:
+            rows.append(
+                {
+                    "pair": f"{plugin.name}:PATH:TASK+TASK",
+                    "tasks": plugin.summary,
+                    "images": "your own",
+                    "expected": "–",
+                    "why": "–",
+                    "needs": plugin.needs,
+                }
+            )
+            continue
+        dataset = parse_dataset(plugin.name)
+        for pair in declared_pairs(dataset):
             rows.append(
                 {
                     "pair": pair.name,
-                    "tasks": "; ".join(f"{task}: {dataset.tasks[task]}" for task in pair.tasks),
+                    "tasks": "; ".join(_task(dataset, task) for task in pair.tasks),
+                    "images": _images(dataset, pair.tasks),
                     "expected": pair.expect or "–",
                     "why": pair.why,
                     "needs": dataset.needs,
                 }
             )
     return rows
+
+
+def _task(dataset: Dataset, task: str) -> str:
+    kind = dataset.kinds.get(task, Classification())
+    return f"{task}: {dataset.tasks[task]} ({kind.metrics[0].name})"
+
+
+def _images(dataset: Dataset, tasks: Sequence[str]) -> str:
+    """Return what images a pair has, and whether both tasks are on the same."""
+    if isinstance(dataset.images, str):
+        return f"same images: {dataset.images}"
+    sets = list(dict.fromkeys(dataset.images[task] for task in tasks))
+    return f"{'same' if len(sets) == 1 else 'disjoint'} images: {' and '.join(sets)}"
 
 
 def _strategies() -> Rows:

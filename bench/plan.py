@@ -211,7 +211,7 @@ def price_arms(
     if untimed:
         kinds = "one kind" if len(untimed) == 1 else f"{len(untimed)} kinds"
         say(f"timing a step of {kinds} of network, in turns")
-        timed = time_steps([inputs[models[name]] for name in untimed], prepare(device))
+        timed = time_steps([inputs[models[name]] for name in untimed], prepare(device), source)
         for name, result in zip(untimed, timed, strict=True):
             price = prices[name]
             assert isinstance(price, Price)
@@ -244,6 +244,8 @@ def make_plan(
     for arm in arms:
         for d in arm_data(_spec(arm, recipe, device), source):
             draw_split(d.images, recipe, seed=0)
+            if d.task.scored and not d.known[1].any():
+                raise UserError(f"no test image of {arm.dataset} has a label of {d.task.name}")
     prices = price_arms(arms, recipe, device, source, timings, say)
 
     jobs: dict[tuple[Arm, int], Job] = {}

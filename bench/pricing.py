@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from bench.budget import Price
-from bench.data import Batch, Batches
+from bench.contracts import DataSource
+from bench.data import Batch, Batches, fits
 from bench.provenance import code_fingerprint, machine
 from bench.registry import Strategy
 from bench.spec import Recipe, digest
@@ -184,9 +185,10 @@ class _TimedLane:
         recipe: Recipe,
         width: float,
         device: torch.device,
+        source: DataSource,
     ) -> None:
         self._lane = Lane(strategy, data, recipe, width, seed=0, device=device)
-        self._batches = iter(Batches(data, recipe, seed=0, device=device))
+        self._batches = iter(Batches(data, recipe, 0, device, fits(data, source, device)))
         self._device = device
         self.seconds: list[float] = []
 
@@ -212,6 +214,7 @@ class Timings(Protocol):
 def time_steps(
     arms: Sequence[tuple[Strategy, Sequence[TaskData], Recipe, float]],
     device: torch.device,
+    source: DataSource,
     rounds: int = 5,
     block_seconds: float = 0.02,
 ) -> list[float | Exception]:
@@ -223,7 +226,7 @@ def time_steps(
     lanes: dict[int, tuple[_TimedLane, int]] = {}
     for index, arm in enumerate(arms):
         try:
-            lane = _TimedLane(*arm, device)
+            lane = _TimedLane(*arm, device, source)
             lane.block(2)
             lanes[index] = lane, max(1, round(block_seconds / lane.block(2)))
         except Exception as error:

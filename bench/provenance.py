@@ -10,10 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import bench
-from bench.registry import Strategy, datasets
+from bench.registry import Strategy, parse_dataset
 
 #: The modules of the harness that a run's numbers follow from.
 _NUMERIC = [
+    "kinds",
+    "images",
     "tasks",
     "networks",
     "randomness",
@@ -40,7 +42,7 @@ def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
     paths = {str(package / f"{name}.py") for name in _NUMERIC}
     plugins = [type(part).__module__ for part in strategy.parts]
     if dataset is not None:
-        plugins.append(datasets().get("data set", dataset).__module__)
+        plugins.append(type(parse_dataset(dataset)).__module__)
     for module in _with_siblings(plugins):
         if file := sys.modules[module].__file__:
             paths.add(file)

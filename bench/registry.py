@@ -25,6 +25,8 @@ PLACEBOS: Mapping[str, str] = {
     "none": "it is there, with loss weight 0",
 }
 
+_BOOLEANS = {"true": True, "false": False}
+
 
 @dataclass(frozen=True)
 class Plugins:
@@ -46,7 +48,12 @@ def _plugins(module: ModuleType, base: type[Any]) -> Iterator[Any]:
     """Yield the plugins that a module defines. Raises where one is not whole."""
     for _, plugin in inspect.getmembers(module, inspect.isclass):
         own = plugin.__module__ == module.__name__
-        if not (own and issubclass(plugin, base)) or inspect.isabstract(plugin):
+        if not (own and issubclass(plugin, base)):
+            continue
+        if inspect.isabstract(plugin):
+            if hasattr(plugin, "name"):  # without one it is a base class for others
+                missing = ", ".join(sorted(vars(plugin)["__abstractmethods__"]))
+                raise TypeError(f"{plugin.__name__} has no '{missing}'")
             continue
         for attribute in base.__annotations__:
             if not hasattr(plugin, attribute):
@@ -120,54 +127,68 @@ def single_task() -> Strategy:
 
 
 def _value(text: str, hint: Any, where: str) -> Any:
-    numbers = get_args(hint)  # tuple[float, ...]
+    many = get_args(hint)  # tuple[float, ...]
     try:
-        if numbers:
-            return tuple(numbers[0](part) for part in text.split("/"))
+        if many:
+            return tuple(many[0](part) for part in text.split("/"))
+        if hint is bool:
+            return _BOOLEANS[text.lower()]
         return hint(text)
+    except KeyError:
+        raise UserError(f"{where}: '{text}' is neither true nor false") from None
     except ValueError:
         raise UserError(f"{where}: '{text}' is not a {hint.__name__}") from None
 
 
-def _part(text: str) -> Part:
-    """Read `name`, `name@value` or `name@knob=value,knob=value`."""
-    name, _, arguments = text.partition("@")
-    plugin = strategy_parts().get("strategy", name)
+def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> Any:
+    """Return a plugin with the knobs of `value` or `knob=value,knob=value`."""
     hints = get_type_hints(plugin)
-    knobs = [f.name for f in fields(plugin)]
+    knobs = [f.name for f in fields(plugin) if f.name not in given]
     values: dict[str, Any] = {}
     for position, argument in enumerate(filter(None, arguments.split(","))):
         knob, equals, value = argument.partition("=")
         if not equals:
             if position >= len(knobs):
                 has = f"takes at most {len(knobs)} of them" if knobs else "has no knobs"
-                raise UserError(f"strategy '{text}': {name} {has}")
+                raise UserError(f"{where}: {plugin.name} {has}")
             knob, value = knobs[position], argument
         if knob not in knobs:
             raise (
-                unknown(f"knob of {name}", knob, knobs)
+                unknown(f"knob of {plugin.name}", knob, knobs)
                 if knobs
-                else UserError(f"strategy '{text}': {name} has no knobs")
+                else UserError(f"{where}: {plugin.name} has no knobs")
             )
         if knob in values:
-            raise UserError(f"strategy '{text}': {knob} is given twice")
-        values[knob] = _value(value, hints[knob], f"strategy '{text}'")
+            raise UserError(f"{where}: {knob} is given twice")
+        values[knob] = _value(value, hints[knob], where)
     try:
-        part: Part = plugin(**values)
+        return plugin(**values, **given)
     except ValueError as error:
-        raise UserError(f"strategy '{text}': {error}") from None
+        raise UserError(f"{where}: {error}") from None
+
+
+def _part(text: str) -> Part:
+    """Read `name`, `name@value` or `name@knob=value,knob=value`."""
+    name, _, arguments = text.partition("@")
+    plugin = strategy_parts().get("strategy", name)
+    part: Part = _with_knobs(plugin, arguments, f"strategy '{text}'")
     return part
 
 
-def _spelling(part: Part) -> str:
-    """Return the canonical spelling of a part: knobs are named where they are not the default."""
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "/".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _spelling(plugin: Part | Dataset) -> str:
+    """Return the canonical spelling: knobs are named where they are not the default."""
     changed = []
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if value != f.default:
-            shown = "/".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
-            changed.append(f"{f.name}={shown}")
-    return part.name + ("@" + ",".join(changed) if changed else "")
+    for f in fields(plugin):
+        value = getattr(plugin, f.name)
+        if value != f.default and not (f.name == "path" and isinstance(plugin, Dataset)):
+            changed.append(f"{f.name}={_shown(value)}")
+    return plugin.name + ("@" + ",".join(changed) if changed else "")
 
 
 @cache
@@ -201,18 +222,60 @@ def parse_strategy(text: str) -> Strategy:
     return Strategy(name, sharing, named_weighting or _default(Weighting), merging, auxiliaries)
 
 
+@cache
+def parse_dataset(text: str) -> Dataset:
+    """Read `name`, `name@knob=value` or, for a data set at a path, `name@knob=value:PATH`."""
+    head, colon, path = text.partition(":")
+    name, _, arguments = head.partition("@")
+    plugin = datasets().get("data set", name)
+    given = {"path": path} if plugin.takes_path else {}
+    if plugin.takes_path and not path:
+        raise UserError(f"'{text}': {name} needs a path: {name}:PATH:TASK+TASK")
+    if colon and not given:
+        raise UserError(f"'{text}': {name} takes no path")
+    dataset: Dataset = _with_knobs(plugin, arguments, f"data set '{text}'", **given)
+    return dataset
+
+
+def dataset_name(dataset: Dataset) -> str:
+    """Return the canonical spelling of a data set, which `parse_dataset` reads."""
+    path = f":{dataset.path}" if dataset.takes_path else ""  # type: ignore[attr-defined]
+    return _spelling(dataset) + path
+
+
+def declared_pairs(dataset: Dataset) -> list[Pair]:
+    """Return the pairs that stand for a data set when it is named alone."""
+    name = dataset_name(dataset)
+    return [Pair(name, tasks, expect, why) for tasks, expect, why in dataset.pairs]
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """Cut `dataset:tasks` or `dataset:PATH:tasks` before the tasks, which may be missing."""
+    head, _, rest = text.partition(":")
+    plugin = datasets().get("data set", head.partition("@")[0])
+    if not plugin.takes_path:
+        return head, rest
+    path, _, tasks = rest.rpartition(":")
+    # What follows the last colon is no list of tasks where it goes on with a path.
+    whole = not path or "/" in tasks or "\\" in tasks
+    return (text, "") if whole else (f"{head}:{path}", tasks)
+
+
 def parse_pairs(text: str) -> list[Pair]:
-    """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`."""
-    name, colon, rest = text.partition(":")
-    dataset = datasets().get("data set", name)
-    declared: list[Pair] = dataset.declared()
-    if not colon:
+    """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`.
+
+    Raises `UserError` for an unknown name, with the nearest known one.
+    """
+    spelled, rest = _cut(text)
+    dataset = parse_dataset(spelled)
+    declared = declared_pairs(dataset)
+    if not rest:
         return declared
     asked = rest.split("+")
     for task in asked:
         base, tilde, placebo = task.partition("~")
         if base not in dataset.tasks:
-            raise unknown(f"task of {name}", base, dataset.tasks)
+            raise unknown(f"task of {dataset.name}", base, dataset.tasks)
         if tilde and placebo not in PLACEBOS:
             raise unknown("placebo", placebo, PLACEBOS)
     if len(set(asked)) < len(asked):
@@ -225,6 +288,7 @@ def parse_pairs(text: str) -> list[Pair]:
     for pair in declared:
         if pair.tasks == tasks:
             return [pair]
+    name = dataset_name(dataset)
     if any("~" in task for task in tasks):
         return [Pair(name, tasks, "none", "a placebo partner holds nothing to transfer")]
     return [Pair(name, tasks)]

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.budget import Axis, Budget, Ledger, Price
 from bench.contracts import DataSource
-from bench.data import Batches, fingerprint, task_data
+from bench.data import Batches, fingerprint, fits, task_data
 from bench.errors import UserError
 from bench.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.pricing import Clock
@@ -104,25 +104,23 @@ def _finite(value: float) -> float | None:
 
 
 def _scores(result: Scores) -> dict[str, Score]:
-    metric = result.task.kind.metric
+    metrics = result.task.kind.metrics
     return {
         metric.name: Score(
-            value=_finite(result.score),
+            value=_finite(result.metrics[metric.name]),
             unit=metric.unit,
             higher_is_better=metric.higher_is_better,
-            primary=True,
-        ),
-        "loss": Score(
-            value=_finite(result.loss), unit="nat", higher_is_better=False, primary=False
-        ),
+            primary=metric is metrics[0],
+        )
+        for metric in metrics
     }
 
 
 def _compact(result: Scores) -> np.ndarray:
     """Return per-example scores in the smallest type that holds them."""
     examples: np.ndarray = result.examples.numpy()
-    exact = np.array_equal(examples, examples.astype(np.uint8))
-    return examples.astype(np.uint8 if exact else np.float32)
+    bits = bool(np.isin(examples, (0, 1)).all())
+    return examples.astype(np.uint8 if bits else np.float32)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,8 @@ class _Trained:
     """How training went.
 
     `taken` are the steps that were taken, `flops` what one of them cost on average: None where it
-    ended before one was counted.
+    ended before one was counted. `stall` is the share of the training's wall time that steps have
+    waited for images.
     """
 
     status: Status
@@ -140,6 +139,7 @@ class _Trained:
     flops: float | None
     seconds: float
     evaluation_seconds: float
+    stall: float
 
 
 def _audited_steps(spec: RunSpec) -> set[int]:
@@ -158,7 +158,7 @@ def _train(
     points, audited = spec.recipe.curve_points, _audited_steps(spec)
     curve_at = {max(1, round(spec.steps * k / points)) for k in range(1, points + 1)}
     pauses = sorted((curve_at | audited | {step - 1 for step in audited}) - {0})
-    clock, evaluation = Clock(lane.device), 0.0
+    clock, evaluation, wall = Clock(lane.device), 0.0, 0.0
     # Counting slows a step down, so counted steps are off the clock and priced as the others are.
     uncounted = spec.steps - len(audited)
     counts: list[float] = []
@@ -169,8 +169,10 @@ def _train(
         counted = step in audited
         counter = FlopCounterMode(display=False) if counted else nullcontext()
         clock.start()
+        began = time.perf_counter()
         with counter:
             losses.append(next(training))
+        wall += time.perf_counter() - began
         if not counted or not uncounted:
             clock.stop()
         if isinstance(counter, FlopCounterMode):
@@ -185,7 +187,7 @@ def _train(
         curve.append(
             CurvePoint(
                 step=step,
-                scores={r.task.name: _finite(r.score) for r in results},
+                scores={r.task.name: _finite(r.primary) for r in results},
                 losses={name: _finite(mean) for name, mean in means.items()},
             )
         )
@@ -205,24 +207,22 @@ def _train(
         flops=statistics.mean(counts) if counts else None,
         seconds=clock.seconds * step / max(1, timed),
         evaluation_seconds=evaluation,
+        stall=batches.stalled / wall if wall else 0.0,
     )
 
 
 def _validation(
-    spec: RunSpec, scored: Sequence[TaskData], batches: Batches, device: torch.device
+    spec: RunSpec,
+    scored: Sequence[TaskData],
+    batches: Batches,
+    device: torch.device,
+    resident: bool,
 ) -> list[EvaluationSet]:
     """Return the validation split of each scored task, images shared where tasks share them."""
     if not spec.recipe.validation_size:
         return []
-    held_out = [(d, batches.split(d).validation) for d in scored]
-    images = {id(d.images): d.images.train[index] for d, index in held_out}
-    return evaluation_sets(
-        [
-            (d, images[id(d.images)], None if d.train_labels is None else d.train_labels[index])
-            for d, index in held_out
-        ],
-        device,
-    )
+    held_out = [(d, d.images.train, d.train_labels, batches.split(d).validation) for d in scored]
+    return evaluation_sets(held_out, device, resident)
 
 
 def execute(job: Job) -> tuple[Record, Examples]:
@@ -239,17 +239,20 @@ def execute(job: Job) -> tuple[Record, Examples]:
     budget = Budget.parse(spec.budget)
     if budget.axis == "s":
         _warm(spec, job.source, device)
-    batches = Batches(data, spec.recipe, spec.seed, device)
+    resident = fits(data, job.source, device)
+    batches = Batches(data, spec.recipe, spec.seed, device, resident)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     # A strategy that draws from torch's global generator draws from its own stream too.
     with seeded(spec.seed, "strategy", strategy.name):
         lane = Lane(strategy, data, spec.recipe, spec.width, spec.seed, device)
-        trained = _train(spec, lane, batches, _validation(spec, scored, batches, device))
+        validation = _validation(spec, scored, batches, device, resident)
+        trained = _train(spec, lane, batches, validation)
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
     paused = time.perf_counter()
-    test = evaluation_sets([(d, d.images.test, d.test_labels) for d in scored], device)
+    whole = [(d, d.images.test, d.test_labels, None) for d in scored]
+    test = evaluation_sets(whole, device, resident)
     results = evaluate(lane.network, lane.tasks, test)
     tested = time.perf_counter() - paused
 
@@ -276,6 +279,7 @@ def execute(job: Job) -> tuple[Record, Examples]:
             used=used,
             evaluation_seconds=trained.evaluation_seconds + tested,
             measured_peak_bytes=peak,
+            stall=trained.stall,
         ),
         provenance=provenance(spec.device) | {"threads": str(torch.get_num_threads())},
         seconds=time.perf_counter() - began,
@@ -297,7 +301,8 @@ def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
     _warmed.add(arm)
     data = arm_data(spec, source)
     lane = Lane(parse_strategy(spec.strategy), data, spec.recipe, spec.width, 0, device)
-    for batch in islice(Batches(data, spec.recipe, 0, device), 3):
+    resident = fits(data, source, device)
+    for batch in islice(Batches(data, spec.recipe, 0, device, resident), 3):
         lane.step(batch)
 
 

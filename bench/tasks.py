@@ -1,115 +1,24 @@
-"""What is learned and from what: tasks, their kinds, and labelled images.
+"""What is learned and from what: tasks and labelled images.
 
-A kind says how outputs become a loss and a score; a task is a kind with a name and a number of
-outputs; `TaskData` ties a task to images and labels. Nothing here trains.
+A task is a kind (see `bench.kinds`) with a name and a number of outputs; `TaskData` ties a task to
+images and labels. Nothing here trains.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.networks import ClassificationHead, DenseHead, Shape
+from bench.kinds import Classification, TaskKind
+from bench.networks import Shape
 
 Expectation = Literal["positive", "none", "negative"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score's name, unit and direction. `scale` turns a mean over examples into the unit."""
-
-    name: str
-    unit: str
-    higher_is_better: bool
-    scale: float = 1.0
-
-
-class TaskKind(ABC):
-    """How the outputs of a head become a loss and scores."""
-
-    name: ClassVar[str]
-    #: The metric that gains are computed in. It is the mean of `example_scores`, times its scale.
-    metric: ClassVar[Metric]
-
-    @abstractmethod
-    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a fresh head for features of the given shape."""
-
-    @abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch, a scalar."""
-
-    @abstractmethod
-    def example_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return one score an example, `[N]`, before the metric's scale."""
-
-    def example_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return one loss an example, `[N]`."""
-        return torch.stack(
-            [self.loss(o[None], t[None]) for o, t in zip(outputs, targets, strict=True)]
-        )
-
-    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the targets of a batch: its labels, unless the kind makes them from images."""
-        if labels is None:
-            raise ValueError(f"a {self.name} task needs labels")
-        return labels
-
-
-class Classification(TaskKind):
-    """One class an image; labels `[N]` int64, outputs `[N, classes]`."""
-
-    name = "classification"
-    metric = Metric("accuracy", "%", higher_is_better=True, scale=100.0)
-
-    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a linear head."""
-        return ClassificationHead(features, outputs)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy in nats."""
-        return F.cross_entropy(outputs, targets)
-
-    def example_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy of each example, in nats."""
-        return F.cross_entropy(outputs, targets, reduction="none")
-
-    def example_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return 1 where the class is right, else 0."""
-        return (outputs.argmax(1) == targets).float()
-
-
-class Reconstruction(TaskKind):
-    """The image itself, `[N, C, H, W]`: what an autoencoder learns.
-
-    The loss is the mean squared error per pixel and channel, so that its weight does not depend
-    on the size of the image.
-    """
-
-    name = "reconstruction"
-    metric = Metric("mse", "squared intensity", higher_is_better=False)
-
-    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a decoder."""
-        return DenseHead(features, image, outputs)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error per pixel and channel."""
-        return F.mse_loss(outputs, targets)
-
-    def example_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error of each image."""
-        return (outputs - targets).square().flatten(1).mean(1)
-
-    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the images."""
-        return images
+#: Channel statistics of a larger pool come from a sample of this many bytes.
+_COUNTED_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -133,12 +42,17 @@ class ImageSet:
     """Images of one source: `train` is the pool that seeds draw from, `test` is never trained on.
 
     Both are uint8 `[N, C, H, W]`. `name` keys the streams of the subset and of the data order, so
-    two tasks on the same images name the same set.
+    two tasks on the same images name the same set. Tensors may be mapped from a file.
+
+    `drawn` is the number of training images that a seed draws where the set fixes it, as a planted
+    world does; else the recipe says. `notes` are what a user must know of how the set was read.
     """
 
     name: str
     train: Tensor
     test: Tensor
+    drawn: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in (self.train, self.test):
@@ -154,13 +68,15 @@ class ImageSet:
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over the training pool, `[C]` each.
 
-        Counted in integers, so that they are the same on every machine.
+        Counted in integers, so that they are the same on every machine; over evenly spaced images
+        where the pool is larger than a gigabyte.
         """
         levels = np.arange(256)
         found = []
+        sample = self.train[:: self.train.numel() // _COUNTED_BYTES + 1]
         for channel in range(self.train.shape[1]):
             counts = np.zeros(256, dtype=np.int64)
-            for part in torch.split(self.train[:, channel], 4096):
+            for part in torch.split(sample[:, channel], 4096):
                 counts += np.bincount(part.numpy().ravel(), minlength=256)
             mean = (counts * levels).sum() / counts.sum()
             variance = (counts * (levels - mean) ** 2).sum() / counts.sum()
@@ -187,6 +103,18 @@ class TaskData:
                 raise ValueError(
                     f"task '{self.task.name}': {len(labels)} labels for {len(images)} images"
                 )
+
+    @cached_property
+    def known(self) -> tuple[Tensor, Tensor]:
+        """Which images of the training pool and of the test set are labelled, bool `[N]` each."""
+        parts = (self.images.train, self.train_labels), (self.images.test, self.test_labels)
+        train, test = (
+            torch.ones(len(images), dtype=torch.bool)
+            if labels is None
+            else self.task.kind.known(labels)
+            for images, labels in parts
+        )
+        return train, test
 
 
 def classification_tasks(

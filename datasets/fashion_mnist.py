@@ -48,6 +48,7 @@ class FashionMNIST(Dataset):
     name = "fashion-mnist"
     summary = "articles of clothing: which garment, which group, how bright"
     needs = "--root DIR, --download to fetch it (31 MB)"
+    images = "60,000 + 10,000, 28 × 28 grey"
     tasks: ClassVar = {
         "garment": "which garment, 10 classes",
         "group": "tops, trousers, dresses and coats, shoes or bags, 5 classes",

@@ -51,6 +51,7 @@ class MNIST(Dataset):
     name = "mnist"
     summary = "handwritten digits: which digit, odd or even, how slanted"
     needs = "--root DIR, --download to fetch it (12 MB)"
+    images = "60,000 + 10,000, 28 × 28 grey"
     tasks: ClassVar = {
         "digit": "which digit, 10 classes",
         "parity": "odd or even, 2 classes",

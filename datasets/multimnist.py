@@ -25,6 +25,7 @@ class MultiMNIST(Dataset):
     name = "multimnist"
     summary = "two overlapping handwritten digits, one task each"
     needs = "--root DIR, --download to fetch MNIST (12 MB)"
+    images = "60,000 + 10,000, 28 × 28 grey"
     tasks: ClassVar = {
         "left": "the digit at the top left, 10 classes",
         "right": "the digit at the bottom right, 10 classes",

@@ -1,7 +1,7 @@
 """Reconstruction as an auxiliary task: an autoencoder's decoder on the shared features.
 
 The encoder is the trunk, the decoder a head, and the loss the mean squared error per pixel and
-channel (see `bench.tasks.Reconstruction`). The decoder's work is billed and its parameters are
+channel (see `bench.kinds.Reconstruction`). The decoder's work is billed and its parameters are
 thrown away after training.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 
 from bench.contracts import Auxiliary
-from bench.tasks import Reconstruction as ReconstructionKind
+from bench.kinds import Reconstruction as ReconstructionKind
 from bench.tasks import Task, TaskData
 
 

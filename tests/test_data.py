@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from bench.contracts import DataSource
-from bench.data import Batch, Batches, Standardise, draw_split, fingerprint, on_device, task_data
+from bench.data import Batch, Batches, Rows, Standardise, draw_split, fingerprint, task_data
 from bench.errors import UserError
+from bench.kinds import Classification
 from bench.spec import Recipe
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.tasks import ImageSet, Task, TaskData
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
@@ -16,6 +17,10 @@ Toy = Callable[[str], TaskData]
 
 def _take(batches: Batches, count: int) -> list[Batch]:
     return list(islice(batches, count))
+
+
+def _rows(images: torch.Tensor) -> torch.Tensor:
+    return Rows(images, None, CPU, resident=True, images=True).part(0, len(images))
 
 
 def test_a_seed_draws_its_own_subset_and_keeps_validation_apart(toy: Toy, recipe: Recipe) -> None:
@@ -55,9 +60,7 @@ def test_an_epoch_shows_every_image_once(toy: Toy) -> None:
     recipe = Recipe(train_size=96, validation_size=50, batch_size=16)
     batches = Batches([toy("row")], recipe, 0, CPU)
     images = toy("row").images.train[batches.split(toy("row")).train]
-    expected = (
-        Standardise(toy("row").images, CPU)(on_device(images, CPU)).flatten(1).sum(1).sort().values
-    )
+    expected = Standardise(toy("row").images, CPU)(_rows(images)).flatten(1).sum(1).sort().values
     shown = torch.cat([b.images[0] for b in _take(batches, 6) if b.images[0] is not None])
     assert torch.allclose(shown.flatten(1).sum(1).sort().values, expected)
 
@@ -125,7 +128,7 @@ def test_the_fingerprint_sees_every_label_pixel_and_weight(toy: Toy) -> None:
 
 def test_images_reach_the_network_with_zero_mean_and_unit_variance(toy: Toy) -> None:
     images = toy("row").images
-    x = Standardise(images, CPU)(on_device(images.train, CPU))
+    x = Standardise(images, CPU)(_rows(images.train))
     assert x.shape == images.train.shape
     assert x.mean().item() == pytest.approx(0, abs=1e-3)
     assert x.std().item() == pytest.approx(1, abs=1e-3)
@@ -133,5 +136,5 @@ def test_images_reach_the_network_with_zero_mean_and_unit_variance(toy: Toy) -> 
 
 def test_images_of_one_colour_are_no_division_by_zero() -> None:
     flat = torch.full((10, 3, 16, 16), 7, dtype=torch.uint8)
-    x = Standardise(ImageSet("flat", flat, flat), CPU)(on_device(flat, CPU))
+    x = Standardise(ImageSet("flat", flat, flat), CPU)(_rows(flat))
     assert torch.equal(x, torch.zeros_like(x))

@@ -77,7 +77,7 @@ def test_a_diverged_run_is_scored_as_it_stands(tmp_path: Path) -> None:
     value = bad.primary("row").value
     assert value is not None
     assert value < 60
-    assert bad.scores["row"]["loss"].value is None
+    assert bad.scores["row"]["nll"].value is None
     assert bad.ledger is not None
     assert bad.ledger.used["steps"] == 120
 

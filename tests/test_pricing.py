@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from bench.contracts import DataSource
 from bench.data import Batches
 from bench.pricing import Clock, count, count_flops, time_steps
 from bench.registry import parse_strategy
@@ -92,7 +93,7 @@ def test_timing_gives_each_arm_its_own_seconds(toy: Toy, recipe: Recipe) -> None
         (parse_strategy("hard"), [toy("row")], recipe.model_copy(update={"batch_size": size}), 1.0)
         for size in (8, 256)
     ]
-    small, large = time_steps(arms, CPU, rounds=3, block_seconds=0.005)
+    small, large = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=0.005)
     assert isinstance(small, float)
     assert isinstance(large, float)
     assert 0 < small < large
@@ -100,7 +101,7 @@ def test_timing_gives_each_arm_its_own_seconds(toy: Toy, recipe: Recipe) -> None
 
 def test_an_arm_that_raises_while_it_is_timed_holds_up_no_other(toy: Toy, recipe: Recipe) -> None:
     arms = [(parse_strategy(s), [toy("row")], recipe, 1.0) for s in ("hard+faulty@early", "hard")]
-    bad, good = time_steps(arms, CPU, rounds=3, block_seconds=0.005)
+    bad, good = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=0.005)
     assert isinstance(bad, RuntimeError)
     assert isinstance(good, float)
 

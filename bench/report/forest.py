@@ -18,7 +18,7 @@ from bench.report.canvas import (
     handle,
 )
 from bench.report.rows import Line, draw_panels, lay_out, sheet_width
-from bench.report.wording import anchor_meanings, gain_unit, trouble
+from bench.report.wording import anchor_meanings, gain_unit, half_width, trouble
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ CAPTION = (
 )
 
 
-def forest(name: str, results: Sequence[CellResult], margin: float) -> "Figure":
+def forest(name: str, results: Sequence[CellResult]) -> "Figure":
     """Draw one line a row and up to three marks on it, in a panel a metric."""
     title = f"{name}: gain of sharing over single-task networks"
     if not results:
@@ -42,10 +42,11 @@ def forest(name: str, results: Sequence[CellResult], margin: float) -> "Figure":
     legend = [
         (handle(ANCHOR_MARKS[anchor], linestyle="-"), f"against {anchor}") for anchor in shown
     ]
-    legend.append((band_handle(), f"region of equivalence (±{margin:g})"))
+    legend.append((band_handle(), "region of equivalence"))
     sheet = Sheet(sheet_width(panels), sum(panel.whole for panel in panels), title, CAPTION, legend)
     drawn = draw_panels(sheet, panels, "verdict")
     for axes, panel, ((metric, unit), rows) in zip(drawn, panels, groups.items(), strict=True):
+        margin = half_width(rows)
         low, high = _limits(rows, margin)
         axes.set_xlim(low, high)
         axes.axvspan(-margin, margin, **BAND)

@@ -19,7 +19,7 @@ from bench.report.canvas import (
     widest,
     wrap,
 )
-from bench.report.wording import NOTHING, gain, gain_unit, heading
+from bench.report.wording import NOTHING, gain, gain_unit, half_width, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ _LABEL_WIDTH = 3.0
 _EVEN = 0.2
 
 
-def heatmap(name: str, results: Sequence[CellResult], margin: float) -> "Figure":
+def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
     """Draw questions × strategies, in a panel a metric."""
     title = f"{name}: gain of each strategy against the full anchor"
     if not results:
@@ -50,7 +50,7 @@ def heatmap(name: str, results: Sequence[CellResult], margin: float) -> "Figure"
     sheet = Sheet(width, sum(part.whole for part in parts), title, CAPTION)
     top = 0.0
     for part in parts:
-        part.draw(sheet, left, top, margin)
+        part.draw(sheet, left, top)
         top += part.whole
     return sheet.figure
 
@@ -73,12 +73,12 @@ class _Part:
         self.height = self.row * len(self.questions)
         self.whole = self.header + self.height + _SCALE_ROOM
 
-    def draw(self, sheet: Sheet, left: float, top: float, margin: float) -> None:
+    def draw(self, sheet: Sheet, left: float, top: float) -> None:
         """Draw the panel at a place of the sheet."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        limit, beyond = self._limit(margin)
+        limit, beyond = self._limit()
         scale = ScalarMappable(Normalize(-limit, limit), "RdBu")
 
         def colour(mean: float) -> Colour:
@@ -102,11 +102,12 @@ class _Part:
         )
         bar.set_xlabel(f"mean gain ({self.gain_unit})", size=SMALL)
 
-    def _limit(self, margin: float) -> tuple[float, bool]:
+    def _limit(self) -> tuple[float, bool]:
         """Return the end of the colour scale, and whether a gain lies beyond it.
 
         One collapsed row must not bleach all others.
         """
+        margin = half_width(list(self.cells.values()))
         means = [abs(row.against["full"].result.mean) for row in self.cells.values()]
         means = [mean for mean in means if math.isfinite(mean)] or [margin]
         limit = max(margin, min(max(means), 4 * float(np.median(means))))

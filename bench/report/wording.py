@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.budget import AXIS_NAMES, Axis, Budget
 from bench.gains import CellResult, Comparison
@@ -152,6 +152,11 @@ def trouble(result: CellResult) -> str:
     return ": ".join(part for part in (", ".join(counts), reasons) if part)
 
 
+def half_width(results: Sequence[CellResult]) -> float:
+    """Return the largest half width of equivalence among rows of one metric."""
+    return max(row.against["full"].margin for row in results)
+
+
 def gain_unit(metric: str, unit: str) -> str:
     """Return the unit that gains in a metric have."""
     if unit == "%":
@@ -193,5 +198,6 @@ def settings(experiment: Experiment) -> dict[str, str]:
         "learning rate": f"{recipe.learning_rate:g}, {schedule}",
         "weight decay": f"{recipe.weight_decay:g}",
         "augmentation": recipe.augment,
-        "equivalence margin": f"±{experiment.margin:g} points",
+        "equivalence margin": f"±{experiment.margin:g} points, or as many per cent of full's score "
+        "where the metric is no percentage",
     }

@@ -90,11 +90,11 @@ def _pictures(
     from bench.report.heatmap import heatmap
 
     experiment = declaration.experiment
-    name, margin, axis = experiment.name, experiment.margin, Budget.parse(experiment.budget).axis
+    name, axis = experiment.name, Budget.parse(experiment.budget).axis
     with style():
         figures = {
-            "gains": forest(name, found, margin),
-            "heatmap": heatmap(name, found, margin),
+            "gains": forest(name, found),
+            "heatmap": heatmap(name, found),
             "curves": curves(name, declaration.cells, found, find, axis),
             "audit": audit_plot(name, found, axis),
         }

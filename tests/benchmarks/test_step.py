@@ -16,10 +16,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from bench.data import Batches
+from bench.kinds import Classification
 from bench.networks import NETWORKS
 from bench.registry import parse_strategy
 from bench.spec import Recipe
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.tasks import ImageSet, Task, TaskData
 from bench.training import Lane
 
 BATCH, IMAGES, CLASSES = 128, 2048, 10

@@ -27,8 +27,8 @@ def figures(world: Any) -> dict[str, Any]:
     name = world.declaration.experiment.name
     with style():
         return {
-            "gains": forest(name, found, 1.0),
-            "heatmap": heatmap(name, found, 1.0),
+            "gains": forest(name, found),
+            "heatmap": heatmap(name, found),
             "curves": curves(name, world.declaration.cells, found, world.find, "flop"),
             "audit": audit_plot(name, found, "flop"),
         }

@@ -30,7 +30,7 @@ def test_reconstruction_learns_to_rebuild_the_targets_own_images(toy: Toy) -> No
 
 
 def test_the_weight_of_reconstruction_does_not_depend_on_the_image_size() -> None:
-    from bench.tasks import Reconstruction
+    from bench.kinds import Reconstruction
 
     kind = Reconstruction()
     small, large = (torch.ones(2, 1, side, side) for side in (8, 32))

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 
 from bench.contracts import Dataset, DataSource
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.kinds import Classification
+from bench.tasks import ImageSet, Task, TaskData
 
 
 class Toy(Dataset):

@@ -1,0 +1,208 @@
+"""From files to tensors, once: decoded images in a cache that is mapped into memory.
+
+A cache holds the rows that were read, one after the other, and beside them a page of JSON with
+their shape, their SHA-256 and what could not be read. Its name is the hash of the files' names,
+sizes and times and of how they were read, so a changed file is read again. It is written under
+another name and moved into place; one that is damaged is made again. It may be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.spec import digest
+
+_BLOCK = 256  # files that are handed to the readers at once
+#: Changes when the same files would be read otherwise.
+_VERSION = 1
+
+Row = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class FileRows:
+    """What was read of a list of files: `rows` `[n, ...]` of those in `kept`, in their order.
+
+    `bad` says of each other file why it could not be read. Both count files from 0.
+    """
+
+    rows: Tensor
+    kept: tuple[int, ...]
+    bad: Mapping[int, str]
+
+
+@lru_cache(maxsize=64)
+def content_digest(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's values, read once a tensor."""
+    return hashlib.sha256(tensor.contiguous().numpy().reshape(-1).data).hexdigest()
+
+
+def read_image(path: Path, side: tuple[int, int], mode: Literal["L", "RGB"]) -> Row:
+    """Return an image file as uint8 `[C, H, W]`, stretched to `side` (H, W).
+
+    Raises `OSError` or `ValueError` where the file is no whole image.
+    """
+    from PIL import Image, ImageOps
+
+    height, width = side
+    with Image.open(path) as image:
+        image.draft(mode, (width, height))  # lets a large JPEG be decoded at a fraction of its size
+        upright = ImageOps.exif_transpose(image).convert(mode)
+        if upright.size != (width, height):
+            upright = upright.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(upright)
+    return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
+
+
+def read_mask(path: Path, side: tuple[int, int]) -> Row:
+    """Return a map of classes as uint8 `[H, W]`, stretched to `side` without mixing classes.
+
+    A palette's indices and grey values are taken as they are. Raises as `read_image` does.
+    """
+    from PIL import Image
+
+    height, width = side
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P", "1"):
+            raise ValueError(f"a mask has one class a pixel, this is {image.mode}")
+        resized = image.resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(resized).astype(np.uint8)
+
+
+def read_rows(
+    files: Sequence[Path],
+    read: Callable[[Path], Row],
+    how: object,
+    shape: tuple[int, ...],
+    cache: Path | None,
+    dtype: type[np.uint8] | type[np.float32] = np.uint8,
+) -> FileRows:
+    """Read files into rows of `shape` and `dtype`, or take them from the cache.
+
+    `read` returns one row, or raises `OSError` or `ValueError` where a file is bad. `how` is
+    JSON-able and says all that `read` depends on beside the file. Without a cache the rows are
+    held in memory.
+    """
+    if cache is None:
+        return _in_memory(files, read, shape, dtype)
+    stats = [_identity(path) for path in files]
+    name = digest(_VERSION, how, shape, np.dtype(dtype).name, stats)[:40]
+    data, page = cache / f"{name}.rows", cache / f"{name}.json"
+    found = _load(data, page, shape, dtype)
+    if found is None:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _write(files, read, shape, dtype, data, page)
+        except OSError as error:
+            raise UserError(
+                f"decoded images cannot be kept in '{cache}': {error.strerror or error}"
+            ) from error
+        found = _load(data, page, shape, dtype)
+        if found is None:
+            raise UserError(f"'{data}' is not what was just written: is the disk in order?")
+    return found
+
+
+def _identity(path: Path) -> list[object]:
+    try:
+        status = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
+def _readings(
+    files: Sequence[Path], read: Callable[[Path], Row]
+) -> Iterator[tuple[int, Row | str]]:
+    """Yield each file's row, or why there is none, in order; several are read at once."""
+
+    def attempt(path: Path) -> Row | str:
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return "is missing"
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "it").split())
+
+    with ThreadPoolExecutor(os.cpu_count()) as readers:
+        for start in range(0, len(files), _BLOCK):
+            block = files[start : start + _BLOCK]
+            yield from enumerate(readers.map(attempt, block), start)
+
+
+def _in_memory(
+    files: Sequence[Path], read: Callable[[Path], Row], shape: tuple[int, ...], dtype: Any
+) -> FileRows:
+    rows = np.empty((len(files), *shape), dtype)
+    kept: list[int] = []
+    bad: dict[int, str] = {}
+    for index, row in _readings(files, read):
+        if isinstance(row, str):
+            bad[index] = row
+        else:
+            rows[len(kept)] = row
+            kept.append(index)
+    return FileRows(torch.from_numpy(rows[: len(kept)]), tuple(kept), bad)
+
+
+def _write(
+    files: Sequence[Path],
+    read: Callable[[Path], Row],
+    shape: tuple[int, ...],
+    dtype: Any,
+    data: Path,
+    page: Path,
+) -> None:
+    kept: list[int] = []
+    bad: dict[int, str] = {}
+    total = hashlib.sha256()
+    unfinished = data.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            for index, row in _readings(files, read):
+                if isinstance(row, str):
+                    bad[index] = row
+                    continue
+                content = np.ascontiguousarray(row, dtype).reshape(shape).tobytes()
+                file.write(content)
+                total.update(content)
+                kept.append(index)
+        unfinished.replace(data)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    written = {"kept": kept, "bad": bad, "sha256": total.hexdigest()}
+    draft = page.with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(json.dumps(written), "utf-8")
+    draft.replace(page)
+
+
+def _load(data: Path, page: Path, shape: tuple[int, ...], dtype: Any) -> FileRows | None:
+    """Return what a cache holds, or None where it is missing or damaged."""
+    try:
+        written = json.loads(page.read_text("utf-8"))
+        kept = tuple(int(index) for index in written["kept"])
+        bad = {int(index): str(reason) for index, reason in written["bad"].items()}
+        whole = (len(kept), *shape)
+        if data.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(whole)):
+            return None
+        if not kept:
+            return FileRows(torch.from_numpy(np.empty(whole, dtype)), kept, bad)
+        # Copy on write: torch wants memory that it may write to, and the file stays as it is.
+        rows = torch.from_numpy(np.memmap(data, dtype, mode="c", shape=whole))
+        if content_digest(rows) != written["sha256"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return FileRows(rows, kept, bad)

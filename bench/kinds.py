@@ -1,0 +1,502 @@
+"""Kinds of tasks: how the outputs of a head become a loss, and scores on a set of images.
+
+A kind trains on what is labelled and is scored on what is labelled. A label that is missing is
+`MISSING` among whole numbers, `VOID` in a segmentation map and NaN among floats.
+
+Every kind takes the mean of its loss over the labelled values of a batch, so that neither the size
+of an image nor the share of labels changes the scale of its gradient.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from bench.networks import ClassificationHead, DenseHead, Shape
+
+#: The label of an image whose class is not known.
+MISSING = -1
+#: The label of a pixel whose class is not known, as in the files of VOC.
+VOID = 255
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score's name, unit and direction."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class TaskKind(ABC):
+    """How the outputs of a head become a loss and scores."""
+
+    name: ClassVar[str]
+    #: Whether labels are maps of the image's size, which move with it under augmentation.
+    dense: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `scores` returns; gains are computed in the first."""
+
+    @abstractmethod
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a fresh head for features of the given shape."""
+
+    @abstractmethod
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which of `labels`, `[N, ...]`, say anything about their image: bool `[N]`."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss over what is labelled in a batch, a scalar; 0 where nothing is."""
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what the scores of a set need to know of each example, `[N, K]`."""
+
+    @abstractmethod
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return every metric over a set, in its unit.
+
+        `measured` holds the rows of `measure` for all labelled examples of the set, on the CPU.
+        """
+
+    @abstractmethod
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return one score an example, `[N]`, from the rows of `measure`."""
+
+    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the targets of a batch: its labels, unless the kind makes them from images."""
+        if labels is None:
+            raise ValueError(f"a {self.name} task needs labels")
+        return labels
+
+    def mirrored(self, labels: Tensor) -> Tensor:
+        """Return the labels of mirrored images from their mirrored maps, `[N, ...]`."""
+        return labels
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
+
+
+def _mean_of_known(values: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of `values` where `known`; 0 where nothing is. Both have one shape."""
+    return torch.where(known, values, 0).sum() / known.sum().clamp(min=1)
+
+
+# ---------------------------------------------------------------------------------- one an image
+
+
+class Classification(TaskKind):
+    """One class an image; labels int64 `[N]`, outputs `[N, classes]`."""
+
+    name = "classification"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Accuracy, its mean over the classes, and negative log-likelihood."""
+        return (
+            Metric("accuracy", "%", higher_is_better=True),
+            Metric("balanced accuracy", "%", higher_is_better=True),
+            Metric("nll", "nat", higher_is_better=False),
+        )
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a linear head."""
+        return ClassificationHead(features, outputs)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which images have a class."""
+        return labels != MISSING
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy in nats."""
+        total = F.cross_entropy(outputs, targets, ignore_index=MISSING, reduction="sum")
+        return total / (targets != MISSING).sum().clamp(min=1)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the true class, the predicted one and the cross-entropy."""
+        nll = F.cross_entropy(outputs, targets, ignore_index=MISSING, reduction="none")
+        return torch.stack([targets.float(), outputs.argmax(1).float(), nll], dim=1)
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return all metrics; the balanced one is the mean over the classes that occur."""
+        from torchmetrics.functional.classification import multiclass_accuracy
+
+        true, predicted = measured[:, :2].long().unbind(1)
+        classes = max(2, int(measured[:, :2].max()) + 1)
+        each = multiclass_accuracy(predicted, true, classes, average="none")
+        return {
+            "accuracy": 100 * _mean(true == predicted),
+            "balanced accuracy": 100 * _mean(each[true.bincount(minlength=classes) > 0]),
+            "nll": _mean(measured[:, 2]),
+        }
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return 1 where the class is right, else 0."""
+        return (measured[:, 0] == measured[:, 1]).float()
+
+
+class MultiLabel(TaskKind):
+    """Any number of labels an image; targets float `[N, L]` of 0, 1 or NaN, outputs `[N, L]`."""
+
+    name = "multi-label"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """F1 and average precision, each the mean over the labels."""
+        return (
+            Metric("macro F1", "%", higher_is_better=True),
+            Metric("mAP", "%", higher_is_better=True),
+        )
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a linear head."""
+        return ClassificationHead(features, outputs)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which images have any label that is known."""
+        return ~labels.isnan().all(1)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the binary cross-entropy of a label, in nats."""
+        known = ~targets.isnan()
+        each = F.binary_cross_entropy_with_logits(outputs, targets.nan_to_num(), reduction="none")
+        return _mean_of_known(each, known)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the labels, then the probabilities."""
+        return torch.cat([targets, outputs.sigmoid()], dim=1)
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return all metrics; a label counts where some image of the set has it."""
+        from torchmetrics.functional.classification import (
+            multilabel_average_precision,
+            multilabel_f1_score,
+        )
+
+        true, probability = measured.chunk(2, dim=1)
+        occurs = (true == 1).any(0)
+        if not occurs.any():
+            return {"macro F1": float("nan"), "mAP": float("nan")}
+        true, probability = true[:, occurs], probability[:, occurs]
+        labels = true.shape[1]
+        # torchmetrics takes a whole number for what is to be left out.
+        whole = torch.where(true.isnan(), MISSING, true).long()
+        if labels == 1:  # torchmetrics asks for two labels at least
+            whole, probability, labels = whole.repeat(1, 2), probability.repeat(1, 2), 2
+        arguments = (probability.contiguous(), whole.contiguous(), labels)
+        return {
+            "macro F1": 100 * float(multilabel_f1_score(*arguments, ignore_index=MISSING)),
+            "mAP": 100 * float(multilabel_average_precision(*arguments, ignore_index=MISSING)),
+        }
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return the share of an image's known labels that are right."""
+        true, probability = measured.chunk(2, dim=1)
+        known = ~true.isnan()
+        right = ((probability > 0.5) == (true == 1)) & known
+        return right.sum(1) / known.sum(1)
+
+
+@dataclass(frozen=True)
+class Regression(TaskKind):
+    """One number an image; labels float `[N]`, outputs `[N, 1]`.
+
+    `mean` and `deviation` are those of the training pool's labels: the network learns the
+    standardised number, so that the unit of a label does not weigh its loss. Scores are in `unit`.
+    """
+
+    name: ClassVar[str] = "regression"
+
+    unit: str = ""
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, labels: Tensor, unit: str = "") -> Self:
+        """Return the kind for a training pool with these labels, `[N]`."""
+        values = labels[~labels.isnan()].double()
+        deviation = values.std(correction=0).item() if len(values) else 1.0
+        return cls(unit, values.mean().item() if len(values) else 0.0, deviation or 1.0)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Mean absolute error, and the share of variance explained."""
+        return (
+            Metric("MAE", self.unit, higher_is_better=False),
+            Metric("R²", "", higher_is_better=True),
+        )
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a linear head."""
+        return ClassificationHead(features, outputs)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which images have a number."""
+        return ~labels.isnan()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared error in standard deviations of the label."""
+        standardised = (targets - self.mean) / self.deviation
+        return _mean_of_known((outputs[:, 0] - standardised).square(), ~targets.isnan())
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the true number and the predicted one, in the label's unit."""
+        return torch.stack([targets, outputs[:, 0] * self.deviation + self.mean], dim=1)
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return all metrics. R² needs two examples."""
+        from torchmetrics.functional import r2_score
+
+        true, predicted = measured.double().unbind(1)
+        r2 = r2_score(predicted, true) if len(true) > 1 else float("nan")
+        return {"MAE": _mean((predicted - true).abs()), "R²": float(r2)}
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return the absolute error of each example."""
+        return (measured[:, 0] - measured[:, 1]).abs()
+
+
+# ---------------------------------------------------------------------------------- one a pixel
+
+
+class Reconstruction(TaskKind):
+    """The image itself, `[N, C, H, W]`: what an autoencoder learns.
+
+    The loss is the mean squared error per pixel and channel, so that its weight does not depend
+    on the size of the image.
+    """
+
+    name = "reconstruction"
+    dense = True
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Mean squared error per pixel and channel, of standardised images."""
+        return (Metric("mse", "squared intensity", higher_is_better=False),)
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a decoder."""
+        return DenseHead(features, image, outputs)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return that every image is known."""
+        return torch.ones(len(labels), dtype=torch.bool)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared error per pixel and channel."""
+        return F.mse_loss(outputs, targets)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared error of each image."""
+        return (outputs - targets).square().flatten(1).mean(1, keepdim=True)
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return the mean over the images."""
+        return {"mse": _mean(measured)}
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return the mean squared error of each image."""
+        return measured[:, 0]
+
+    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the images."""
+        return images
+
+
+#: Channels of the decoders of tasks that are scored: eight suffice for an auxiliary picture alone.
+_DECODER_CHANNELS = 32
+
+
+class Segmentation(TaskKind):
+    """One class a pixel; labels uint8 `[N, H, W]`, outputs `[N, classes, H, W]`."""
+
+    name = "segmentation"
+    dense = True
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Intersection over union, its mean over the classes, and the share of right pixels."""
+        return (
+            Metric("mIoU", "%", higher_is_better=True),
+            Metric("pixel accuracy", "%", higher_is_better=True),
+        )
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a decoder."""
+        return DenseHead(features, image, outputs, _DECODER_CHANNELS)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which images have a labelled pixel."""
+        return (labels != VOID).flatten(1).any(1)
+
+    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the labels as int64, which the loss asks for."""
+        return super().targets(images, labels).long()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy of a pixel, in nats."""
+        # As a list of pixels: the loss of maps sums in no fixed order on a GPU.
+        pixels, classes = outputs.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()
+        total = F.cross_entropy(pixels, classes, ignore_index=VOID, reduction="sum")
+        return total / (classes != VOID).sum().clamp(min=1)
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the confusion matrix of each image, true classes by predicted ones, flat."""
+        count, classes = outputs.shape[:2]
+        cells = targets * classes + outputs.argmax(1)
+        cells = cells + classes**2 * torch.arange(count, device=cells.device)[:, None, None]
+        found = torch.bincount(cells[targets != VOID], minlength=count * classes**2)
+        return found.view(count, classes**2).float()
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return all metrics, over all pixels of the set. A class that neither occurs nor is
+        predicted is left out of the mean.
+        """
+        classes = round(measured.shape[1] ** 0.5)
+        confusion = measured.double().sum(0).view(classes, classes)
+        right = confusion.diagonal()
+        union = confusion.sum(0) + confusion.sum(1) - right
+        return {
+            "mIoU": 100 * (right / union)[union > 0].mean().item(),
+            "pixel accuracy": 100 * (right.sum() / confusion.sum()).item(),
+        }
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return the share of each image's labelled pixels that are right."""
+        classes = round(measured.shape[1] ** 0.5)
+        confusion = measured.view(-1, classes, classes)
+        return confusion.diagonal(dim1=1, dim2=2).sum(1) / confusion.sum((1, 2))
+
+
+@dataclass(frozen=True)
+class Depth(TaskKind):
+    """One distance a pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`."""
+
+    name: ClassVar[str] = "depth"
+    dense: ClassVar[bool] = True
+
+    unit: str = "m"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Absolute error, and error as a share of the distance, over all pixels."""
+        return (
+            Metric("absolute error", self.unit, higher_is_better=False),
+            Metric("relative error", "%", higher_is_better=False),
+        )
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a decoder."""
+        return DenseHead(features, image, outputs, _DECODER_CHANNELS)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which images have a pixel whose distance is known."""
+        return ~labels.flatten(1).isnan().all(1)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean absolute error of a pixel."""
+        return _mean_of_known((outputs[:, 0] - targets).abs(), ~targets.isnan())
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the sums of both errors, and the number of pixels they are over."""
+        known = ~targets.isnan()
+        error = (outputs[:, 0] - targets).abs()
+        sums = [torch.where(known, e, 0).flatten(1).sum(1) for e in (error, error / targets)]
+        return torch.stack([*sums, known.flatten(1).sum(1).float()], dim=1)
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return all metrics."""
+        absolute, relative, pixels = measured.double().sum(0).tolist()
+        return {"absolute error": absolute / pixels, "relative error": 100 * relative / pixels}
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return the mean absolute error of each image."""
+        return measured[:, 0] / measured[:, 2]
+
+
+class SurfaceNormals(TaskKind):
+    """One direction a pixel; labels unit vectors `[N, 3, H, W]`, outputs of the same shape.
+
+    x points to the right of the image, so mirroring turns its sign. A pixel is missing where any
+    of its three numbers is.
+    """
+
+    name = "normals"
+    dense = True
+
+    #: Angles are counted to a tenth of a degree; the median is read off the counts.
+    _BINS: ClassVar[int] = 1800
+    _WITHIN: ClassVar[tuple[float, ...]] = (11.25, 22.5, 30.0)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Mean and median angle over all pixels, and the shares of pixels within three angles."""
+        within = (
+            Metric(f"within {angle:g}°", "%", higher_is_better=True) for angle in self._WITHIN
+        )
+        return (
+            Metric("mean angle", "°", higher_is_better=False),
+            Metric("median angle", "°", higher_is_better=False),
+            *within,
+        )
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a decoder."""
+        return DenseHead(features, image, outputs, _DECODER_CHANNELS)
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Return which images have a pixel whose direction is known."""
+        return ~labels.isnan().any(1).flatten(1).all(1)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of 1 − cos of the angle between both directions."""
+        cosine = F.cosine_similarity(outputs, targets.nan_to_num(), dim=1)
+        return _mean_of_known(1 - cosine, ~targets.isnan().any(1))
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of the angles, their counts within three angles, their number, and a
+        histogram of them.
+        """
+        known = ~targets.isnan().any(1)
+        cosine = F.cosine_similarity(outputs, targets.nan_to_num(), dim=1).clamp(-1, 1)
+        angle = torch.rad2deg(torch.acos(cosine))
+        count = len(angle)
+        # An output that is no number has no bin; the sum of the angles tells of it.
+        bins = (angle.nan_to_num(180.0) * (self._BINS / 180)).long().clamp(max=self._BINS - 1)
+        bins = bins + self._BINS * torch.arange(count, device=bins.device)[:, None, None]
+        histogram = torch.bincount(bins[known], minlength=count * self._BINS)
+        parts = [torch.where(known, angle, 0), *((angle < a) & known for a in self._WITHIN), known]
+        sums = torch.stack([part.flatten(1).sum(1).float() for part in parts], dim=1)
+        return torch.cat([sums, histogram.view(count, self._BINS).float()], dim=1)
+
+    def scores(self, measured: Tensor) -> dict[str, float]:
+        """Return all metrics; the median lies in the middle of its tenth of a degree."""
+        totals = measured.double().sum(0)
+        shares = len(self._WITHIN)
+        total, *within, pixels = totals[: shares + 2].tolist()
+        middle = int(torch.searchsorted(totals[shares + 2 :].cumsum(0), pixels / 2))
+        found = {
+            "mean angle": total / pixels,
+            "median angle": (middle + 0.5) * 180 / self._BINS,
+        }
+        for angle, count in zip(self._WITHIN, within, strict=True):
+            found[f"within {angle:g}°"] = 100 * count / pixels
+        return found
+
+    def example_scores(self, measured: Tensor) -> Tensor:
+        """Return the mean angle of each image."""
+        return measured[:, 0] / measured[:, len(self._WITHIN) + 1]
+
+    def mirrored(self, labels: Tensor) -> Tensor:
+        """Return the labels with x turned round."""
+        return labels * labels.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
