@@ -39,6 +39,9 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
             "multi-mixed",
             {"multi_mixed", "_overlay", "mnist", "fashion_mnist", "_idx", "_files", "_bins"},
         ),
+        ("cifar10", {"cifar10", "_cifar", "_files", "_bins"}),
+        ("cifar100", {"cifar100", "_cifar", "_files", "_bins"}),
+        ("cifar-both", {"cifar_both", "cifar10", "cifar100", "_cifar", "_files", "_bins"}),
         ("creatures", {"creatures"}),
     ],
 )
