@@ -42,6 +42,8 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
         ("cifar10", {"cifar10", "_cifar", "_files", "_bins"}),
         ("cifar100", {"cifar100", "_cifar", "_files", "_bins"}),
         ("cifar-both", {"cifar_both", "cifar10", "cifar100", "_cifar", "_files", "_bins"}),
+        ("svhn", {"svhn", "_files", "_bins"}),
+        ("digits", {"digits", "svhn", "mnist", "_idx", "_files", "_bins"}),
         ("creatures", {"creatures"}),
     ],
 )
