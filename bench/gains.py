@@ -105,6 +105,8 @@ class CellResult:
     `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
     those that did not end or have not run. `seeds` have a gain against every anchor. `steps` are
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
+    `stall` is the largest share of its training that a run of the row, anchors included, has
+    waited for images.
     """
 
     pair: str
@@ -123,6 +125,7 @@ class CellResult:
     collapsed: int
     failed: int
     reasons: tuple[str, ...]
+    stall: float
     against: Mapping[AnchorName, Comparison]
     verdict: Verdict
 
@@ -290,6 +293,7 @@ def _result(cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup) 
         collapsed=sum(run.status == "diverged" for run in finished),
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
+        stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
         verdict=judge(against, unit, unscored),
     )

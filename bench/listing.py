@@ -114,7 +114,7 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
         print()
         return
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, leading=1)
     for position, column in enumerate(rows[0] if rows else [what]):
         # The name is what a user copies, so it is never broken.
         table.add_column(column, no_wrap=position == 0)

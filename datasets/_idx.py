@@ -42,6 +42,7 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
     `UserError` where there is no root, a file is missing or broken, or a download fails.
     """
     from torchvision import datasets  # here, because importing it takes seconds
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
     loader = getattr(datasets, collection)
     folder = require_files(
@@ -54,11 +55,19 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
     )
     for name, magic in _FILES.items():
         _check(folder / name, magic, collection)
-    train, test = (loader(source.root, train=train) for train in (True, False))
+    # Not through the loader itself: it would prefer a saved tensor of an older torchvision, which
+    # nobody has checked, to these files.
+    train, test = (
+        Labelled(
+            read_image_file(folder / f"{part}-images-idx3-ubyte"),
+            read_label_file(folder / f"{part}-labels-idx1-ubyte"),
+        )
+        for part in ("train", "t10k")
+    )
     for part, name in zip((train, test), [n for n in _FILES if "labels" in n], strict=True):
-        if len(part.targets) and part.targets.max() >= _CLASSES:
+        if len(part.classes) and part.classes.max() >= _CLASSES:
             raise UserError(f"'{folder / name}' is broken: it has classes above {_CLASSES - 1}")
-    return Labelled(train.data, train.targets), Labelled(test.data, test.targets)
+    return train, test
 
 
 def _check(path: Path, magic: int, collection: str) -> None:

@@ -34,6 +34,7 @@ class CIFAR10(Dataset):
     name = "cifar10"
     summary = "photographs: which category, animal or vehicle, how bright"
     needs = "--root DIR, --download to fetch it (170 MB)"
+    images = "50,000 + 10,000, 32 × 32 RGB"
     tasks: ClassVar = {
         "category": "which category, 10 classes",
         "animal": "animal or vehicle, 2 classes",

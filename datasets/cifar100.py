@@ -37,6 +37,7 @@ class CIFAR100(Dataset):
     name = "cifar100"
     summary = "photographs: which class, which superclass, which realm, how bright"
     needs = "--root DIR, --download to fetch it (169 MB)"
+    images = "50,000 + 10,000, 32 × 32 RGB"
     tasks: ClassVar = {
         "fine": "which class, 100 classes",
         "coarse": "which superclass of five classes, 20 classes",

@@ -12,7 +12,8 @@ images; a --train-size that all of them can give makes partners of one size.
 from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.kinds import Classification
+from bench.tasks import ImageSet, Task, TaskData
 
 from .cifar10 import ANIMALS, VEHICLES, load_cifar10
 from .cifar100 import load_cifar100
@@ -40,6 +41,12 @@ class CIFARBoth(Dataset):
     name = "cifar-both"
     summary = "animals and vehicles of CIFAR-10 and CIFAR-100, each on images of its own"
     needs = "--root DIR, --download to fetch CIFAR10 and CIFAR100 (339 MB)"
+    images: ClassVar = {
+        "animals10": "30,000 + 6,000 of CIFAR-10, 32 × 32 RGB",
+        "vehicles10": "20,000 + 4,000 of CIFAR-10, 32 × 32 RGB",
+        "animals100": "22,500 + 4,500 of CIFAR-100, 32 × 32 RGB",
+        "vehicles100": "5,000 + 1,000 of CIFAR-100, 32 × 32 RGB",
+    }
     tasks: ClassVar = {
         "animals10": "which animal of CIFAR-10, 6 classes",
         "vehicles10": "which vehicle of CIFAR-10, 4 classes",

@@ -12,7 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource
-from bench.tasks import Classification, ImageSet, Task, TaskData
+from bench.kinds import Classification
+from bench.tasks import ImageSet, Task, TaskData
 
 from .mnist import load_digits
 from .svhn import load_house_numbers
@@ -34,6 +35,10 @@ class Digits(Dataset):
     name = "digits"
     summary = "house numbers and handwritten digits, each on images of its own"
     needs = "--root DIR, --download to fetch SVHN and MNIST (258 MB)"
+    images: ClassVar = {
+        "house": "73,257 + 26,032 of SVHN, 32 × 32 RGB",
+        "hand": "60,000 + 10,000 of MNIST, 32 × 32 RGB",
+    }
     tasks: ClassVar = {
         "house": "which digit of a house number, 10 classes",
         "hand": "which handwritten digit, 10 classes",

@@ -75,6 +75,7 @@ class SVHN(Dataset):
     name = "svhn"
     summary = "digits of house numbers: which digit, how bright"
     needs = "--root DIR, --download to fetch it (246 MB)"
+    images = "73,257 + 26,032, 32 × 32 RGB"
     tasks: ClassVar = {
         "digit": "which digit, 10 classes",
         "brightness": "quarter of the training set's mean brightness, 4 classes",

@@ -1,13 +1,25 @@
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bench.contracts import DataSource
-from bench.data import Batch, Batches, Rows, Standardise, draw_split, fingerprint, task_data
+from bench.data import (
+    Batch,
+    Batches,
+    Rows,
+    Standardise,
+    draw_split,
+    fingerprint,
+    fits,
+    task_data,
+)
 from bench.errors import UserError
-from bench.kinds import Classification
+from bench.kinds import MISSING, Classification, Reconstruction, Segmentation, SurfaceNormals
 from bench.spec import Recipe
 from bench.tasks import ImageSet, Task, TaskData
 
@@ -138,3 +150,113 @@ def test_images_of_one_colour_are_no_division_by_zero() -> None:
     flat = torch.full((10, 3, 16, 16), 7, dtype=torch.uint8)
     x = Standardise(ImageSet("flat", flat, flat), CPU)(_rows(flat))
     assert torch.equal(x, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("augment", ["none", "crop+flip"])
+def test_images_that_are_read_by_the_batch_make_the_same_batches(
+    toy: Toy, recipe: Recipe, augment: str
+) -> None:
+    recipe = recipe.model_copy(update={"augment": augment})
+    data = [toy("row"), toy("column"), toy("low~noise")]
+    resident, streamed = (Batches(data, recipe, 0, CPU, resident=r) for r in (True, False))
+    for a, b in zip(_take(resident, 30), _take(streamed, 30), strict=True):
+        assert b.images[0] is b.images[1]
+        for x, y in zip([*a.images, *a.targets], [*b.images, *b.targets], strict=True):
+            assert x is not None
+            assert y is not None
+            assert torch.equal(x, y)
+    assert resident.stalled == 0 < streamed.stalled
+
+
+def test_a_step_that_waits_for_a_slow_disk_counts_as_stalled(
+    toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Rows.take
+
+    def slowly(rows: Rows, index: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return take(rows, index)
+
+    monkeypatch.setattr(Rows, "take", slowly)
+    batches = Batches([toy("row")], recipe, 0, CPU, resident=False)
+    _take(batches, 5)
+    # Two readers sleep twice a batch, one batch in the other's shadow: 0.02 s a batch at least.
+    assert batches.stalled > 0.05
+
+
+def test_a_set_lives_on_the_device_where_it_fits_or_where_the_user_says_so(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = [toy("row")]
+    assert fits(data, DataSource(), CPU)
+    assert not fits(data, DataSource(resident="never"), CPU)
+    free = SimpleNamespace(available=8 * 400 * 256 - 1)  # a byte too few for 400 images of 256
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    assert not fits(data, DataSource(), CPU)
+    assert fits(data, DataSource(resident="always"), CPU)
+
+
+def _partly(toy: Toy, name: str, known: torch.Tensor) -> TaskData:
+    data = toy(name)
+    assert data.train_labels is not None
+    return replace(data, train_labels=torch.where(known, data.train_labels, MISSING))
+
+
+def test_an_image_counts_only_for_the_tasks_that_have_its_label(toy: Toy, recipe: Recipe) -> None:
+    row = _partly(toy, "row", torch.arange(300) % 3 == 0)
+    column = _partly(toy, "column", torch.arange(300) % 3 == 1)
+    whole = toy("row")
+    subset = Batches([whole], recipe, 0, CPU).split(whole).train
+    for data, kept in (
+        ([row], {0}),
+        ([column], {1}),
+        ([row, column], {0, 1}),
+        ([whole], {0, 1, 2}),
+    ):
+        batches = Batches(data, recipe, 0, CPU)
+        seen = torch.cat([b.images[0] for b in _take(batches, 40) if b.images[0] is not None])
+        assert len(seen.flatten(1).unique(dim=0)) == sum(int(i) % 3 in kept for i in subset)
+        assert torch.equal(batches.split(data[0]).train, subset)
+
+
+def test_a_partner_of_weight_0_adds_no_image(toy: Toy, recipe: Recipe) -> None:
+    row = _partly(toy, "row", torch.arange(300) % 3 == 0)
+    alone = _take(Batches([row], recipe, 0, CPU), 10)
+    beside = _take(Batches([row, toy("column~none")], recipe, 0, CPU), 10)
+    for a, b in zip(alone, beside, strict=True):
+        assert torch.equal(a.targets[0], b.targets[0])
+
+
+def test_a_seed_without_a_label_says_what_to_do(toy: Toy, recipe: Recipe) -> None:
+    nothing = _partly(toy, "row", torch.zeros(300, dtype=torch.bool))
+    with pytest.raises(UserError, match="label of row: raise --train-size"):
+        Batches([nothing], recipe, 0, CPU)
+
+
+def test_a_set_can_fix_how_many_images_a_seed_draws(toy: Toy, recipe: Recipe) -> None:
+    images = replace(toy("row").images, drawn=40)
+    assert len(draw_split(images, recipe, 0).train) == 40
+    data = toy("row")
+    assert fingerprint([data]) != fingerprint([replace(data, images=images)])
+
+
+def test_maps_move_with_their_images() -> None:
+    maps = torch.randint(0, 255, (40, 16, 16), dtype=torch.uint8)
+    images = ImageSet("maps", maps[:, None].contiguous(), maps[:, None].contiguous())
+    segmentation = TaskData(Task("s", Segmentation(), 255), images, maps, maps)
+    rebuilt = TaskData(Task("r", Reconstruction(), 1), images)
+    upright = torch.nn.functional.normalize(torch.randn(40, 3, 16, 16), dim=1)
+    normals = TaskData(Task("n", SurfaceNormals(), 3), images, upright, upright)
+    recipe = Recipe(validation_size=0, batch_size=40, augment="crop+flip")
+    (batch,) = _take(Batches([segmentation, rebuilt, normals], recipe, 0, CPU), 1)
+    mean, deviation = images.channel_statistics
+    shown = batch.targets[1] * deviation + mean
+    torch.testing.assert_close(shown[:, 0], batch.targets[0].float(), atol=1e-3, rtol=1e-3)
+    # An arrow to the right points to the left in a mirror: pixel (8, 8) comes from somewhere near
+    # its place with x turned round where the image is mirrored, and as it was where it is not.
+    at, turned = batch.targets[2][:, :, 8, 8], torch.tensor([-1.0, 1.0, 1.0])
+    every = upright.movedim(1, -1).reshape(-1, 3)
+    same = (at[:, None] - every).abs().amax(2).amin(1) < 1e-6
+    mirrored = (at[:, None] - every * turned).abs().amax(2).amin(1) < 1e-6
+    assert (same ^ mirrored).all()
+    assert 0 < mirrored.sum() < 40

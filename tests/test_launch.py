@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,17 @@ def test_counting_a_step_changes_no_number(tmp_path: Path, monkeypatch: pytest.M
         other = audited[key].ledger
         assert other is not None
         assert record.ledger.used["flop"] == other.used["flop"]
+
+
+def test_images_read_by_the_batch_train_the_same_network(
+    tmp_path: Path,
+) -> None:
+    jobs = _jobs(tmp_path, "hard")
+    resident = _records(jobs, 1)
+    streamed = _records([replace(j, source=DataSource(resident="never")) for j in jobs], 1)
+    for key, record in resident.items():
+        assert record.scores == streamed[key].scores
+        assert record.curve == streamed[key].curve
+        assert record.ledger is not None
+        assert streamed[key].ledger is not None
+        assert record.ledger.stall == 0 < streamed[key].ledger.stall < 1

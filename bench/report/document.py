@@ -46,6 +46,7 @@ def _row(result: CellResult) -> dict[str, Any]:
         "collapse_rate": result.collapsed / result.planned,
         "failed": result.failed,
         "reasons": list(result.reasons),
+        "largest_stall": result.stall,
         "against": {name: _comparison(c) for name, c in result.against.items()},
         "verdict": {"name": result.verdict.name, "sentence": result.verdict.sentence},
     }

@@ -15,6 +15,7 @@ from bench.report.wording import (
     p_value,
     score,
     settings,
+    stall,
     trouble,
 )
 
@@ -56,6 +57,7 @@ def markdown(
         "## In words",
         "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
         _troubles(results),
+        _stalls(results),
         f"**Verdicts.** {VERDICTS}",
         "## Plots",
         "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
@@ -105,3 +107,8 @@ def _cells(row: CellResult) -> tuple[str, ...]:
 def _troubles(results: Sequence[CellResult]) -> str:
     lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := trouble(row))]
     return "## Runs that diverged or failed\n\n" + "\n".join(lines) if lines else ""
+
+
+def _stalls(results: Sequence[CellResult]) -> str:
+    lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := stall(row))]
+    return "## Runs that waited for images\n\n" + "\n".join(lines) if lines else ""

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.budget import AXIS_NAMES, Axis, Budget
+from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.gains import CellResult, Comparison
 from bench.records import AnchorName
 from bench.spec import Experiment
@@ -150,6 +150,16 @@ def trouble(result: CellResult) -> str:
         counts.append(f"{result.failed} failed or not run")
     reasons = "; ".join(result.reasons)
     return ": ".join(part for part in (", ".join(counts), reasons) if part)
+
+
+def stall(result: CellResult) -> str:
+    """Return how long the runs of a row waited for images; an empty text where that is little."""
+    if result.stall <= STALL_LIMIT:
+        return ""
+    return (
+        f"up to {result.stall:.0%} of the training time went by waiting for images, so its seconds "
+        "say little: let them live on the device (--resident always) or on a faster disk"
+    )
 
 
 def half_width(results: Sequence[CellResult]) -> float:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
+from bench.registry import declared_pairs
 
 # What the two `meta` files of the real sets say.
 CATEGORIES = [
@@ -494,5 +495,5 @@ def test_vehicles_of_cifar_100_are_the_classes_of_two_superclasses(root: Path) -
 @every_dataset
 def test_every_declared_pair_is_one_of_its_tasks_in_order(dataset: Dataset) -> None:
     order = list(dataset.tasks)
-    for pair in dataset.declared():
+    for pair in declared_pairs(dataset):
         assert list(pair.tasks) == sorted(pair.tasks, key=order.index)
