@@ -140,10 +140,11 @@ def test_images_read_by_the_batch_train_the_same_network(
 ) -> None:
     jobs = _jobs(tmp_path, "hard")
     resident = _records(jobs, 1)
-    streamed = _records([replace(j, source=DataSource(resident="never")) for j in jobs], 1)
+    streamed = _records(tuple(replace(job, source=DataSource(resident="never")) for job in jobs), 1)
     for key, record in resident.items():
-        assert record.scores == streamed[key].scores
-        assert record.curve == streamed[key].curve
+        other = streamed[key]
+        assert record.scores == other.scores
+        assert record.curve == other.curve
         assert record.ledger is not None
-        assert streamed[key].ledger is not None
-        assert record.ledger.stall == 0 < streamed[key].ledger.stall < 1
+        assert other.ledger is not None
+        assert record.ledger.stall == 0 < other.ledger.stall < 1

@@ -8,6 +8,7 @@ from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.gains import CellResult, Comparison
 from bench.records import AnchorName
 from bench.spec import Experiment
+from bench.statistics import PairedResult
 
 NOTHING = "–"
 
@@ -93,7 +94,11 @@ def interval(comparison: Comparison | None, unit: str) -> str:
     """Return a mean gain with its 95 % interval."""
     if comparison is None:
         return NOTHING
-    result = comparison.result
+    return spread(comparison.result, unit)
+
+
+def spread(result: PairedResult, unit: str) -> str:
+    """Return the mean of gains with its 95 % interval, where there is one."""
     if not math.isfinite(result.low):
         return gain(result.mean, unit)
     return f"{gain(result.mean, unit)} [{gain(result.low, unit)}, {gain(result.high, unit)}]"
