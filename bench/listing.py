@@ -125,6 +125,6 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
     if what == "pairs":
         print(
-            "Any tasks of a data set make a pair: creatures:shape+coat. "
+            "Any tasks of a data set make a pair: DATASET:TASK+TASK. "
             "~shuffled, ~noise or ~none behind a task make it a placebo."
         )
