@@ -1,10 +1,10 @@
 """Oxford-IIIT Pet in its own files: lists, JPEG images, trimaps in PNG."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.error import URLError
 
 import numpy as np
@@ -22,13 +22,16 @@ from bench.tasks import TaskData
 #: Name, class and species (1 a cat, 2 a dog), as the lists have them.
 CATS = [(f"Abyssinian_{i}", 1, 1) for i in range(1, 13)]
 DOGS = [(f"yorkshire_terrier_{i}", 37, 2) for i in range(100, 112)]
-LISTS = {"trainval": CATS[:8] + DOGS[:8], "test": CATS[8:] + DOGS[8:]}
+LISTS: dict[str, list[tuple[str, int, int]]] = {
+    "trainval": CATS[:8] + DOGS[:8],
+    "test": CATS[8:] + DOGS[8:],
+}
 FOLDER = "oxford-iiit-pet"
 
 
-def _write(path: Path, pixels: np.ndarray, **options: object) -> None:
+def _write(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
+    Image.fromarray(pixels).save(path, quality=95)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def root(tmp_path: Path) -> Path:
         image[:, :30] = 200 if species == 1 else 120
         trimap = np.full((40, 60), 2, np.uint8)
         trimap[:, :30], trimap[:, 28:32] = 1, 3
-        _write(folder / "images" / f"{name}.jpg", image, quality=95)
+        _write(folder / "images" / f"{name}.jpg", image)
         _write(folder / "annotations" / "trimaps" / f"{name}.png", trimap)
     for name, pets in LISTS.items():
         lines = [f"{pet} {breed} {species} 1\n" for pet, breed, species in pets]
@@ -48,8 +51,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _load(root: Path, **changes: object) -> Mapping[str, TaskData]:
-    return Pet().load(replace(DataSource(root), **changes))  # type: ignore[arg-type]
+def _load(root: Path, **changes: Any) -> Mapping[str, TaskData]:
+    data: Mapping[str, TaskData] = Pet().load(replace(DataSource(root), **changes))
+    return data
 
 
 def test_every_task_reads_the_same_images_in_the_order_of_the_lists(root: Path) -> None:
@@ -65,14 +69,14 @@ def test_every_task_reads_the_same_images_in_the_order_of_the_lists(root: Path) 
 
 def test_labels_are_those_of_the_lists_counted_from_0(root: Path) -> None:
     data = _load(root)
-    for name, column in (("breed", 1), ("species", 2)):
+    for name, column in (("breed", 0), ("species", 1)):
         for labels, pets in (
             (data[name].train_labels, LISTS["trainval"]),
             (data[name].test_labels, LISTS["test"]),
         ):
             assert labels is not None
             assert labels.dtype == torch.int64
-            assert labels.tolist() == [pet[column] - 1 for pet in pets]
+            assert labels.tolist() == [own[column] - 1 for _, *own in pets]
     assert [data[name].task.outputs for name in data] == [37, 2, 3]
 
 
@@ -254,17 +258,17 @@ def test_files_that_are_there_are_not_fetched_again(
 # ------------------------------------------------------------------------------ from end to end
 
 
-def test_its_pairs_train_to_a_table(
+def test_a_pair_trains_to_a_table(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
     arguments = (
-        "run -p pet@side=16 -s hard --seeds 1 --budget 3steps --train-size 8 --validation-size 4 "
-        "--batch-size 4 --network resnet8 --workers 1 --root"
+        "run -p pet@side=16:breed+segmentation -s hard --seeds 1 --budget 3steps --train-size 8 "
+        "--validation-size 4 --batch-size 4 --network resnet8 --workers 1 --root"
     )
     with pytest.raises(SystemExit) as end:
         main([*arguments.split(), str(root)])
     said = capsys.readouterr()
     assert end.value.code == 0, said.err
-    for target in ("breed", "segmentation", "species"):
+    for target in ("breed", "segmentation"):
         assert target in said.out
