@@ -35,16 +35,18 @@ def locate(
     needed: Sequence[str],
     get: str,
     fetch: Callable[[Path], object] | None = None,
+    megabytes: int = 0,
 ) -> Path:
     """Return the folder of a collection under the root, where all files and folders `needed` are.
 
-    `fetch` downloads it into the root, where torchvision can. `get` is an imperative that says how
-    else a user comes by it. Raises `UserError` where there is no root, something is missing, or the
-    download fails.
+    `fetch` downloads it into the root, that many `megabytes`, where torchvision can. `get` is an
+    imperative that says how else a user comes by it. Raises `UserError` where there is no root,
+    something is missing, or the download fails.
     """
+    flag = f"--download to fetch it (about {megabytes} MB)"
     if source.root is None:
-        flag = " (and --download to fetch it)" if fetch else f"; {get}"
-        raise UserError(f"{collection} is real data and needs a folder: pass --root DIR{flag}")
+        also = f" and {flag}" if fetch else f"; {get}"
+        raise UserError(f"{collection} is real data and needs a folder: pass --root DIR{also}")
     path = source.root / folder
 
     def missing() -> str | None:
@@ -60,7 +62,7 @@ def locate(
     if not source.download:
         raise UserError(
             f"{collection} is not in '{path}' ({first} is missing): pass the right --root DIR, or "
-            "--download to fetch it"
+            f"{flag}"
         )
     try:
         fetch(source.root)

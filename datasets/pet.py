@@ -48,7 +48,7 @@ class Pet(Dataset):
 
     name = "pet"
     summary = "photographs of pets: which breed, cat or dog, where it is"
-    needs = "--root DIR, --download to fetch it (about 800 MB)"
+    needs = "--root DIR, --download to fetch it (811 MB)"
     images = "3,680 + 3,669, 64 × 64 RGB unless @side says otherwise"
     tasks: ClassVar[Mapping[str, str]] = {
         "breed": "which breed, 37 classes",
@@ -88,8 +88,9 @@ class Pet(Dataset):
             "oxford-iiit-pet",
             ["images", "annotations/trimaps", *(f"annotations/{name}.txt" for name in _LISTS)],
             "unpack images.tar.gz and annotations.tar.gz of "
-            "https://www.robots.ox.ac.uk/~vgg/data/pets into its folder 'oxford-iiit-pet'",
+            "https://www.robots.ox.ac.uk/~vgg/data/pets into 'oxford-iiit-pet' there",
             _fetch,
+            megabytes=811,
         )
         lists = [folder / "annotations" / f"{name}.txt" for name in _LISTS]
         lines = [read_lines(path, 4) for path in lists]

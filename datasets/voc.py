@@ -79,7 +79,7 @@ class VOC(Dataset):
 
     name = "voc"
     summary = "photographs of objects: the class of each pixel, which objects there are"
-    needs = "--root DIR, --download to fetch it (about 2 GB)"
+    needs = "--root DIR, --download to fetch it (2 GB)"
     images = "1,464 + 1,449, 128 × 128 RGB unless @side says otherwise"
     tasks: ClassVar[Mapping[str, str]] = {
         "segmentation": "background or one of 20 objects, a pixel",
@@ -115,8 +115,9 @@ class VOC(Dataset):
             "VOCdevkit/VOC2012",
             [*_NEEDED, *lists],
             "unpack VOCtrainval_11-May-2012.tar of "
-            "http://host.robots.ox.ac.uk/pascal/VOC/voc2012 into it",
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2012 there",
             _fetch,
+            megabytes=2000,
         )
         names = {path: [line[0] for line in read_lines(folder / path, 1)] for path in lists}
         parts = {

@@ -26,11 +26,16 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
 @pytest.mark.parametrize(
     ("dataset", "modules"),
     [
-        ("mnist", {"mnist", "_idx", "_bins"}),
-        ("fashion-mnist", {"fashion_mnist", "_idx", "_bins"}),
-        ("multimnist", {"_overlay", "mnist", "_idx", "_bins"}),
-        ("multi-fashion", {"_overlay", "fashion_mnist", "_idx", "_bins"}),
-        ("multi-mixed", {"_overlay", "mnist", "fashion_mnist", "_idx", "_bins"}),
+        ("mnist", {"mnist", "_idx", "_files", "_bins"}),
+        ("fashion-mnist", {"fashion_mnist", "_idx", "_files", "_bins"}),
+        ("multimnist", {"_overlay", "mnist", "_idx", "_files", "_bins"}),
+        ("multi-fashion", {"_overlay", "fashion_mnist", "_idx", "_files", "_bins"}),
+        ("multi-mixed", {"_overlay", "mnist", "fashion_mnist", "_idx", "_files", "_bins"}),
+        ("pet", {"_files"}),
+        ("celeba", {"_files"}),
+        ("voc", {"_files"}),
+        ("nyuv2", {"_maps", "_files"}),
+        ("cityscapes", {"_maps", "_files"}),
         ("creatures", set()),
     ],
 )
@@ -39,7 +44,7 @@ def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
 ) -> None:
     before = provenance.code_fingerprint(single_task(), dataset)
     original, found = provenance._source, set()
-    for name in ("_overlay", "mnist", "fashion_mnist", "_idx", "_bins"):
+    for name in ("_overlay", "mnist", "fashion_mnist", "_idx", "_bins", "_files", "_maps"):
 
         def edited(path: str, file: str = f"{name}.py") -> str:
             return "edited" if Path(path).name == file else original(path)
