@@ -45,7 +45,7 @@ def locate(
     """
     flag = f"--download to fetch it (about {megabytes} MB)"
     if source.root is None:
-        also = f" and {flag}" if fetch else f"; {get}"
+        also = f", and {flag}" if fetch else f"; {get}"
         raise UserError(f"{collection} is real data and needs a folder: pass --root DIR{also}")
     path = source.root / folder
 

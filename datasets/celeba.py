@@ -32,9 +32,9 @@ _PARTS = {"train": 0, "test": 2}
 _SPLIT = "list_eval_partition.txt"
 _LIST = "list_attr_celeba.txt"
 _GET = (
-    "get img_align_celeba.zip, list_attr_celeba.txt and list_eval_partition.txt from "
-    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (torchvision too fetches them from Google "
-    "Drive only, with the package gdown) and unpack the images to 'celeba/img_align_celeba'"
+    f"get {_LIST}, {_SPLIT} and img_align_celeba.zip from "
+    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html into 'celeba' there and unpack the images "
+    "(torchvision too fetches them from Google Drive only, with the package gdown)"
 )
 
 
