@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench.contracts import DataSource, UserError
 
-from ._files import one_line, require_files
+from ._files import locate, one_line
 
 _IMAGE = (3, 32, 32)
 #: What pickles of arrays name, as numpy 1 and numpy 2 write them. `_codecs.encode` stands before
@@ -67,9 +67,9 @@ def load_cifar(
         # Checks the archive's MD5; an archive that is there already is not fetched again.
         download_and_extract_archive(loader.url, root, filename=loader.filename, md5=loader.tgz_md5)
 
-    folder = require_files(
-        source, collection, loader.base_folder, [*parts[0], *parts[1]], megabytes, fetch
-    )
+    names = [*parts[0], *parts[1]]
+    get = f"put its {len(names)} files into '{loader.base_folder}' there"
+    folder = locate(source, collection, loader.base_folder, names, get, fetch, megabytes)
     train, test = (
         _joined([_read(folder / name, collection, columns) for name in part]) for part in parts
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.contracts import DataSource, UserError
 
-from ._files import require_files
+from ._files import locate
 
 #: Files by their part, and the magic number each starts with (idx format: unsigned bytes in three
 #: or in one dimension).
@@ -45,14 +45,12 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     loader = getattr(datasets, collection)
-    folder = require_files(
-        source,
-        collection,
-        f"{collection}/raw",
-        list(_FILES),
-        megabytes,
-        fetch=lambda root: loader(root, download=True),
-    )
+
+    def fetch(root: Path) -> None:
+        loader(root, download=True)
+
+    get = f"put the four files into '{collection}/raw' there"
+    folder = locate(source, collection, f"{collection}/raw", [*_FILES], get, fetch, megabytes)
     for name, magic in _FILES.items():
         _check(folder / name, magic, collection)
     # Not through the loader itself: it would prefer a saved tensor of an older torchvision, which

@@ -17,7 +17,7 @@ from bench.contracts import Dataset, DataSource, UserError
 from bench.tasks import ImageSet, TaskData, classification_tasks
 
 from ._bins import QUARTERS, mean_level, quarters
-from ._files import one_line, require_files
+from ._files import locate, one_line
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def load_house_numbers(source: DataSource) -> tuple[HouseNumbers, HouseNumbers]:
         for part in ("train", "test"):
             TORCHVISION(root, part, download=True)  # checks the MD5
 
-    folder = require_files(source, "SVHN", ".", names, megabytes=246, fetch=fetch)
+    get = "put its two files there"
+    folder = locate(source, "SVHN", ".", names, get, fetch, megabytes=246)
     train, test = (_read(folder / name) for name in names)
     return train, test
 

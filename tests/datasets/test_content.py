@@ -44,6 +44,11 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
         ("cifar-both", {"cifar_both", "cifar10", "cifar100", "_cifar", "_files", "_bins"}),
         ("svhn", {"svhn", "_files", "_bins"}),
         ("digits", {"digits", "svhn", "mnist", "_idx", "_files", "_bins"}),
+        ("pet", {"pet", "_files"}),
+        ("celeba", {"celeba", "_files"}),
+        ("voc", {"voc", "_files"}),
+        ("nyuv2", {"nyuv2", "_maps", "_files"}),
+        ("cityscapes", {"cityscapes", "_maps", "_files"}),
         ("creatures", {"creatures"}),
     ],
 )
