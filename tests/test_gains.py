@@ -302,10 +302,10 @@ def test_the_other_metrics_are_shown_with_gains_that_are_positive_where_better()
 
 def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_flagged_over_5_percent() -> None:
     def wait(records: dict[str, Record]) -> None:
-        for key, stall in (("s3", 0.02), ("full4t", 0.12)):
+        for key, share in (("s3", 0.02), ("full4t", 0.12)):
             ledger = records[key].ledger
             assert ledger is not None
-            waited = dataclasses.replace(ledger, stall=stall)
+            waited = dataclasses.replace(ledger, stall=share)
             records[key] = records[key].model_copy(update={"ledger": waited})
 
     row = _judge(_around(82), {"full": FLAT}, wait)
