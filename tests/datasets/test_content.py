@@ -32,6 +32,8 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
         ("multi-fashion", {"_overlay", "fashion_mnist", "_idx", "_bins"}),
         ("multi-mixed", {"_overlay", "mnist", "fashion_mnist", "_idx", "_bins"}),
         ("creatures", set()),
+        ("linear", {"_teacher"}),
+        ("teachers", {"_teacher"}),
     ],
 )
 def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
@@ -39,7 +41,7 @@ def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
 ) -> None:
     before = provenance.code_fingerprint(single_task(), dataset)
     original, found = provenance._source, set()
-    for name in ("_overlay", "mnist", "fashion_mnist", "_idx", "_bins"):
+    for name in ("_overlay", "mnist", "fashion_mnist", "_idx", "_bins", "_teacher"):
 
         def edited(path: str, file: str = f"{name}.py") -> str:
             return "edited" if Path(path).name == file else original(path)
