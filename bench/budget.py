@@ -22,6 +22,8 @@ AXIS_NAMES: Mapping[Axis, str] = {
 }
 #: How far the amounts used by two arms may lie apart before their comparison loses its verdict.
 TOLERANCE: Mapping[Axis, float] = {"flop": 0.005, "s": 0.05, "steps": 0.005, "samples": 0.005}
+#: A run that waits for images for a larger share of its training is flagged.
+STALL_LIMIT = 0.05
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
 _UNITS: Mapping[str, Axis] = {
     **dict.fromkeys(("flop", "flops"), "flop"),

@@ -148,7 +148,7 @@ def report(results: Results = Path("results"), as_json: Json = False) -> None:
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["pairs", "strategies", "networks", "experiments"],
+        Literal["pairs", "datasets", "strategies", "networks", "experiments"],
         typer.Argument(help="What to list."),
     ],
     as_json: Json = False,

@@ -20,7 +20,7 @@ from bench.launch import Started, auto_workers, launch
 from bench.plan import Plan, make_plan
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
-from bench.report import amount, gains_json, terminal_table, write_report
+from bench.report import amount, gains_json, stall, terminal_table, write_report
 from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store
@@ -150,6 +150,9 @@ def _report(
     bad = [record for record in records.values() if record.status != "ok"]
     for record in bad:
         _say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
+    worst = max(report.results, key=lambda row: row.stall, default=None)
+    if worst is not None and (text := stall(worst)):
+        _say(f"note: {worst.strategy} on {worst.pair}: {text}")
     return report.runs.ok < report.runs.planned
 
 

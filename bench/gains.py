@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
-from bench.records import ANCHORS, SCREEN_BELOW, AnchorName, Cell, Declaration, Record
+from bench.records import ANCHORS, SCREEN_BELOW, AnchorName, Cell, Declaration, Record, Score
 from bench.statistics import (
     ALPHA,
     PairedResult,
@@ -91,6 +91,20 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class MetricResult:
+    """A metric of a row against `full`, as measured, with its gains: positive where better.
+
+    All metrics of a kind are looked at; only the primary one has tests and a verdict.
+    """
+
+    unit: str
+    higher_is_better: bool
+    score_mean: float
+    anchor_mean: float
+    gains: PairedResult
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a row found. `name` is one of a few words; `sentence` says it in plain ones."""
 
@@ -105,6 +119,8 @@ class CellResult:
     `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
     those that did not end or have not run. `seeds` have a gain against every anchor. `steps` are
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
+    `stall` is the largest share of its training that a run of the row, anchors included, has
+    waited for images.
     """
 
     pair: str
@@ -123,6 +139,8 @@ class CellResult:
     collapsed: int
     failed: int
     reasons: tuple[str, ...]
+    stall: float
+    metrics: Mapping[str, MetricResult]
     against: Mapping[AnchorName, Comparison]
     verdict: Verdict
 
@@ -261,14 +279,14 @@ def _result(cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup) 
     finished = [run for run in runs if run is not None and run.status != "failed"]
     others = [find(key) for key in sorted(cell.anchor_keys)]
     # The anchors know the metric too, where every run of the strategy has failed.
-    known = [
-        (name, score)
-        for run in (*finished, *others)
+    known = {
+        name: score
+        for run in (*others, *finished)
         if run is not None
         for name, score in run.scores.get(cell.target, {}).items()
-        if score.primary
-    ]
-    metric, score = known[0] if known else ("", None)
+    }
+    metric = next((name for name, score in known.items() if score.primary), "")
+    score = known.get(metric)
     unit = score.unit if score else ""
     values = [v for run in finished if (v := run.primary(cell.target).value) is not None]
     unscored = len(finished) - len(values)
@@ -290,9 +308,35 @@ def _result(cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup) 
         collapsed=sum(run.status == "diverged" for run in finished),
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
+        metrics=_metrics(cell, find, known),
+        stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
         verdict=judge(against, unit, unscored),
     )
+
+
+def _metrics(cell: Cell, find: Lookup, known: Mapping[str, Score]) -> dict[str, MetricResult]:
+    """Return every metric against `full`, over the seeds that have both runs and both scores."""
+    found = {}
+    for name, example in known.items():
+        values, references = [], []
+        for seed in cell.seeds:
+            runs = find(seed.strategy), find(seed.anchors["full"][cell.target])
+            scores = [run.scores.get(cell.target, {}).get(name) if run else None for run in runs]
+            value, reference = (score.value if score else None for score in scores)
+            if value is not None and reference is not None:
+                values.append(value)
+                references.append(reference)
+        sign = 1 if example.higher_is_better else -1
+        gains = [sign * (a - b) for a, b in zip(values, references, strict=True)]
+        found[name] = MetricResult(
+            example.unit,
+            example.higher_is_better,
+            statistics.mean(values) if values else _NAN,
+            statistics.mean(references) if references else _NAN,
+            paired(gains, margin=1.0),
+        )
+    return found
 
 
 def _reasons(runs: Sequence[Record | None]) -> list[str]:

@@ -48,20 +48,23 @@ def content_digest(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.contiguous().numpy().reshape(-1).data).hexdigest()
 
 
-def read_image(path: Path, side: tuple[int, int], mode: Literal["L", "RGB"]) -> Row:
+def read_image(
+    path: Path, side: tuple[int, int], mode: Literal["L", "RGB"], upright: bool = True
+) -> Row:
     """Return an image file as uint8 `[C, H, W]`, stretched to `side` (H, W).
 
-    Raises `OSError` or `ValueError` where the file is no whole image.
+    It is turned as its EXIF data say, unless it is not to be `upright`: a map of its pixels lies on
+    them as they are stored. Raises `OSError` or `ValueError` where the file is no whole image.
     """
     from PIL import Image, ImageOps
 
     height, width = side
     with Image.open(path) as image:
         image.draft(mode, (width, height))  # lets a large JPEG be decoded at a fraction of its size
-        upright = ImageOps.exif_transpose(image).convert(mode)
-        if upright.size != (width, height):
-            upright = upright.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(upright)
+        turned = (ImageOps.exif_transpose(image) if upright else image).convert(mode)
+        if turned.size != (width, height):
+            turned = turned.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(turned)
     return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
 
 

@@ -8,9 +8,11 @@ of an image nor the share of labels changes the scale of its gradient.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -21,6 +23,10 @@ from bench.networks import ClassificationHead, DenseHead, Shape
 MISSING = -1
 #: The label of a pixel whose class is not known, as in the files of VOC.
 VOID = 255
+#: Examples whose labels are added up at once.
+_EXAMPLES = 64
+
+Row = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ class TaskKind(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss over what is labelled in a batch, a scalar; 0 where nothing is."""
 
+    def loss_of_known(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the same where every example is known; a kind may have a cheaper way to it."""
+        return self.loss(outputs, targets)
+
     @abstractmethod
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what the scores of a set need to know of each example, `[N, K]`."""
@@ -88,8 +98,29 @@ def _mean(values: Tensor) -> float:
 
 
 def _mean_of_known(values: Tensor, known: Tensor) -> Tensor:
-    """Return the mean of `values` where `known`; 0 where nothing is. Both have one shape."""
+    """Return the mean of `values` where `known`; 0 where nothing is. Both have one shape.
+
+    All values are finite: what is left out here still has a gradient, of 0 times their slope.
+    """
     return torch.where(known, values, 0).sum() / known.sum().clamp(min=1)
+
+
+def _moments(labels: Tensor) -> tuple[float, float]:
+    """Return mean and standard deviation of the numbers that are known; 0 and 1 where none is.
+
+    `labels` are `[N, ...]`. numpy adds in one order, whatever the number of threads: the moments
+    are part of what a run is known by.
+    """
+
+    def mean(of: Callable[[Row], Row]) -> float:
+        total, count = 0.0, 0
+        for part in torch.split(labels, _EXAMPLES):
+            values = part[~part.isnan()].double().numpy()
+            total, count = total + float(of(values).sum()), count + len(values)
+        return total / count if count else 0.0
+
+    centre = mean(lambda values: values)
+    return centre, mean(lambda values: (values - centre) ** 2) ** 0.5 or 1.0
 
 
 # ---------------------------------------------------------------------------------- one an image
@@ -121,6 +152,10 @@ class Classification(TaskKind):
         """Return the cross-entropy in nats."""
         total = F.cross_entropy(outputs, targets, ignore_index=MISSING, reduction="sum")
         return total / (targets != MISSING).sum().clamp(min=1)
+
+    def loss_of_known(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy in nats; the same bits with a third of the operators."""
+        return F.cross_entropy(outputs, targets)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the true class, the predicted one and the cross-entropy."""
@@ -224,9 +259,7 @@ class Regression(TaskKind):
     @classmethod
     def of(cls, labels: Tensor, unit: str = "") -> Self:
         """Return the kind for a training pool with these labels, `[N]`."""
-        values = labels[~labels.isnan()].double()
-        deviation = values.std(correction=0).item() if len(values) else 1.0
-        return cls(unit, values.mean().item() if len(values) else 0.0, deviation or 1.0)
+        return cls(unit, *_moments(labels))
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -246,7 +279,7 @@ class Regression(TaskKind):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error in standard deviations of the label."""
-        standardised = (targets - self.mean) / self.deviation
+        standardised = ((targets - self.mean) / self.deviation).nan_to_num()
         return _mean_of_known((outputs[:, 0] - standardised).square(), ~targets.isnan())
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -380,12 +413,23 @@ class Segmentation(TaskKind):
 
 @dataclass(frozen=True)
 class Depth(TaskKind):
-    """One distance a pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`."""
+    """One distance a pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`.
+
+    `mean` and `deviation` are those of the training pool's labels: the network learns the
+    standardised distance, as a `Regression` does. Scores are in `unit`.
+    """
 
     name: ClassVar[str] = "depth"
     dense: ClassVar[bool] = True
 
     unit: str = "m"
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, labels: Tensor, unit: str = "m") -> Self:
+        """Return the kind for a training pool with these labels, `[N, H, W]`."""
+        return cls(unit, *_moments(labels))
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -404,13 +448,14 @@ class Depth(TaskKind):
         return ~labels.flatten(1).isnan().all(1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean absolute error of a pixel."""
-        return _mean_of_known((outputs[:, 0] - targets).abs(), ~targets.isnan())
+        """Return the mean absolute error of a pixel, in standard deviations of the distance."""
+        standardised = ((targets - self.mean) / self.deviation).nan_to_num()
+        return _mean_of_known((outputs[:, 0] - standardised).abs(), ~targets.isnan())
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sums of both errors, and the number of pixels they are over."""
         known = ~targets.isnan()
-        error = (outputs[:, 0] - targets).abs()
+        error = (outputs[:, 0] * self.deviation + self.mean - targets).abs()
         sums = [torch.where(known, e, 0).flatten(1).sum(1) for e in (error, error / targets)]
         return torch.stack([*sums, known.flatten(1).sum(1).float()], dim=1)
 

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.table import Table
 from bench.contracts import Auxiliary, Dataset, Merging, Sharing, Weighting
 from bench.kinds import Classification
 from bench.networks import NETWORKS
-from bench.registry import datasets, declared_pairs, parse_dataset, strategy_parts
+from bench.registry import datasets, declared_pairs, parse_dataset, shown, strategy_parts
 from bench.spec import shipped_experiments
 
 Rows = list[dict[str, str]]
@@ -26,6 +27,8 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
     match what:
         case "pairs":
             return _pairs(), datasets().broken
+        case "datasets":
+            return _datasets(), datasets().broken
         case "strategies":
             return _strategies(), strategy_parts().broken
         case "experiments":
@@ -77,16 +80,34 @@ def _images(dataset: Dataset, tasks: Sequence[str]) -> str:
     return f"{'same' if len(sets) == 1 else 'disjoint'} images: {' and '.join(sets)}"
 
 
+def _datasets() -> Rows:
+    return [
+        {
+            "data set": f"{plugin.name}:PATH" if plugin.takes_path else plugin.name,
+            "what it is": plugin.summary,
+            "tasks": "its columns" if plugin.takes_path else ", ".join(plugin().tasks),
+            "knobs": _knobs(plugin),
+            "needs": plugin.needs,
+        }
+        for plugin in sorted(datasets().found.values(), key=lambda d: d.name)
+    ]
+
+
+def _knobs(plugin: type[Any]) -> str:
+    """Return the knobs of a plugin with their defaults."""
+    knobs = (f for f in fields(plugin) if not (f.name == "path" and issubclass(plugin, Dataset)))
+    return ", ".join(f"{f.name}={shown(f.default)}" for f in knobs) or "–"
+
+
 def _strategies() -> Rows:
     rows = []
     for part in sorted(strategy_parts().found.values(), key=lambda p: p.name):
-        knobs = [f"{f.name}={f.default}" for f in fields(part)]
         rows.append(
             {
                 "strategy": part.name,
                 "sort": next(name for sort, name in _SORTS.items() if issubclass(part, sort)),
                 "what it does": part.summary,
-                "knobs": ", ".join(knobs) or "–",
+                "knobs": _knobs(part),
                 "source": part.paper,
             }
         )
@@ -114,7 +135,7 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
         print()
         return
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, leading=1)
     for position, column in enumerate(rows[0] if rows else [what]):
         # The name is what a user copies, so it is never broken.
         table.add_column(column, no_wrap=position == 0)
@@ -123,8 +144,10 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
     Console().print(table)
     if what == "strategies":
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
+    if what == "datasets":
+        print("Set knobs with @: NAME@knob=value:TASK+TASK.")
     if what == "pairs":
         print(
-            "Any tasks of a data set make a pair: creatures:shape+coat. "
+            "Any tasks of a data set make a pair: DATASET:TASK+TASK. "
             "~shuffled, ~noise or ~none behind a task make it a placebo."
         )

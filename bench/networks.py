@@ -213,13 +213,18 @@ class DenseHead(nn.Module):
             self.lay_out = nn.Sequential(
                 nn.Linear(features[0], math.prod(grid)), nn.Unflatten(1, grid), nn.ReLU()
             )
-        inputs, side = grid[0], grid[1]
+        inputs, *sides = grid
+        # How often the grid doubles until it covers the image, which may be longer one way.
+        doublings = max(
+            (-(-whole // side) - 1).bit_length()
+            for whole, side in zip(image[1:], sides, strict=True)
+        )
         blocks: list[nn.Module] = []
-        while 2 * side < self.height:
+        for _ in range(doublings - 1):
             convolution = nn.Conv2d(inputs, channels, 3, padding=1)
             blocks += [nn.Upsample(scale_factor=2), convolution, nn.ReLU()]
-            inputs, side = channels, 2 * side
-        if side < self.height:
+            inputs = channels
+        if doublings:
             blocks += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2)]
         else:
             blocks.append(nn.Conv2d(inputs, outputs, 3, padding=1))

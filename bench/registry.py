@@ -175,7 +175,8 @@ def _part(text: str) -> Part:
     return part
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return the value of a knob as users type it."""
     if isinstance(value, tuple):
         return "/".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -187,7 +188,7 @@ def _spelling(plugin: Part | Dataset) -> str:
     for f in fields(plugin):
         value = getattr(plugin, f.name)
         if value != f.default and not (f.name == "path" and isinstance(plugin, Dataset)):
-            changed.append(f"{f.name}={_shown(value)}")
+            changed.append(f"{f.name}={shown(value)}")
     return plugin.name + ("@" + ",".join(changed) if changed else "")
 
 

@@ -4,6 +4,7 @@ A task is a kind (see `bench.kinds`) with a name and a number of outputs; `TaskD
 images and labels. Nothing here trains.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,8 @@ from bench.networks import Shape
 Expectation = Literal["positive", "none", "negative"]
 #: Channel statistics of a larger pool come from a sample of this many bytes.
 _COUNTED_BYTES = 2**30
+#: Values that are counted at once, of eight bytes each while they are.
+_COUNTED_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,10 @@ class ImageSet:
         levels = np.arange(256)
         found = []
         sample = self.train[:: self.train.numel() // _COUNTED_BYTES + 1]
+        images_at_once = max(1, _COUNTED_AT_ONCE // math.prod(self.image[1:]))
         for channel in range(self.train.shape[1]):
             counts = np.zeros(256, dtype=np.int64)
-            for part in torch.split(sample[:, channel], 4096):
+            for part in torch.split(sample[:, channel], images_at_once):
                 counts += np.bincount(part.numpy().ravel(), minlength=256)
             mean = (counts * levels).sum() / counts.sum()
             variance = (counts * (levels - mean) ** 2).sum() / counts.sum()

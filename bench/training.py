@@ -97,6 +97,9 @@ class Lane:
             self.network = build_network(strategy, data, recipe.network, width, seed)
             self.network.to(device).to(memory_format=torch.channels_last)
             self._combine = strategy.weighting.build(self.tasks).to(device)
+        self._losses = [
+            d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss for d in data
+        ]
         weights = torch.tensor([task.weight for task in self.tasks])
         self._weights = (weights / weights.sum()).to(device)
         generator = stream(seed, "strategy", strategy.name)
@@ -126,8 +129,8 @@ class Lane:
         outputs = self.network(batch.images)
         losses = torch.stack(
             [
-                task.kind.loss(output, target)
-                for task, output, target in zip(self.tasks, outputs, batch.targets, strict=True)
+                loss(output, target)
+                for loss, output, target in zip(self._losses, outputs, batch.targets, strict=True)
             ]
         )
         self.optimizer.zero_grad(set_to_none=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from bench.contracts import DataSource, UserError
 
+from ._files import locate
+
 #: Files by their part, and the magic number each starts with (idx format: unsigned bytes in three
 #: or in one dimension).
 _FILES = {
@@ -40,36 +42,30 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
     `UserError` where there is no root, a file is missing or broken, or a download fails.
     """
     from torchvision import datasets  # here, because importing it takes seconds
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    if source.root is None:
-        raise UserError(
-            f"{collection} is real data and needs a folder: "
-            "pass --root DIR (and --download to fetch it)"
-        )
     loader = getattr(datasets, collection)
-    folder = source.root / collection / "raw"
-    missing = [name for name in _FILES if not (folder / name).is_file()]
-    if missing and not source.download:
-        raise UserError(
-            f"{collection} is not in '{folder}' ({missing[0]} is missing): "
-            f"pass the right --root DIR, or --download to fetch it (about {megabytes} MB)"
-        )
-    if missing:
-        try:
-            loader(source.root, download=True)
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{collection} could not be downloaded into '{source.root}' ({reason}): check the "
-                f"network and that the folder can be written, or put the four files into '{folder}'"
-            ) from error
+
+    def fetch(root: Path) -> None:
+        loader(root, download=True)
+
+    get = f"put the four files into '{collection}/raw' there"
+    folder = locate(source, collection, f"{collection}/raw", [*_FILES], get, fetch, megabytes)
     for name, magic in _FILES.items():
         _check(folder / name, magic, collection)
-    train, test = (loader(source.root, train=train) for train in (True, False))
+    # Not through the loader itself: it would prefer a saved tensor of an older torchvision, which
+    # nobody has checked, to these files.
+    train, test = (
+        Labelled(
+            read_image_file(folder / f"{part}-images-idx3-ubyte"),
+            read_label_file(folder / f"{part}-labels-idx1-ubyte"),
+        )
+        for part in ("train", "t10k")
+    )
     for part, name in zip((train, test), [n for n in _FILES if "labels" in n], strict=True):
-        if len(part.targets) and part.targets.max() >= _CLASSES:
+        if len(part.classes) and part.classes.max() >= _CLASSES:
             raise UserError(f"'{folder / name}' is broken: it has classes above {_CLASSES - 1}")
-    return Labelled(train.data, train.targets), Labelled(test.data, test.targets)
+    return train, test
 
 
 def _check(path: Path, magic: int, collection: str) -> None:

@@ -1,11 +1,13 @@
 """A drawn world of creatures whose every property is known, for pairs whose relatedness is known.
 
 Each image is one creature on a background, made from six independent factors, so that what two
-tasks have in common is a fact and not a guess. It needs no files and no network. It does not stand
-in for photographs: what helps here shows that the harness sees help, not that it helps elsewhere.
+tasks have in common is a fact and not a guess. Dials say how much they have in common, and how much
+of the labels is true, known or there. It needs no files and no network. It does not stand in for
+photographs: what helps here shows that the harness sees help, not that it helps elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import pi
 from typing import ClassVar
 
@@ -13,12 +15,20 @@ import torch
 from torch import Generator, Tensor
 
 from bench.contracts import Dataset, DataSource, stream
+from bench.kinds import MISSING
 from bench.tasks import ImageSet, TaskData, classification_tasks
 
 SIDE = 24
 TRAIN, TEST = 6000, 2000
 LEVELS = 4
 FACTORS = ("shape", "coat", "hue", "position", "background", "pose")
+#: Least and largest side of an image: a pattern needs pixels, and drawing at 64 takes 2.4 GB.
+SIDES = 16, 64
+#: The factors that `relative` reads, by how many of them `species` reads too: first the one that it
+#: shows plainly, then the one that turns it round. The coat is given up last: `species` hides it,
+#: and what a partner can teach is what the target hides. What stands in for a factor was chosen for
+#: a task that is about as hard as `kin` to a network of its own.
+RELATIVE = {0: ("hue", "background"), 1: ("coat", "background"), 2: ("coat", "shape")}
 
 
 def draw_factors(count: int, generator: Generator) -> dict[str, Tensor]:
@@ -44,9 +54,10 @@ def kin(shape: Tensor, coat: Tensor) -> Tensor:
     return species(shape=coat, coat=shape)
 
 
-def render(factors: Mapping[str, Tensor], generator: Generator) -> Tensor:
-    """Return the images of the given factors, uint8 `[N, 3, 24, 24]`.
+def render(factors: Mapping[str, Tensor], generator: Generator, side: int = SIDE) -> Tensor:
+    """Return the images of the given factors, uint8 `[N, 3, side, side]`.
 
+    The scene is the same whatever the side, and lengths below are in pixels of an image of 24.
     `generator` draws what no task asks for: size, tilt, place, shade and phase, and pixel noise.
     """
     count = len(factors["shape"])
@@ -57,7 +68,8 @@ def render(factors: Mapping[str, Tensor], generator: Generator) -> Tensor:
     def level(factor: str) -> Tensor:
         return factors[factor].float()[:, None, None]
 
-    x = torch.arange(SIDE) - (SIDE - 1) / 2
+    zoom = side / SIDE
+    x = (torch.arange(side) - (side - 1) / 2) / zoom
     y = x[:, None]
     radius = 7.2 + jitter(0.6)
     tilt = torch.deg2rad(26 * (level("pose") - 1.5) + jitter(5.0))
@@ -68,7 +80,7 @@ def render(factors: Mapping[str, Tensor], generator: Generator) -> Tensor:
     across = (tilt.cos() * down - tilt.sin() * right) / radius
 
     inside = _each(factors["shape"], (_fish, _bear, _star, _ray), along, across)
-    body = (inside * radius + 0.5).clamp(0, 1)[:, None]
+    body = (inside * radius * zoom + 0.5).clamp(0, 1)[:, None]
     light = _each(
         factors["coat"],
         (_plain, _stripes, _spots, _checks),
@@ -91,8 +103,8 @@ Drawing = Callable[[Tensor, Tensor], Tensor]
 
 
 def _each(levels: Tensor, drawings: Sequence[Drawing], u: Tensor, v: Tensor) -> Tensor:
-    """Return `[N, 24, 24]`: for each image the drawing of its level."""
-    drawn = torch.empty(len(levels), SIDE, SIDE)
+    """Return `[N, H, W]`: for each image the drawing of its level."""
+    drawn = torch.empty(len(levels), v.shape[1], u.shape[2])
     u, v = u.expand_as(drawn), v.expand_as(drawn)
     for level, drawing in enumerate(drawings):
         chosen = levels == level
@@ -172,10 +184,14 @@ def _colour(degrees: Tensor, saturation: Tensor) -> Tensor:
     return 1 - saturation[:, None] * torch.minimum(sixth, 4 - sixth).clamp(0, 1)
 
 
+@dataclass(frozen=True)
 class Creatures(Dataset):
-    """Drawn creatures: 24 × 24 RGB, 6,000 and 2,000, eight tasks of 4 balanced classes each.
+    """Drawn creatures: RGB, 6,000 and 2,000, nine tasks of 4 balanced classes each.
 
-    The images are the same at every seed of a run; seeds draw their subsets from them.
+    The images are the same at every seed of a run; seeds draw their subsets from them. Fields are
+    dials: each changes one thing about the world or about what is known of it. Whatever they are,
+    test labels are whole and true, and images and draws that a dial does not concern stay as they
+    are. Raises `ValueError` where a dial is out of its range.
     """
 
     name = "creatures"
@@ -184,6 +200,7 @@ class Creatures(Dataset):
     tasks: ClassVar = {
         "species": "a class read from body and coat together",
         "kin": "the same with body and coat in each other's place",
+        "relative": "formed like kin, with as many of its factors as the knob 'shared' says",
         "shape": "fish, bear, star or ray",
         "coat": "plain, striped, spotted or checked",
         "hue": "red, green, cyan or violet",
@@ -204,17 +221,74 @@ class Creatures(Dataset):
         ),
     )
 
+    shared: int = 2
+    """How many factors `relative` has in common with `species`: 0, 1 or 2, which is all."""
+    noise: float = 0.0
+    """Share of the training labels of every task that are redrawn at random; some stay right."""
+    labels: float = 1.0
+    """Share of the training images whose `species` is known; other tasks know all of theirs."""
+    train: int = 0
+    """Training images that each seed draws; 0 leaves it to the recipe."""
+    side: int = SIDE
+    """Height and width of an image in pixels."""
+    disjoint: bool = False
+    """Whether all tasks but `species` are on a second draw of images, so that data grow with them
+    and not labels."""
+
+    def __post_init__(self) -> None:
+        lowest, highest = SIDES
+        for dial, fits, allowed in (
+            ("shared", self.shared in RELATIVE, "0, 1 or 2"),
+            ("noise", 0 <= self.noise <= 1, "from 0 to 1"),
+            ("labels", 0 < self.labels <= 1, "above 0 and at most 1"),
+            ("train", 0 <= self.train <= TRAIN, f"from 1 to {TRAIN}, or 0 for the recipe's"),
+            ("side", lowest <= self.side <= highest, f"from {lowest} to {highest}"),
+        ):
+            if not fits:
+                raise ValueError(f"{dial} is {allowed}, not {getattr(self, dial)}")
+
     def load(self, source: DataSource) -> dict[str, TaskData]:
-        """Return every task on the same images `[N, 3, 24, 24]`; `source` is not needed."""
-        train, train_labels = self._draw("train", TRAIN)
-        test, test_labels = self._draw("test", TEST)
-        images = ImageSet(self.name, train, test)
+        """Return every task on images `[N, 3, side, side]`; `source` is not needed."""
+        world = self._world(self.name)
+        if not self.disjoint:
+            return world
+        return {**self._world(f"{self.name}-others"), "species": world["species"]}
+
+    def _world(self, name: str) -> dict[str, TaskData]:
+        """Return every task on the images of one draw."""
+        train, train_labels = self._draw(name, "train", TRAIN)
+        test, test_labels = self._draw(name, "test", TEST)
+        images = ImageSet(name, train, test, drawn=self.train or None)
         return classification_tasks(
-            images, {task: (LEVELS, train_labels[task], test_labels[task]) for task in self.tasks}
+            images,
+            {
+                task: (LEVELS, self._known(name, task, train_labels[task]), test_labels[task])
+                for task in self.tasks
+            },
         )
 
-    def _draw(self, part: str, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        generator = stream(0, self.name, part)
+    def _draw(self, name: str, part: str, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return images and the true labels of every task."""
+        generator = stream(0, name, part)
         factors = draw_factors(count, generator)
         both = factors["shape"], factors["coat"]
-        return render(factors, generator), {**factors, "species": species(*both), "kin": kin(*both)}
+        plain, turning = (factors[factor] for factor in RELATIVE[self.shared])
+        classes = {
+            "species": species(*both),
+            "kin": kin(*both),
+            "relative": species(plain, turning),
+        }
+        return render(factors, generator, self.side), factors | classes
+
+    def _known(self, name: str, task: str, labels: Tensor) -> Tensor:
+        """Return training labels as they are known: some redrawn, some of `species` missing.
+
+        One order decides which, so that those of a smaller share are among those of a larger.
+        """
+        count, draw = len(labels), stream(0, name, "labels", task)
+        redrawn = torch.randperm(count, generator=draw) < round(self.noise * count)
+        labels = torch.where(redrawn, torch.randint(LEVELS, (count,), generator=draw), labels)
+        if task == "species":
+            known = torch.randperm(count, generator=draw) < round(self.labels * count)
+            labels = torch.where(known, labels, MISSING)
+        return labels

@@ -78,6 +78,7 @@ def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
     ("what", "expected"),
     [
         ("pairs", "creatures:species+kin"),
+        ("datasets", "creatures"),
         ("strategies", "cross-stitch"),
         ("networks", "resnet18"),
         ("experiments", "multimnist"),

@@ -1,13 +1,33 @@
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bench.contracts import DataSource
-from bench.data import Batch, Batches, Rows, Standardise, draw_split, fingerprint, task_data
+from bench.data import (
+    Batch,
+    Batches,
+    Rows,
+    Standardise,
+    draw_split,
+    fingerprint,
+    fits,
+    task_data,
+)
 from bench.errors import UserError
-from bench.kinds import Classification
+from bench.kinds import (
+    MISSING,
+    VOID,
+    Classification,
+    Depth,
+    Segmentation,
+    SurfaceNormals,
+    TaskKind,
+)
 from bench.spec import Recipe
 from bench.tasks import ImageSet, Task, TaskData
 
@@ -93,6 +113,62 @@ def test_crops_and_flips_move_pixels_and_keep_labels() -> None:
         assert 0 < rising.sum() < 20
 
 
+def test_augmentation_moves_dense_labels_with_their_images() -> None:
+    # Every label is a function of its pixel, so that a label which lags behind is seen.
+    torch.manual_seed(0)
+    images = torch.randint(0, 255, (12, 3, 16, 24), dtype=torch.uint8)
+    red, green, blue = images.float().unbind(1)
+    direction = torch.stack([red + 1, green + 1, blue + 1], dim=1)
+    normals = direction / direction.norm(dim=1, keepdim=True)
+    gone = images[:, 0] < 60
+    labels: dict[str, tuple[TaskKind, torch.Tensor]] = {
+        "segmentation": (Segmentation(), torch.where(gone, VOID, images[:, 0] % 5)),
+        "depth": (Depth(), (green + 1).masked_fill(gone, float("nan"))),
+        "normals": (SurfaceNormals(), normals.masked_fill(gone[:, None], float("nan"))),
+        "class": (Classification(), torch.arange(12)),
+    }
+    pool = ImageSet("noise", images, images)
+    data = [TaskData(Task(n, kind, 12), pool, y, y) for n, (kind, y) in labels.items()]
+    recipe = Recipe(validation_size=0, batch_size=12, augment="crop+flip")
+    flips = 0
+    for batch in _take(Batches(data, recipe, 0, CPU), 4):
+        x = batch.images[0]
+        assert x is not None
+        mean, deviation = (s[:, None, None] for s in pool.channel_statistics)
+        pixels = (x * deviation + mean).round()
+        classes, depth, turned, whose = batch.targets
+        missing = pixels[:, 0] < 60
+        assert torch.equal(classes == VOID, missing)
+        assert torch.equal(classes[~missing], (pixels[:, 0] % 5).long()[~missing])
+        assert torch.equal(depth.isnan(), missing)
+        assert torch.equal(depth[~missing], pixels[:, 1][~missing] + 1)
+        # A row of a moved image runs to the right or, mirrored, to the left in the original.
+        expected = (pixels + 1) / (pixels + 1).norm(dim=1, keepdim=True)
+        assert torch.equal(turned.isnan().any(1), missing)
+        for one in range(12):
+            there = ~missing[one]
+            x_sign = turned[one, 0][there].sign().unique()
+            assert len(x_sign) == 1
+            mirrored = x_sign.item() == -1
+            own = images[whose[one]].flip(-1) if mirrored else images[whose[one]]
+            assert _is_shifted(pixels[one], own.float())
+            torch.testing.assert_close(turned[one, 0][there].abs(), expected[one, 0][there])
+            torch.testing.assert_close(turned[one, 1:][:, there], expected[one, 1:][:, there])
+            flips += mirrored
+    assert 0 < flips < 48
+
+
+def _is_shifted(moved: torch.Tensor, original: torch.Tensor) -> bool:
+    """Return whether the middle of `moved` is a part of `original`, at most 3 pixels away."""
+    middle = moved[:, 4:-4, 4:-4]
+    height, width = middle.shape[1:]
+    return any(
+        torch.equal(middle, original[:, 4 + i : 4 + i + height, 4 + j : 4 + j + width])
+        for i in range(-3, 4)
+        for j in range(-3, 4)
+    )
+
+
 def test_a_placebo_keeps_what_it_should_and_breaks_what_it_should(toy: Toy) -> None:
     column = toy("column")
     shuffled, noise, none = (toy(f"column~{p}") for p in ("shuffled", "noise", "none"))
@@ -138,3 +214,91 @@ def test_images_of_one_colour_are_no_division_by_zero() -> None:
     flat = torch.full((10, 3, 16, 16), 7, dtype=torch.uint8)
     x = Standardise(ImageSet("flat", flat, flat), CPU)(_rows(flat))
     assert torch.equal(x, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("augment", ["none", "crop+flip"])
+def test_images_that_are_read_by_the_batch_make_the_same_batches(
+    toy: Toy, recipe: Recipe, augment: str
+) -> None:
+    recipe = recipe.model_copy(update={"augment": augment})
+    data = [toy("row"), toy("column"), toy("low~noise")]
+    resident, streamed = (Batches(data, recipe, 0, CPU, resident=r) for r in (True, False))
+    for a, b in zip(_take(resident, 30), _take(streamed, 30), strict=True):
+        assert b.images[0] is b.images[1]
+        for x, y in zip([*a.images, *a.targets], [*b.images, *b.targets], strict=True):
+            assert x is not None
+            assert y is not None
+            assert torch.equal(x, y)
+    assert resident.stalled == 0 < streamed.stalled
+
+
+def test_a_step_that_waits_for_a_slow_disk_counts_as_stalled(
+    toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Rows.take
+
+    def slowly(rows: Rows, index: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return take(rows, index)
+
+    monkeypatch.setattr(Rows, "take", slowly)
+    batches = Batches([toy("row")], recipe, 0, CPU, resident=False)
+    _take(batches, 5)
+    # Two readers sleep twice a batch, one batch in the other's shadow: 0.02 s a batch at least.
+    assert batches.stalled > 0.05
+
+
+def test_a_set_lives_on_the_device_where_it_fits_or_where_the_user_says_so(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = [toy("row")]
+    assert fits(data, DataSource(), CPU)
+    assert not fits(data, DataSource(resident="never"), CPU)
+    free = SimpleNamespace(available=8 * 400 * 256 - 1)  # a byte too few for 400 images of 256
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    assert not fits(data, DataSource(), CPU)
+    assert fits(data, DataSource(resident="always"), CPU)
+
+
+def _partly(toy: Toy, name: str, known: torch.Tensor) -> TaskData:
+    data = toy(name)
+    assert data.train_labels is not None
+    return replace(data, train_labels=torch.where(known, data.train_labels, MISSING))
+
+
+def test_an_image_counts_only_for_the_tasks_that_have_its_label(toy: Toy, recipe: Recipe) -> None:
+    row = _partly(toy, "row", torch.arange(300) % 3 == 0)
+    column = _partly(toy, "column", torch.arange(300) % 3 == 1)
+    whole = toy("row")
+    subset = Batches([whole], recipe, 0, CPU).split(whole).train
+    for data, kept in (
+        ([row], {0}),
+        ([column], {1}),
+        ([row, column], {0, 1}),
+        ([whole], {0, 1, 2}),
+    ):
+        batches = Batches(data, recipe, 0, CPU)
+        seen = torch.cat([b.images[0] for b in _take(batches, 40) if b.images[0] is not None])
+        assert len(seen.flatten(1).unique(dim=0)) == sum(int(i) % 3 in kept for i in subset)
+        assert torch.equal(batches.split(data[0]).train, subset)
+
+
+def test_a_partner_of_weight_0_adds_no_image(toy: Toy, recipe: Recipe) -> None:
+    row = _partly(toy, "row", torch.arange(300) % 3 == 0)
+    alone = _take(Batches([row], recipe, 0, CPU), 10)
+    beside = _take(Batches([row, toy("column~none")], recipe, 0, CPU), 10)
+    for a, b in zip(alone, beside, strict=True):
+        assert torch.equal(a.targets[0], b.targets[0])
+
+
+def test_a_seed_without_a_label_says_what_to_do(toy: Toy, recipe: Recipe) -> None:
+    nothing = _partly(toy, "row", torch.zeros(300, dtype=torch.bool))
+    with pytest.raises(UserError, match="label of row: raise --train-size"):
+        Batches([nothing], recipe, 0, CPU)
+
+
+def test_a_set_can_fix_how_many_images_a_seed_draws(toy: Toy, recipe: Recipe) -> None:
+    images = replace(toy("row").images, drawn=40)
+    assert len(draw_split(images, recipe, 0).train) == 40
+    data = toy("row")
+    assert fingerprint([data]) != fingerprint([replace(data, images=images)])

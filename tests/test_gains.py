@@ -1,5 +1,6 @@
 """Verdicts from records that are written by hand: what is asked of `gains` is arithmetic."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -270,3 +271,40 @@ def test_holm_corrects_over_the_declared_family_of_an_anchor() -> None:
     alone = _judge(_around(80.3), {"full": FLAT}).against["full"]
     assert alone.p_holm == alone.result.p
     assert alone.result.p < 0.05
+
+
+def test_a_margin_is_in_points_of_a_percentage_and_in_per_cent_of_any_other_score() -> None:
+    def in_metres(records: dict[str, Record]) -> None:
+        for key, record in records.items():
+            score = record.scores["t"]["accuracy"].model_copy(update={"unit": "m"})
+            records[key] = record.model_copy(update={"scores": {"t": {"error": score}}})
+
+    assert _judge(_around(82), {"full": FLAT}, margin=2).against["full"].margin == 2
+    row = _judge(_around(82), {"full": FLAT}, in_metres, margin=2)
+    assert row.against["full"].margin == pytest.approx(0.02 * 80)
+
+
+def test_the_other_metrics_are_shown_with_gains_that_are_positive_where_better() -> None:
+    def add_errors(records: dict[str, Record]) -> None:
+        for key, record in records.items():
+            error = 3.0 if key.startswith("s") else 4.0
+            other = Score(value=error, unit="m", higher_is_better=False, primary=False)
+            scores = {"t": {**record.scores["t"], "error": other}}
+            records[key] = record.model_copy(update={"scores": scores})
+
+    row = _judge(_around(82), {"full": FLAT}, add_errors)
+    assert row.metric == "accuracy"
+    error = row.metrics["error"]
+    assert (error.score_mean, error.anchor_mean, error.gains.mean) == (3, 4, 1)
+    assert row.metrics["accuracy"].gains == row.against["full"].result
+
+
+def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_kept() -> None:
+    def wait(records: dict[str, Record]) -> None:
+        for key, stall in (("s3", 0.02), ("full4t", 0.12)):
+            ledger = records[key].ledger
+            assert ledger is not None
+            waited = dataclasses.replace(ledger, stall=stall)
+            records[key] = records[key].model_copy(update={"ledger": waited})
+
+    assert _judge(_around(82), {"full": FLAT}, wait).stall == 0.12

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,18 @@ def test_counting_a_step_changes_no_number(tmp_path: Path, monkeypatch: pytest.M
         other = audited[key].ledger
         assert other is not None
         assert record.ledger.used["flop"] == other.used["flop"]
+
+
+def test_images_read_by_the_batch_train_the_same_network(
+    tmp_path: Path,
+) -> None:
+    jobs = _jobs(tmp_path, "hard")
+    resident = _records(jobs, 1)
+    streamed = _records(tuple(replace(job, source=DataSource(resident="never")) for job in jobs), 1)
+    for key, record in resident.items():
+        other = streamed[key]
+        assert record.scores == other.scores
+        assert record.curve == other.curve
+        assert record.ledger is not None
+        assert other.ledger is not None
+        assert record.ledger.stall == 0 < other.ledger.stall < 1

@@ -73,6 +73,31 @@ def test_a_decoder_covers_the_image(features: tuple[int, ...], image: tuple[int,
     assert head(torch.rand(3, *features)).shape == (3, 2, *image[1:])
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "image", [(3, 288, 384), (3, 128, 256), (3, 96, 64), (3, 65, 131), (3, 16, 200), (1, 28, 28)]
+)
+def test_a_decoder_covers_images_that_are_longer_one_way(
+    network: str, image: tuple[int, ...]
+) -> None:
+    with torch.device("meta"):
+        encoder = NETWORKS[network](image, 1.0)
+        head = DenseHead(encoder.features, image, outputs=13, channels=32)
+        maps = head(encoder(torch.empty(2, *image)))
+    assert maps.shape == (2, 13, *image[1:])
+
+
+def test_a_decoder_keeps_each_place_of_the_grid_where_it_is_in_the_image() -> None:
+    # Features of one place reach that place of the map and what the convolutions see around it.
+    head = DenseHead((4, 9, 12), (3, 288, 384), outputs=1)
+    features = torch.zeros(1, 4, 9, 12)
+    before = head(features)
+    features[0, :, 2, 9] = 5
+    changed = (head(features) != before)[0, 0].nonzero().float()
+    centre = (changed.amin(0) + changed.amax(0) + 1) / 2
+    assert centre.tolist() == pytest.approx([2.5 * 32, 9.5 * 32], abs=2)
+
+
 def test_a_classification_head_pools_what_is_spatial() -> None:
     assert ClassificationHead((8, 5, 5), 4)(torch.rand(2, 8, 5, 5)).shape == (2, 4)
     assert ClassificationHead((8,), 4)(torch.rand(2, 8)).shape == (2, 4)

@@ -1,7 +1,17 @@
+from pathlib import Path
+
 import pytest
 
 from bench.errors import UserError
-from bench.registry import datasets, parse_pairs, parse_strategy, single_task, strategy_parts
+from bench.registry import (
+    dataset_name,
+    datasets,
+    parse_dataset,
+    parse_pairs,
+    parse_strategy,
+    single_task,
+    strategy_parts,
+)
 
 
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
@@ -87,5 +97,55 @@ def test_any_tasks_make_a_pair_and_placebos_are_expected_to_do_nothing() -> None
     ],
 )
 def test_a_pair_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_pairs(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("dial", "dial"),
+        ("dial@0.5", "dial"),
+        ("dial@0.25", "dial@level=0.25"),
+        ("dial@even=True,level=.25", "dial@level=0.25,even=true"),
+        ("dial@sides=24/32", "dial@sides=24/32"),
+        ("shelf:a/b.txt", "shelf:a/b.txt"),
+        ("shelf@wide=true:C:/b.txt", "shelf@wide=true:C:/b.txt"),
+    ],
+)
+def test_a_data_set_has_one_spelling_whatever_a_user_types(text: str, name: str) -> None:
+    assert dataset_name(parse_dataset(text)) == name
+    assert parse_dataset(name) == parse_dataset(text)
+
+
+def test_the_pairs_of_a_data_set_carry_its_knobs() -> None:
+    for asked in ("a+b", "a+b~none"):
+        assert [p.name for p in parse_pairs(f"dial@0.25:{asked}")] == [f"dial@level=0.25:{asked}"]
+    assert [p.name for p in parse_pairs("dial@0.25")] == ["dial@level=0.25:a+b"]
+
+
+@pytest.mark.parametrize("folder", ["shelf", "a:colon"])
+def test_a_path_ends_before_the_tasks(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / folder / "tasks.txt"
+    path.parent.mkdir()
+    path.write_text("x y z")
+    (pair,) = parse_pairs(f"shelf@wide=true:{path}:x+z~none")
+    assert (pair.dataset, pair.tasks) == (f"shelf@wide=true:{path}", ("x", "z~none"))
+    assert parse_pairs(f"shelf:{path}") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dial@2:a+b", "level is between 0 and 1, not 2.0"),
+        ("dial@levle=0.1", "did you mean 'level'"),
+        ("dial@even=maybe", "'maybe' is neither true nor false"),
+        ("dail@even=true", "did you mean 'dial'"),
+        ("toy@1:row", "toy has no knobs"),
+        ("shelf:x:a+b", "'x' is no file"),
+        ("shelf", "shelf needs a path: shelf:PATH:TASK"),
+    ],
+)
+def test_a_data_set_that_makes_no_sense_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_pairs(text)

@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Axis
 from bench.gains import CellResult, Comparison
-from bench.report.canvas import ANCHOR_MARKS, BAND, INK, Sheet, band_handle, empty_sheet, handle
+from bench.report.canvas import (
+    ANCHOR_MARKS,
+    BAND,
+    CROSS,
+    INK,
+    Sheet,
+    band_handle,
+    empty_sheet,
+    handle,
+)
 from bench.report.rows import draw_panels, lay_out, sheet_width
 from bench.report.wording import audit
 
@@ -30,7 +39,7 @@ def audit_plot(name: str, results: Sequence[CellResult], axis: Axis) -> "Figure"
     panel = lay_out(results, [audit(row).replace("-", "−") for row in results])
     shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.against for row in results)]
     legend = [(handle(ANCHOR_MARKS[a], line=False), f"against {a}") for a in shown]
-    legend.append((handle(ANCHOR_MARKS["full"], line=False, **_CROSS), "outside the tolerance"))
+    legend.append((handle(ANCHOR_MARKS["full"], line=False, **CROSS), "outside the tolerance"))
     legend.append((band_handle(), f"tolerance (±{tolerance:g} %)"))
     sheet = Sheet(sheet_width([panel]), panel.whole, title, CAPTION, legend)
     (axes,) = draw_panels(sheet, [panel], "largest difference")
@@ -43,9 +52,6 @@ def audit_plot(name: str, results: Sequence[CellResult], axis: Axis) -> "Figure"
         for anchor, y in line.marks.items():
             _draw(axes, line.row.against[anchor], y, limit)
     return sheet.figure
-
-
-_CROSS: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 8.0, "markeredgewidth": 1.6}
 
 
 def _limit(results: Sequence[CellResult], tolerance: float) -> float:
@@ -78,4 +84,4 @@ def _draw(axes: "Axes", comparison: Comparison, y: float, limit: float) -> None:
         zorder=4,
     )
     if not comparison.audited:
-        axes.plot(x, y, zorder=5, **_CROSS)
+        axes.plot(x, y, zorder=5, **CROSS)

@@ -5,13 +5,14 @@ stand in them, so a long name makes a larger figure instead of a cut label. pypl
 """
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from bench.gains import CellResult
+from bench.gains import CellResult, Comparison
 from bench.records import AnchorName
 from bench.report.wording import fold
 
@@ -220,6 +221,8 @@ def band_handle() -> "Artist":
 
 #: How a region of no concern is shaded.
 BAND: dict[str, Any] = {"facecolor": "#e4e4e4", "edgecolor": "none", "zorder": 0}
+#: How a mark is crossed out whose two sides used different amounts.
+CROSS: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 8.0, "markeredgewidth": 1.6}
 
 
 def by_metric(results: Sequence[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
@@ -232,6 +235,18 @@ def by_metric(results: Sequence[CellResult]) -> dict[tuple[str, str], list[CellR
     for row in results:
         groups.setdefault((row.metric, row.unit) if row.metric else known[0], []).append(row)
     return groups
+
+
+def gain_limits(comparisons: Sequence[Comparison], margin: float) -> tuple[float, float]:
+    """Return limits that show all seeds, and intervals unless those dwarf everything else."""
+    seeds = [gain for c in comparisons for gain in c.gains.values()]
+    ends = [end for c in comparisons for end in (c.result.low, c.result.high)]
+    low, high = min([*seeds, -1.5 * margin]), max([*seeds, 1.5 * margin])
+    room = high - low
+    low = max(min([low, *(end for end in ends if math.isfinite(end))]), low - room / 2)
+    high = min(max([high, *(end for end in ends if math.isfinite(end))]), high + room / 2)
+    pad = 0.04 * (high - low)
+    return low - pad, high + pad
 
 
 def picture(figure: "Figure") -> dict[str, bytes]:

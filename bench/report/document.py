@@ -46,6 +46,19 @@ def _row(result: CellResult) -> dict[str, Any]:
         "collapse_rate": result.collapsed / result.planned,
         "failed": result.failed,
         "reasons": list(result.reasons),
+        "largest_stall": result.stall,
+        "metrics_against_full": {
+            name: {
+                "unit": metric.unit,
+                "higher_is_better": metric.higher_is_better,
+                "score_mean": metric.score_mean,
+                "anchor_mean": metric.anchor_mean,
+                "n": metric.gains.n,
+                "gain_mean": metric.gains.mean,
+                "interval_95": [metric.gains.low, metric.gains.high],
+            }
+            for name, metric in result.metrics.items()
+        },
         "against": {name: _comparison(c) for name, c in result.against.items()},
         "verdict": {"name": result.verdict.name, "sentence": result.verdict.sentence},
     }

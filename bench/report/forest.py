@@ -15,6 +15,7 @@ from bench.report.canvas import (
     band_handle,
     by_metric,
     empty_sheet,
+    gain_limits,
     handle,
 )
 from bench.report.rows import Line, draw_panels, lay_out, sheet_width
@@ -47,27 +48,14 @@ def forest(name: str, results: Sequence[CellResult]) -> "Figure":
     drawn = draw_panels(sheet, panels, "verdict")
     for axes, panel, ((metric, unit), rows) in zip(drawn, panels, groups.items(), strict=True):
         margin = half_width(rows)
-        low, high = _limits(rows, margin)
-        axes.set_xlim(low, high)
+        comparisons = [c for row in rows for c in row.against.values()]
+        axes.set_xlim(*gain_limits(comparisons, margin))
         axes.axvspan(-margin, margin, **BAND)
         axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)
         axes.set_xlabel(f"gain over the single-task anchor ({gain_unit(metric, unit)})")
         for line in panel.lines:
             _draw_line(axes, line)
     return sheet.figure
-
-
-def _limits(rows: Sequence[CellResult], margin: float) -> tuple[float, float]:
-    """Return limits that show all seeds, and intervals unless those dwarf everything else."""
-    comparisons = [c for row in rows for c in row.against.values()]
-    seeds = [gain for c in comparisons for gain in c.gains.values()]
-    ends = [end for c in comparisons for end in (c.result.low, c.result.high)]
-    low, high = min([*seeds, -1.5 * margin]), max([*seeds, 1.5 * margin])
-    room = high - low
-    low = max(min([low, *(end for end in ends if math.isfinite(end))]), low - room / 2)
-    high = min(max([high, *(end for end in ends if math.isfinite(end))]), high + room / 2)
-    pad = 0.04 * (high - low)
-    return low - pad, high + pad
 
 
 def _draw_line(axes: "Axes", line: Line) -> None:

@@ -11,10 +11,13 @@ from bench.report.wording import (
     heading,
     how_to_read,
     interval,
+    metric_label,
     number,
     p_value,
     score,
     settings,
+    spread,
+    stall,
     trouble,
 )
 
@@ -56,7 +59,9 @@ def markdown(
         "## In words",
         "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
         _troubles(results),
+        _stalls(results),
         f"**Verdicts.** {VERDICTS}",
+        _metrics(results),
         "## Plots",
         "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
     ]
@@ -105,3 +110,36 @@ def _cells(row: CellResult) -> tuple[str, ...]:
 def _troubles(results: Sequence[CellResult]) -> str:
     lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := trouble(row))]
     return "## Runs that diverged or failed\n\n" + "\n".join(lines) if lines else ""
+
+
+def _stalls(results: Sequence[CellResult]) -> str:
+    lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := stall(row))]
+    return "## Runs that waited for images\n\n" + "\n".join(lines) if lines else ""
+
+
+def _metrics(results: Sequence[CellResult]) -> str:
+    """Return the metrics beside the primary one, folded away: they have no test and no verdict."""
+    columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]")
+    lines = [columns, ("---",) * len(columns)]
+    for row in results:
+        for name, metric in row.metrics.items():
+            if name == row.metric:
+                continue
+            unit, gains = metric.unit, metric.gains
+            lines.append(
+                (
+                    _code(heading(row.pair, row.target)),
+                    _code(row.strategy),
+                    escape(metric_label(name, unit)),
+                    number(metric.score_mean, unit),
+                    number(metric.anchor_mean, unit),
+                    spread(gains, unit),
+                )
+            )
+    if len(lines) == 2:
+        return ""
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        "<details><summary>Other metrics against full (a gain is positive where better; no verdict "
+        f"rests on them)</summary>\n\n{table}\n\n</details>"
+    )

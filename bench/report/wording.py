@@ -4,10 +4,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.budget import AXIS_NAMES, Axis, Budget
+from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.gains import CellResult, Comparison
 from bench.records import AnchorName
 from bench.spec import Experiment
+from bench.statistics import PairedResult
 
 NOTHING = "–"
 
@@ -93,7 +94,11 @@ def interval(comparison: Comparison | None, unit: str) -> str:
     """Return a mean gain with its 95 % interval."""
     if comparison is None:
         return NOTHING
-    result = comparison.result
+    return spread(comparison.result, unit)
+
+
+def spread(result: PairedResult, unit: str) -> str:
+    """Return the mean of gains with its 95 % interval, where there is one."""
     if not math.isfinite(result.low):
         return gain(result.mean, unit)
     return f"{gain(result.mean, unit)} [{gain(result.low, unit)}, {gain(result.high, unit)}]"
@@ -150,6 +155,16 @@ def trouble(result: CellResult) -> str:
         counts.append(f"{result.failed} failed or not run")
     reasons = "; ".join(result.reasons)
     return ": ".join(part for part in (", ".join(counts), reasons) if part)
+
+
+def stall(result: CellResult) -> str:
+    """Return how long the runs of a row waited for images; an empty text where that is little."""
+    if result.stall <= STALL_LIMIT:
+        return ""
+    return (
+        f"up to {result.stall:.0%} of the training time went by waiting for images, so its seconds "
+        "say little: let them live on the device (--resident always) or on a faster disk"
+    )
 
 
 def half_width(results: Sequence[CellResult]) -> float:

@@ -15,11 +15,13 @@ from bench.report.terminal import summary
 from bench.spec import experiment_toml
 from bench.store import write_atomically
 
-#: The plots in the order in which they are read, with the text that stands for each.
+#: The plots in the order in which they are read, with the text that stands for each. There is one
+#: of dials only where rows make a dial.
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
     "heatmap": "Heat map: the mean gain against the full anchor, tasks by strategies",
     "curves": "Learning curves: validation score over the compute used, strategies and anchors",
+    "dial": "Dial plot: the mean gain against the full anchor over the value of a data set's knob",
     "audit": "Budget audit: how far the compute used by strategy and anchor lies apart",
 }
 
@@ -59,7 +61,7 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
     """
     found = results(declaration, find)
     pictures = _pictures(declaration, found, find)
-    images = {f"{name}.png": text for name, text in _PLOTS.items()}
+    images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     document = gains_json(declaration, found)
     contents = {
         "table.md": markdown(declaration, found, images).encode(),
@@ -71,6 +73,10 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)
+    # A plot that an earlier report of this name had and this one has not would tell of other rows.
+    for name in {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}:
+        if name not in contents:
+            (folder / name).unlink(missing_ok=True)
     return Report(
         results=tuple(found),
         folder=folder,
@@ -86,6 +92,7 @@ def _pictures(
     from bench.report.audit import audit_plot
     from bench.report.canvas import picture, style
     from bench.report.curves import curves
+    from bench.report.dial import dial_plot
     from bench.report.forest import forest
     from bench.report.heatmap import heatmap
 
@@ -96,11 +103,13 @@ def _pictures(
             "gains": forest(name, found),
             "heatmap": heatmap(name, found),
             "curves": curves(name, declaration.cells, found, find, axis),
+            "dial": dial_plot(name, found),
             "audit": audit_plot(name, found, axis),
         }
         return {
             f"{plot}.{suffix}": content
             for plot, figure in figures.items()
+            if figure is not None
             for suffix, content in picture(figure).items()
         }
 

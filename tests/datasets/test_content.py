@@ -9,6 +9,8 @@ from bench.contracts import DataSource
 from bench.data import fingerprint, task_data
 from bench.registry import datasets, single_task
 
+MODULES = sorted(path.stem for path in (Path(__file__).parents[2] / "datasets").glob("*.py"))
+
 
 @pytest.mark.parametrize(
     ("dataset", "digest"),
@@ -26,14 +28,30 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
 @pytest.mark.parametrize(
     ("dataset", "modules"),
     [
-        ("mnist", {"mnist", "_idx", "_bins"}),
-        ("fashion-mnist", {"fashion_mnist", "_idx", "_bins"}),
-        ("multimnist", {"_overlay", "mnist", "_idx", "_bins"}),
-        ("multi-fashion", {"_overlay", "fashion_mnist", "_idx", "_bins"}),
-        ("multi-mixed", {"_overlay", "mnist", "fashion_mnist", "_idx", "_bins"}),
-        ("creatures", set()),
-        ("linear", {"_teacher"}),
-        ("teachers", {"_teacher"}),
+        ("mnist", {"mnist", "_idx", "_files", "_bins"}),
+        ("fashion-mnist", {"fashion_mnist", "_idx", "_files", "_bins"}),
+        ("multimnist", {"multimnist", "_overlay", "mnist", "_idx", "_files", "_bins"}),
+        (
+            "multi-fashion",
+            {"multi_fashion", "_overlay", "fashion_mnist", "_idx", "_files", "_bins"},
+        ),
+        (
+            "multi-mixed",
+            {"multi_mixed", "_overlay", "mnist", "fashion_mnist", "_idx", "_files", "_bins"},
+        ),
+        ("cifar10", {"cifar10", "_cifar", "_files", "_bins"}),
+        ("cifar100", {"cifar100", "_cifar", "_files", "_bins"}),
+        ("cifar-both", {"cifar_both", "cifar10", "cifar100", "_cifar", "_files", "_bins"}),
+        ("svhn", {"svhn", "_files", "_bins"}),
+        ("digits", {"digits", "svhn", "mnist", "_idx", "_files", "_bins"}),
+        ("pet", {"pet", "_files"}),
+        ("celeba", {"celeba", "_files"}),
+        ("voc", {"voc", "_files"}),
+        ("nyuv2", {"nyuv2", "_maps", "_files"}),
+        ("cityscapes", {"cityscapes", "_maps", "_files"}),
+        ("creatures", {"creatures"}),
+        ("linear", {"linear", "_teacher"}),
+        ("teachers", {"teachers", "_teacher"}),
     ],
 )
 def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
@@ -41,7 +59,7 @@ def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
 ) -> None:
     before = provenance.code_fingerprint(single_task(), dataset)
     original, found = provenance._source, set()
-    for name in ("_overlay", "mnist", "fashion_mnist", "_idx", "_bins", "_teacher"):
+    for name in MODULES:
 
         def edited(path: str, file: str = f"{name}.py") -> str:
             return "edited" if Path(path).name == file else original(path)

@@ -11,6 +11,7 @@ from bench.gains import results
 from bench.report.audit import audit_plot
 from bench.report.canvas import cycle_marks, style, text_width, wrap
 from bench.report.curves import curve_of, curves
+from bench.report.dial import dial_plot
 from bench.report.forest import forest
 from bench.report.heatmap import heatmap
 
@@ -20,21 +21,32 @@ LONG = {
     "name": "an-experiment-with-a-long-name-that-somebody-typed-in-a-hurry",
     "seeds": 8,
 }
+DIALS = {
+    "pairs": [
+        f"creatures@{knobs}:species+relative"
+        for knobs in ("shared=0", "shared=1", "shared=2", "labels=0.05", "labels=0.5", "noise=0.25")
+    ],
+    "strategies": ["hard", "hard+a-strategy-with-quite-a-long-name@0.25", "cross-stitch"],
+}
 
 
 def figures(world: Any) -> dict[str, Any]:
     found = results(world.declaration, world.find)
     name = world.declaration.experiment.name
     with style():
-        return {
+        drawn = {
             "gains": forest(name, found),
             "heatmap": heatmap(name, found),
             "curves": curves(name, world.declaration.cells, found, world.find, "flop"),
             "audit": audit_plot(name, found, "flop"),
+            "dial": dial_plot(name, found),
         }
+    return {plot: figure for plot, figure in drawn.items() if figure is not None}
 
 
-@pytest.fixture(name="crowded", scope="module", params=[LONG, {}], ids=["long", "many rows"])
+@pytest.fixture(
+    name="crowded", scope="module", params=[LONG, {}, DIALS], ids=["long", "many rows", "dials"]
+)
 def _crowded(request: pytest.FixtureRequest, make_world: Callable[..., Any]) -> dict[str, Any]:
     return figures(make_world(**request.param))
 

@@ -1,0 +1,103 @@
+"""SVHN with two label columns: the digit, and how bright it is.
+
+Real data of Netzer et al. 2011 (Reading Digits in Natural Images with Unsupervised Feature
+Learning): house numbers seen from the street, cropped around one digit. The easier images that they
+published as an extra training set are left out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.contracts import Dataset, DataSource, UserError
+from bench.tasks import ImageSet, TaskData, classification_tasks
+
+from ._bins import QUARTERS, mean_level, quarters
+from ._files import locate, one_line
+
+
+@dataclass(frozen=True)
+class HouseNumbers:
+    """One part of SVHN: images uint8 `[N, 3, 32, 32]` and digits int64 `[N]`."""
+
+    images: Tensor
+    digits: Tensor
+
+
+def load_house_numbers(source: DataSource) -> tuple[HouseNumbers, HouseNumbers]:
+    """Return the training and the test part of SVHN, checked.
+
+    Files lie where torchvision puts them, in the root itself. Raises `UserError` where there is no
+    root, a file is missing or broken, or a download fails.
+    """
+    from torchvision.datasets import SVHN as TORCHVISION  # here, because it takes seconds
+
+    names = [TORCHVISION.split_list[part][1] for part in ("train", "test")]
+
+    def fetch(root: Path) -> None:
+        for part in ("train", "test"):
+            TORCHVISION(root, part, download=True)  # checks the MD5
+
+    get = "put its two files there"
+    folder = locate(source, "SVHN", ".", names, get, fetch, megabytes=246)
+    train, test = (_read(folder / name) for name in names)
+    return train, test
+
+
+def _read(path: Path) -> HouseNumbers:
+    """Return what a MATLAB file holds: `X` uint8 `[32, 32, 3, N]`, `y` `[N, 1]` of 1 to 10."""
+    from scipy.io import loadmat
+
+    try:
+        with path.open("rb") as file:
+            content = loadmat(file, variable_names=("X", "y"))
+        images, labels = content["X"], content["y"].ravel()
+    except Exception as error:  # a broken file may raise almost anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+    else:
+        if images.dtype != np.uint8 or images.shape != (32, 32, 3, len(labels)) or not len(labels):
+            reason = "its images are not uint8 [32, 32, 3, N], or not as many as its labels"
+        elif not np.isin(labels, np.arange(1, 11)).all():
+            reason = "it has labels other than 1 to 10"
+        else:
+            images = np.ascontiguousarray(images.transpose(3, 2, 0, 1))
+            digits = labels.astype(np.int64) % 10  # 10 stands for the digit 0
+            return HouseNumbers(torch.from_numpy(images), torch.from_numpy(digits))
+    raise UserError(f"'{path}' is no SVHN file ({reason}): delete it and run again with --download")
+
+
+class SVHN(Dataset):
+    """House numbers (Netzer et al. 2011): 32 × 32 RGB images, 73,257 and 26,032."""
+
+    name = "svhn"
+    summary = "digits of house numbers: which digit, how bright"
+    needs = "--root DIR, --download to fetch it (246 MB)"
+    images = "73,257 + 26,032, 32 × 32 RGB"
+    tasks: ClassVar = {
+        "digit": "which digit, 10 classes",
+        "brightness": "quarter of the training set's mean brightness, 4 classes",
+    }
+    pairs: ClassVar = (
+        (
+            ("digit", "brightness"),
+            "none",
+            "how light a house number is says nothing about its digit",
+        ),
+    )
+
+    def load(self, source: DataSource) -> dict[str, TaskData]:
+        """Return both tasks on the same images `[N, 3, 32, 32]`."""
+        train, test = load_house_numbers(source)
+        images = ImageSet(self.name, train.images, test.images)
+        levels = quarters(mean_level(train.images), mean_level(test.images))
+        return classification_tasks(
+            images,
+            {
+                "digit": (10, train.digits, test.digits),
+                "brightness": (QUARTERS, *levels),
+            },
+        )
