@@ -246,9 +246,11 @@ class _Stream:
         size, waiting = len(self.images), torch.empty(0, dtype=torch.long)
         index_device = self._device if self.images.resident else torch.device("cpu")
         while True:
-            while len(waiting) < _BLOCK * self._batch_size:
-                epoch = torch.randperm(size, generator=self._order)
-                waiting = torch.cat([waiting, epoch])
+            missing = _BLOCK * self._batch_size - len(waiting)
+            epochs = [
+                torch.randperm(size, generator=self._order) for _ in range(-(-missing // size))
+            ]
+            waiting = torch.cat([waiting, *epochs])
             block = waiting[: _BLOCK * self._batch_size].view(_BLOCK, self._batch_size)
             waiting = waiting[_BLOCK * self._batch_size :]
             moves = self._draw_moves()

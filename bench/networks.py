@@ -64,6 +64,21 @@ def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
+def linear(image: Shape, width: float = 1.0) -> Encoder:
+    """One linear feature of all pixels, without an intercept: the narrowest trunk there is.
+
+    With linear heads, what tasks share is one direction. No `width` below 1 makes it narrower.
+    """
+    feature = nn.Linear(math.prod(image), _scaled(1, width), bias=False)
+    return Encoder([nn.Sequential(nn.Flatten(), feature)], image)
+
+
+def mlp(image: Shape, width: float = 1.0) -> Encoder:
+    """One layer of 64 rectified linear units on all pixels: a perceptron with a hidden layer."""
+    layer = nn.Linear(math.prod(image), _scaled(64, width))
+    return Encoder([nn.Sequential(nn.Flatten(), layer, nn.ReLU())], image)
+
+
 def lenet(image: Shape, width: float = 1.0) -> Encoder:
     """Two convolutions and one linear layer: the network of MultiMNIST studies.
 
@@ -149,7 +164,13 @@ def resnet18(image: Shape, width: float = 1.0) -> Encoder:
     return _he_initialised(Encoder([stem, *layers], image))
 
 
-NETWORKS: dict[str, EncoderBuilder] = {"lenet": lenet, "resnet8": resnet8, "resnet18": resnet18}
+NETWORKS: dict[str, EncoderBuilder] = {
+    "linear": linear,
+    "mlp": mlp,
+    "lenet": lenet,
+    "resnet8": resnet8,
+    "resnet18": resnet18,
+}
 
 
 def encoder_builder(network: str, width: float, image: Shape) -> Callable[[], Encoder]:

@@ -105,7 +105,8 @@ def _slim_width(arm: Arm, recipe: Recipe, source: DataSource) -> float:
         return sum(_parameters(a, recipe, source, hundredths / 100) for a in alone) - goal
 
     try:
-        excess(100)
+        if excess(1) == excess(100):
+            return 1.0  # nothing to narrow: `slim` is `split`
     except UserError:
         raise
     except Exception:

@@ -52,6 +52,12 @@ def test_a_strategy_as_large_as_two_networks_has_them_for_its_slim_anchor(tmp_pa
     assert anchors["slim"] == anchors["split"]
 
 
+def test_a_network_that_cannot_be_narrower_has_its_split_anchor_for_slim(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, network="linear")
+    anchors = plan.declaration.cells[0].seeds[0].anchors
+    assert anchors["slim"] == anchors["split"]
+
+
 def test_runs_that_rows_share_are_planned_once(tmp_path: Path) -> None:
     plan = _plan(tmp_path, pair=["toy:row+column", "toy:row+low"], strategy=["hard", "pcgrad"])
     assert len({job.key for job in plan.jobs}) == len(plan.jobs)

@@ -17,7 +17,8 @@ from bench.registry import (
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
     assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_parts().found.keys()
     shipped = {"creatures", "mnist", "multimnist", "fashion-mnist", "multi-fashion", "multi-mixed"}
-    assert shipped | {"toy"} <= datasets().found.keys()
+    worlds = {"linear", "teachers"}
+    assert shipped | worlds | {"toy"} <= datasets().found.keys()
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_hurts_no_other() -> None:

@@ -16,7 +16,7 @@ GOOD = 'pair = "a:b+c"\nstrategy = ["hard"]\nbudget = "5steps"\n'
 
 
 def test_every_shipped_experiment_is_valid_and_says_what_it_asks() -> None:
-    assert {"default", "smoke", "multimnist"} <= shipped_experiments().keys()
+    assert {"default", "smoke", "multimnist", "linear", "teachers"} <= shipped_experiments().keys()
     for name in shipped_experiments():
         experiment = load_experiment(name, {})
         assert experiment.name == name

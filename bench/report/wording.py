@@ -202,7 +202,7 @@ def amount(budget: Budget) -> str:
 def settings(experiment: Experiment) -> dict[str, str]:
     """Return what all rows of an experiment have in common."""
     recipe = experiment.recipe
-    size = "all" if recipe.train_size is None else str(recipe.train_size)
+    size = str(recipe.train_size or "all, or as many as the data set draws,")
     schedule = f"warm-up over {100 * recipe.warmup:g} %, then cosine"
     return {
         "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",

@@ -50,6 +50,8 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
         ("nyuv2", {"nyuv2", "_maps", "_files"}),
         ("cityscapes", {"cityscapes", "_maps", "_files"}),
         ("creatures", {"creatures"}),
+        ("linear", {"linear", "_teacher"}),
+        ("teachers", {"teachers", "_teacher"}),
     ],
 )
 def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
