@@ -17,6 +17,7 @@ from bench.registry import (
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
     assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_parts().found.keys()
     shipped = {"creatures", "mnist", "multimnist", "fashion-mnist", "multi-fashion", "multi-mixed"}
+    shipped |= {"folder"}
     assert shipped | {"toy"} <= datasets().found.keys()
 
 
@@ -130,7 +131,10 @@ def test_a_path_ends_before_the_tasks(tmp_path: Path, folder: str) -> None:
     path.write_text("x y z")
     (pair,) = parse_pairs(f"shelf@wide=true:{path}:x+z~none")
     assert (pair.dataset, pair.tasks) == (f"shelf@wide=true:{path}", ("x", "z~none"))
-    assert parse_pairs(f"shelf:{path}") == []
+    with pytest.raises(
+        UserError, match=r"name its tasks, as in .*:TASK\+TASK \(it has x: a word; "
+    ):
+        parse_pairs(f"shelf:{path}")
 
 
 @pytest.mark.parametrize(
