@@ -61,6 +61,8 @@ def conduct(
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
     plan = make_plan(experiment, source, timings, _say)
+    for line in plan.declaration.data:
+        _say(f"data: {line}")
     for warning in plan.warnings:
         _say(f"note: {warning}")
     done: dict[str, Record] = {}

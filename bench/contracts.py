@@ -15,7 +15,7 @@ can set (`-s hard+partner@0.3`). A data set is a class in a file of its own in `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -183,6 +183,16 @@ class Dataset(ABC):
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
         """Pairs that it stands for where it is named alone: (tasks, expectation, reason)."""
 
+    def check(self, source: DataSource, tasks: Collection[str]) -> None:  # noqa: B027
+        """Raise `UserError` with all that keeps these tasks from being loaded, told at once.
+
+        Called before anything is loaded or trained, with every task that is asked for. A data set
+        whose faults cannot be the user's has nothing to check.
+        """
+
     @abstractmethod
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
-        """Return the data of every task. Raises `UserError` with the mend where it cannot."""
+        """Return the data of every task. Raises `UserError` with the mend where it cannot.
+
+        A mapping that makes a task when it is asked for spares the work on those that are not.
+        """

@@ -67,7 +67,8 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
                 torch.randint(0, 256, part.shape, dtype=torch.uint8, generator=draw)
                 for part in (data.images.train, data.images.test)
             ]
-            images = ImageSet(f"{data.images.name}~noise", parts[0], parts[1])
+            name = f"{data.images.name}~noise"
+            images = replace(data.images, name=name, train=parts[0], test=parts[1])
             return replace(data, task=task, images=images)
         case _:
             raise ValueError(f"unknown placebo '{placebo}'")
@@ -92,20 +93,47 @@ class Split:
     validation: Tensor
 
 
+def asked_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
+    """Return how many images a seed is to train on, and how many to validate on."""
+    validation = recipe.validation_size
+    return images.drawn or recipe.train_size or len(images.train) - validation, validation
+
+
+def split_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
+    """Return how many images a seed trains on, and how many it validates on.
+
+    A scarce set that has not as many as are asked for gives four fifths of its pool to train on, or
+    what is asked for if that is less, and the other fifth to validate on. The fifth stays out of
+    training even where no validation is asked for: if every seed trained on the whole pool, the
+    draw of the images would vanish from the spread of the gains, and nobody would see it go.
+    Raises `UserError` where the pool is too small.
+    """
+    pool = len(images.train)
+    train, validation = asked_sizes(images, recipe)
+    # Nobody who leaves the training size open means to train on less than validates.
+    open_ended = not (images.drawn or recipe.train_size)
+    fits = train + validation <= pool and train >= 1
+    if images.scarce and pool and not (fits and (train >= validation or not open_ended)):
+        held_out = pool // 5
+        left = pool - held_out
+        return (left if open_ended else min(train, left)), min(validation, held_out)
+    if not fits:
+        raise UserError(
+            f"'{images.name}' has {pool} training images; {train} to train on and "
+            f"{validation} to validate on do not fit: lower --train-size or "
+            "--validation-size"
+        )
+    return train, validation
+
+
 def draw_split(images: ImageSet, recipe: Recipe, seed: int) -> Split:
-    """Draw the training subset and the validation split of a seed.
+    """Draw the training subset and the validation split of a seed, as large as `split_sizes` says.
 
     Raises `UserError` where the pool is too small.
     """
     pool = len(images.train)
-    train_size = images.drawn or recipe.train_size or pool - recipe.validation_size
-    wanted = train_size + recipe.validation_size
-    if wanted > pool or train_size < 1:
-        raise UserError(
-            f"'{images.name}' has {pool} training images; {train_size} to train on and "
-            f"{recipe.validation_size} to validate on do not fit: lower --train-size or "
-            "--validation-size"
-        )
+    train_size, validation_size = split_sizes(images, recipe)
+    wanted = train_size + validation_size
     subset = torch.randperm(pool, generator=stream(seed, "subset", images.name))[:wanted]
     shuffled = subset[torch.randperm(wanted, generator=stream(seed, "split", images.name))]
     return Split(shuffled[:train_size], shuffled[train_size:])

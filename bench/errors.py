@@ -13,7 +13,10 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that says what is wrong and how to mend it."""
+    """Bad input. The message is one line that says what is wrong and how to mend it.
+
+    Where many things are wrong with a user's data, a line for each follows.
+    """
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:

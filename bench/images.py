@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -23,9 +24,21 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.spec import digest
 
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
 _BLOCK = 256  # files that are handed to the readers at once
 #: Changes when the same files would be read otherwise.
-_VERSION = 1
+_VERSION = 2
+#: Formats that are read. Pillow knows more, and starts another program for one of them.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+#: Endings of their files' names, in lower case.
+SUFFIXES = (
+    *(".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+)
+_GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
 
 Row = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,20 +61,47 @@ def content_digest(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.contiguous().numpy().reshape(-1).data).hexdigest()
 
 
+def _open(path: Path) -> "ImageFile":
+    """Open an image of one of the formats; its pixels are decoded when they are asked for."""
+    from PIL import Image
+
+    image = Image.open(path, formats=_FORMATS)
+    if image.mode in ("I", "F"):
+        image.close()
+        raise ValueError("it has 32 bits a pixel, and none says what is white: save it with 8")
+    return image
+
+
+def read_header(path: Path) -> Row:
+    """Return height, width and channels (1 where it is grey, else 3), float32 `[3]`.
+
+    Pixels are not decoded. Raises as `read_image` does, but not for all that it finds.
+    """
+    with _open(path) as image:
+        height, width = image.height, image.width
+        if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5:
+            height, width = width, height
+        return np.array([height, width, 1 if image.mode in _GREY else 3], np.float32)
+
+
 def read_image(
     path: Path, side: tuple[int, int], mode: Literal["L", "RGB"], upright: bool = True
 ) -> Row:
     """Return an image file as uint8 `[C, H, W]`, stretched to `side` (H, W).
 
     It is turned as its EXIF data say, unless it is not to be `upright`: a map of its pixels lies on
-    them as they are stored. Raises `OSError` or `ValueError` where the file is no whole image.
+    them as they are stored. Transparency is dropped, and 16 bits are cut to 8. Raises where the
+    file is no whole image: `OSError`, `ValueError`, or whatever else its decoder stumbles over.
     """
     from PIL import Image, ImageOps
 
     height, width = side
-    with Image.open(path) as image:
+    with _open(path) as image:
         image.draft(mode, (width, height))  # lets a large JPEG be decoded at a fraction of its size
-        turned = (ImageOps.exif_transpose(image) if upright else image).convert(mode)
+        turned = ImageOps.exif_transpose(image) if upright else image
+        if turned.mode.startswith("I;16"):  # Pillow would clip it to white
+            turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+        turned = turned.convert(mode)
         if turned.size != (width, height):
             turned = turned.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(turned)
@@ -76,7 +116,7 @@ def read_mask(path: Path, side: tuple[int, int]) -> Row:
     from PIL import Image
 
     height, width = side
-    with Image.open(path) as image:
+    with _open(path) as image:
         if image.mode not in ("L", "P", "1"):
             raise ValueError(f"a mask has one class a pixel, this is {image.mode}")
         resized = image.resize((width, height), Image.Resampling.NEAREST)
@@ -84,25 +124,28 @@ def read_mask(path: Path, side: tuple[int, int]) -> Row:
 
 
 def read_rows(
-    files: Sequence[Path],
+    files: Sequence[Path | str],
     read: Callable[[Path], Row],
     how: object,
     shape: tuple[int, ...],
     cache: Path | None,
     dtype: type[np.uint8] | type[np.float32] = np.uint8,
+    seen: str = "",
 ) -> FileRows:
     """Read files into rows of `shape` and `dtype`, or take them from the cache.
 
-    `read` returns one row, or raises `OSError` or `ValueError` where a file is bad. `how` is
-    JSON-able and says all that `read` depends on beside the file. Without a cache the rows are
-    held in memory.
+    `read` returns one row, or raises where a file is bad. `how` is JSON-able and says all that
+    `read` depends on beside the file. Without a cache the rows are held in memory. `seen` is the
+    `identity` of the files, for who reads them twice.
     """
     if cache is None:
         return _in_memory(files, read, shape, dtype)
-    stats = [_identity(path) for path in files]
-    name = digest(_VERSION, how, shape, np.dtype(dtype).name, stats)[:40]
+    name = digest(_VERSION, how, shape, np.dtype(dtype).name, seen or identity(files))[:40]
     data, page = cache / f"{name}.rows", cache / f"{name}.json"
     found = _load(data, page, shape, dtype)
+    # What could not be read for a reason outside the file may be readable by now.
+    if found and any(not isinstance(_attempt(files[index], read), str) for index in found.bad):
+        found = None
     if found is None:
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -117,36 +160,45 @@ def read_rows(
     return found
 
 
-def _identity(path: Path) -> list[object]:
+def identity(files: Sequence[Path | str]) -> str:
+    """Return the hash of the names, sizes and times of files, by which a changed one is known."""
+    found = []
+    for path in files:
+        name = str(path)
+        try:
+            status = os.stat(name)  # noqa: PTH116  half the time of `Path.stat` over very many
+        except OSError:
+            found.append(f"{name}\n")
+        else:
+            found.append(f"{name}\n{status.st_size} {status.st_mtime_ns}")
+    return digest(*found)
+
+
+def _attempt(path: Path | str, read: Callable[[Path], Row]) -> Row | str:
+    """Return a file's row, or why there is none."""
     try:
-        status = path.stat()
-    except OSError:
-        return [str(path)]
-    return [str(path), status.st_size, status.st_mtime_ns]
+        return read(Path(path))
+    except FileNotFoundError:
+        return "is missing"
+    except MemoryError:
+        raise  # that is no fault of the file
+    except Exception as error:  # what decoders raise on damaged bytes has no common base
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "").split())
 
 
 def _readings(
-    files: Sequence[Path], read: Callable[[Path], Row]
+    files: Sequence[Path | str], read: Callable[[Path], Row]
 ) -> Iterator[tuple[int, Row | str]]:
     """Yield each file's row, or why there is none, in order; several are read at once."""
-
-    def attempt(path: Path) -> Row | str:
-        try:
-            return read(path)
-        except FileNotFoundError:
-            return "is missing"
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "it").split())
-
     with ThreadPoolExecutor(os.cpu_count()) as readers:
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
-            yield from enumerate(readers.map(attempt, block), start)
+            yield from enumerate(readers.map(_attempt, block, repeat(read)), start)
 
 
 def _in_memory(
-    files: Sequence[Path], read: Callable[[Path], Row], shape: tuple[int, ...], dtype: Any
+    files: Sequence[Path | str], read: Callable[[Path], Row], shape: tuple[int, ...], dtype: Any
 ) -> FileRows:
     rows = np.empty((len(files), *shape), dtype)
     kept: list[int] = []
@@ -161,7 +213,7 @@ def _in_memory(
 
 
 def _write(
-    files: Sequence[Path],
+    files: Sequence[Path | str],
     read: Callable[[Path], Row],
     shape: tuple[int, ...],
     dtype: Any,

@@ -13,11 +13,12 @@ import torch
 
 from bench.budget import TOLERANCE, Axis, Budget, Price, steps_bought
 from bench.contracts import DataSource
-from bench.data import draw_split
+from bench.data import draw_split, task_data
+from bench.description import describe
 from bench.errors import UserError
 from bench.pricing import Timings, count, price_name, time_steps
 from bench.records import AnchorName, Cell, Declaration, SeedRuns
-from bench.registry import Strategy, parse_pairs, parse_strategy, single_task
+from bench.registry import Strategy, parse_dataset, parse_pairs, parse_strategy, single_task
 from bench.run import Job, arm_data, prepare, run_key
 from bench.spec import Experiment, Recipe, RunSpec
 from bench.statistics import smallest_sign_flip_p
@@ -121,6 +122,26 @@ def _slim_width(arm: Arm, recipe: Recipe, source: DataSource) -> float:
 
 def _single_arm(dataset: str, task: str, width: float = 1.0, share: int = 1) -> Arm:
     return Arm(dataset, (task,), (task,), single_task().name, width, share)
+
+
+def _asked(experiment: Experiment) -> dict[str, list[str]]:
+    """Return the tasks that are asked for, by data set; a placebo counts as what it is made of."""
+    asked: dict[str, dict[str, None]] = {}
+    for group in experiment.groups:
+        for pair in (pair for text in group.pair for pair in parse_pairs(text)):
+            names = (task.partition("~")[0] for task in pair.tasks)
+            asked.setdefault(pair.dataset, {}).update(dict.fromkeys(names))
+    return {dataset: list(tasks) for dataset, tasks in asked.items()}
+
+
+def _described(
+    asked: Mapping[str, Sequence[str]], recipe: Recipe, source: DataSource
+) -> tuple[str, ...]:
+    return tuple(
+        line
+        for dataset, tasks in asked.items()
+        for line in describe(dataset, [task_data(dataset, t, source) for t in tasks], recipe)
+    )
 
 
 def _rows(experiment: Experiment, source: DataSource) -> list[Row]:
@@ -234,6 +255,9 @@ def make_plan(
     recipe, budget = experiment.recipe, Budget.parse(experiment.budget)
     device = resolve_device(experiment.device)
     say("loading data")
+    asked = _asked(experiment)
+    for dataset, tasks in asked.items():
+        parse_dataset(dataset).check(source, tasks)
     rows = _rows(experiment, source)
     arms = list(
         dict.fromkeys(
@@ -287,7 +311,9 @@ def make_plan(
     return Plan(
         experiment,
         tuple({job.key: job for job in jobs.values()}.values()),
-        Declaration(experiment=experiment, cells=tuple(cells)),
+        Declaration(
+            experiment=experiment, cells=tuple(cells), data=_described(asked, recipe, source)
+        ),
         tuple(_warnings(experiment, rows, jobs)),
     )
 

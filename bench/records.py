@@ -125,6 +125,8 @@ class Declaration(_Document):
     schema_version: Literal[1] = 1
     experiment: Experiment
     cells: tuple[Cell, ...]
+    data: tuple[str, ...] = ()
+    """What the images and tasks are, in words: a description, which no verdict follows from."""
     changes: int = 0
     """How often this name held another family before, of enough seeds for verdicts."""
 

@@ -271,6 +271,9 @@ def parse_pairs(text: str) -> list[Pair]:
     dataset = parse_dataset(spelled)
     declared = declared_pairs(dataset)
     if not rest:
+        if not declared:
+            known = "; ".join(f"{task}: {what}" for task, what in dataset.tasks.items())
+            raise UserError(f"'{text}': name its tasks, as in {text}:TASK+TASK (it has {known})")
         return declared
     asked = rest.split("+")
     for task in asked:

@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) ->
         ) from None
 
 
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays by name as an `.npz`. numpy's own function takes some names for its options."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array)
+    return buffer.getvalue()
+
+
 class Store:
     """The records under one results folder."""
 
@@ -87,9 +98,7 @@ class Store:
             if known is not None and known.status != "failed":
                 return record
         if examples:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **dict(examples))  # type: ignore[arg-type]
-            content = buffer.getvalue()
+            content = _npz(examples)
             sha256 = hashlib.sha256(content).hexdigest()
             name = f"examples-{sha256[:12]}.npz"
             write_atomically(folder / name, content)

@@ -30,7 +30,8 @@ class Task:
 
     `outputs` is the number of classes or of output channels. `weight` is the task's share in the
     loss before a strategy's weighting; the harness divides the weights of a run by their sum.
-    An auxiliary task is a task that is not `scored`.
+    An auxiliary task is a task that is not `scored`. `classes` are the names of the classes or
+    labels in the order of the outputs, where they have any; people read them, no number follows.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Task:
     outputs: int
     weight: float = 1.0
     scored: bool = True
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +50,16 @@ class ImageSet:
     two tasks on the same images name the same set. Tensors may be mapped from a file.
 
     `drawn` is the number of training images that a seed draws where the set fixes it, as a planted
-    world does; else the recipe says. `notes` are what a user must know of how the set was read.
+    world does; else the recipe says. `scarce` is set where the pool is what a user happens to have:
+    a recipe that asks for more images than there are then gets fewer (see `data.split_sizes`),
+    where it is an error otherwise. `notes` are what a user must know of how the set was read.
     """
 
     name: str
     train: Tensor
     test: Tensor
     drawn: int | None = None
+    scarce: bool = False
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,12 +96,16 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """A task with its images and labels (`None` where the kind makes targets from images)."""
+    """A task with its images and labels (`None` where the kind makes targets from images).
+
+    `notes` are what a user must know of the labels.
+    """
 
     task: Task
     images: ImageSet
     train_labels: Tensor | None = field(default=None)
     test_labels: Tensor | None = field(default=None)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for labels, images in (

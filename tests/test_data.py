@@ -16,6 +16,7 @@ from bench.data import (
     draw_split,
     fingerprint,
     fits,
+    split_sizes,
     task_data,
 )
 from bench.errors import UserError
@@ -57,6 +58,32 @@ def test_a_subset_that_does_not_fit_names_the_flags(toy: Toy) -> None:
         draw_split(toy("row").images, Recipe(train_size=280, validation_size=50), 0)
     with pytest.raises(UserError, match="do not fit"):
         draw_split(toy("row").images, Recipe(validation_size=300), 0)
+
+
+@pytest.mark.parametrize(
+    ("pool", "asked", "got"),
+    [
+        (200, (1000, 300), (160, 40)),  # a fifth is held out
+        (1250, (1000, 300), (1000, 250)),  # and no more is taken than was asked for
+        (200, (1000, 0), (160, 0)),  # also where nothing is validated: seeds must differ
+        (200, (None, 500), (160, 40)),
+        (600, (None, 500), (480, 120)),  # not 100 to train on and 500 to validate on
+        (200, (150, 50), (150, 50)),  # what fits is left alone
+        (200, (None, 50), (150, 50)),
+        (3, (1000, 300), (3, 0)),
+    ],
+)
+def test_a_scarce_set_gives_fewer_images_than_the_recipe_asks_for(
+    pool: int, asked: tuple[int | None, int], got: tuple[int, int]
+) -> None:
+    images = torch.zeros(pool, 1, 16, 16, dtype=torch.uint8)
+    scarce = ImageSet("own", images, images[:1], scarce=True)
+    recipe = Recipe(train_size=asked[0], validation_size=asked[1])
+    split = draw_split(scarce, recipe, 0)
+    assert (len(split.train), len(split.validation)) == split_sizes(scarce, recipe) == got
+    assert not set(split.train.tolist()) & set(split.validation.tolist())
+    if pool > 5:
+        assert set(split.train.tolist()) != set(draw_split(scarce, recipe, 1).train.tolist())
 
 
 def test_tasks_on_the_same_images_share_one_tensor_a_step(toy: Toy, recipe: Recipe) -> None:

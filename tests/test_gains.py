@@ -9,7 +9,6 @@ import pytest
 from bench.budget import Budget, Ledger, Price
 from bench.gains import CellResult, results
 from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns, Status
-from bench.report import stall
 from bench.spec import Experiment, Recipe, RunSpec
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
@@ -300,7 +299,7 @@ def test_the_other_metrics_are_shown_with_gains_that_are_positive_where_better()
     assert row.metrics["accuracy"].gains == row.against["full"].result
 
 
-def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_flagged_over_5_percent() -> None:
+def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_kept() -> None:
     def wait(records: dict[str, Record]) -> None:
         for key, share in (("s3", 0.02), ("full4t", 0.12)):
             ledger = records[key].ledger
@@ -308,7 +307,4 @@ def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_flagged_over_5_
             waited = dataclasses.replace(ledger, stall=share)
             records[key] = records[key].model_copy(update={"ledger": waited})
 
-    row = _judge(_around(82), {"full": FLAT}, wait)
-    assert row.stall == 0.12
-    assert "up to 12% of the training time" in stall(row)
-    assert stall(dataclasses.replace(row, stall=0.05)) == ""
+    assert _judge(_around(82), {"full": FLAT}, wait).stall == 0.12

@@ -1,9 +1,10 @@
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.contracts import DataSource
+from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
 from bench.spec import Experiment
@@ -149,6 +150,34 @@ def test_a_plan_that_cannot_be_is_refused(
         pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match=message):
         _plan(tmp_path, **values)
+
+
+def test_a_plan_says_what_the_data_are_and_that_changes_no_family(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, pair=["toy:row+column~shuffled", "toy:low+row"])
+    assert plan.declaration.data == (
+        "toy: 300 training and 100 test images, 16 × 16 grey; each seed draws 100 to train on and "
+        "50 to validate on",
+        "row: classification, 4 classes, scored by accuracy",
+        "column: classification, 4 classes, scored by accuracy",
+        "low: classification, 2 classes, scored by accuracy",
+    )
+    other = plan.declaration.model_copy(update={"data": ("something else",)})
+    assert other.family == plan.declaration.family
+
+
+def test_a_data_set_is_checked_once_with_all_its_tasks_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def check(self: Dataset, source: DataSource, tasks: Collection[str]) -> None:
+        asked.append(list(tasks))
+        raise UserError("two things are wrong")
+
+    monkeypatch.setattr(Dataset, "check", check)
+    with pytest.raises(UserError, match="two things are wrong"):
+        _plan(tmp_path, pair=["toy:row+column~none", "toy:low+row"])
+    assert asked == [["row", "column", "low"]]
 
 
 def test_a_plan_warns_of_what_keeps_verdicts_from_being_reached(tmp_path: Path) -> None:

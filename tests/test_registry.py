@@ -17,8 +17,8 @@ from bench.registry import (
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
     assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_parts().found.keys()
     shipped = {"creatures", "mnist", "multimnist", "fashion-mnist", "multi-fashion", "multi-mixed"}
-    worlds = {"linear", "teachers"}
-    assert shipped | worlds | {"toy"} <= datasets().found.keys()
+    shipped |= {"linear", "teachers", "folder"}
+    assert shipped | {"toy"} <= datasets().found.keys()
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_hurts_no_other() -> None:
@@ -131,7 +131,10 @@ def test_a_path_ends_before_the_tasks(tmp_path: Path, folder: str) -> None:
     path.write_text("x y z")
     (pair,) = parse_pairs(f"shelf@wide=true:{path}:x+z~none")
     assert (pair.dataset, pair.tasks) == (f"shelf@wide=true:{path}", ("x", "z~none"))
-    assert parse_pairs(f"shelf:{path}") == []
+    with pytest.raises(
+        UserError, match=r"name its tasks, as in .*:TASK\+TASK \(it has x: a word; "
+    ):
+        parse_pairs(f"shelf:{path}")
 
 
 @pytest.mark.parametrize(

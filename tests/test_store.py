@@ -59,6 +59,19 @@ def test_a_record_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert list(store.records()) == [saved]
 
 
+def test_a_task_may_be_named_as_an_option_of_numpy(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    examples = {
+        "file": np.arange(3.0),
+        "allow_pickle": np.ones(2, np.uint8),
+        "größe.x": np.zeros(1),
+    }
+    back = store.examples(store.save(_record(), examples))
+    assert {name: array.tolist() for name, array in back.items()} == {
+        name: array.tolist() for name, array in examples.items()
+    }
+
+
 def test_a_run_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.load(KEY) is None

@@ -18,6 +18,7 @@ def gains_json(declaration: Declaration, results: Sequence[CellResult]) -> dict[
         "schema_version": SCHEMA_VERSION,
         "how_to_read": how_to_read(),
         "experiment": declaration.experiment.model_dump(mode="json"),
+        "data": list(declaration.data),
         "declaration_changes": declaration.changes,
         "rows": [_row(result) for result in results],
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},

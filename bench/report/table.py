@@ -54,6 +54,7 @@ def markdown(
         escape(experiment.description),
         f"**How to read it.** {how_to_read()}",
         f"**Settings.** {facts}.",
+        _data(declaration),
         changed,
         _table(results) if results else "No rows were declared.",
         "## In words",
@@ -66,6 +67,11 @@ def markdown(
         "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _data(declaration: Declaration) -> str:
+    lines = [f"- {escape(line)}" for line in declaration.data]
+    return "**Data.**\n\n" + "\n".join(lines) if lines else ""
 
 
 def escape(text: str) -> str:

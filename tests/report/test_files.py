@@ -132,6 +132,18 @@ def test_markdown_signs_in_names_and_reasons_are_escaped(make_world: Callable[..
     assert r"bad \| pipe and \<tag\> \*star\*" in text
 
 
+def test_what_the_data_are_stands_in_the_report(world: Any) -> None:
+    lines = ("folder:a_b.csv: 9 images", "kind: 2 classes (*x*, <b>y</b>|z)")
+    declaration = world.declaration.model_copy(update={"data": lines})
+    text = markdown(declaration, results(declaration, world.find), {})
+    assert (
+        "**Data.**\n\n- folder:a\\_b.csv: 9 images\n"
+        "- kind: 2 classes (\\*x\\*, \\<b\\>y\\</b\\>\\|z)\n"
+    ) in text
+    assert gains_json(declaration, [])["data"] == list(lines)
+    assert "**Data.**" not in markdown(world.declaration, [], {})
+
+
 def test_the_json_file_holds_what_the_results_hold(world: Any) -> None:
     found = results(world.declaration, world.find)
     document = gains_json(world.declaration, found)

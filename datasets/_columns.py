@@ -1,0 +1,227 @@
+"""From the cells of a column to labels: its kind, its classes, its tensors. No data set itself.
+
+A kind is inferred from the cells alone, so that the same table gives the same tasks everywhere:
+
+- paths of image files: segmentation, each file a map of classes;
+- lists, or cells with `|` or `;` in them: multi-label;
+- whole numbers, at most 20 different ones, each 5 times on average: classification;
+- other numbers: regression. A column is of numbers if nine tenths of its cells are;
+- else classification.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench.images import SUFFIXES
+from bench.kinds import MISSING
+
+from ._tables import Cell, printable
+
+KindName = Literal["classification", "multilabel", "regression", "segmentation"]
+
+_SEPARATORS = "|;"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_FEW = 20
+_REPEATED = 5
+_MOSTLY = 0.9
+
+
+def number(text: str) -> float | None:
+    """Return the number that a cell is, or None. `1_000`, `inf` and `0x10` are none."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
+
+
+def names_files(cells: Sequence[Cell]) -> bool:
+    """Return whether a column's cells are, but for a few, paths of image files by their ending."""
+    present = [cell for cell in cells if cell is not None]
+    named = sum(isinstance(cell, str) and cell.lower().endswith(SUFFIXES) for cell in present)
+    return named > 0 and named >= _MOSTLY * len(present)
+
+
+def infer_kind(cells: Sequence[Cell]) -> KindName:
+    """Return the kind of task that a column is."""
+    if names_files(cells):
+        return "segmentation"
+    if any(isinstance(cell, tuple) for cell in cells):
+        return "multilabel"
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    values = [value for text in texts if (value := number(text)) is not None]
+    if not values or len(values) < _MOSTLY * len(texts):
+        separated = any(sign in text for text in texts for sign in _SEPARATORS)
+        return "multilabel" if separated else "classification"
+    different = len(set(texts))
+    few = different <= _FEW and different * _REPEATED <= len(texts)
+    if few and (len(values) < len(texts) or all(value.is_integer() for value in values)):
+        return "classification"
+    return "regression"
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A label column: its cells, one a row of its table, and its kind, inferred or set."""
+
+    name: str
+    cells: Sequence[Cell]
+    kind: KindName
+    set_by_user: bool = False
+
+    @cached_property
+    def labels(self) -> Sequence[tuple[str, ...] | None]:
+        """The labels of each row, of a column that is multi-label; None where they are missing."""
+        texts = [cell for cell in self.cells if isinstance(cell, str)]
+        sign = next((s for s in _SEPARATORS if any(s in text for text in texts)), None)
+        return [
+            tuple(filter(None, (part.strip() for part in cell.split(sign))))
+            if isinstance(cell, str) and sign
+            else (cell,)
+            if isinstance(cell, str)
+            else cell
+            for cell in self.cells
+        ]
+
+    @cached_property
+    def classes(self) -> Mapping[str, int]:
+        """The class of each different cell: sorted, as numbers where all are numbers.
+
+        Two ways to write a number, `3` and `3.0`, are one class.
+        """
+        texts = {_text(cell) for cell in self.cells if cell is not None}
+        values = {text: number(text) for text in texts}
+        if all(value is not None for value in values.values()):
+            order = sorted({value for value in values.values() if value is not None})
+            places = {value: place for place, value in enumerate(order)}
+            return {text: places[value] for text, value in values.items() if value is not None}
+        return {text: index for index, text in enumerate(sorted(texts))}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes or labels, in their order; empty where a kind has none."""
+        if self.kind == "multilabel":
+            return tuple(sorted({label for row in self.labels for label in row or ()}))
+        if self.kind == "classification":
+            numbers = all(number(text) is not None for text in self.classes)
+            names: dict[int, str] = {}
+            for text in sorted(self.classes, key=lambda text: (len(text), text)):
+                value = number(text) if numbers else None
+                plain = str(int(value)) if value is not None and value.is_integer() else text
+                names.setdefault(self.classes[text], plain)
+            return tuple(names[index] for index in range(len(names)))
+        return ()
+
+    @cached_property
+    def faults(self) -> Mapping[int, str]:
+        """What is wrong with single cells, by their position."""
+        found = {}
+        if self.kind == "regression":
+            for position, cell in enumerate(self.cells):
+                if cell is not None and number(_text(cell)) is None:
+                    shown = printable(_text(cell))
+                    comma = number(shown.replace(",", ".")) is not None
+                    mend = f" (write {shown.replace(',', '.')})" if comma else ""
+                    found[position] = f"{printable(self.name)}: '{shown}' is no number{mend}"
+        return found
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why the column makes no task; empty if it makes one."""
+        present = [cell for cell in self.cells if cell is not None]
+        count = len(present)
+        if not present:
+            return "it is empty"
+        if self.kind == "segmentation":
+            return ""
+        if self.kind == "regression":
+            values = {value for cell in present if (value := number(_text(cell))) is not None}
+            if len(values) < 2:
+                return "it has one value only" if values else "none of its cells is a number"
+            whole = all(value.is_integer() for value in values)
+            if whole and not self.set_by_user and len(values) > 0.95 * count:
+                return (
+                    f"it has {len(values):,} different whole numbers in {count:,} rows, as an id "
+                    f"has; if it is a quantity, say regression={self.name}"
+                )
+            return ""
+        different = len(self.names)
+        if different < (1 if self.kind == "multilabel" else 2):
+            return "it has one value only" if different else "no image has a label"
+        if different * 2 > count:
+            what = "labels" if self.kind == "multilabel" else "values"
+            return f"it has {different:,} different {what} in {count:,} rows, as an id has"
+        return ""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        if self.refusal:
+            return f"no task: {self.refusal}"
+        name = "multi-label" if self.kind == "multilabel" else self.kind
+        what = "labels" if self.kind == "multilabel" else "classes"
+        return f"{name}, {len(self.names)} {what}" if self.names else name
+
+    def tensor(self, rows: Sequence[int]) -> Tensor:
+        """Return the labels of these rows, as the column's kind has them (not for segmentation)."""
+        if self.kind == "classification":
+            found = [MISSING] * len(rows)
+            for at, row in enumerate(rows):
+                if (cell := self.cells[row]) is not None:
+                    found[at] = self.classes[_text(cell)]
+            return torch.tensor(found, dtype=torch.int64)
+        if self.kind == "regression":
+            values = [self.cells[row] for row in rows]
+            numbers = [math.nan if v is None else number(_text(v)) for v in values]
+            return torch.tensor([math.nan if v is None else v for v in numbers])
+        places = {name: place for place, name in enumerate(self.names)}
+        targets = torch.zeros(len(rows), len(places))
+        for at, row in enumerate(rows):
+            labels = self.labels[row]
+            if labels is None:
+                targets[at] = math.nan
+                continue
+            for label in labels:
+                targets[at, places[label]] = 1
+        return targets
+
+    def notes(self, train: Tensor, test: Tensor) -> list[str]:
+        """Return what a user must know of the labels of the training pool and of the test set."""
+        if not self.names:
+            return []
+        counts = [_occurrences(part, len(self.names)) for part in (train, test)]
+        where: dict[str, list[str]] = {}
+        for name, trained, tested in zip(self.names, *counts, strict=True):
+            if not trained and not tested:
+                where.setdefault("in no image that could be read", []).append(name)
+            elif not trained:
+                where.setdefault("only among the test images", []).append(name)
+            elif trained == 1:
+                where.setdefault("once among the training images", []).append(name)
+            elif not tested:
+                where.setdefault("only among the training images", []).append(name)
+        return [
+            f"{_listed(names)} occur{'s' if len(names) == 1 else ''} {place}"
+            for place, names in where.items()
+        ]
+
+
+def _text(cell: str | tuple[str, ...]) -> str:
+    return cell if isinstance(cell, str) else "|".join(cell)
+
+
+def _occurrences(labels: Tensor, classes: int) -> list[int]:
+    if labels.dim() == 2:
+        return [int(count) for count in (labels == 1).sum(0)]
+    counts = Counter(labels.tolist())
+    return [counts[index] for index in range(classes)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{printable(name, 20)}'" for name in names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -1,0 +1,159 @@
+"""Tables of labels as CSV or Parquet: cells by column, numbered as a spreadsheet does. No data set.
+
+A cell is a text, a tuple of texts (a list of Parquet), or None where it is missing: blank, or one
+of `nan`, `na`, `n/a` and `null` in any case.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bench.contracts import UserError
+
+Cell = str | tuple[str, ...] | None
+
+_MISSING = frozenset(("", "nan", "na", "n/a", "null"))
+_CSV = (".csv", ".tsv", ".txt")
+_PARQUET = (".parquet", ".pq")
+#: Records that a delimiter is judged by.
+_SAMPLE = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The cells of a file by column, all columns equally long.
+
+    `numbers` are those of the rows, the header being row 1. `faults` says what is wrong with a row,
+    as (number, text).
+    """
+
+    path: Path
+    numbers: Sequence[int]
+    columns: Mapping[str, Sequence[Cell]]
+    faults: Sequence[tuple[int, str]]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table. Raises `UserError` where it is none."""
+    suffix = path.suffix.lower()
+    if suffix not in _CSV + _PARQUET:
+        raise UserError(
+            f"'{path}' is no table: give the path of a .csv, .tsv or .parquet file with a column "
+            "of image paths"
+        )
+    try:
+        table = _read_csv(path) if suffix in _CSV else _read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"there is no table '{path}': give the path of a CSV or Parquet") from None
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror or error}") from None
+    if not table.numbers:
+        raise UserError(f"'{path}' has no rows below its header")
+    return table
+
+
+def printable(text: str, longest: int = 60) -> str:
+    """Return a user's text for a line on a screen: no control characters, and not too long."""
+    shown = "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def _cell(text: str) -> str | None:
+    text = text.strip()
+    return None if text.casefold() in _MISSING else text
+
+
+def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Return the position of each column by its name; one without a name is left out."""
+    positions: dict[str, int] = {}
+    for position, name in enumerate(header):
+        if name in positions:
+            raise UserError(f"'{path}' has two columns '{printable(name)}': rename one of them")
+        if name:
+            positions[name] = position
+    return positions
+
+
+def _read_csv(path: Path) -> Table:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"'{path}' is not UTF-8: save it as 'CSV UTF-8'") from None
+    # With its line ends as they are, because a quoted cell may hold some.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    try:
+        records = list(reader)
+    except csv.Error as error:
+        raise UserError(f"'{path}' is no CSV: line {reader.line_num}: {error}") from None
+    header = [name.strip() for name in records[0]] if records else []
+    positions = _named(path, header)
+    numbers: list[int] = []
+    faults: list[tuple[int, str]] = []
+    rows: list[list[str]] = []
+    for number, record in enumerate(records[1:], start=2):
+        if not any(cell.strip() for cell in record):
+            continue  # a blank line, or one that a spreadsheet has filled with delimiters
+        if len(record) != len(header):
+            faults.append((number, f"has {len(record)} cells where the header has {len(header)}"))
+            continue
+        numbers.append(number)
+        rows.append(record)
+    columns = {name: [_cell(row[at]) for row in rows] for name, at in positions.items()}
+    return Table(path, numbers, columns, faults)
+
+
+def _delimiter(text: str) -> str:
+    """Return the delimiter under which the first records are alike and have the most cells.
+
+    Cells may hold the other delimiters, as `red;round` does, so the header alone would mislead.
+    """
+
+    def fitness(delimiter: str) -> tuple[float, int]:
+        try:
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            sample = list(islice(reader, _SAMPLE))
+        except csv.Error:
+            return 0.0, 0
+        widths = [len(record) for record in sample if record]
+        width = widths[0] if widths else 0
+        alike = sum(w == width for w in widths) / max(1, len(widths))
+        return (alike if width > 1 else 0.0), width
+
+    return max(",;\t", key=fitness)
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise UserError(
+            f"'{path}' is Parquet, which needs pyarrow: pip install 'mtl-sharing-bench[parquet]', "
+            "or -e '.[parquet]' in a checkout, or save the table as CSV"
+        ) from None
+    with path.open("rb") as file:
+        try:
+            table = parquet.read_table(file)
+        except ArrowException as error:
+            reason = printable(str(error), 200)
+            raise UserError(f"'{path}' is no Parquet that can be read: {reason}") from None
+    positions = _named(path, [name.strip() for name in table.column_names])
+    columns = {
+        name: [_parquet_cell(value) for value in table.column(at).to_pylist()]
+        for name, at in positions.items()
+    }
+    return Table(path, range(2, table.num_rows + 2), columns, ())
+
+
+def _parquet_cell(value: Any) -> Cell:
+    if isinstance(value, list):
+        return tuple(str(part) for part in value if part is not None)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _cell(str(value))

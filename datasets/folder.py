@@ -1,0 +1,592 @@
+"""Your own images: a table of labels beside a folder of image files, with nothing else written.
+
+`folder:PATH/labels.csv:species+coat` names a CSV or Parquet table and two of its columns. One
+column holds the images' paths, relative to the table's folder; a column `split` says train or test;
+every other column is a task whose kind follows from its cells (see `_columns.py`). Several tables,
+joined by a comma, are tasks on different images.
+
+No file outside the table's folder is opened, whatever the table or a link says.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.contracts import Dataset, DataSource, UserError
+from bench.errors import unknown
+from bench.images import FileRows, identity, read_header, read_image, read_mask, read_rows
+from bench.kinds import VOID, Classification, MultiLabel, Regression, Segmentation, TaskKind
+from bench.tasks import Expectation, ImageSet, Task, TaskData
+
+from ._columns import Column, KindName, infer_kind, names_files
+from ._root import Root
+from ._tables import Cell, Table, printable, read_table
+
+#: The side that images are stretched to where they are not small and alike. The networks here are
+#: small, and a budget in FLOPs buys a quarter of the steps at twice the side.
+_SIDE = 32
+_OWN_SIDE = 64
+_LARGEST_SIDE = 1024
+#: One in so many images is drawn for the test set where no column says which.
+_TEST_SHARE = 5
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+#: What the column of images is called, where several columns hold paths of image files.
+_USUAL = ("image", "images", "path", "file", "filename", "file_name", "image_path", "filepath")
+#: Signs that a pair, a knob or the name of a pair gives a meaning to.
+_RESERVED = "+~:/\\,="
+#: The knobs that set the kind of columns.
+_KINDS: tuple[KindName, ...] = get_args(KindName)
+_MOST_FAULTS = 20
+_MOST_CLASSES = 64
+_PIECE = 256
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with a row of a table. That of an image may be skipped."""
+
+    table: str
+    row: int
+    text: str
+    image: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A table whose columns have their roles: images, split, and labels by the task's name."""
+
+    name: str
+    table: Table
+    image: str
+    split: str | None
+    labels: Mapping[str, Column]
+
+    def fault(self, row: int, text: str, image: bool = True) -> _Fault:
+        """Return what is wrong with the row at a position."""
+        return _Fault(self.name, self.table.numbers[row], text, image)
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images of a part that could be read; `rows` are their positions in its table."""
+
+    part: _Part
+    rows: Sequence[int]
+    set: ImageSet
+
+    def check(self) -> None:
+        """Raise `UserError` where there is nothing to train on or nothing to test on."""
+        for half, images in (("training", self.set.train), ("test", self.set.test)):
+            if not len(images):
+                path = self.part.table.path
+                raise UserError(f"'{path}' has no {half} image that can be read")
+
+    def halves(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the labels of the training pool and of the test set."""
+        count = len(self.set.train)
+        return labels[:count], labels[count:]
+
+
+class _Lazy(Mapping[str, TaskData]):
+    """Tasks that are made when they are first asked for."""
+
+    def __init__(self, make: Mapping[str, Callable[[], TaskData]]) -> None:
+        self._make = make
+        self._made: dict[str, TaskData] = {}
+
+    def __getitem__(self, task: str) -> TaskData:
+        if task not in self._made:
+            self._made[task] = self._make[task]()
+        return self._made[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make)
+
+    def __len__(self) -> int:
+        return len(self._make)
+
+
+@dataclass(frozen=True)
+class Folder(Dataset):
+    """A folder of images with a table of labels: any number of tasks of four kinds."""
+
+    name = "folder"
+    summary = "your own images: a CSV or Parquet table with a column of paths, the others are tasks"
+    needs = "PATH of the table, such as photos/labels.csv; see docs/tutorial.md"
+    takes_path = True
+
+    path: str = ""
+    image: str = ""
+    """Column of the image files' paths; inferred where it is not given."""
+    split: str = ""
+    """Column that says train, valid or test; `split` where it is not given and there is one."""
+    size: int = 0
+    """Side of the square that images are stretched to, in pixels; 0 is said by the images."""
+    classification: tuple[str, ...] = ()
+    multilabel: tuple[str, ...] = ()
+    regression: tuple[str, ...] = ()
+    segmentation: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.size <= _LARGEST_SIDE:
+            raise ValueError(f"size is a side in pixels, up to {_LARGEST_SIDE}")
+        named = [column for kind in _KINDS for column in getattr(self, kind)]
+        for column in named:
+            if named.count(column) > 1:
+                raise ValueError(f"'{column}' is given two kinds")
+
+    @property
+    def tasks(self) -> Mapping[str, str]:
+        """Every label column by the name of its task, with its kind or why it makes no task."""
+        return {name: column.summary for p in self._parts for name, column in p.labels.items()}
+
+    @property
+    def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
+        """The two tasks, where there are two; among more only a user can choose."""
+        usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
+        return [(tuple(usable), None, "")] if len(usable) == 2 else []
+
+    def check(self, source: DataSource, tasks: Collection[str]) -> None:
+        """Raise `UserError` with every fault of the images and of the labels asked for."""
+        asked = [(p, c) for p in self._parts for name, c in p.labels.items() if name in tasks]
+        for _, column in asked:
+            _refuse(column)
+        faults, sets = _read(self, source)
+        found = list(faults)
+        images = {read.part.name: read for read in sets}
+        for part, column in asked:
+            found += _label_faults(part, column)
+            if column.kind == "segmentation":
+                found += _read_masks(images[part.name], column, source)[0]
+        self._raise(found, source)
+        for read in sets:
+            read.check()
+
+    def load(self, source: DataSource) -> Mapping[str, TaskData]:
+        """Return the tasks, each made when asked for; images `[N, C, H, W]` are mapped from a file.
+
+        Raises `UserError` as `check` does, for the images at once and for the labels of a task
+        where it is asked for.
+        """
+        faults, sets = _read(self, source)
+        self._raise(faults, source)
+        for images in sets:
+            images.check()
+        return _Lazy(
+            {
+                name: partial(self._task, name, column, images, source)
+                for images in sets
+                for name, column in images.part.labels.items()
+            }
+        )
+
+    def _task(self, name: str, column: Column, images: _Images, source: DataSource) -> TaskData:
+        _refuse(column)
+        self._raise(_label_faults(images.part, column), source)
+        if column.kind == "segmentation":
+            return self._segmentation(name, column, images, source)
+        train, test = images.halves(column.tensor(images.rows))
+        kind: TaskKind
+        match column.kind:
+            case "regression":
+                kind = Regression.of(train)
+            case "multilabel":
+                kind = MultiLabel()
+            case _:
+                kind = Classification()
+        task = Task(name, kind, max(1, len(column.names)), classes=column.names)
+        return TaskData(task, images.set, train, test, tuple(column.notes(train, test)))
+
+    def _segmentation(
+        self, name: str, column: Column, images: _Images, source: DataSource
+    ) -> TaskData:
+        faults, masks, present = _read_masks(images, column, source)
+        self._raise(faults, source)
+        notes = [f"{len(faults):,} masks that cannot be used count as missing"] if faults else []
+        levels = _levels(masks, present)
+        if levels == [0, VOID]:
+            # Nobody paints a mask of one class and nothing: 255 is white here, not unknown.
+            white = (masks == VOID).to(torch.uint8)
+            masks, levels = torch.where(present[:, None, None], white, VOID), [0, 1]
+            notes.append("masks are black and white: white is class 1")
+        elif VOID in levels:
+            notes.append(f"pixels of {VOID} count as unknown")
+        classes = [level for level in levels if level != VOID]
+        if not 2 <= len(classes) <= _MOST_CLASSES:
+            raise UserError(
+                f"column '{column.name}' makes no task: its masks hold {len(classes)} different "
+                f"values, where 2 to {_MOST_CLASSES} classes are meant (a JPEG blurs them: use PNG)"
+            )
+        if classes != list(range(len(classes))):
+            places = torch.full((256,), VOID, dtype=torch.uint8)
+            places[classes] = torch.arange(len(classes), dtype=torch.uint8)
+            # In pieces, because an index takes eight bytes a pixel.
+            masks = torch.cat([places[part.long()] for part in torch.split(masks, _PIECE)])
+        names = tuple(str(level) for level in classes)
+        task = Task(name, Segmentation(), len(classes), classes=names)
+        return TaskData(task, images.set, *images.halves(masks), tuple(notes))
+
+    def _raise(self, faults: Sequence[_Fault], source: DataSource) -> None:
+        """Raise `UserError` with all faults that are not to be skipped."""
+        left = [f for f in faults if not (f.image and source.skip_bad_images)]
+        if not left:
+            return
+        several = len(self._parts) > 1
+        left = list(dict.fromkeys(left))
+        left.sort(key=lambda f: (f.table, f.row))
+        lines = [
+            f"  {f'{f.table}, ' if several else ''}row {f.row}: {f.text}"
+            for f in left[:_MOST_FAULTS]
+        ]
+        if len(left) > _MOST_FAULTS:
+            lines.append(f"  and {len(left) - _MOST_FAULTS:,} more")
+        images = sum(f.image for f in left)
+        mend = "mend the table"
+        if images:
+            which = "1 image" if images == 1 else f"{images:,} images"
+            mend = f"mend what is said below, or pass --skip-bad-images to do without {which}"
+        count = "1 fault" if len(left) == 1 else f"{len(left):,} faults"
+        raise UserError("\n".join([f"'{self.path}' has {count}; {mend}", *lines]))
+
+    # ------------------------------------------------------------------------------ roles
+
+    @cached_property
+    def _parts(self) -> tuple[_Part, ...]:
+        """The tables with the roles of their columns. Raises where they are not clear."""
+        whole = Path(self.path)
+        paths = (
+            [whole] if whole.is_file() else [Path(piece.strip()) for piece in self.path.split(",")]
+        )
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise UserError(f"'{self.path}' names a table twice")
+        tables = [read_table(path) for path in paths]
+        self._check_knobs(tables)
+        names = _table_names(paths)
+        columns = [self._roles(table) for table in tables]
+        parts = []
+        for at, (name, table) in enumerate(zip(names, tables, strict=True)):
+            image, split, labels = columns[at]
+            elsewhere = {c for i, (_, _, other) in enumerate(columns) if i != at for c in other}
+            qualified = {
+                f"{name}.{label}" if label in elsewhere else label: column
+                for label, column in labels.items()
+            }
+            parts.append(_Part(name, table, image, split, qualified))
+        return tuple(parts)
+
+    def _check_knobs(self, tables: Sequence[Table]) -> None:
+        known = {column for table in tables for column in table.columns}
+        kinds = (column for kind in _KINDS for column in getattr(self, kind))
+        for column in filter(None, (self.image, self.split, *kinds)):
+            if column not in known:
+                raise unknown(f"column of '{self.path}'", column, known)
+
+    def _roles(self, table: Table) -> tuple[str, str | None, dict[str, Column]]:
+        """Return the column of images, that of the split, and the label columns."""
+        image = self.image if self.image in table.columns else _image_column(table)
+        split: str | None = self.split
+        if self.split not in table.columns:
+            split = next((name for name in table.columns if name.casefold() == "split"), None)
+            if split and not any(_split(cell) for cell in table.columns[split]):
+                split = None  # a label column of that name
+        labels = {}
+        for name, cells in table.columns.items():
+            if name in (image, split) or not _nameable(name):
+                continue
+            kind = next((k for k in _KINDS if name in getattr(self, k)), None)
+            labels[name] = Column(name, cells, kind or infer_kind(cells), kind is not None)
+        return image, split, labels
+
+
+def _nameable(text: str) -> bool:
+    """Return whether a task may have this name, or a table, after which tasks are named."""
+    return text.isprintable() and not any(sign in text for sign in _RESERVED)
+
+
+def _table_names(paths: Sequence[Path]) -> list[str]:
+    """Return short names of tables, all different: those of the files, or of their folders."""
+    for names in ([p.stem for p in paths], [p.resolve().parent.name for p in paths]):
+        if len(set(names)) == len(names) and all(map(_nameable, names)):
+            return names
+    if len(paths) == 1:
+        return ["table"]
+    raise UserError(
+        "tables that are joined need names of their own, of the files or of their folders, "
+        f"without any of {' '.join(_RESERVED)}: rename one of {', '.join(map(str, paths))}"
+    )
+
+
+def _image_column(table: Table) -> str:
+    """Return the column that names image files. Raises `UserError` where it is not clear which."""
+    found = [name for name, cells in table.columns.items() if names_files(cells)]
+    usual = [name for name in found if name.casefold() in _USUAL]
+    for names in (found, usual):
+        if len(names) == 1:
+            return names[0]
+    what = f"{' and '.join(found)} all hold" if found else "no column holds"
+    columns = ", ".join(printable(name) for name in table.columns)
+    raise UserError(
+        f"'{table.path}': {what} paths of image files; say which one does with "
+        f"folder@image=COLUMN:... (columns: {columns})"
+    )
+
+
+def _refuse(column: Column) -> None:
+    if column.refusal:
+        raise UserError(f"column '{printable(column.name)}' makes no task: {column.refusal}")
+
+
+def _split(cell: Cell) -> str | None:
+    return _SPLITS.get(cell.casefold()) if isinstance(cell, str) else None
+
+
+def _label_faults(part: _Part, column: Column) -> list[_Fault]:
+    return [part.fault(row, text, image=False) for row, text in column.faults.items()]
+
+
+# ---------------------------------------------------------------------------------- files
+
+
+def _locate(part: _Part, column: str, rows: Sequence[int], what: str) -> dict[int, str | _Fault]:
+    """Return the real path of the file that each row names, or what is wrong with it."""
+    root = Root(part.table.path.parent)
+    found: dict[int, str | _Fault] = {}
+    for row in rows:
+        cell = part.table.columns[column][row]
+        if not isinstance(cell, str):
+            found[row] = part.fault(row, f"has no {what}")
+            continue
+        try:
+            found[row] = root.locate(cell)
+        except ValueError as error:
+            found[row] = part.fault(row, f"{what} '{printable(cell)}' {error}")
+    return found
+
+
+def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
+    """Return the rows of the test set, what is wrong with the others, and a note."""
+    table = part.table
+    count = len(table.numbers)
+    if part.split is None:
+        # By the hash of its path an image stays where it is when the table grows or is sorted.
+        keys = [str(cell) for cell in table.columns[part.image]]
+        order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
+        test = set(order[: max(1, count // _TEST_SHARE)])
+        note = (
+            f"no split column: {len(test):,} of {count:,} images were drawn as test set by the "
+            "hashes of their paths, the same at every seed"
+        )
+        return test, [], note
+    cells = table.columns[part.split]
+    parts = [_split(cell) for cell in cells]
+    faults = [
+        part.fault(
+            row,
+            f"{printable(part.split)}: '{printable(str(cells[row] or ''))}' is none of train, "
+            "valid and test",
+            image=False,
+        )
+        for row, found in enumerate(parts)
+        if found is None
+    ]
+    merged = parts.count("validation")
+    note = f"{merged:,} images marked as validation count to the training pool" if merged else ""
+    return {row for row, found in enumerate(parts) if found == "test"}, faults, note
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """The image files that a part names, before they are read, the training pool first.
+
+    `rows` are their positions in the table, `test` those of the test set.
+    """
+
+    part: _Part
+    rows: Sequence[int]
+    files: Sequence[str]
+    test: Collection[int]
+    notes: Sequence[str]
+
+    @cached_property
+    def seen(self) -> str:
+        """The identity of the files."""
+        return identity(self.files)
+
+
+def _image_path(part: _Part, row: int) -> str:
+    return f"image '{printable(str(part.table.columns[part.image][row]))}'"
+
+
+def _list(part: _Part, first: dict[str, tuple[_Part, int]]) -> tuple[list[_Fault], _Listed]:
+    """Return what is wrong with a part's rows, and the files of the others.
+
+    `first` says where each file stands first, in any table; those of this one are added.
+    """
+    test, faults, note = _test_rows(part)
+    faults += [_Fault(part.name, row, text, image=False) for row, text in part.table.faults]
+    # The training pool first, so that both halves are pieces of one mapped file.
+    order = sorted(range(len(part.table.numbers)), key=lambda row: (row in test, row))
+    rows, files, shared = [], [], 0
+    for row, path in _locate(part, part.image, order, "image").items():
+        if isinstance(path, _Fault):
+            faults.append(path)
+            continue
+        its_part, its_row = first.setdefault(path, (part, row))
+        if its_part is part and its_row != row:
+            one, other = sorted((row, its_row))
+            text = (
+                f"{_image_path(part, other)} stands in row {part.table.numbers[one]} already "
+                "(several labels of one image go into one cell)"
+            )
+            faults.append(part.fault(other, text, image=False))
+            continue
+        shared += its_part is not part
+        rows.append(row)
+        files.append(path)
+    notes = [note] if note else []
+    if shared:
+        notes.append(f"{shared:,} of its images are those of another table too")
+    return faults, _Listed(part, rows, files, test, notes)
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequence[_Images]]:
+    """Return all that is wrong with rows and images, and the images of each table."""
+    faults: list[_Fault] = []
+    listed: list[_Listed] = []
+    first: dict[str, tuple[_Part, int]] = {}
+    for part in folder._parts:
+        wrong, files = _list(part, first)
+        faults += wrong
+        listed.append(files)
+    side, mode, note = _form(listed, folder, source)
+    found = []
+    for files in listed:
+        read = _read_files(
+            files.files, partial(read_image, side=side, mode=mode), side, mode, source, files.seen
+        )
+        for at, why in read.bad.items():
+            row = files.rows[at]
+            faults.append(files.part.fault(row, f"{_image_path(files.part, row)} {why}"))
+        skipped = [f for f in faults if f.image and f.table == files.part.name]
+        rows = [files.rows[at] for at in read.kept]
+        notes = [*files.notes, note, _skipped(skipped)]
+        found.append(_images(files.part, rows, files.test, read.rows, notes))
+    return faults, found
+
+
+def _images(
+    part: _Part, rows: Sequence[int], test: Collection[int], pixels: Tensor, notes: Sequence[str]
+) -> _Images:
+    count = sum(row not in test for row in rows)
+    train, held_out = pixels[:count], pixels[count:]
+    known = {hash(image.tobytes()) for image in held_out.numpy()}
+    leaked = sum(hash(image.tobytes()) in known for image in train.numpy())
+    leak = f"training images that equal a test image, pixel for pixel: {leaked:,}" if leaked else ""
+    told = tuple(filter(None, (*notes, leak)))
+    return _Images(part, rows, ImageSet(part.name, train, held_out, scarce=True, notes=told))
+
+
+def _skipped(faults: Sequence[_Fault]) -> str:
+    if not faults:
+        return ""
+    count = "1 bad image was" if len(faults) == 1 else f"{len(faults):,} bad images were"
+    rows = ", ".join(str(row) for row in sorted({f.row for f in faults})[:5])
+    more = f" and {len(faults) - 5:,} more" if len(faults) > 5 else ""
+    return f"{count} skipped (row {rows}{more})"
+
+
+def _read_files(
+    files: Sequence[str],
+    read: Callable[[Path], np.ndarray],
+    side: tuple[int, int],
+    mode: Literal["L", "RGB", "mask"],
+    source: DataSource,
+    seen: str = "",
+) -> FileRows:
+    channels: tuple[int, ...] = {"L": (1,), "RGB": (3,), "mask": ()}[mode]
+    return read_rows(files, read, [mode, *side], (*channels, *side), source.cache, seen=seen)
+
+
+def _form(
+    listed: Sequence[_Listed], folder: Folder, source: DataSource
+) -> tuple[tuple[int, int], Literal["L", "RGB"], str]:
+    """Return the size (H, W) and the mode that all images get, and a note on what that changes.
+
+    They are grey if every image is.
+    """
+    headers = torch.cat(
+        [
+            read_rows(
+                part.files, read_header, "header", (3,), source.cache, np.float32, part.seen
+            ).rows
+            for part in listed
+        ]
+    ).int()
+    grey = len(headers) > 0 and bool((headers[:, 2] == 1).all())
+    mode: Literal["L", "RGB"] = "L" if grey else "RGB"
+    sizes = torch.unique(headers[:, :2], dim=0).tolist()
+    if not sizes:
+        return (_SIDE, _SIDE), mode, ""  # there is no image, which is told elsewhere
+    square = folder.size or _SIDE
+    height, width = square, square
+    if not folder.size and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
+        height, width = sizes[0]
+    side = height, width
+    if sizes == [[height, width]]:
+        return side, mode, ""
+    what = f"images of {sizes[0][0]} × {sizes[0][1]}"
+    if len(sizes) > 1:
+        what = f"images of {len(sizes):,} different sizes"
+    return side, mode, f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
+
+
+# ---------------------------------------------------------------------------------- masks
+
+
+@lru_cache(maxsize=8)
+def _read_masks(
+    images: _Images, column: Column, source: DataSource
+) -> tuple[Sequence[_Fault], Tensor, Tensor]:
+    """Return what is wrong with the masks of a column, the masks, and which images have one.
+
+    Masks are uint8 `[N, H, W]`; an image without one, bool `[N]`, has `VOID` in every pixel.
+    """
+    part, (_, height, width) = images.part, images.set.image
+    given = [row for row in images.rows if column.cells[row] is not None]
+    located = _locate(part, column.name, given, "mask")
+    faults = [path for path in located.values() if isinstance(path, _Fault)]
+    rows = [row for row, path in located.items() if isinstance(path, str)]
+    files = [path for path in located.values() if isinstance(path, str)]
+    side = height, width
+    read = _read_files(files, partial(read_mask, side=side), side, "mask", source)
+    for at, why in read.bad.items():
+        cell = printable(str(column.cells[rows[at]]))
+        faults.append(part.fault(rows[at], f"mask '{cell}' {why}"))
+    present = torch.zeros(len(images.rows), dtype=torch.bool)
+    places = {row: place for place, row in enumerate(images.rows)}
+    present[[places[rows[at]] for at in read.kept]] = True
+    if present.all():
+        return faults, read.rows, present  # mapped from the cache, in the images' order
+    masks = torch.full((len(present), *side), VOID, dtype=torch.uint8)
+    masks[present] = read.rows
+    return faults, masks, present
+
+
+def _levels(masks: Tensor, present: Tensor) -> list[int]:
+    """Return the different values of the masks that are there, sorted."""
+    counts = torch.zeros(256, dtype=torch.int64)
+    for part, there in zip(*(torch.split(t, _PIECE) for t in (masks, present)), strict=True):
+        counts += torch.bincount(part[there].flatten(), minlength=256)
+    return [int(level) for level in counts.nonzero()[:, 0]]
