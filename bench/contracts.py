@@ -7,8 +7,8 @@ A strategy is three independent choices and some auxiliary tasks:
 - `Merging`: or how their gradients on the shared parameters become one direction;
 - `Auxiliary`: tasks that are trained on but not scored.
 
-What a plugin needs beside them is here too: `UserError` for what a user can mend, `stream` for
-draws that must not move any other.
+What a plugin needs beside them is here too: `UserError` for what a user can mend, `unknown` for a
+name that is none, with the nearest one, `stream` for draws that must not move any other.
 
 A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
 can set (`-s hard+partner@0.3`). A data set is a class in a file of its own in `datasets/`.
@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.kinds import TaskKind
 from bench.networks import Encoder
 from bench.randomness import stream
@@ -41,6 +41,7 @@ __all__ = [
     "UserError",
     "Weighting",
     "stream",
+    "unknown",
 ]
 
 # ---------------------------------------------------------------------------------- strategies

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contracts import Dataset, DataSource, UserError
-from bench.errors import unknown
+from bench.contracts import Dataset, DataSource, UserError, unknown
 from bench.images import FileRows, identity, read_header, read_image, read_mask, read_rows
 from bench.kinds import VOID, Classification, MultiLabel, Regression, Segmentation, TaskKind
 from bench.tasks import Expectation, ImageSet, Task, TaskData
