@@ -127,37 +127,37 @@ class Lane:
         """Number of the network's parameters, auxiliary heads included."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def _losses_of(self, batch: Batch) -> Tensor:
+    def _losses_of(self, batch: Batch) -> list[Tensor]:
         outputs = self.network(batch.images)
-        return torch.stack(
-            [
-                loss(output, target)
-                for loss, output, target in zip(self._losses, outputs, batch.targets, strict=True)
-            ]
-        )
+        return [
+            loss(output, target)
+            for loss, output, target in zip(self._losses, outputs, batch.targets, strict=True)
+        ]
 
     def step(self, batch: Batch) -> Tensor:
         """Take one step and return the losses `[T]`, on the device and detached."""
-        losses = self._losses_of(batch)
+        each = self._losses_of(batch)
+        losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
         if self._merge is None or not self._shared:
             self._combine(losses, self._weights).backward()
         else:
-            self._merged_backward(losses)
+            self._merged_backward(each)
         self.optimizer.step()
         if self._second_look is not None:
             with torch.no_grad():
-                self._second_look.look_again(self._losses_of(batch))
+                self._second_look.look_again(torch.stack(self._losses_of(batch)))
         return losses.detach()
 
-    def _merged_backward(self, losses: Tensor) -> None:
+    def _merged_backward(self, losses: Sequence[Tensor]) -> None:
         assert self._merge is not None
         parameters = [*self._shared, *self._own]
         rows = []
-        for task, loss in enumerate((losses * self._weights).unbind()):
+        # Not the rows of their stack: the pass of one would go through the network of all.
+        for task, (loss, weight) in enumerate(zip(losses, self._weights.unbind(), strict=True)):
             last = task == len(losses) - 1
             gradients = torch.autograd.grad(
-                loss, parameters, retain_graph=not last, allow_unused=True
+                loss * weight, parameters, retain_graph=not last, allow_unused=True
             )
             rows.append(
                 torch.cat(
