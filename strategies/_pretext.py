@@ -22,7 +22,7 @@ def changed_set(images: ImageSet, train: Tensor) -> ImageSet:
     """Return the set with other pixels in its training pool, and without a test set.
 
     It keeps the name, which keys the streams of subset and order: a run draws the same images of
-    both, in one order, and sees none through an auxiliary task that it does not train on. The
+    both, in one order, and sees no other through an auxiliary task. The
     statistics that standardise them are those of the changed images.
     """
     return replace(images, train=train, test=images.test[:0])
