@@ -28,7 +28,7 @@ def changed_set(images: ImageSet, train: Tensor) -> ImageSet:
     return replace(images, train=train, test=images.test[:0])
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _changed(images: ImageSet, name: str, classes: int, change: Change) -> tuple[ImageSet, Tensor]:
     """Return the changed images and what was done to each. A copy of the pool, made once."""
     draw = stream(_SEED, "auxiliary", name, images.name)
@@ -36,7 +36,7 @@ def _changed(images: ImageSet, name: str, classes: int, change: Change) -> tuple
     return changed_set(images, change(images.train, labels)), labels
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def shuffled(labels: Tensor, name: str) -> Tensor:
     """Return the labels of a placebo: those of other images, `[N, ...]`."""
     order = torch.randperm(len(labels), generator=stream(_SEED, "auxiliary", name, "placebo"))

@@ -52,7 +52,7 @@ def greyed(images: Tensor) -> Tensor:
     return out
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _grey_set(images: ImageSet) -> ImageSet:
     """Return the grey images. A copy of the pool, made once."""
     return changed_set(images, greyed(images.train))
