@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,9 @@ __all__ = [
     "Merging",
     "MultiTaskNetwork",
     "Part",
+    "SecondLook",
     "Sharing",
+    "Trunk",
     "UserError",
     "Weighting",
     "stream",
@@ -60,7 +62,18 @@ class MultiTaskNetwork(nn.Module, ABC):
 
     @abstractmethod
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that more than one task trains."""
+        """Return the parameters that more than one task trains, in the order of the pass."""
+
+
+class Trunk(Protocol):
+    """Builds an encoder; every call starts from the same initial weights.
+
+    So arms share their draw. Encoders of another width, a multiple of the run's own, have one of
+    their own.
+    """
+
+    def __call__(self, width: float = 1.0) -> Encoder:
+        """Return a fresh encoder, of `width` times the run's width."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +96,23 @@ class Sharing(Part, ABC):
 
     @abstractmethod
     def build(
-        self, trunk: Callable[[], Encoder], heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return a fresh network.
 
-        `trunk()` builds an encoder; every call starts from the same initial weights, so that arms
-        share their draw. `heads[t](encoder)` builds the head of task t for that encoder's features.
+        `heads[t](encoder)` builds the head of task t for that encoder's features.
         """
+
+
+class SecondLook(nn.Module, ABC):
+    """A weighting's module that wants to know what its step did.
+
+    It costs another forward pass of every step, and the step is priced with it.
+    """
+
+    @abstractmethod
+    def look_again(self, losses: Tensor) -> None:
+        """Take in the losses `[T]` of the same batch after the optimiser's step, detached."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +120,16 @@ class Weighting(Part, ABC):
     """How the losses of the tasks become one loss."""
 
     @abstractmethod
-    def build(self, tasks: Sequence[Task]) -> nn.Module:
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return a module that maps (losses `[T]`, weights `[T]`) to the scalar to descend.
 
-        `weights` are the tasks' own, divided by their sum. The module's parameters, if any, are
-        trained with the network's.
+        `weights` are the tasks' own, divided by their sum. What reaches the network is a weighted
+        mean of the losses: its weights are the tasks' own times the method's, divided by their sum,
+        so that a task of weight 0 has none and no method changes the scale. The module's
+        parameters, if any, are trained with the network's.
+
+        `shared` are the network's shared parameters, for methods that ask for the gradients of
+        losses there; what that costs is priced. A `SecondLook` is also told what its step did.
         """
 
 

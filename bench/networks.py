@@ -31,6 +31,8 @@ class Encoder(nn.Module):
     def __init__(self, stages: list[nn.Module], image: Shape) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
+        #: Shape (C, H, W) of one image.
+        self.image = image
         with torch.no_grad():
             shapes = []
             x = torch.zeros(1, *image, device=next(self.parameters()).device)

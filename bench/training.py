@@ -1,7 +1,8 @@
 """The one training loop. It knows no strategy by name and waits for the device nowhere in a step.
 
 A lane is one network in training. Its step is the same whatever the strategy: forward, losses,
-either one backward pass of the combined loss or one a task and a merge, and the optimiser.
+either one backward pass of the combined loss or one a task and a merge, the optimiser, and for a
+method that asks for it a second look at the losses.
 
 The scale of losses: the weights of a run's tasks are divided by their sum. Where all tasks have
 equal gradients, the trunk receives what single-task training gives it, whatever the strategy.
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork
+from bench.contracts import MultiTaskNetwork, SecondLook
 from bench.data import Batch, Batches
 from bench.networks import Encoder, encoder_builder
 from bench.randomness import seeded, stream
@@ -45,11 +46,11 @@ def build_network(
     if any(d.images.image != image for d in data):
         shapes = ", ".join(f"{d.task.name} {d.images.image}" for d in data)
         raise ValueError(f"the images of one run must have one shape, got {shapes}")
-    encoder = encoder_builder(network, width, image)
+    base = width
 
-    def trunk() -> Encoder:
+    def trunk(width: float = 1.0) -> Encoder:
         with seeded(seed, "init", "trunk"):
-            return encoder()
+            return encoder_builder(network, base * width, image)()
 
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
         def head(trunk: Encoder) -> nn.Module:
@@ -92,11 +93,14 @@ class Lane:
         if device.type == "meta":
             with device:
                 self.network = build_network(strategy, data, recipe.network, width, seed)
-                self._combine = strategy.weighting.build(self.tasks)
+                self._shared = self.network.shared_parameters()
+                self._combine = strategy.weighting.build(self.tasks, self._shared)
         else:
             self.network = build_network(strategy, data, recipe.network, width, seed)
             self.network.to(device).to(memory_format=torch.channels_last)
-            self._combine = strategy.weighting.build(self.tasks).to(device)
+            self._shared = self.network.shared_parameters()
+            self._combine = strategy.weighting.build(self.tasks, self._shared).to(device)
+        self._second_look = self._combine if isinstance(self._combine, SecondLook) else None
         self._losses = [
             d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss for d in data
         ]
@@ -105,7 +109,6 @@ class Lane:
         generator = stream(seed, "strategy", strategy.name)
         merging = strategy.merging
         self._merge = None if merging is None else merging.build(self.tasks, generator)
-        self._shared = self.network.shared_parameters()
         shared = {id(p) for p in self._shared}
         self._own = [p for p in self.network.parameters() if id(p) not in shared]
         groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
@@ -124,31 +127,37 @@ class Lane:
         """Number of the network's parameters, auxiliary heads included."""
         return sum(p.numel() for p in self.network.parameters())
 
+    def _losses_of(self, batch: Batch) -> list[Tensor]:
+        outputs = self.network(batch.images)
+        return [
+            loss(output, target)
+            for loss, output, target in zip(self._losses, outputs, batch.targets, strict=True)
+        ]
+
     def step(self, batch: Batch) -> Tensor:
         """Take one step and return the losses `[T]`, on the device and detached."""
-        outputs = self.network(batch.images)
-        losses = torch.stack(
-            [
-                loss(output, target)
-                for loss, output, target in zip(self._losses, outputs, batch.targets, strict=True)
-            ]
-        )
+        each = self._losses_of(batch)
+        losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
         if self._merge is None or not self._shared:
             self._combine(losses, self._weights).backward()
         else:
-            self._merged_backward(losses)
+            self._merged_backward(each)
         self.optimizer.step()
+        if self._second_look is not None:
+            with torch.no_grad():
+                self._second_look.look_again(torch.stack(self._losses_of(batch)))
         return losses.detach()
 
-    def _merged_backward(self, losses: Tensor) -> None:
+    def _merged_backward(self, losses: Sequence[Tensor]) -> None:
         assert self._merge is not None
         parameters = [*self._shared, *self._own]
         rows = []
-        for task, loss in enumerate((losses * self._weights).unbind()):
+        # Not the rows of their stack: the pass of one would go through the network of all.
+        for task, (loss, weight) in enumerate(zip(losses, self._weights.unbind(), strict=True)):
             last = task == len(losses) - 1
             gradients = torch.autograd.grad(
-                loss, parameters, retain_graph=not last, allow_unused=True
+                loss * weight, parameters, retain_graph=not last, allow_unused=True
             )
             rows.append(
                 torch.cat(

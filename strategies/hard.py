@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk
 from bench.networks import Encoder
 
 
@@ -46,7 +46,7 @@ class Hard(Sharing):
     default = True
 
     def build(
-        self, trunk: Callable[[], Encoder], heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one trunk with all heads on it."""
         shared = trunk()

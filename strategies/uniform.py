@@ -23,6 +23,6 @@ class Uniform(Weighting):
     paper = "none: the baseline"
     default = True
 
-    def build(self, tasks: Sequence[Task]) -> nn.Module:
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return the weighted sum."""
         return _WeightedSum()

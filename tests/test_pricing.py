@@ -49,6 +49,24 @@ def test_work_that_a_method_adds_is_billed(toy: Toy, recipe: Recipe) -> None:
     assert _price("hard", [row, toy("column~noise")], recipe) == pytest.approx(2 * single, rel=0.01)
 
 
+def test_gradients_of_each_task_cost_one_pass_of_what_the_task_went_through(
+    toy: Toy, recipe: Recipe
+) -> None:
+    # On images of their own the tasks have no pass in common, so there is nothing to repeat.
+    apart = [toy("row"), toy("column~noise")]
+    assert _price("hard+pcgrad", apart, recipe) == pytest.approx(
+        _price("hard", apart, recipe), rel=0.02
+    )
+    # On the same images the trunk's backward pass is taken once more, and no head's is.
+    data = [toy("row"), toy("column")]
+    b = recipe.batch_size
+    first, second, linear = (2 * b * n for n in (12 * 12 * 10 * 25, 2 * 2 * 20 * 250, 20 * 50))
+    trunk = first + 2 * (second + linear)
+    assert _price("hard+pcgrad", data, recipe) - _price("hard", data, recipe) == pytest.approx(
+        trunk, rel=0.05
+    )
+
+
 def test_a_silent_partner_is_billed_too(toy: Toy, recipe: Recipe) -> None:
     pair, silent = ([toy("row"), toy(name)] for name in ("column", "column~none"))
     assert _price("hard", silent, recipe) == _price("hard", pair, recipe)

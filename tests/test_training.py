@@ -6,12 +6,15 @@ from itertools import islice
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.contracts import MultiTaskNetwork as Network
+from bench.contracts import SecondLook, Sharing, Trunk, Weighting
 from bench.data import Batches
+from bench.networks import Encoder
 from bench.registry import parse_strategy
 from bench.spec import Recipe
-from bench.tasks import TaskData
+from bench.tasks import Task, TaskData
 from bench.training import Lane, build_network, learning_rate
 
 CPU = torch.device("cpu")
@@ -162,3 +165,42 @@ def test_a_step_that_waits_for_the_device_is_caught(toy: Toy, recipe: Recipe) ->
     lane = Lane(parse_strategy("hard+faulty@wait"), [toy("row")], recipe, 1.0, 0, meta)
     with pytest.raises(RuntimeError, match="item"):
         lane.step(next(iter(Batches([toy("row")], recipe, 0, meta))))
+
+
+def test_a_trunk_of_another_width_is_a_multiple_of_the_runs_own(toy: Toy) -> None:
+    class Narrow(Sharing):
+        def build(self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]) -> Network:
+            assert trunk(0.5).stage_shapes[-1] == (12,)
+            assert trunk().stage_shapes[-1] == (25,)
+            assert all(
+                torch.equal(a, b)
+                for a, b in zip(trunk(1.0).parameters(), trunk().parameters(), strict=True)
+            )
+            return parse_strategy("hard").sharing.build(trunk, heads)
+
+    build_network(replace(parse_strategy("hard"), sharing=Narrow()), [toy("row")], "lenet", 0.5, 0)
+
+
+def test_a_second_look_sees_the_same_batch_after_the_step(toy: Toy, recipe: Recipe) -> None:
+    seen = []
+
+    class Curious(SecondLook):
+        def forward(self, losses: Tensor, weights: Tensor) -> Tensor:
+            return (losses * weights).sum()
+
+        def look_again(self, losses: Tensor) -> None:
+            assert not losses.requires_grad
+            seen.append(losses)
+
+    class Watching(Weighting):
+        def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
+            assert len(shared) == 6
+            return Curious()
+
+    data = [toy("row"), toy("column")]
+    strategy = replace(parse_strategy("hard"), weighting=Watching())
+    lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
+    batch = next(iter(Batches(data, recipe, 0, CPU)))
+    first = lane.step(batch)
+    assert not torch.equal(seen[0], first)
+    assert torch.equal(lane.step(batch), seen[0])

@@ -4,9 +4,11 @@ import torch
 from bench.strategies.cross_stitch import CrossStitch
 from bench.strategies.single import Single
 
+from bench.data import Batches
 from bench.registry import parse_strategy
+from bench.spec import Recipe
 from bench.tasks import TaskData
-from bench.training import build_network
+from bench.training import Lane, build_network
 
 Toy = Callable[[str], TaskData]
 
@@ -20,6 +22,25 @@ def test_with_identity_stitches_it_is_separate_networks_bit_for_bit(toy: Toy) ->
         assert a is not None
         assert b is not None
         assert torch.equal(a, b)
+
+
+def test_with_identity_stitches_its_first_gradients_are_those_of_separate_networks(
+    toy: Toy, recipe: Recipe
+) -> None:
+    # Of the first step only: the weights beside the diagonal learn, as they should.
+    data = [toy("row"), toy("column")]
+    stitched, separate = (
+        Lane(parse_strategy(s), data, recipe, 1.0, 0, torch.device("cpu"))
+        for s in ("cross-stitch@own=1", "single")
+    )
+    for lane in (stitched, separate):
+        lane.step(next(iter(Batches(data, recipe, 0, torch.device("cpu")))))
+    gradients = {name: p.grad for name, p in stitched.network.named_parameters()}
+    for name, parameter in separate.network.named_parameters():
+        assert parameter.grad is not None
+        ours = gradients[name.replace("encoders", "trunks")]
+        assert ours is not None
+        torch.testing.assert_close(ours, parameter.grad)
 
 
 def test_a_stitch_mixes_the_trunks_by_its_weights(toy: Toy) -> None:

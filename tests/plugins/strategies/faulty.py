@@ -53,6 +53,6 @@ class Faulty(Weighting):
 
     how: str = "raise"
 
-    def build(self, tasks: Sequence[Task]) -> nn.Module:
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return the fault."""
         return _Fault(self.how)

@@ -13,6 +13,6 @@ from bench.tasks import Task
 class Nameless(Weighting):
     """Has no name."""
 
-    def build(self, tasks: Sequence[Task]) -> nn.Module:
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return nothing of use."""
         return nn.Identity()

@@ -1,0 +1,52 @@
+"""One trunk, and after each of its stages a small module of the task's own."""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Trunk
+from bench.networks import Encoder, Shape
+
+
+class ModulatedTrunk(MultiTaskNetwork):
+    """A shared trunk whose stages are followed by modules of each task.
+
+    `module(shape)` builds the module after a stage whose activation of one image has this shape.
+    Tasks on the same images share the first stage's pass; after it their activations differ.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        heads: Sequence[Callable[[Encoder], nn.Module]],
+        module: Callable[[Shape], nn.Module],
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk()
+        self.modules_of = nn.ModuleList(
+            nn.ModuleList(module(shape) for shape in self.trunk.stage_shapes) for _ in heads
+        )
+        self.heads = nn.ModuleList(head(self.trunk) for head in heads)
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Return the output of each task."""
+        first, *rest = self.trunk.stages
+        begun: dict[int, Tensor] = {}
+        outputs: list[Tensor | None] = []
+        for x, modules, head in zip(images, self.modules_of, self.heads, strict=True):
+            if x is None:
+                outputs.append(None)
+                continue
+            if id(x) not in begun:
+                begun[id(x)] = first(x)
+            own, *others = cast(nn.ModuleList, modules)
+            y = own(begun[id(x)])
+            for stage, modulate in zip(rest, others, strict=True):
+                y = modulate(stage(y))
+            outputs.append(head(y))
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Return the trunk's."""
+        return list(self.trunk.parameters())

@@ -1,0 +1,22 @@
+"""Networks that start from different weights."""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@torch.no_grad()
+def redrawn(network: _Network) -> _Network:
+    """Return a network with the entries of every weight shuffled, by the global generator.
+
+    Every call of a builder returns the same draw. Entries of one weight are drawn independently
+    from one distribution, so a shuffle of them is as good a draw of any initialisation, and
+    constants stay what they are.
+    """
+    for parameter in network.parameters():
+        order = torch.randperm(parameter.numel(), device=parameter.device)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return network

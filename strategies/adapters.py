@@ -1,0 +1,51 @@
+"""Residual adapters (Rebuffi et al. 2017): small linear maps of each task's own in a shared trunk.
+
+The rule: after every stage, task t's activation becomes x + A_t x, with A_t a 1 × 1 convolution, or
+a linear map where the stage's output is a vector. A_t is 0 at first, where the network is that of
+hard sharing. This is the series form of 2017 without its batch normalisation, at stages instead of
+single convolutions. The parallel form of Rebuffi et al. 2018 needs input and output of one size,
+which stages do not have. There the trunk is trained on a large set before and then fixed; here it
+is trained with the adapters. All but the first stage pass once a task, also where tasks share their
+images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.networks import Encoder, Shape
+
+from ._modulated import ModulatedTrunk
+
+
+class _Adapter(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        channels = shape[0]
+        self.map: nn.Conv2d | nn.Linear = (
+            nn.Conv2d(channels, channels, 1, bias=False)
+            if len(shape) == 3
+            else nn.Linear(channels, channels, bias=False)
+        )
+        nn.init.zeros_(self.map.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapted: Tensor = x + self.map(x)
+        return adapted
+
+
+@dataclass(frozen=True)
+class Adapters(Sharing):
+    """One trunk with residual adapters of each task."""
+
+    name = "adapters"
+    summary = "one trunk, with a residual 1 × 1 convolution of each task after every stage"
+    paper = "Rebuffi et al. 2017, Learning Multiple Visual Domains with Residual Adapters"
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return the adapted trunk, at first that of hard sharing."""
+        return ModulatedTrunk(trunk, heads, _Adapter)

@@ -1,0 +1,71 @@
+"""Branching (partial sharing): the first stages of the trunk are shared, the rest is copied a task.
+
+The dial between two networks and one: `branch@0` is `single`, and with all stages shared it is
+`hard`, both bit for bit on a CPU. The copies of a stage start from the same weights, as every call
+of the trunk's builder returns the same draw. Learned branchings (Lu et al. 2017; Guo et al. 2020)
+search for the place that is a knob here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk, UserError
+from bench.networks import Encoder
+
+
+class _Branched(MultiTaskNetwork):
+    def __init__(self, stem: nn.Module, branches: list[nn.Module], heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.stem = stem
+        self.branches = nn.ModuleList(branches)
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        stems: dict[int, Tensor] = {}
+        outputs: list[Tensor | None] = []
+        for x, branch, head in zip(images, self.branches, self.heads, strict=True):
+            if x is None:
+                outputs.append(None)
+                continue
+            if id(x) not in stems:
+                stems[id(x)] = self.stem(x)
+            outputs.append(head(branch(stems[id(x)])))
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.stem.parameters())
+
+
+@dataclass(frozen=True)
+class Branch(Sharing):
+    """The first stages shared, the rest a task's own."""
+
+    name = "branch"
+    summary = "the first stages of the trunk shared, a copy of the rest for each task"
+    paper = "Caruana 1997; Vandenhende et al. 2020, Branched Multi-Task Networks"
+
+    shared: int = 1
+    """Number of stages that are shared: 0 shares nothing, all of them are hard sharing."""
+
+    def __post_init__(self) -> None:
+        if self.shared < 0:
+            raise ValueError(f"shared is a number of stages of at least 0, not {self.shared}")
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return the branched network. Raises `UserError` where the trunk has too few stages."""
+        trunks = [trunk() for _ in heads]
+        stages = len(trunks[0].stages)
+        if self.shared > stages:
+            raise UserError(
+                f"{self.name} is to share {self.shared} stages, but the network has {stages}: give "
+                f"a number from 0 to {stages}"
+            )
+        return _Branched(
+            nn.Sequential(*trunks[0].stages[: self.shared]),
+            [nn.Sequential(*trunk.stages[self.shared :]) for trunk in trunks],
+            [head(trunk) for head, trunk in zip(heads, trunks, strict=True)],
+        )

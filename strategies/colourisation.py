@@ -1,0 +1,87 @@
+"""Colourisation as an auxiliary task (Zhang et al. 2016): an image's colours from its grey version.
+
+The trunk sees the image's luminance (0.299 R + 0.587 G + 0.114 B) in all three channels, and a
+decoder predicts the standardised RGB values, with the mean squared error of a pixel and channel.
+The paper predicts a distribution over 313 bins of a and b in Lab space, reweighted towards rare
+colours; squared errors need no bins, and tend to the greyish means that the paper is to avoid. The
+grey images are those that the seed has drawn, and pass through the trunk beside the target's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.contracts import Auxiliary, UserError
+from bench.kinds import Reconstruction
+from bench.tasks import ImageSet, Task, TaskData
+
+from ._pretext import changed_set, shuffled
+
+
+@dataclass(frozen=True)
+class Colours(Reconstruction):
+    """The colours of an image; labels uint8 `[N, 3, H, W]`, outputs `[N, 3, H, W]`.
+
+    `mean` and `deviation` of each channel standardise them, as they do the images of a batch.
+    """
+
+    name: ClassVar[str] = "colours"
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the standardised colours; `images` are grey."""
+        if labels is None:
+            raise ValueError(f"a {self.name} task needs labels")
+        channels = zip(labels.float().unbind(1), self.mean, self.deviation, strict=True)
+        return torch.stack([(channel - mean) / scale for channel, mean, scale in channels], dim=1)
+
+
+def greyed(images: Tensor) -> Tensor:
+    """Return the luminance of images uint8 `[N, 3, H, W]` in all three channels."""
+    out = torch.empty_like(images)
+    for part, colours in zip(torch.split(out, 4096), torch.split(images, 4096), strict=True):
+        red, green, blue = colours.int().unbind(1)
+        part[:] = ((299 * red + 587 * green + 114 * blue + 500) // 1000)[:, None]
+    return out
+
+
+@lru_cache(maxsize=8)
+def _grey_set(images: ImageSet) -> ImageSet:
+    """Return the grey images. A copy of the pool, made once."""
+    return changed_set(images, greyed(images.train))
+
+
+@dataclass(frozen=True)
+class Colourisation(Auxiliary):
+    """Predict the colours of an image from its grey version."""
+
+    name = "colourisation"
+    summary = "auxiliary task: a decoder predicts the colours of the grey image"
+    paper = "Zhang et al. 2016, Colorful Image Colorization"
+
+    weight: float = 1.0
+    """Weight of the auxiliary loss; the target's is 1."""
+
+    placebo: bool = False
+    """Ask for the colours of another image: all the work, and nothing to learn from it."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < inf:
+            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
+
+    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+        """Return the task on grey versions. Raises `UserError` where the images have no colours."""
+        images = target.images
+        if images.image[0] != 3:
+            raise UserError(f"{self.name} needs images in colour; those of '{images.name}' are not")
+        mean, deviation = (tuple(values.tolist()) for values in images.channel_statistics)
+        task = Task(self.name, Colours(mean, deviation), 3, self.weight, scored=False)
+        labels = shuffled(images.train, self.name) if self.placebo else images.train
+        return [TaskData(task, _grey_set(images), labels, images.test[:0])]

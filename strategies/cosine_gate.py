@@ -1,0 +1,62 @@
+"""Gradient cosine gate (Du et al. 2018): auxiliary gradients count if they agree with the target's.
+
+The rule: with g the gradient of the scored tasks on the shared parameters and a that of an
+auxiliary task, add a to g where cos(g, a) ≥ 0 and drop it elsewhere; the paper's weighted form adds
+max(0, cos) · a instead. Each auxiliary task has a gate of its own, and its head learns always.
+
+The rows come weighted with weights that sum to 1. What is left after the gates is divided by the
+weights of what was let through, so that the target alone drives the trunk as single-task training
+does; the paper leaves the sum as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contracts import Merge, Merging, UserError
+from bench.tasks import Task
+
+
+@dataclass(frozen=True)
+class CosineGate(Merging):
+    """Drop the auxiliary gradients that point away from the target's."""
+
+    name = "cosine-gate"
+    summary = "auxiliary gradients that conflict with the target's are dropped"
+    paper = "Du et al. 2018, Adapting Auxiliary Losses Using Gradient Similarity"
+
+    soft: bool = False
+    """Weigh those that agree by their cosine, the paper's weighted form."""
+
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+        """Return the merge. Raises `UserError` where no task is auxiliary."""
+        if all(task.scored for task in tasks):
+            raise UserError(
+                f"{self.name} gates auxiliary tasks, and there is none: join one to it, such as "
+                f"partner+{self.name}"
+            )
+        total = sum(task.weight for task in tasks)
+
+        def merge(gradients: Tensor) -> Tensor:
+            rows = list(zip(tasks, gradients, strict=True))
+            zero = torch.zeros_like(gradients[0])
+            target = sum((row for task, row in rows if task.scored), start=zero)
+            direction = target
+            weight = gradients.new_full((), sum(task.weight for task in tasks if task.scored))
+            for task, row in rows:
+                if not task.scored:
+                    gate = self._gate(target, row)
+                    direction = direction + gate * row
+                    weight = weight + gate * task.weight
+            return direction * (total / weight)
+
+        return merge
+
+    def _gate(self, target: Tensor, row: Tensor) -> Tensor:
+        dot = target @ row
+        if not self.soft:
+            return (dot >= 0).to(dot.dtype)
+        lengths: Tensor = torch.linalg.vector_norm(target) * torch.linalg.vector_norm(row)
+        return (dot / lengths.clamp_min(torch.finfo(dot.dtype).tiny)).clamp_min(0)

@@ -1,0 +1,73 @@
+"""An ensemble of single-task networks at the cost of one: what else equal compute could buy.
+
+Nothing is shared between tasks. Each task has several networks, which are trained by turns, one a
+step, each on its own loss; so a step costs what one network a task costs, and each of K members
+gets a K-th of the steps. A prediction is the mean of the members' outputs (for classes, of the
+logits). The first member is the draw that other arms start from, the others shuffle its entries.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.networks import Encoder
+
+from ._redraw import redrawn
+
+
+class _Ensemble(MultiTaskNetwork):
+    def __init__(self, networks: list[nn.ModuleList]) -> None:
+        super().__init__()
+        #: The members of each task.
+        self.networks = nn.ModuleList(networks)
+        self._members, self._turn = len(networks[0]), -1
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        if self.training and torch.is_grad_enabled():  # a second look sees the member of the step
+            self._turn = (self._turn + 1) % self._members
+        asked = [self._turn] if self.training else range(self._members)
+        outputs: list[Tensor | None] = []
+        for x, networks in zip(images, self.networks, strict=True):
+            members = cast(nn.ModuleList, networks)
+            outputs.append(
+                None if x is None else torch.stack([members[k](x) for k in asked]).mean(0)
+            )
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return []
+
+
+@dataclass(frozen=True)
+class Ensemble(Sharing):
+    """Several networks a task, trained by turns, their outputs averaged."""
+
+    name = "ensemble"
+    summary = "several networks a task, trained by turns; nothing is shared between tasks"
+    paper = "Hansen & Salamon 1990, Neural Network Ensembles"
+
+    members: int = 2
+    """Networks a task."""
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise ValueError(f"members is a number of at least 1, not {self.members}")
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return as many networks a task as there are members."""
+
+        def networks(head: Callable[[Encoder], nn.Module]) -> nn.ModuleList:
+            members = []
+            for member in range(self.members):
+                encoder = trunk()
+                network = nn.Sequential(encoder, head(encoder))
+                members.append(redrawn(network) if member else network)
+            return nn.ModuleList(members)
+
+        return _Ensemble([networks(head) for head in heads])

@@ -1,0 +1,46 @@
+"""Feature-wise linear modulation by task (Perez et al. 2018): a scale and a shift a channel.
+
+The rule: after every stage, channel c of task t becomes γ_tc x_c + β_tc, with γ = 1 and β = 0 at
+first, where the network is that of hard sharing. The paper predicts γ and β from a question and
+modulates before the rectifiers inside residual blocks; here the condition is the task, so they are
+parameters, and they stand after each stage, which any encoder has. All but the first stage pass
+once a task, also where tasks share their images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.networks import Encoder, Shape
+
+from ._modulated import ModulatedTrunk
+
+
+class _ScaleAndShift(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        each = (shape[0], *[1] * (len(shape) - 1))
+        #: γ and β, [C] or [C, 1, 1] each.
+        self.scale = nn.Parameter(torch.ones(each))
+        self.shift = nn.Parameter(torch.zeros(each))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x + self.shift
+
+
+@dataclass(frozen=True)
+class Film(Sharing):
+    """One trunk, whose channels each task scales and shifts."""
+
+    name = "film"
+    summary = "one trunk, whose channels each task scales and shifts after every stage"
+    paper = "Perez et al. 2018, FiLM: Visual Reasoning with a General Conditioning Layer"
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return the modulated trunk, at first that of hard sharing."""
+        return ModulatedTrunk(trunk, heads, _ScaleAndShift)

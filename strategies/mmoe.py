@@ -1,0 +1,100 @@
+"""Multi-gate mixture of experts (Ma et al. 2018): trunks shared by all, mixed by a gate a task.
+
+The rule: the features of task t are Σ_k g_tk(x) f_k(x), with experts f_k and the gate g_t = softmax
+of a linear map of the input. Here experts are trunks; the gate sees the image averaged to at most
+8 × 8 and starts at equal shares. The first expert is the draw that other arms start from; the
+others shuffle its entries, as experts of one draw behind equal gates would stay one for ever.
+
+Each expert costs a pass of a trunk, which the budget bills: two of the full width cost what two
+networks do. `width` narrows them; at 1 / √K all K cost about what one trunk of full width does. An
+expert of another width has a draw of its own. The paper's experts are single layers below the
+tasks' towers, eight of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.networks import Encoder
+
+from ._redraw import redrawn
+
+#: Side of the image that gates see, at most.
+_SIDE = 8
+
+
+class _Gate(nn.Module):
+    """Images `[N, C, H, W]` to shares of the experts `[N, K]`."""
+
+    def __init__(self, channels: int, side: int, experts: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(side)
+        self.linear = nn.Linear(channels * side * side, experts)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        shares: Tensor = self.linear(self.pool(images).flatten(1)).softmax(1)
+        return shares
+
+
+class _Mixture(MultiTaskNetwork):
+    def __init__(
+        self, experts: list[Encoder], gates: list[nn.Module], heads: list[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+        self.gates = nn.ModuleList(gates)
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        features: dict[int, Tensor] = {}  # [K, N, ...] of each batch of images
+        outputs: list[Tensor | None] = []
+        for x, gate, head in zip(images, self.gates, self.heads, strict=True):
+            if x is None:
+                outputs.append(None)
+                continue
+            if id(x) not in features:
+                features[id(x)] = torch.stack([expert(x) for expert in self.experts])
+            experts = features[id(x)]
+            shares = gate(x).T.reshape(*experts.shape[:2], *[1] * (experts.dim() - 2))
+            outputs.append(head((shares * experts).sum(0)))
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.experts.parameters())
+
+
+@dataclass(frozen=True)
+class Mmoe(Sharing):
+    """Trunks shared by all tasks, mixed by a gate of each task."""
+
+    name = "mmoe"
+    summary = "several trunks shared by all, mixed by a gate of each task"
+    paper = "Ma et al. 2018, Modeling Task Relationships with Multi-gate Mixture-of-Experts"
+
+    experts: int = 2
+    """Number of trunks."""
+
+    width: float = 1.0
+    """Width of each, as a multiple of the run's."""
+
+    def __post_init__(self) -> None:
+        if self.experts < 1:
+            raise ValueError(f"experts is a number of at least 1, not {self.experts}")
+        if not 0 < self.width < inf:
+            raise ValueError(f"width is a number above 0, not {self.width}")
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return the experts, a gate a task and all heads."""
+        first = trunk(self.width)
+        experts = [first, *(redrawn(trunk(self.width)) for _ in range(self.experts - 1))]
+        channels, *sides = first.image
+        gates: list[nn.Module] = [_Gate(channels, min(_SIDE, *sides), self.experts) for _ in heads]
+        return _Mixture(experts, gates, [head(first) for head in heads])

@@ -1,0 +1,113 @@
+"""MTAN (Liu et al. 2019): one trunk, from whose stages each task picks features by attention.
+
+The rule: with p_l the trunk's activation after stage l, task t has â_l = a_l ⊙ p_l, with the mask
+a_l = sigmoid(h(g([p_l; f(â_(l−1))]))), and â of the last stage are its features. g and h are 1 × 1
+convolutions with normalisation, g with a rectifier after it; f is a 3 × 3 convolution that brings
+the last stage's picked features to this one's shape. The first mask sees p_1 alone.
+
+The paper's g sees the first layer of a stage and masks its last; stages here show their output
+only. f samples its input at this stage's size before it convolves, where the paper pools after it.
+Where a stage's output is a vector, the maps are linear, and f averages over the image before.
+Normalisation is GroupNorm with one group, as in the encoders, where the paper has batch
+normalisation. The paper trains with dynamic weight average: `mtan+dwa`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.networks import Encoder, Shape
+
+
+def _pointwise(inputs: int, shape: Shape) -> nn.Module:
+    """Return a linear map of the channels, `inputs` to those of `shape`, with normalisation."""
+    layer = nn.Conv2d(inputs, shape[0], 1) if len(shape) == 3 else nn.Linear(inputs, shape[0])
+    return nn.Sequential(layer, nn.GroupNorm(1, shape[0]))
+
+
+def _bridge(before: Shape, after: Shape) -> nn.Module:
+    """Return f: picked features of one stage to the channels and the size of the next."""
+    layers: list[nn.Module]
+    if len(after) == 3:
+        layers = [nn.Conv2d(before[0], after[0], 3, padding=1)]
+        if before[1:] != after[1:]:
+            layers.insert(0, nn.Upsample(after[1:]))  # nearest neighbours, up or down
+    else:
+        layers = [nn.Linear(before[0], after[0])]
+        if len(before) == 3:
+            layers = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers]
+    return nn.Sequential(*layers, nn.GroupNorm(1, after[0]), nn.ReLU())
+
+
+class _Attention(nn.Module):
+    """The masks of one task."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.bridges = nn.ModuleList(_bridge(before, after) for before, after in pairwise(shapes))
+        self.masks = nn.ModuleList(
+            nn.Sequential(
+                _pointwise(shape[0] * (2 if level else 1), shape),
+                nn.ReLU(),
+                _pointwise(shape[0], shape),
+                nn.Sigmoid(),
+            )
+            for level, shape in enumerate(shapes)
+        )
+
+    def forward(self, activations: Sequence[Tensor]) -> Tensor:
+        """Return a task's features from the trunk's activations after each stage."""
+        picked: Tensor = self.masks[0](activations[0]) * activations[0]
+        for p, bridge, mask in zip(activations[1:], self.bridges, self.masks[1:], strict=True):
+            picked = mask(torch.cat([p, bridge(picked)], dim=1)) * p
+        return picked
+
+
+class _Attended(MultiTaskNetwork):
+    def __init__(self, trunk: Encoder, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.attentions = nn.ModuleList(_Attention(trunk.stage_shapes) for _ in heads)
+        self.heads = nn.ModuleList(heads)
+
+    def _activations(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for stage in self.trunk.stages:
+            x = stage(x)
+            found.append(x)
+        return found
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        activations: dict[int, list[Tensor]] = {}
+        outputs: list[Tensor | None] = []
+        for x, attention, head in zip(images, self.attentions, self.heads, strict=True):
+            if x is None:
+                outputs.append(None)
+                continue
+            if id(x) not in activations:
+                activations[id(x)] = self._activations(x)
+            outputs.append(head(attention(activations[id(x)])))
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.trunk.parameters())
+
+
+@dataclass(frozen=True)
+class Mtan(Sharing):
+    """One trunk with attention modules of each task."""
+
+    name = "mtan"
+    summary = "one trunk, from whose stages each task picks features by attention"
+    paper = "Liu et al. 2019, End-to-End Multi-Task Learning with Attention"
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return one trunk, an attention module a stage and task, and all heads."""
+        shared = trunk()
+        return _Attended(shared, [head(shared) for head in heads])

@@ -1,0 +1,135 @@
+"""What every weighting keeps: the scale of a mean, the silent task, and no wait for the device."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.contracts import Weighting
+from bench.data import Batches
+from bench.pricing import count
+from bench.registry import parse_strategy, strategy_parts
+from bench.spec import Recipe
+from bench.tasks import TaskData
+from bench.training import Lane
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+Toy = Callable[[str], TaskData]
+WEIGHTINGS = sorted(
+    name
+    for name, part in strategy_parts().found.items()
+    if issubclass(part, Weighting) and name != "faulty"
+)
+
+
+def _lane(weighting: str, data: Sequence[TaskData], recipe: Recipe, **given: torch.device) -> Lane:
+    strategy = parse_strategy(f"hard+{weighting}")
+    return Lane(strategy, data, recipe, 1.0, 3, given.get("device", CPU))
+
+
+def _trunk_gradient(lane: Lane) -> Tensor:
+    gradients = [p.grad for p in lane.network.shared_parameters()]
+    return torch.cat([g.reshape(-1) for g in gradients if g is not None])
+
+
+def _trained(weighting: str, data: Sequence[TaskData], recipe: Recipe, steps: int) -> Lane:
+    torch.manual_seed(0)
+    lane = _lane(weighting, data, recipe)
+    for _ in lane.train(Batches(data, recipe, 3, CPU), steps, [steps]):
+        pass
+    return lane
+
+
+def test_the_fields_weightings_are_here() -> None:
+    known = {"dwa", "famo", "fixed", "geometric", "gradnorm", "rlw", "uncertainty", "uniform"}
+    assert known <= set(WEIGHTINGS)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
+    toy: Toy, recipe: Recipe, weighting: str
+) -> None:
+    """Twins have equal losses and gradients, so any weighted mean of them is that of one.
+
+    At the first step, for all methods. Later the heads of twins may part: random weights differ.
+    """
+    row = toy("row")
+    twin = replace(row, task=replace(row.task, name="twin"))
+    alone, beside = _lane("uniform", [row], recipe), _lane(weighting, [row, twin], recipe)
+    state = beside.network.state_dict()
+    for part in ("weight", "bias"):
+        state[f"heads.1.linear.{part}"].copy_(state[f"heads.0.linear.{part}"])
+    torch.manual_seed(0)
+    alone.step(next(iter(Batches([row], recipe, 0, CPU))))
+    beside.step(next(iter(Batches([row, twin], recipe, 0, CPU))))
+    torch.testing.assert_close(_trunk_gradient(beside), _trunk_gradient(alone))
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_the_weights_sum_to_one_whatever_the_losses(weighting: str, toy: Toy) -> None:
+    tasks = [toy("row").task, toy("column").task]
+    shared = torch.nn.Parameter(torch.ones(3, 3))
+    module = parse_strategy(f"hard+{weighting}").weighting.build(tasks, [shared])
+    own = torch.tensor([0.75, 0.25])
+    for scale in (0.1, 3.0):
+        losses = torch.stack([shared.sum() * scale, shared.square().sum()])
+        (weights,) = torch.autograd.grad(module(losses, own), losses)
+        assert weights.sum().item() == pytest.approx(1, abs=1e-6)
+        assert (weights >= 0).all()
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_the_exact_null_a_partner_of_weight_zero_changes_no_bit(
+    toy: Toy, recipe: Recipe, weighting: str
+) -> None:
+    alone = _trained("uniform", [toy("row")], recipe, 12).network.state_dict()
+    pair = [toy("row"), toy("column~none")]
+    beside = _trained(weighting, pair, recipe, 12).network.state_dict()
+    for name, value in alone.items():
+        assert torch.equal(value, beside[name]), name
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_step_is_priced_without_data_and_a_real_one_costs_as_much(
+    toy: Toy, recipe: Recipe, weighting: str
+) -> None:
+    from bench.pricing import count_flops
+
+    data = [toy("row"), toy("column~noise")]
+    strategy = parse_strategy(f"hard+{weighting}")
+    lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
+    batch = next(iter(Batches(data, recipe, 0, CPU)))
+    price = count(strategy, data, recipe, 1.0).flops
+    assert count_flops(lane, batch) == price
+    lane.step(batch)
+    assert count_flops(lane, batch) == price
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_training_is_deterministic(toy: Toy, recipe: Recipe, weighting: str) -> None:
+    data = [toy("row"), toy("column")]
+    a, b = (_trained(weighting, data, recipe, 25).network.state_dict() for _ in range(2))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("sharing", ["single", "cross-stitch"])
+def test_it_weighs_the_losses_of_any_sharing(
+    toy: Toy, recipe: Recipe, weighting: str, sharing: str
+) -> None:
+    data = [toy("row"), toy("column~noise")]
+    lane = Lane(parse_strategy(f"{sharing}+{weighting}"), data, recipe, 1.0, 0, CPU)
+    for batch in islice(Batches(data, recipe, 0, CPU), 3):
+        assert lane.step(batch).isfinite().all()
+
+
+def test_a_second_look_is_a_forward_pass_more(toy: Toy, recipe: Recipe) -> None:
+    # Forward once more: two products of three a layer, but two of two in the first, which has no
+    # gradient of its input to compute.
+    data = [toy("row"), toy("column")]
+    plain, famo = (count(parse_strategy(s), data, recipe, 1.0).flops for s in ("hard", "hard+famo"))
+    first = 2 * (12 * 12) * 10 * 25 * recipe.batch_size
+    assert famo - plain == (plain + first) / 3
