@@ -7,8 +7,8 @@ A strategy is three independent choices and some auxiliary tasks:
 - `Merging`: or how their gradients on the shared parameters become one direction;
 - `Auxiliary`: tasks that are trained on but not scored.
 
-What a plugin needs beside them is here too: `UserError` for what a user can mend, `stream` for
-draws that must not move any other.
+What a plugin needs beside them is here too: `UserError` for what a user can mend, `unknown` for a
+name that does not exist, `stream` for draws that must not move any other.
 
 A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
 can set (`-s hard+partner@0.3`). A data set is a class in a file of its own in `datasets/`.
@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.kinds import TaskKind
 from bench.networks import Encoder
 from bench.randomness import stream
@@ -41,6 +41,7 @@ __all__ = [
     "UserError",
     "Weighting",
     "stream",
+    "unknown",
 ]
 
 # ---------------------------------------------------------------------------------- strategies
@@ -71,6 +72,8 @@ class Part:
     paper: ClassVar[str]
     #: The part of its sort that is meant where a user names none.
     default: ClassVar[bool] = False
+    #: Packages whose versions its numbers follow, beside torch; they count to a run's key.
+    packages: ClassVar[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,17 @@ Merge = Callable[[Tensor], Tensor]
 class Merging(Part, ABC):
     """How per-task gradients on the shared parameters become one direction."""
 
+    #: The merging part whose direction it has where there are two tasks, up to a positive factor.
+    #: Two such rows of a table are one finding.
+    same_for_two: ClassVar[str] = ""
+
     @abstractmethod
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return a function that maps gradients `[T, P]` to the direction `[P]`.
 
         Row t is the gradient of task t's loss times its weight (weights sum to 1), so that their
-        plain sum is the gradient of the weighted loss. The function must not wait for the device.
+        plain sum is the gradient of the weighted loss. Where the tasks' own gradients are equal,
+        the direction is that gradient. The function must not wait for the device.
         `generator` is the strategy's own stream, on the CPU.
         """
 
