@@ -85,6 +85,8 @@ class Part:
     paper: ClassVar[str]
     #: The part of its sort that is meant where a user names none.
     default: ClassVar[bool] = False
+    #: Packages whose versions its numbers follow, beside torch; they count to a run's key.
+    packages: ClassVar[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,19 @@ Merge = Callable[[Tensor], Tensor]
 class Merging(Part, ABC):
     """How per-task gradients on the shared parameters become one direction."""
 
+    #: The merging part whose direction it has where there are two tasks, up to a positive factor.
+    #: Two such rows of a table are one finding.
+    same_for_two: ClassVar[str] = ""
+    #: Whether it tells auxiliary tasks from the target, and so needs one.
+    needs_auxiliary: ClassVar[bool] = False
+
     @abstractmethod
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return a function that maps gradients `[T, P]` to the direction `[P]`.
 
         Row t is the gradient of task t's loss times its weight (weights sum to 1), so that their
-        plain sum is the gradient of the weighted loss. The function must not wait for the device.
+        plain sum is the gradient of the weighted loss. Where the tasks' own gradients are equal,
+        the direction is that gradient. The function must not wait for the device.
         `generator` is the strategy's own stream, on the CPU.
         """
 

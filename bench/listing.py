@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.contracts import Auxiliary, Dataset, Merging, Sharing, Weighting
+from bench.contracts import Auxiliary, Dataset, Merging, Part, Sharing, Weighting
 from bench.kinds import Classification
 from bench.networks import NETWORKS
 from bench.registry import datasets, declared_pairs, parse_dataset, shown, strategy_parts
@@ -106,12 +106,17 @@ def _strategies() -> Rows:
             {
                 "strategy": part.name,
                 "sort": next(name for sort, name in _SORTS.items() if issubclass(part, sort)),
-                "what it does": part.summary,
+                "what it does": part.summary + _same_for_two(part),
                 "knobs": _knobs(part),
                 "source": part.paper,
             }
         )
     return sorted(rows, key=lambda row: (list(_SORTS.values()).index(row["sort"]), row["strategy"]))
+
+
+def _same_for_two(part: type[Part]) -> str:
+    other = part.same_for_two if issubclass(part, Merging) else ""
+    return f" (with two tasks: the direction of {other})" if other else ""
 
 
 def _networks() -> Rows:

@@ -36,7 +36,7 @@ def _source(path: str) -> str:
 def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
     """Return the SHA-256 of the project code that a run uses: the core and its own plugins.
 
-    Code that a plugin imports from a sibling counts too.
+    Code that a plugin imports from a sibling counts too, and so do the versions of its packages.
     """
     package = Path(bench.__file__).parent
     paths = {str(package / f"{name}.py") for name in _NUMERIC}
@@ -47,7 +47,10 @@ def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
         if file := sys.modules[module].__file__:
             paths.add(file)
     total = hashlib.sha256()
-    for name, content in sorted((Path(path).name, _source(path)) for path in paths):
+    contents = [(Path(path).name, _source(path)) for path in paths]
+    packages = {package for part in strategy.parts for package in part.packages}
+    versions = [(package, importlib.metadata.version(package)) for package in packages]
+    for name, content in sorted(contents) + sorted(versions):
         total.update(f"{name} {content}\n".encode())
     return total.hexdigest()
 

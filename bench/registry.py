@@ -215,6 +215,11 @@ def parse_strategy(text: str) -> Strategy:
             "gradients; choose one"
         )
     auxiliaries = tuple(part for part in parts if isinstance(part, Auxiliary))
+    if merging and merging.needs_auxiliary and not auxiliaries:
+        raise UserError(
+            f"strategy '{text}': {merging.name} is for auxiliary tasks, and there is none: join "
+            "one to it with +"
+        )
     names = [part.name for part in auxiliaries]
     if len(set(names)) < len(names):
         raise UserError(f"strategy '{text}' names an auxiliary task twice")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging, UserError
+from bench.contracts import Merge, Merging
 from bench.tasks import Task
 
 
@@ -27,16 +27,13 @@ class CosineGate(Merging):
     summary = "auxiliary gradients that conflict with the target's are dropped"
     paper = "Du et al. 2018, Adapting Auxiliary Losses Using Gradient Similarity"
 
+    needs_auxiliary = True
+
     soft: bool = False
     """Weigh those that agree by their cosine, the paper's weighted form."""
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
-        """Return the merge. Raises `UserError` where no task is auxiliary."""
-        if all(task.scored for task in tasks):
-            raise UserError(
-                f"{self.name} gates auxiliary tasks, and there is none: join one to it, such as "
-                f"partner+{self.name}"
-            )
+        """Return the merge."""
         total = sum(task.weight for task in tasks)
 
         def merge(gradients: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bench.errors import UserError
 from bench.kinds import Classification
+from bench.registry import parse_strategy
 from bench.tasks import Task
 
 
@@ -59,4 +60,4 @@ def test_equal_gradients_keep_their_scale_and_silent_tasks_change_no_bit(soft: b
 
 def test_without_an_auxiliary_task_there_is_nothing_to_gate() -> None:
     with pytest.raises(UserError, match="there is none"):
-        CosineGate().build(_tasks()[:1], torch.Generator())
+        parse_strategy("cosine-gate")

@@ -72,6 +72,8 @@ def test_it_has_an_output_a_task_on_images_of_any_size_same_or_disjoint(
     def trunk(width: float = 1.0) -> Encoder:
         return NETWORKS[network](image, width / 4)
 
+    if sharing == "branch@2" and len(trunk().stages) < 2:
+        pytest.skip("the network has fewer stages than are to be shared")
     heads = [lambda encoder, n=n: ClassificationHead(encoder.features, n) for n in (4, 7)]
     built = parse_strategy(sharing).sharing.build(trunk, heads).eval()
     x, y = torch.randn(2, 3, *image)

@@ -1,0 +1,42 @@
+"""Aligned-MTL (Senushkin et al. 2023): make gradients orthogonal and equally long, then average.
+
+The rule: with the eigenvalues λ and eigenvectors V of the Gramian, the direction is Σ α_t g_t,
+α = √λ_min V λ^(−½) Vᵀ w, with w the tasks' weights. That is the weighted mean of the nearest
+orthogonal gradients, each as long as the smallest singular value, over the rank of the Gramian.
+λ_min is what the paper takes; the authors' code can take the mean or the median instead. It drops
+eigenvalues under T times the rounding of the network's numbers, here under 100 times: the smallest
+one kept sets the length, and in float32 the Gramian is not more exact than that. So two gradients
+with nearly one direction give a short step, and two with exactly one direction give their mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contracts import Merge, Merging
+from bench.tasks import Task
+
+from ._gramian import Geometry, combine, eigen
+
+
+def _rule(g: Geometry) -> Tensor:
+    values, vectors = eigen(g.cosines * g.lengths * g.lengths[:, None])
+    kept = values > g.tolerance * values.max()
+    smallest = torch.where(kept, values, torch.inf).min()
+    scale = torch.where(kept, smallest / values, 0.0).sqrt()
+    return vectors @ (scale * (g.weights @ vectors))
+
+
+@dataclass(frozen=True)
+class AlignedMTL(Merging):
+    """Independent component alignment."""
+
+    name = "aligned-mtl"
+    summary = "the mean of the task gradients made orthogonal and equally long"
+    paper = "Senushkin et al. 2023, Independent Component Alignment for Multi-Task Learning"
+
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+        """Return the merge."""
+        return combine(tasks, _rule)

@@ -1,0 +1,88 @@
+"""Any aggregator of TorchJD, as that library has it: `hard+torchjd@ConFIG`.
+
+It gets the rows that all merging parts get, in the numbers of the network. Aggregators that need
+arguments (CAGrad, FairGrad, Nash-MTL) cannot be named. What one makes of equal gradients is found
+once and divided by, for some of TorchJD's aggregators add and others average; one that draws its
+weights or follows them over the steps keeps the scale on average only. TorchJD's tolerances are
+absolute in places: UPGrad takes gradients for none where their squared lengths sum to under 1e-4.
+
+Many of its solvers run on the host, so a step waits for the device, which no other part does; a
+budget in device-seconds bills that. A solver on the host has no FLOPs to count, and there is
+nothing to solve on the meta device: the price is that of the Gramian and of adding the gradients.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.contracts import Merge, Merging, UserError, unknown
+from bench.tasks import Task
+
+_INSTALL = "pip install 'torchjd[quadprog-projector]'"
+
+
+def _aggregators() -> Mapping[str, type[Any]]:
+    """Return the aggregators of TorchJD by name."""
+    try:
+        from torchjd import aggregation
+    except ImportError:
+        raise UserError(f"torchjd is not installed: {_INSTALL}") from None
+    return {
+        name: found
+        for name, found in vars(aggregation).items()
+        if inspect.isclass(found)
+        and issubclass(found, aggregation.Aggregator)
+        and not name.endswith("Aggregator")  # the base classes
+    }
+
+
+def _aggregator(name: str) -> Any:
+    """Return a new aggregator. Raises `UserError` where it cannot be made from its name alone."""
+    known = _aggregators()
+    if name not in known:
+        raise unknown("aggregator of TorchJD", name, known)
+    parameters = inspect.signature(known[name]).parameters.values()
+    if needs := [p.name for p in parameters if p.default is inspect.Parameter.empty]:
+        raise UserError(f"torchjd: {name} needs {', '.join(needs)}, which cannot be given here")
+    try:
+        return known[name]()
+    except ImportError as error:  # of its solver
+        raise UserError(f"torchjd: {error}; or {_INSTALL}") from None
+
+
+@dataclass(frozen=True)
+class TorchJD(Merging):
+    """Hand the gradients to TorchJD."""
+
+    name = "torchjd"
+    summary = "an aggregator of TorchJD, whose solvers may wait for the device"
+    paper = "Quinton and Rey 2024, Jacobian Descent for Multi-Objective Optimization"
+    packages = ("torchjd",)
+
+    aggregator: str = "UPGrad"
+    """The name of a class in `torchjd.aggregation`."""
+
+    def __post_init__(self) -> None:
+        _aggregator(self.aggregator)
+
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+        """Return the merge. Aggregators draw from torch's global generator."""
+        aggregator = _aggregator(self.aggregator)
+        weights = torch.tensor([task.weight for task in tasks], dtype=torch.float64)
+        equal = (weights / weights.sum())[:, None]  # [T, 1]: all tasks' own gradients are 1
+        scale = 1 / float(_aggregator(self.aggregator)(equal))
+        weigh = getattr(aggregator, "gramian_weighting", None)
+
+        def merge(gradients: Tensor) -> Tensor:
+            if weigh is None:
+                direction: Tensor = aggregator(gradients)
+            else:
+                gram = gradients @ gradients.T
+                direction = (gram[0] if gram.is_meta else weigh(gram)) @ gradients
+            return scale * direction
+
+        return merge
