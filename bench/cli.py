@@ -63,6 +63,9 @@ def run(
     margin: Annotated[
         float | None, typer.Option(help="Half width of equivalence, in points.")
     ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="A strategy that the others are held against too.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the report.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option()] = None,
     results: Results = Path("results"),
@@ -106,6 +109,7 @@ def run(
         "train_size": train_size,
         "validation_size": validation_size,
         "margin": margin,
+        "reference": reference,
         "name": name,
         "device": device,
     }

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
-from bench.records import ANCHORS, SCREEN_BELOW, AnchorName, Cell, Declaration, Record, Score
+from bench.records import (
+    ANCHORS,
+    RIVALS,
+    SCREEN_BELOW,
+    AnchorName,
+    Cell,
+    Declaration,
+    Record,
+    Score,
+)
 from bench.statistics import (
     ALPHA,
     PairedResult,
@@ -26,7 +35,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell against one anchor.
+    """A cell against one anchor, or against the experiment's reference strategy.
 
     `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
     mean score as measured. `p_holm` and `p_equivalence_holm` are corrected over all cells of the
@@ -112,6 +121,19 @@ class Verdict:
     sentence: str
 
 
+def standing(comparison: Comparison) -> str:
+    """Return how a row stands to the experiment's reference strategy, in a word or two."""
+    if comparison.result.n == 0:
+        return "no result"
+    if not comparison.audited:
+        return "unequal budgets"
+    if comparison.result.n < SCREEN_BELOW:
+        return "screen"
+    if comparison.sign:
+        return "better" if comparison.sign > 0 else "worse"
+    return "equivalent" if comparison.p_equivalence_holm <= ALPHA else "inconclusive"
+
+
 @dataclass(frozen=True)
 class CellResult:
     """One row of the result table.
@@ -120,7 +142,7 @@ class CellResult:
     those that did not end or have not run. `seeds` have a gain against every anchor. `steps` are
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
-    waited for images.
+    waited for images. `reference` is the comparison with the experiment's reference strategy.
     """
 
     pair: str
@@ -142,6 +164,8 @@ class CellResult:
     stall: float
     metrics: Mapping[str, MetricResult]
     against: Mapping[AnchorName, Comparison]
+    reference: Comparison | None
+    reference_name: str
     verdict: Verdict
 
     @property
@@ -243,11 +267,11 @@ def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
     """Return the row of every declared cell, from the records that `find` returns by key."""
     margin = declaration.experiment.margin
     numbers = [
-        {anchor: _pair_up(cell, anchor, find, margin) for anchor in _anchors(cell)}
+        {anchor: _pair_up(cell, anchor, find, margin) for anchor in _rivals(cell)}
         for cell in declaration.cells
     ]
     compared: list[dict[AnchorName, Comparison]] = [{} for _ in numbers]
-    for anchor in ANCHORS:
+    for anchor in RIVALS:
         family = [index for index, row in enumerate(numbers) if anchor in row]
         parts = [numbers[index][anchor] for index in family]
         different = holm([part.result.p for part in parts])
@@ -265,16 +289,19 @@ def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
                 part.margin,
             )
     return [
-        _result(cell, against, find)
-        for cell, against in zip(declaration.cells, compared, strict=True)
+        _result(cell, rivals, find, declaration.experiment.reference or "")
+        for cell, rivals in zip(declaration.cells, compared, strict=True)
     ]
 
 
-def _anchors(cell: Cell) -> list[AnchorName]:
-    return [a for a in ANCHORS if cell.seeds and a in cell.seeds[0].anchors]
+def _rivals(cell: Cell) -> list[AnchorName]:
+    return [rival for rival in RIVALS if cell.seeds and rival in cell.seeds[0].anchors]
 
 
-def _result(cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup) -> CellResult:
+def _result(
+    cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup, reference: str
+) -> CellResult:
+    against = {anchor: rivals[anchor] for anchor in ANCHORS if anchor in rivals}
     runs = [find(seed.strategy) for seed in cell.seeds]
     finished = [run for run in runs if run is not None and run.status != "failed"]
     others = [find(key) for key in sorted(cell.anchor_keys)]
@@ -311,6 +338,8 @@ def _result(cell: Cell, against: Mapping[AnchorName, Comparison], find: Lookup) 
         metrics=_metrics(cell, find, known),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
+        reference=rivals.get("reference"),
+        reference_name=reference,
         verdict=judge(against, unit, unscored),
     )
 

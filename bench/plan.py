@@ -153,38 +153,49 @@ def _rows(experiment: Experiment, source: DataSource) -> list[Row]:
             found = [
                 row
                 for text in group.strategy
-                for row in _rows_of(pair, parse_strategy(text), experiment.recipe, source)
+                for row in _rows_of(pair, parse_strategy(text), experiment, source)
             ]
             for row in sorted(found, key=lambda row: pair.tasks.index(row.target)):
                 rows.setdefault((row.target, row.arm), row)
     return list(rows.values())
 
 
-def _rows_of(pair: Pair, strategy: Strategy, recipe: Recipe, source: DataSource) -> list[Row]:
-    targets = [task for task in pair.tasks if "~" not in task]
+def _rows_of(
+    pair: Pair, strategy: Strategy, experiment: Experiment, source: DataSource
+) -> list[Row]:
+    targets = _targets(pair)
     rows = []
     for target in targets:
-        full = {"full": {target: _single_arm(pair.dataset, target)}}
-        if strategy.auxiliaries:
-            partners = [t for t in pair.tasks if t != target] if strategy.uses_partners else []
-            if strategy.uses_partners and not partners:
-                raise UserError(f"strategy '{strategy.name}' needs a partner; {pair.name} has none")
-            arm = Arm(pair.dataset, (target, *partners), (target,), strategy.name)
-            anchors = full
-        else:
-            arm = Arm(pair.dataset, pair.tasks, tuple(targets), strategy.name)
-            # A placebo is no task that anyone would train alone, so there is no pair to split
-            # a budget over: such a row asks one thing, whether the target gains.
-            shares = len(pair.tasks)
-            anchors = full
-            if shares > 1 and len(targets) == shares:
-                width = _slim_width(arm, recipe, source)
-                anchors = full | {
-                    "split": {t: _single_arm(pair.dataset, t, 1.0, shares) for t in targets},
-                    "slim": {t: _single_arm(pair.dataset, t, width, shares) for t in targets},
-                }
-        rows.append(Row(pair, strategy.name, target, arm, anchors))  # type: ignore[arg-type]
+        arm = _arm(pair, strategy, target)
+        rivals: dict[AnchorName, dict[str, Arm]]
+        rivals = {"full": {target: _single_arm(pair.dataset, target)}}
+        # A placebo is no task that anyone would train alone, so there is no pair to split a budget
+        # over: such a row asks one thing, whether the target gains.
+        shares = len(pair.tasks)
+        if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
+            width = _slim_width(arm, experiment.recipe, source)
+            rivals["split"] = {t: _single_arm(pair.dataset, t, 1.0, shares) for t in targets}
+            rivals["slim"] = {t: _single_arm(pair.dataset, t, width, shares) for t in targets}
+        if experiment.reference is not None:
+            reference = _arm(pair, parse_strategy(experiment.reference), target)
+            if reference != arm:
+                rivals["reference"] = {target: reference}
+        rows.append(Row(pair, strategy.name, target, arm, rivals))
     return rows
+
+
+def _targets(pair: Pair) -> list[str]:
+    return [task for task in pair.tasks if "~" not in task]
+
+
+def _arm(pair: Pair, strategy: Strategy, target: str) -> Arm:
+    """Return what a strategy trains of a pair: an auxiliary one serves one target alone."""
+    if not strategy.auxiliaries:
+        return Arm(pair.dataset, pair.tasks, tuple(_targets(pair)), strategy.name)
+    partners = [t for t in pair.tasks if t != target] if strategy.uses_partners else []
+    if strategy.uses_partners and not partners:
+        raise UserError(f"strategy '{strategy.name}' needs a partner; {pair.name} has none")
+    return Arm(pair.dataset, (target, *partners), (target,), strategy.name)
 
 
 def _spec(arm: Arm, recipe: Recipe, device: str) -> RunSpec:

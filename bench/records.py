@@ -12,10 +12,14 @@ from bench.spec import Experiment, RunSpec
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "diverged", "failed"]
-AnchorName = Literal["full", "split", "slim"]
+#: What a strategy is held against: a single-task anchor, or the experiment's reference strategy.
+AnchorName = Literal["full", "split", "slim", "reference"]
 #: Under so many seeds a table screens and reaches no verdict.
 SCREEN_BELOW = 8
+#: The single-task anchors.
 ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
+#: All that a row can be held against.
+RIVALS: tuple[AnchorName, ...] = (*ANCHORS, "reference")
 
 
 #: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
@@ -96,7 +100,8 @@ class Record(_Document):
 class SeedRuns(_Document):
     """The keys of the runs that one seed of a cell compares.
 
-    An anchor holds the run of every task of the pair, because its budget is audited as a whole.
+    An anchor holds the run of every task of the pair, because its budget is audited as a whole; the
+    reference holds the one run that the target is scored in.
     """
 
     seed: int

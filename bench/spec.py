@@ -68,6 +68,8 @@ class Experiment(Recipe, Group):
     margin: float = Field(default=1.0, gt=0)
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    reference: str | None = None
+    """A strategy that all others are held against too, beside the single-task anchors."""
     also: tuple[Group, ...] = ()
     """Further pairs with strategies of their own, such as placebo partners."""
 

@@ -311,3 +311,16 @@ def test_wrong_input_gets_one_line_with_the_mend_and_exit_2(
 def test_an_unknown_flag_or_command_exits_with_2(here: Callable[..., Said]) -> None:
     assert here("run", "--sedes", "3").returncode == 2
     assert here("rnu").returncode == 2
+
+
+def test_a_reference_strategy_has_a_table_of_its_own(
+    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+) -> None:
+    done = bench("run", toy_experiment, "-s", "hard", "-s", "pcgrad", "--reference", "hard")
+    assert done.returncode == 0, done.stderr
+    assert "Against hard: " in " ".join(done.stdout.split())
+    (table,) = tmp_path.glob("results/reports/*/table.md")
+    assert "## Against `hard`" in table.read_text("utf-8")
+    rows = json.loads((table.parent / "gains.json").read_text("utf-8"))["rows"]
+    standings = {row["strategy"]: row["reference"] and row["reference"]["standing"] for row in rows}
+    assert standings == {"hard": None, "hard+pcgrad": "screen"}

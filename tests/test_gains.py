@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from bench.budget import Budget, Ledger, Price
-from bench.gains import CellResult, results
+from bench.gains import CellResult, results, standing
 from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns, Status
 from bench.spec import Experiment, Recipe, RunSpec
 
@@ -67,7 +67,7 @@ def _judge(
         records[f"s{seed}"] = _record(f"s{seed}", score, higher=higher)
         keys: dict[AnchorName, dict[str, str]] = {}
         for name, scores in anchors.items():
-            share = 1 if name == "full" else 2
+            share = 1 if name in ("full", "reference") else 2
             keys[name] = {}
             for task in ("t", "partner")[:share]:
                 key = f"{name}{seed}{task}"
@@ -308,3 +308,37 @@ def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_kept() -> None:
             records[key] = records[key].model_copy(update={"ledger": waited})
 
     assert _judge(_around(82), {"full": FLAT}, wait).stall == 0.12
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "word"),
+    [
+        (_around(82), FLAT, "better"),
+        (_around(78), FLAT, "worse"),
+        (_around(80.0, 0.2), FLAT, "equivalent"),
+        (_around(80.5, 5), FLAT, "inconclusive"),
+        (_around(82)[:4], FLAT[:4], "screen"),
+    ],
+)
+def test_a_row_stands_to_the_reference_without_a_change_of_its_verdict(
+    ours: list[float], theirs: list[float], word: str
+) -> None:
+    full = [90.0] * len(ours)
+    row = _judge(ours, {"full": full, "reference": theirs})
+    assert row.reference is not None
+    assert standing(row.reference) == word
+    assert row.verdict == _judge(ours, {"full": full}).verdict
+    assert list(row.against) == ["full"]
+
+
+def test_unequal_budgets_void_the_standing_and_not_the_verdict() -> None:
+    def overspend(records: dict[str, Record]) -> None:
+        ledger = records["reference3t"].ledger
+        assert ledger is not None
+        more = dataclasses.replace(ledger, used={**ledger.used, "flop": 1.02e9})
+        records["reference3t"] = records["reference3t"].model_copy(update={"ledger": more})
+
+    row = _judge(_around(83), {"full": FLAT, "reference": FLAT}, overspend)
+    assert row.reference is not None
+    assert standing(row.reference) == "unequal budgets"
+    assert row.verdict.name == "transfer"

@@ -194,3 +194,23 @@ def test_a_plan_warns_of_what_keeps_verdicts_from_being_reached(tmp_path: Path) 
     )
     assert [note for note in many.warnings if "Holm" in note]
     assert not _plan(tmp_path, seeds=10, budget="400steps").warnings
+
+
+def test_all_strategies_but_the_reference_are_held_against_its_run_too(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, strategy=["hard", "pcgrad", "partner"], reference="hard")
+    found = {
+        (cell.strategy, cell.target): cell.seeds[0].anchors.get("reference")
+        for cell in plan.declaration.cells
+    }
+    hard = next(cell.seeds[0].strategy for cell in plan.declaration.cells)
+    assert found["hard", "row"] is None
+    for strategy in ("hard+pcgrad", "hard+partner"):
+        assert found[strategy, "row"] == {"row": hard}
+        assert found[strategy, "column"] == {"column": hard}
+
+
+def test_a_reference_that_is_no_row_is_planned_all_the_same(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, strategy="pcgrad", reference="hard+uniform")
+    assert "hard on toy:row+column 50steps" in _labels(plan)
+    with pytest.raises(UserError, match="did you mean 'hard'"):
+        _plan(tmp_path, strategy="pcgrad", reference="hrad")

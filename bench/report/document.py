@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.budget import TOLERANCE
-from bench.gains import CellResult, Comparison
+from bench.gains import CellResult, Comparison, standing
 from bench.records import SCHEMA_VERSION, Declaration
 from bench.report.wording import RELATIVE, how_to_read
 
@@ -61,6 +61,12 @@ def _row(result: CellResult) -> dict[str, Any]:
             for name, metric in result.metrics.items()
         },
         "against": {name: _comparison(c) for name, c in result.against.items()},
+        "reference": result.reference
+        and {
+            "strategy": result.reference_name,
+            "standing": standing(result.reference),
+            **_comparison(result.reference),
+        },
         "verdict": {"name": result.verdict.name, "sentence": result.verdict.sentence},
     }
 
@@ -132,7 +138,8 @@ def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
     lines = [
         _finite(_flat(declaration.experiment.name, result, comparison))
         for result in results
-        for comparison in result.against.values()
+        for comparison in (*result.against.values(), result.reference)
+        if comparison is not None
     ]
     buffer = io.StringIO()
     names = list(lines[0]) if lines else ["experiment"]

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.gains import CellResult
+from bench.gains import CellResult, standing
 from bench.records import ANCHORS, Declaration
 from bench.report.wording import (
+    REFERENCE,
     VERDICTS,
     audit,
     expected,
@@ -14,6 +15,7 @@ from bench.report.wording import (
     metric_label,
     number,
     p_value,
+    percent,
     score,
     settings,
     spread,
@@ -59,6 +61,7 @@ def markdown(
         _table(results) if results else "No rows were declared.",
         "## In words",
         "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
+        _references(results),
         _troubles(results),
         _stalls(results),
         f"**Verdicts.** {VERDICTS}",
@@ -149,3 +152,37 @@ def _metrics(results: Sequence[CellResult]) -> str:
         "<details><summary>Other metrics against full (a gain is positive where better; no verdict "
         f"rests on them)</summary>\n\n{table}\n\n</details>"
     )
+
+
+def _references(results: Sequence[CellResult]) -> str:
+    """Return the rows against the experiment's reference strategy, where it has one."""
+    held = [(row, row.reference) for row in results if row.reference is not None]
+    if not held:
+        return ""
+    name = held[0][0].reference_name
+    columns = (
+        "question",
+        "strategy",
+        f"gain over {_code(name)} [95 % CI]",
+        "p (Holm)",
+        "p of equivalence (Holm)",
+        "MDG",
+        "audit",
+        "standing",
+    )
+    lines = [columns, ("---",) * len(columns)]
+    for row, comparison in held:
+        lines.append(
+            (
+                _code(heading(row.pair, row.target)),
+                _code(row.strategy),
+                interval(comparison, row.unit),
+                escape(p_value(comparison.p_holm)),
+                escape(p_value(comparison.p_equivalence_holm)),
+                number(comparison.minimum_detectable_gain, row.unit),
+                percent(comparison.deviation),
+                f"**{standing(comparison)}**",
+            )
+        )
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"## Against {_code(name)}\n\n{REFERENCE}\n\n{table}"

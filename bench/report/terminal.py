@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from bench.gains import CellResult, Comparison
 from bench.records import ANCHORS
-from bench.report.wording import NOTHING, expected, fold, gain, heading, number, p_value, trouble
+from bench.report.wording import (
+    NOTHING,
+    expected,
+    fold,
+    gain,
+    heading,
+    number,
+    p_value,
+    trouble,
+    versus,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +55,9 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(_line(cells, widths))
             words = ". ".join(
-                part.rstrip(".") for part in (row.verdict.sentence, trouble(row)) if part
+                part.rstrip(".")
+                for part in (row.verdict.sentence, versus(row), trouble(row))
+                if part
             )
             outer.add_row(Padding(Text(f"{words}."), (0, 0, 0, 4)))
     outer.add_row(Text(f"\n{_NOTE if results else 'No rows were declared.'}", style="dim"))

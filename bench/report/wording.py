@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
-from bench.gains import CellResult, Comparison
+from bench.gains import CellResult, Comparison, standing
 from bench.records import AnchorName
 from bench.spec import Experiment
 from bench.statistics import PairedResult
@@ -51,6 +51,12 @@ VERDICTS = (
     "budgets: the audit failed. collapsed: a run diverged and left no score. All rest on tests "
     "corrected over the rows that have the same anchor, for each anchor by itself."
 )
+#: What the comparison with a reference strategy says.
+REFERENCE = (
+    "Both sides had the whole budget, at the same seeds. better, worse: significant after Holm's "
+    "correction over the rows that are held against it. equivalent: two one-sided tests, corrected "
+    "too, place the difference inside the margin. inconclusive: neither."
+)
 RELATIVE = (
     "Δm is the mean over a pair's targets of the gain against full as a share of the anchor's "
     "mean score; positive is better."
@@ -95,6 +101,14 @@ def interval(comparison: Comparison | None, unit: str) -> str:
     if comparison is None:
         return NOTHING
     return spread(comparison.result, unit)
+
+
+def versus(result: CellResult) -> str:
+    """Return how a row stands to the reference strategy, or an empty text where there is none."""
+    if result.reference is None:
+        return ""
+    shown = spread(result.reference.result, result.unit)
+    return f"Against {result.reference_name}: {shown}, {standing(result.reference)}"
 
 
 def spread(result: PairedResult, unit: str) -> str:
