@@ -43,6 +43,12 @@ class CurvePoint(_Document):
     scores: dict[str, float | None]
     losses: dict[str, float | None]
     """Mean training loss of every task, auxiliary ones included, since the last point."""
+    norms: dict[str, float | None] = {}
+    """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
+    where nobody looked."""
+    cosines: dict[str, dict[str, float | None]] = {}
+    """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
+    None where one of them is zero."""
 
 
 class ExamplesFile(_Document):
