@@ -50,6 +50,15 @@ class CurvePoint(_Document):
     """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
     None where one of them is zero."""
 
+    def cosine(self, task: str, other: str) -> float | None:
+        """Return the cosine of the gradients of two tasks, in any order; None where unknown."""
+        return self.cosines.get(task, {}).get(other, self.cosines.get(other, {}).get(task))
+
+    def norm_ratio(self, task: str, other: str) -> float | None:
+        """Return the norm of another task's gradient over that of `task`; None where unknown."""
+        own, norm = self.norms.get(task), self.norms.get(other)
+        return norm / own if own and norm else None
+
 
 class ExamplesFile(_Document):
     """The compact file beside a record: per task, one score an example of the test set."""

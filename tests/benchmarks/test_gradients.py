@@ -24,7 +24,7 @@ from bench.store import Store
 
 #: What looks may cost, as a share of the training steps' time.
 ALLOWED = 0.01
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.mark.parametrize("strategy", ["hard", "hard+pcgrad", "cross-stitch"])
