@@ -1,9 +1,9 @@
 """How the tasks' gradients lie to each other: cosine and ratio of norms over the compute used."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import log2
 from typing import TYPE_CHECKING
 
 from bench.budget import Axis
@@ -12,6 +12,8 @@ from bench.records import Cell, CurvePoint
 from bench.report.canvas import (
     INK,
     NORMAL,
+    SOFT,
+    Mark,
     Sheet,
     cycle_marks,
     handle,
@@ -20,6 +22,7 @@ from bench.report.canvas import (
 )
 from bench.report.curves import Curve, draw_curves, mean_curve
 from bench.report.wording import GRADIENTS, heading, si_scale
+from bench.statistics import PairedResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 CAPTION = (
     f"{GRADIENTS} Lines are means over seeds; bands reach one standard error of the mean to either "
     "side. A short run looks at its gradients at some points of its curve only, each seed at "
-    "others; a point is the mean of the seeds that looked there."
+    "others: a point is the mean of the few seeds that looked there, and one of a single seed has "
+    "no band. Behind the upright line: the mean over curve and seeds, with its 95 % Student t "
+    "interval, which is what to read."
 )
 #: Widths of the two panels of a question, and their height.
 _WIDTHS = (2.6, 1.9)
@@ -42,6 +47,8 @@ class _Question:
     cosines: tuple[Curve, ...]
     ratios: tuple[Curve, ...]
     """Binary logarithms, so that a ratio and its inverse are as far from the middle."""
+    means: Mapping[str, PairedResult]
+    """Cosines over the whole curve, by arm."""
 
 
 def gradient_plot(
@@ -72,8 +79,12 @@ def gradient_plot(
     scale, unit = si_scale(largest, axis)
     # All questions have the same scales, so that they can be held against each other.
     limits = (
-        _limits([c for q in questions for c in q.cosines], 0.1),
-        _limits([c for q in questions for c in q.ratios], 1.0),
+        _limits(
+            [c for q in questions for c in q.cosines],
+            [m for q in questions for m in q.means.values()],
+            0.1,
+        ),
+        _limits([c for q in questions for c in q.ratios], [], 1.0),
     )
     for index, (question, text) in enumerate(zip(questions, titles, strict=True)):
         left, top = _GAP[0] + index % columns * each[0], index // columns * each[1]
@@ -89,6 +100,8 @@ def gradient_plot(
             axes.axhline(0, color=INK, linewidth=0.9, zorder=0.5)
             if part:
                 _label_ratios(axes)
+            else:
+                _draw_means(axes, question.means, marks, largest / scale)
             draw_curves(axes, curves, marks, scale)
     return sheet.figure
 
@@ -100,18 +113,19 @@ def _questions(
     pairs = zip(cells, results, strict=True)
     for (pair, target), group in groupby(pairs, key=lambda both: (both[0].pair, both[0].target)):
         found: dict[bool, list[Curve]] = {False: [], True: []}
+        means = {}
         for cell, row in group:
             runs = [find(seed.strategy) for seed in cell.seeds]
-            for other in row.gradients:
+            for other, gradient in row.gradients.items():
                 arm = cell.strategy if len(row.gradients) == 1 else f"{cell.strategy}, {other}"
+                means[arm] = gradient.cosine
                 for ratio in found:
                     curve = mean_curve(arm, runs, _Reader(target, other, ratio))
                     if curve is not None:
                         found[ratio].append(curve)
         if found[False]:
-            questions.append(
-                _Question(heading(pair, target), tuple(found[False]), tuple(found[True]))
-            )
+            cosines, ratios = (tuple(found[ratio]) for ratio in (False, True))
+            questions.append(_Question(heading(pair, target), cosines, ratios, means))
     return questions
 
 
@@ -127,15 +141,35 @@ class _Reader:
         if not self.ratio:
             return point.cosine(self.target, self.other)
         ratio = point.norm_ratio(self.target, self.other)
-        return log2(ratio) if ratio else None
+        return math.log2(ratio) if ratio else None
 
 
-def _limits(curves: Sequence[Curve], least: float) -> tuple[float, float]:
-    """Return limits that show all bands, and `least` to either side of zero."""
-    low = min([-least, *(float((c.mean - c.error).min()) for c in curves)])
-    high = max([least, *(float((c.mean + c.error).max()) for c in curves)])
+def _limits(
+    curves: Sequence[Curve], means: Sequence[PairedResult], least: float
+) -> tuple[float, float]:
+    """Return limits that show all bands and means, and `least` to either side of zero."""
+    # Intervals of few seeds go beyond what a cosine can be, and need not be seen to their ends.
+    ends = [max(-1.0, min(1.0, e)) for m in means for e in (m.low, m.high) if math.isfinite(e)]
+    low = min([-least, *(float((c.mean - c.error).min()) for c in curves), *ends])
+    high = max([least, *(float((c.mean + c.error).max()) for c in curves), *ends])
     pad = 0.04 * (high - low)
     return low - pad, high + pad
+
+
+def _draw_means(
+    axes: "Axes", means: Mapping[str, PairedResult], marks: Mapping[str, Mark], end: float
+) -> None:
+    """Draw the means over the whole curve side by side, behind its end."""
+    pitch = min(0.05, 0.4 / len(means)) * end
+    axes.set_xlim(0, 1.03 * end + pitch * (len(means) + 1))
+    axes.axvline(1.03 * end, color=SOFT, linewidth=0.8)
+    for index, (arm, mean) in enumerate(means.items()):
+        mark, x = marks[arm], 1.03 * end + pitch * (index + 1)
+        axes.plot(
+            x, mean.mean, mark.marker, color=mark.colour, markersize=4, markerfacecolor=mark.face
+        )
+        if math.isfinite(mean.low):
+            axes.vlines(x, mean.low, mean.high, color=mark.colour, linewidth=1.4)
 
 
 def _label_ratios(axes: "Axes") -> None:

@@ -69,7 +69,7 @@ def matrix(name: str, results: Sequence[CellResult]) -> "Figure | None":
         sheet.text(
             0, top + head + grid.header - 0.05, "target", size=SMALL, color=SOFT, va="bottom"
         )
-        sheet.text(left, top + head - 0.04, "partner", size=SMALL, color=SOFT, va="bottom")
+        sheet.text(left, top + head - 0.04, "beside partner", size=SMALL, color=SOFT, va="bottom")
         grid.draw(sheet, left, top + head)
         top += head + grid.whole
     return sheet.figure

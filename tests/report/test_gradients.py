@@ -118,6 +118,11 @@ def test_each_question_has_two_panels_and_a_line_a_strategy_and_other_task(world
     # Every seed looked at two of the eight points, and together they looked at all.
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 8]
     assert len(lines) == 2
+    # Behind them stand the means over curve and seeds.
+    row = results(world.declaration, world.find)[0]
+    end = max(lines[0].get_xdata())
+    behind = [line.get_ydata()[0] for line in figure.axes[0].lines if min(line.get_xdata()) > end]
+    assert row.gradients["kin"].cosine.mean in behind
     for axes, other in combinations(figure.axes[::2], 2):
         assert axes.get_ylim() == other.get_ylim()
 
