@@ -49,6 +49,8 @@ class _Question:
     """Binary logarithms, so that a ratio and its inverse are as far from the middle."""
     means: Mapping[str, PairedResult]
     """Cosines over the whole curve, by arm."""
+    end: float
+    """The most compute that a run was to use; the last look may have been earlier."""
 
 
 def gradient_plot(
@@ -58,7 +60,7 @@ def gradient_plot(
 
     `results` are those of the cells, `axis` is the budget's.
     """
-    questions = _questions(cells, results, find)
+    questions = _questions(cells, results, find, axis)
     if not questions:
         return None
     marks = cycle_marks(list(dict.fromkeys(c.arm for q in questions for c in q.cosines)))
@@ -74,8 +76,7 @@ def gradient_plot(
         CAPTION,
         [(handle(mark), arm) for arm, mark in marks.items()],
     )
-    drawn = [curve for question in questions for curve in (*question.cosines, *question.ratios)]
-    largest = max(float(curve.x[-1]) for curve in drawn)
+    largest = max(question.end for question in questions)
     scale, unit = si_scale(largest, axis)
     # All questions have the same scales, so that they can be held against each other.
     limits = (
@@ -107,15 +108,18 @@ def gradient_plot(
 
 
 def _questions(
-    cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup
+    cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup, axis: Axis
 ) -> list[_Question]:
     questions = []
     pairs = zip(cells, results, strict=True)
     for (pair, target), group in groupby(pairs, key=lambda both: (both[0].pair, both[0].target)):
         found: dict[bool, list[Curve]] = {False: [], True: []}
-        means = {}
+        means, end = {}, 0.0
         for cell, row in group:
             runs = [find(seed.strategy) for seed in cell.seeds]
+            if row.gradients:
+                ledgers = [run.ledger for run in runs if run and run.ledger]
+                end = max(end, *(ledger.steps * ledger.price.on(axis) for ledger in ledgers))
             for other, gradient in row.gradients.items():
                 arm = cell.strategy if len(row.gradients) == 1 else f"{cell.strategy}, {other}"
                 means[arm] = gradient.cosine
@@ -125,7 +129,7 @@ def _questions(
                         found[ratio].append(curve)
         if found[False]:
             cosines, ratios = (tuple(found[ratio]) for ratio in (False, True))
-            questions.append(_Question(heading(pair, target), cosines, ratios, means))
+            questions.append(_Question(heading(pair, target), cosines, ratios, means, end))
     return questions
 
 
