@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
 
 import torch
@@ -264,6 +264,7 @@ class _Stream:
         self._batch_size = recipe.batch_size
         self._order = stream(seed, "order", images.name)
         self._augmentation = stream(seed, "augmentation", images.name)
+        self._probe = partial(stream, seed, "probe", images.name)
         self._crop = recipe.augment != "none"
         self._flip = recipe.augment == "crop+flip"
         #: Seconds that steps have waited for images.
@@ -297,6 +298,15 @@ class _Stream:
     def _fetch(self, index: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         labels = [None if rows is None else rows.take(index) for _, rows in self._tasks]
         return self.images.take(index), labels
+
+    def probe(self) -> tuple[Tensor, list[Tensor]]:
+        """Return images `[B, C, H, W]` and targets as a step reads them, but unmoved."""
+        index = torch.randperm(len(self.images), generator=self._probe())[: self._batch_size]
+        rows, labels = self._fetch(index.to(self._device) if self.images.resident else index)
+        x = self._to_float(rows)
+        return x, [
+            task.kind.targets(x, own) for (task, _), own in zip(self._tasks, labels, strict=True)
+        ]
 
     def _prefetched(self) -> Iterator[tuple[tuple[Tensor, list[Tensor | None]], Tensor | None]]:
         """Yield what `_fetch` returns, read ahead by threads, with the moves of the step."""
@@ -408,12 +418,23 @@ class Batches:
         """
         return sum(s.stalled for s in self._streams.values())
 
+    def probe(self) -> Batch:
+        """Return one fixed batch of training images, as large as a step's.
+
+        It comes from a stream of its own: no step's draw moves, and all arms of a seed have the
+        same.
+        """
+        return self._batch([s.probe() for s in self._streams.values()])
+
     def __iter__(self) -> Iterator[Batch]:
         for drawn in zip(*(iter(s) for s in self._streams.values()), strict=True):
-            left = {
-                key: (x, iter(targets))
-                for key, (x, targets) in zip(self._streams, drawn, strict=True)
-            }
-            images = [left[id(d.images)][0] for d in self._data]
-            targets = [next(left[id(d.images)][1]) for d in self._data]
-            yield Batch([*images], targets)
+            yield self._batch(drawn)
+
+    def _batch(self, drawn: Sequence[tuple[Tensor, list[Tensor]]]) -> Batch:
+        """Return what the streams have drawn, in the order of the tasks."""
+        left = {
+            key: (x, iter(targets)) for key, (x, targets) in zip(self._streams, drawn, strict=True)
+        }
+        images = [left[id(d.images)][0] for d in self._data]
+        targets = [next(left[id(d.images)][1]) for d in self._data]
+        return Batch([*images], targets)

@@ -7,7 +7,7 @@ positive when the strategy is better. See `docs/protocol.md` for what each ancho
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
@@ -114,6 +114,18 @@ class MetricResult:
 
 
 @dataclass(frozen=True)
+class GradientResult:
+    """How another task's gradient lies to the target's on the shared parameters of a row's runs.
+
+    `cosine` is over seeds, of each the mean along its curve, and tests nothing. `norm_ratio` is the
+    norm of the other's gradient over the target's, a geometric mean; NaN where one was always zero.
+    """
+
+    cosine: PairedResult
+    norm_ratio: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a row found. `name` is one of a few words; `sentence` says it in plain ones."""
 
@@ -142,7 +154,8 @@ class CellResult:
     those that did not end or have not run. `seeds` have a gain against every anchor. `steps` are
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
-    waited for images. `reference` is the comparison with the experiment's reference strategy.
+    waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
+    `reference` is the comparison with the experiment's reference strategy.
     """
 
     pair: str
@@ -163,6 +176,7 @@ class CellResult:
     reasons: tuple[str, ...]
     stall: float
     metrics: Mapping[str, MetricResult]
+    gradients: Mapping[str, GradientResult]
     against: Mapping[AnchorName, Comparison]
     reference: Comparison | None
     reference_name: str
@@ -336,6 +350,7 @@ def _result(
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
         metrics=_metrics(cell, find, known),
+        gradients=_gradients(cell.target, finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
         reference=rivals.get("reference"),
@@ -366,6 +381,28 @@ def _metrics(cell: Cell, find: Lookup, known: Mapping[str, Score]) -> dict[str, 
             paired(gains, margin=1.0),
         )
     return found
+
+
+def _gradients(target: str, runs: Sequence[Record]) -> dict[str, GradientResult]:
+    """Return how the gradients of a target's partners lie to its own, by partner."""
+    curves = [run.curve for run in runs]
+    others = dict.fromkeys(t for curve in curves for p in curve for t in p.norms if t != target)
+    found = {}
+    for other in others:
+        cosines = _means([point.cosine(target, other) for point in curve] for curve in curves)
+        ratios = _means(
+            [math.log(r) if (r := point.norm_ratio(target, other)) else None for point in curve]
+            for curve in curves
+        )
+        ratio = math.exp(statistics.mean(ratios)) if ratios else _NAN
+        found[other] = GradientResult(paired(cosines, margin=1.0), ratio)
+    return found
+
+
+def _means(groups: Iterable[Sequence[float | None]]) -> list[float]:
+    """Return the mean of what each group knows; one that knows nothing is left out."""
+    known = ([value for value in group if value is not None] for group in groups)
+    return [statistics.mean(values) for values in known if values]
 
 
 def _reasons(runs: Sequence[Record | None]) -> list[str]:

@@ -154,5 +154,6 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
     if what == "pairs":
         print(
             "Any tasks of a data set make a pair: DATASET:TASK+TASK. "
+            "'DATASET:TASK*TASK*TASK' means every pair of these tasks. "
             "~shuffled, ~noise or ~none behind a task make it a placebo."
         )

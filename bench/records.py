@@ -47,6 +47,21 @@ class CurvePoint(_Document):
     scores: dict[str, float | None]
     losses: dict[str, float | None]
     """Mean training loss of every task, auxiliary ones included, since the last point."""
+    norms: dict[str, float | None] = {}
+    """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
+    where nobody looked."""
+    cosines: dict[str, dict[str, float | None]] = {}
+    """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
+    None where one of them is zero."""
+
+    def cosine(self, task: str, other: str) -> float | None:
+        """Return the cosine of the gradients of two tasks, in any order; None where unknown."""
+        return self.cosines.get(task, {}).get(other, self.cosines.get(other, {}).get(task))
+
+    def norm_ratio(self, task: str, other: str) -> float | None:
+        """Return the norm of another task's gradient over that of `task`; None where unknown."""
+        own, norm = self.norms.get(task), self.norms.get(other)
+        return norm / own if own and norm else None
 
 
 class ExamplesFile(_Document):

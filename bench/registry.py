@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import combinations
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
@@ -270,7 +271,8 @@ def _cut(text: str) -> tuple[str, str]:
 def parse_pairs(text: str) -> list[Pair]:
     """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`.
 
-    Raises `UserError` for an unknown name, with the nearest known one.
+    `dataset:task*task*task` means every pair of these tasks. Raises `UserError` for an unknown
+    name, with the nearest known one.
     """
     spelled, rest = _cut(text)
     dataset = parse_dataset(spelled)
@@ -280,6 +282,11 @@ def parse_pairs(text: str) -> list[Pair]:
             known = "; ".join(f"{task}: {what}" for task, what in dataset.tasks.items())
             raise UserError(f"'{text}': name its tasks, as in {text}:TASK+TASK (it has {known})")
         return declared
+    if "*" in rest:
+        if "+" in rest:
+            raise UserError(f"'{text}': join tasks with + or with *, not with both")
+        both = combinations(rest.split("*"), 2)
+        return [pair for a, b in both for pair in parse_pairs(f"{spelled}:{a}+{b}")]
     asked = rest.split("+")
     for task in asked:
         base, tilde, placebo = task.partition("~")

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.budget import Axis, Budget, Ledger, Price
 from bench.contracts import DataSource
-from bench.data import Batches, fingerprint, fits, task_data
+from bench.data import Batch, Batches, fingerprint, fits, task_data
 from bench.errors import UserError
 from bench.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.pricing import Clock
@@ -30,6 +30,8 @@ from bench.training import Lane
 
 #: Steps of a run whose FLOPs are counted while they train.
 _AUDITED = 5
+#: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
+_PROBED = 0.01
 
 #: Per-example scores of the test set, by task.
 Examples = Mapping[str, np.ndarray]
@@ -94,8 +96,9 @@ def streams(spec: RunSpec, strategy: Strategy, data: Sequence[TaskData]) -> dict
         ("strategy", strategy.name),
     ]
     roles += [("init", "head", d.task.name) for d in data]
+    drawn = ["subset", "split", "order", "augmentation"] + ["probe"] * (len(data) > 1)
     for images in {d.images.name for d in data}:
-        roles += [(role, images) for role in ("subset", "split", "order", "augmentation")]
+        roles += [(role, images) for role in drawn]
     return {"/".join(role): stream_key(spec.seed, *role) for role in sorted(roles)}
 
 
@@ -151,6 +154,33 @@ def _audited_steps(spec: RunSpec) -> set[int]:
     return {int(step) + 1 for step in order[:_AUDITED]}
 
 
+def _probed_points(spec: RunSpec, tasks: int, curve_at: Sequence[int]) -> set[int]:
+    """Return the points of the curve at which a run looks at its tasks' gradients.
+
+    A look costs at most as much as one step a task (a forward and a backward pass each), so a short
+    run has few. Every seed begins at another point, so that seeds together cover the curve.
+    """
+    points = len(curve_at)
+    looks = min(points, max(1, int(_PROBED * spec.steps / tasks)))
+    return {curve_at[(spec.seed + points * look // looks) % points] for look in range(looks)}
+
+
+def _gradients(
+    lane: Lane, batch: Batch
+) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+    """Return the norms and cosines of a curve point."""
+    products = lane.gramian(batch).double().cpu()
+    lengths = products.diag().sqrt()
+    table = (products / lengths.outer(lengths)).clamp(-1, 1).tolist()
+    names = [task.name for task in lane.tasks]
+    norms = {name: _finite(length) for name, length in zip(names, lengths.tolist(), strict=True)}
+    cosines = {
+        name: {other: _finite(row[j]) for j, other in enumerate(names) if j > i}
+        for i, (name, row) in enumerate(zip(names[:-1], table, strict=False))
+    }
+    return norms, cosines
+
+
 def _train(
     spec: RunSpec, lane: Lane, batches: Batches, validation: Sequence[EvaluationSet]
 ) -> _Trained:
@@ -158,6 +188,8 @@ def _train(
     points, audited = spec.recipe.curve_points, _audited_steps(spec)
     curve_at = {max(1, round(spec.steps * k / points)) for k in range(1, points + 1)}
     pauses = sorted((curve_at | audited | {step - 1 for step in audited}) - {0})
+    probe = batches.probe() if lane.shares else None
+    probed = _probed_points(spec, len(lane.tasks), sorted(curve_at)) if lane.shares else set()
     clock, evaluation, wall = Clock(lane.device), 0.0, 0.0
     # Counting slows a step down, so counted steps are off the clock and priced as the others are.
     uncounted = spec.steps - len(audited)
@@ -184,11 +216,14 @@ def _train(
         losses.clear()
         means = dict(zip((t.name for t in lane.tasks), since.mean(0).tolist(), strict=True))
         results = evaluate(lane.network, lane.tasks, validation) if len(validation) else []
+        norms, cosines = _gradients(lane, probe) if probe and step in probed else ({}, {})
         curve.append(
             CurvePoint(
                 step=step,
                 scores={r.task.name: _finite(r.primary) for r in results},
                 losses={name: _finite(mean) for name, mean in means.items()},
+                norms=norms,
+                cosines=cosines,
             )
         )
         evaluation += time.perf_counter() - paused

@@ -123,6 +123,11 @@ class Lane:
         )
 
     @property
+    def shares(self) -> bool:
+        """Whether several tasks train some of the same parameters."""
+        return len(self.tasks) > 1 and bool(self._shared)
+
+    @property
     def parameters(self) -> int:
         """Number of the network's parameters, auxiliary heads included."""
         return sum(p.numel() for p in self.network.parameters())
@@ -174,6 +179,29 @@ class Lane:
         pieces = torch.split(direction, [p.numel() for p in self._shared])
         for p, piece in zip(self._shared, pieces, strict=True):
             _add_gradient(p, piece.view_as(p))
+
+    def gramian(self, batch: Batch) -> Tensor:
+        """Return the inner products `[T, T]` of the tasks' gradients on the shared parameters.
+
+        Each gradient is that of the task's own loss, unweighted, in evaluation mode. Nothing of the
+        lane changes: no gradient is written, no weighting or merge is asked, nothing is drawn.
+        """
+        was_training = self.network.training
+        self.network.eval()
+        losses = self._losses_of(batch)
+        gradients = [
+            torch.autograd.grad(
+                loss, self._shared, retain_graph=task < len(losses) - 1, allow_unused=True
+            )
+            for task, loss in enumerate(losses)
+        ]
+        self.network.train(was_training)
+        total = torch.zeros(len(losses), len(losses), device=self.device)
+        # Parameter by parameter: side by side, the rows would be as large as all of them again.
+        for p, each in zip(self._shared, zip(*gradients, strict=True), strict=True):
+            rows = torch.stack([torch.zeros_like(p) if g is None else g for g in each]).flatten(1)
+            total += rows @ rows.T
+        return total
 
     def train(self, batches: Batches, steps: int, pauses: Sequence[int]) -> Iterator[Tensor]:
         """Take `steps` steps; at each count in `pauses` yield the losses `[n, T]` since the last.

@@ -86,9 +86,26 @@ def test_any_tasks_make_a_pair_and_placebos_are_expected_to_do_nothing() -> None
     assert parse_pairs("toy:row+column~shuffled")[0].expect == "none"
 
 
+def test_a_star_means_every_pair_of_the_tasks() -> None:
+    names = ["toy:row+column", "toy:row+low", "toy:column+low"]
+    assert [pair.name for pair in parse_pairs("toy:row*column*low")] == names
+    assert parse_pairs("toy:row*column") == parse_pairs("toy:row+column")
+    # One order however they are typed, and with knobs as any pair.
+    assert {pair.name for pair in parse_pairs("toy:low*row*column")} == set(names)
+    assert [p.name for p in parse_pairs("dial@0.25:b*a")] == ["dial@level=0.25:a+b"]
+    assert [p.expect for p in parse_pairs("toy:row*column*low~shuffled")] == [
+        "positive",
+        "none",
+        "none",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("toy:row*column+low", "not with both"),
+        ("toy:row*row*low", "names a task twice"),
+        ("toy:row*", "unknown task"),
         ("toi", "did you mean 'toy'"),
         ("toy:row+colum", "did you mean 'column'"),
         ("toy:row+column~shufled", "did you mean 'shuffled'"),

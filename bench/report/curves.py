@@ -1,6 +1,6 @@
 """Learning curves: validation score over compute used, a panel a question, a line an arm."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.budget import Axis
 from bench.gains import CellResult, Lookup
-from bench.records import Cell, Record
+from bench.records import Cell, CurvePoint, Record
 from bench.report.canvas import (
     INK,
     NORMAL,
@@ -42,7 +42,7 @@ _GAP = (0.75, 0.65)
 
 @dataclass(frozen=True)
 class Curve:
-    """The mean validation score of an arm over the compute it used, with its standard error."""
+    """The mean of a number over the compute that an arm used, with its standard error."""
 
     arm: str
     x: np.ndarray
@@ -59,6 +59,13 @@ class _Panel:
 
 def curve_of(arm: str, runs: Iterable[Record | None], task: str) -> Curve | None:
     """Return the curve of an arm from its runs, one a seed, or None where no run has a point."""
+    return mean_curve(arm, runs, lambda point: point.scores.get(task))
+
+
+def mean_curve(
+    arm: str, runs: Iterable[Record | None], read: Callable[[CurvePoint], float | None]
+) -> Curve | None:
+    """Return the mean of what `read` finds at the points of an arm's runs; None where nothing."""
     values: dict[int, list[float]] = {}
     prices = []
     for run in runs:
@@ -66,9 +73,9 @@ def curve_of(arm: str, runs: Iterable[Record | None], task: str) -> Curve | None
             continue
         prices.append(run.ledger.price.on(run.ledger.budget.axis))
         for point in run.curve:
-            score = point.scores.get(task)
-            if score is not None:
-                values.setdefault(point.step, []).append(score)
+            value = read(point)
+            if value is not None:
+                values.setdefault(point.step, []).append(value)
     if not values:
         return None
     steps = sorted(values)
@@ -110,7 +117,8 @@ def curves(
         axes.set_xlabel(f"compute used ({unit})")
         axes.set_ylabel(panel.label)
         axes.set_xlim(0, largest / scale * 1.03)
-        _draw(axes, panel, marks, scale)
+        axes.grid()
+        draw_curves(axes, panel.curves, marks, scale)
     return sheet.figure
 
 
@@ -150,9 +158,11 @@ def _marks(panels: Sequence[_Panel]) -> dict[str, Mark]:
     return {arm: mark for arm, mark in (anchors | shared).items() if arm in arms}
 
 
-def _draw(axes: "Axes", panel: _Panel, marks: dict[str, Mark], scale: float) -> None:
-    axes.grid()
-    for curve in panel.curves:
+def draw_curves(
+    axes: "Axes", curves: Iterable[Curve], marks: Mapping[str, Mark], scale: float
+) -> None:
+    """Draw curves with their bands; `scale` divides the compute."""
+    for curve in curves:
         mark, x = marks[curve.arm], curve.x / scale
         axes.plot(
             x,

@@ -60,6 +60,15 @@ def _row(result: CellResult) -> dict[str, Any]:
             }
             for name, metric in result.metrics.items()
         },
+        "gradients": {
+            other: {
+                "n": gradient.cosine.n,
+                "cosine_mean": gradient.cosine.mean,
+                "interval_95": [gradient.cosine.low, gradient.cosine.high],
+                "norm_ratio": gradient.norm_ratio,
+            }
+            for other, gradient in result.gradients.items()
+        },
         "against": {name: _comparison(c) for name, c in result.against.items()},
         "reference": result.reference
         and {

@@ -1,7 +1,7 @@
 """The heat map: who gains from which strategy, at a glance."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +44,10 @@ def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
     title = f"{name}: gain of each strategy against the full anchor"
     if not results:
         return empty_sheet(title, "No rows were declared.")
-    parts = [_Part(metric, unit, rows) for (metric, unit), rows in by_metric(results).items()]
+    parts = []
+    for (metric, unit), rows in by_metric(results).items():
+        cells = {(heading(row.pair, row.target), row.strategy): row for row in rows}
+        parts.append(Grid(cells, metric, unit, colour_limit(rows)))
     left = max(part.label_width for part in parts) + 0.15
     width = left + max(part.width for part in parts)
     sheet = Sheet(width, sum(part.whole for part in parts), title, CAPTION)
@@ -55,22 +58,44 @@ def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
     return sheet.figure
 
 
-class _Part:
-    """The rows of one metric."""
+def colour_limit(rows: Sequence[CellResult]) -> tuple[float, bool]:
+    """Return the end of the colour scale of rows of a metric, and whether a gain lies beyond it.
 
-    def __init__(self, metric: str, unit: str, rows: Sequence[CellResult]) -> None:
+    One collapsed row must not bleach all others.
+    """
+    means = [abs(row.against["full"].result.mean) for row in rows]
+    means = [mean for mean in means if math.isfinite(mean)] or [half_width(rows)]
+    limit = max(half_width(rows), min(max(means), 4 * float(np.median(means))))
+    return limit, max(means) > limit
+
+
+class Grid:
+    """Rows of one metric as coloured cells, by the names of their line and column.
+
+    `limit` is what `colour_limit` returns. What was not asked shows `unasked`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[tuple[str, str], CellResult],
+        metric: str,
+        unit: str,
+        limit: tuple[float, bool],
+        columns: Sequence[str] = (),
+        unasked: str = NOTHING,
+    ) -> None:
         self.unit, self.gain_unit = unit, gain_unit(metric, unit)
-        self.cells = {(heading(row.pair, row.target), row.strategy): row for row in rows}
-        self.questions = list(dict.fromkeys(question for question, _ in self.cells))
-        self.strategies = list(dict.fromkeys(strategy for _, strategy in self.cells))
-        self.labels = [wrap(question, _LABEL_WIDTH) for question in self.questions]
-        self.columns = [wrap(strategy, 1.2, SMALL) for strategy in self.strategies]
+        self.cells, self.limit, self.unasked = cells, limit, unasked
+        self.lines = list(dict.fromkeys(line for line, _ in cells))
+        self.names = list(columns) or list(dict.fromkeys(column for _, column in cells))
+        self.labels = [wrap(line, _LABEL_WIDTH) for line in self.lines]
+        self.columns = [wrap(name, 1.2, SMALL) for name in self.names]
         self.label_width = widest(self.labels)
         self.column = max(_CELL[0], widest(self.columns, SMALL) + 0.15)
         self.row = max(_CELL[1], 0.17 * max(line_count(label) for label in self.labels) + 0.1)
         self.header = 0.15 * max(line_count(column) for column in self.columns) + 0.1
-        self.width = self.column * len(self.strategies)
-        self.height = self.row * len(self.questions)
+        self.width = self.column * len(self.names)
+        self.height = self.row * len(self.lines)
         self.whole = self.header + self.height + _SCALE_ROOM
 
     def draw(self, sheet: Sheet, left: float, top: float) -> None:
@@ -78,7 +103,7 @@ class _Part:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        limit, beyond = self._limit()
+        limit, beyond = self.limit
         scale = ScalarMappable(Normalize(-limit, limit), "RdBu")
 
         def colour(mean: float) -> Colour:
@@ -86,32 +111,21 @@ class _Part:
             return red, green, blue
 
         axes = sheet.axes(left, top + self.header, self.width, self.height)
-        axes.set_xlim(0, len(self.strategies))
-        axes.set_ylim(len(self.questions), 0)
+        axes.set_xlim(0, len(self.names))
+        axes.set_ylim(len(self.lines), 0)
         axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
-        axes.set_xticks([i + 0.5 for i in range(len(self.strategies))], self.columns, size=SMALL)
-        axes.set_yticks([i + 0.5 for i in range(len(self.questions))], self.labels, size=NORMAL)
+        axes.set_xticks([i + 0.5 for i in range(len(self.names))], self.columns, size=SMALL)
+        axes.set_yticks([i + 0.5 for i in range(len(self.lines))], self.labels, size=NORMAL)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        for y, question in enumerate(self.questions):
-            for x, strategy in enumerate(self.strategies):
-                self._cell(axes, colour, x, y, self.cells.get((question, strategy)))
+        for y, line in enumerate(self.lines):
+            for x, name in enumerate(self.names):
+                self._cell(axes, colour, x, y, self.cells.get((line, name)))
         bar = sheet.axes(left, top + self.header + self.height + 0.2, max(self.width, 2.4), 0.13)
         sheet.figure.colorbar(
             scale, cax=bar, orientation="horizontal", extend="both" if beyond else "neither"
         )
         bar.set_xlabel(f"mean gain ({self.gain_unit})", size=SMALL)
-
-    def _limit(self) -> tuple[float, bool]:
-        """Return the end of the colour scale, and whether a gain lies beyond it.
-
-        One collapsed row must not bleach all others.
-        """
-        margin = half_width(list(self.cells.values()))
-        means = [abs(row.against["full"].result.mean) for row in self.cells.values()]
-        means = [mean for mean in means if math.isfinite(mean)] or [margin]
-        limit = max(margin, min(max(means), 4 * float(np.median(means))))
-        return limit, max(means) > limit
 
     def _cell(
         self,
@@ -125,7 +139,8 @@ class _Part:
 
         mean = math.nan if row is None else row.against["full"].result.mean
         if row is None or math.isnan(mean):
-            face, text, ink, bold = (1.0, 1.0, 1.0), NOTHING, SOFT, False
+            text = self.unasked if row is None else NOTHING
+            face, ink, bold = (1.0, 1.0, 1.0), SOFT, False
         else:
             face = colour(mean)
             unequal = row.verdict.name == "unequal budgets"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from bench.gains import CellResult, standing
 from bench.records import ANCHORS, Declaration
 from bench.report.wording import (
+    GRADIENTS,
     REFERENCE,
     VERDICTS,
     audit,
@@ -66,6 +67,7 @@ def markdown(
         _stalls(results),
         f"**Verdicts.** {VERDICTS}",
         _metrics(results),
+        _gradients(results),
         "## Plots",
         "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
     ]
@@ -129,7 +131,7 @@ def _stalls(results: Sequence[CellResult]) -> str:
 def _metrics(results: Sequence[CellResult]) -> str:
     """Return the metrics beside the primary one, folded away: they have no test and no verdict."""
     columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]")
-    lines = [columns, ("---",) * len(columns)]
+    lines = []
     for row in results:
         for name, metric in row.metrics.items():
             if name == row.metric:
@@ -145,12 +147,10 @@ def _metrics(results: Sequence[CellResult]) -> str:
                     spread(gains, unit),
                 )
             )
-    if len(lines) == 2:
-        return ""
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        "<details><summary>Other metrics against full (a gain is positive where better; no verdict "
-        f"rests on them)</summary>\n\n{table}\n\n</details>"
+    return _folded(
+        "Other metrics against full (a gain is positive where better; no verdict rests on them)",
+        columns,
+        lines,
     )
 
 
@@ -186,3 +186,32 @@ def _references(results: Sequence[CellResult]) -> str:
         )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"## Against {_code(name)}\n\n{REFERENCE}\n\n{table}"
+
+
+def _gradients(results: Sequence[CellResult]) -> str:
+    """Return how the gradients of each target and its partners lie to each other, folded away."""
+    columns = ("question", "strategy", "other task", "cosine [95 % CI]", "norm ratio")
+    lines = [
+        (
+            _code(heading(row.pair, row.target)),
+            _code(row.strategy),
+            _code(other),
+            spread(gradient.cosine, "%"),
+            number(gradient.norm_ratio, ""),
+        )
+        for row in results
+        for other, gradient in row.gradients.items()
+    ]
+    return _folded("Gradients of the tasks on the shared parameters", columns, lines, GRADIENTS)
+
+
+def _folded(
+    title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], text: str = ""
+) -> str:
+    """Return a table that is folded away under its title; nothing where it has no line."""
+    if not lines:
+        return ""
+    rows = [columns, ("---",) * len(columns), *lines]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    parts = [f"<details><summary>{title}</summary>", text, table, "</details>"]
+    return "\n\n".join(part for part in parts if part)

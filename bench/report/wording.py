@@ -62,6 +62,17 @@ RELATIVE = (
     "mean score; positive is better."
 )
 
+#: What the gradients of a row's tasks say, and what they do not.
+GRADIENTS = (
+    "The cosine is that of the gradients of the target's and another task's own loss, unweighted, "
+    "on all shared parameters: above zero, a small step for the one lowers the other's loss too; "
+    "below zero, it raises it. They are taken on one fixed batch of training images, as large as a "
+    "step's, whose noise draws the cosine towards zero. The ratio is the norm of the other task's "
+    "gradient over the target's: above 1, the other pulls harder. Both describe what training was "
+    "like. A negative cosine does not prove that sharing harms, nor a positive one that it helps; "
+    "the gain says that."
+)
+
 
 def anchor_meanings() -> str:
     """Return a sentence that says what each anchor is."""

@@ -15,12 +15,14 @@ from bench.report.terminal import summary
 from bench.spec import experiment_toml
 from bench.store import write_atomically
 
-#: The plots in the order in which they are read, with the text that stands for each. There is one
-#: of dials only where rows make a dial.
+#: The plots in the order in which they are read, with the text that stands for each. A matrix,
+#: gradients and dials are there only where rows have any.
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
     "heatmap": "Heat map: the mean gain against the full anchor, tasks by strategies",
+    "matrix": "Task affinity: the mean gain against full of each target beside each partner",
     "curves": "Learning curves: validation score over the compute used, strategies and anchors",
+    "gradients": "Gradients of the tasks on the shared parameters: cosine and ratio of norms",
     "dial": "Dial plot: the mean gain against the full anchor over the value of a data set's knob",
     "audit": "Budget audit: how far the compute used by strategy and anchor lies apart",
 }
@@ -94,7 +96,9 @@ def _pictures(
     from bench.report.curves import curves
     from bench.report.dial import dial_plot
     from bench.report.forest import forest
+    from bench.report.gradients import gradient_plot
     from bench.report.heatmap import heatmap
+    from bench.report.matrix import matrix
 
     experiment = declaration.experiment
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
@@ -102,7 +106,9 @@ def _pictures(
         figures = {
             "gains": forest(name, found),
             "heatmap": heatmap(name, found),
+            "matrix": matrix(name, found),
             "curves": curves(name, declaration.cells, found, find, axis),
+            "gradients": gradient_plot(name, declaration.cells, found, find, axis),
             "dial": dial_plot(name, found),
             "audit": audit_plot(name, found, axis),
         }
