@@ -145,7 +145,7 @@ def _spelled(plugin: Part | Dataset, name: str, parse: Callable[[str], str]) -> 
     for text in (name, *named):
         try:
             found = parse(text)
-        except UserError as error:
+        except Exception as error:
             raise ViolationError(
                 f"'{text}' is not read: {error}; a knob is a field of type int, float, bool, str "
                 "or a tuple of one of them, with a default of that type"
@@ -205,10 +205,15 @@ class _Candidate:
             for network in _NETWORKS
         ]
 
+    @property
+    def priced(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
+        """The cases whose steps are counted: all but one, as counting takes most of the time."""
+        return [self.cases[0], *self.cases[2:]]
+
     @cached_property
     def prices(self) -> Sequence[Price]:
-        """The price of each case. Raises what a step without data does."""
-        return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.cases]
+        """The price of each of `priced`. Raises what a step without data does."""
+        return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.priced]
 
     @cached_property
     def trained(self) -> Mapping[str, tuple[Lane, Tensor]]:
@@ -364,7 +369,7 @@ def prices(candidate: _Candidate) -> None:
             f"a step without data raises {type(error).__name__}: {error}{place}; a step must not "
             "wait for the device: no .item(), no `if` on a tensor, no value read"
         ) from None
-    for price, (words, _, _) in zip(found, candidate.cases, strict=True):
+    for price, (words, _, _) in zip(found, candidate.priced, strict=True):
         if not price.flops > 0:
             raise ViolationError(f"{words}: a step is counted to cost nothing")
 
@@ -375,7 +380,7 @@ def costs(candidate: _Candidate) -> None:
         found = candidate.prices
     except Exception:
         raise InapplicableError("it has no price") from None
-    for price, (words, data, recipe) in zip(found, candidate.cases, strict=True):
+    for price, (words, data, recipe) in zip(found, candidate.priced, strict=True):
         with seeded(_SEED, "strategy", candidate.strategy.name):
             lane = Lane(candidate.strategy, data, recipe, 1.0, _SEED, _CPU)
             batch = _first_batch(data, recipe)
@@ -579,6 +584,8 @@ def loads(loaded: _Loaded) -> None:
     try:
         data = loaded.data
     except UserError as error:
+        if dataset.takes_path:  # the user has named it
+            raise
         if dataset.needs == Dataset.needs:
             raise ViolationError(f"it says that it needs nothing, and: {error}") from None
         raise InapplicableError(str(error)) from None
@@ -805,7 +812,10 @@ def _finding(check: Callable[[Any], None], tried: "_Candidate | _Loaded") -> Fin
         return Finding(name, "skipped", str(reason))
     except ViolationError as violation:
         return Finding(name, "failed", str(violation))
-    except UserError as error:  # a part may refuse tasks that it cannot have
+    except UserError as error:
+        if isinstance(tried, _Loaded):
+            return Finding(name, "failed", str(error))
+        # A part may refuse tasks that it cannot have.
         return Finding(name, "skipped", f"cannot be tried here: {error}")
     except Exception as error:
         place = _place(error, tried.plugin)
