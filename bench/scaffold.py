@@ -27,9 +27,8 @@ def begin(what: What, name: str, sort: str | None, folder: Path | None) -> Path:
         raise UserError("--sort is for strategies: a data set has none")
     stem = name.replace("-", "_")
     class_name = "".join(word.capitalize() for word in name.split("-"))
-    text = (
-        _TEMPLATES / f"{'dataset' if what == 'dataset' else sort or 'weighting'}.py.txt"
-    ).read_text("utf-8")
+    template = "dataset" if what == "dataset" else sort or "weighting"
+    text = (_TEMPLATES / f"{template}.py.txt").read_text("utf-8")
     _refuse_unfit(name, stem, class_name, text)
     taken = strategy_parts() if what == "strategy" else datasets()
     listed = "strategies" if what == "strategy" else "datasets"
@@ -38,7 +37,7 @@ def begin(what: What, name: str, sort: str | None, folder: Path | None) -> Path:
             f"the name '{name}' is taken: choose another (`list {listed}` shows those there are)"
         )
     path = (folder or _folder()) / _FOLDERS[what] / f"{stem}.py"
-    values = {"name": name, "class_name": class_name, "stem": stem}
+    values = {"name": name, "class_name": class_name}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -66,9 +65,14 @@ def _refuse_unfit(name: str, stem: str, class_name: str, text: str) -> None:
         )
 
 
+def _known_folders() -> list[Path]:
+    """Return the folders whose plugins are found, the user's first."""
+    return [*bench.plugin_folders, *([bench.checkout] if bench.checkout else [])]
+
+
 def _folder() -> Path:
     """Return the folder that new plugins go to where the user gives none."""
-    found = [*bench.plugin_folders, *([bench.checkout] if bench.checkout else [])]
+    found = _known_folders()
     if not found:
         raise UserError(
             "no folder for plugins is known: give one with --folder DIR, and set BENCH_PLUGINS=DIR"
@@ -79,12 +83,14 @@ def _folder() -> Path:
 def next_steps(what: What, name: str, path: Path) -> str:
     """Return what to do with a new file, in words and commands."""
     folder = path.parent.parent
-    known = [*bench.plugin_folders, *([bench.checkout] if bench.checkout else [])]
-    seen = any(folder.resolve() == other.resolve() for other in known)
+    seen = any(folder.resolve() == other.resolve() for other in _known_folders())
     # Named beside those that are there, which would be lost.
     joined = os.pathsep.join(map(str, [folder, *bench.plugin_folders]))
     prefix = "" if seen else f"BENCH_PLUGINS={joined} "
     trial = f"-s {name}" if what == "strategy" else f"-p {name}"
-    lines = [f"  {prefix}python -m bench validate {name}"]
-    lines.append(f"  {prefix}python -m bench run {trial}" + " --seeds 2 --dry-run")
-    return "Make it yours, then try it:\n" + "\n".join(lines)
+    lines = [
+        "Make it yours, then try it:",
+        f"  {prefix}python -m bench validate {name}",
+        f"  {prefix}python -m bench run {trial} --seeds 2 --dry-run",
+    ]
+    return "\n".join(lines)
