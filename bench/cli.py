@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError
+from bench.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_OK,
+    EXIT_RUNS_FAILED,
+    EXIT_USAGE,
+    UserError,
+)
 
 app = typer.Typer(
     name="bench",
@@ -164,6 +171,58 @@ def list_(
     show(what, rows, as_json)
     for module, reason in broken.items():
         _say(f"broken plugin {module}: {reason}")
+
+
+@app.command()
+def new(
+    what: Annotated[Literal["strategy", "dataset"], typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(help="Its name, as users will type it.")],
+    sort: Annotated[
+        Literal["sharing", "weighting", "merging", "auxiliary"] | None,
+        typer.Option(help="Sort of the strategy's part; weighting where none is given."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of plugins; else the first that BENCH_PLUGINS names, else the checkout.",
+            metavar="DIR",
+        ),
+    ] = None,
+) -> None:
+    """Begin a plugin: write a commented file that passes `validate` as it stands."""
+    from bench.scaffold import begin, next_steps
+
+    path = begin(what, name, sort, folder)
+    print(f"wrote {path}")
+    _say(next_steps(what, name, path))
+
+
+@app.command()
+def validate(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Parts of strategies or data sets, with knobs if you like; all if none is named.",
+            metavar="[NAME]...",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of real data; without it, data sets of files are skipped."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try what every plugin must keep, and say of each what does not hold and how to mend it."""
+    from bench.contracts import DataSource
+    from bench.listing import show_validation
+    from bench.validation import Report, selected, validate
+
+    reports: list[Report] = []
+    for name in (chosen := selected(names or [])):
+        _say(f"{len(reports) + 1} of {len(chosen)}: {name}")
+        reports += validate(name, DataSource(root))
+    show_validation(reports, as_json)
+    raise typer.Exit(EXIT_INVALID if any(r.failed for r in reports) else EXIT_OK)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -87,6 +87,8 @@ class Part:
     default: ClassVar[bool] = False
     #: Packages whose versions its numbers follow, beside torch; they count to a run's key.
     packages: ClassVar[Sequence[str]] = ()
+    #: Whether a partner of weight 0 changes no bit of the target, as if it were not there.
+    exact_null: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

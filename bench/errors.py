@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 EXIT_OK = 0
 EXIT_USAGE = 2
+EXIT_INVALID = 3
 EXIT_RUNS_FAILED = 4
 EXIT_INTERRUPTED = 130
 

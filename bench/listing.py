@@ -5,21 +5,32 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from bench.contracts import Auxiliary, Dataset, Merging, Part, Sharing, Weighting
+from bench.contracts import Dataset, Merging, Part
 from bench.kinds import Classification
 from bench.networks import NETWORKS
-from bench.registry import datasets, declared_pairs, parse_dataset, shown, strategy_parts
+from bench.registry import (
+    SORTS,
+    datasets,
+    declared_pairs,
+    parse_dataset,
+    shown,
+    sort_of,
+    strategy_parts,
+)
 from bench.spec import shipped_experiments
 
+if TYPE_CHECKING:
+    from bench.validation import Report
+
 Rows = list[dict[str, str]]
-_SORTS = {Sharing: "sharing", Weighting: "weighting", Merging: "merging", Auxiliary: "auxiliary"}
 
 
 def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
@@ -105,13 +116,13 @@ def _strategies() -> Rows:
         rows.append(
             {
                 "strategy": part.name,
-                "sort": next(name for sort, name in _SORTS.items() if issubclass(part, sort)),
+                "sort": sort_of(part),
                 "what it does": part.summary + _same_for_two(part),
                 "knobs": _knobs(part),
                 "source": part.paper,
             }
         )
-    return sorted(rows, key=lambda row: (list(_SORTS.values()).index(row["sort"]), row["strategy"]))
+    return sorted(rows, key=lambda row: (list(SORTS).index(row["sort"]), row["strategy"]))
 
 
 def _same_for_two(part: type[Part]) -> str:
@@ -157,3 +168,39 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
             "'DATASET:TASK*TASK*TASK' means every pair of these tasks. "
             "~shuffled, ~noise or ~none behind a task make it a placebo."
         )
+
+
+def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:
+    """Print what was found of each plugin: a line each, and below it what does not hold.
+
+    As JSON, a list of plugins with all their findings.
+    """
+    if as_json:
+        rows = [{**asdict(report), "outcome": report.outcome} for report in reports]
+        json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, column in enumerate(("plugin", "sort", "checks", "found", "seconds")):
+        table.add_column(column, no_wrap=position < 2)
+    for report in reports:
+        held = sum(finding.outcome == "ok" for finding in report.findings)
+        told = [f"{f.check}: {f.reason}" for f in report.findings if f.outcome == "failed"]
+        told += [
+            f"{f.check} skipped: {f.reason}" for f in report.findings if f.outcome == "skipped"
+        ]
+        table.add_row(
+            report.plugin,
+            report.sort,
+            f"{held} of {len(report.findings)}",
+            Text("\n".join([report.outcome, *told])),
+            f"{report.seconds:.1f}",
+        )
+    Console().print(table)
+    outcomes = [report.outcome for report in reports]
+    counts = ", ".join(
+        f"{outcomes.count(outcome)} {outcome}"
+        for outcome in ("ok", "failed", "skipped")
+        if outcome in outcomes
+    )
+    print(f"{len(reports)} plugin{'s' * (len(reports) != 1)}: {counts}.")

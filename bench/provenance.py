@@ -56,9 +56,14 @@ def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
 
 
 def _with_siblings(modules: Iterable[str]) -> set[str]:
-    """Add the plugin modules that the given ones import, however deep."""
+    """Add the plugin modules that the given ones import, however deep.
+
+    For a plugin of an installed package these are the modules of that package.
+    """
     found: set[str] = set()
     waiting = list(modules)
+    folders = ("bench.strategies.", "bench.datasets.")
+    packages = {name.partition(".")[0] for name in waiting} - {"bench"}
     while waiting:
         name = waiting.pop()
         if name in found:
@@ -66,9 +71,9 @@ def _with_siblings(modules: Iterable[str]) -> set[str]:
         found.add(name)
         for value in vars(sys.modules[name]).values():
             owner = getattr(value, "__module__", None) or getattr(value, "__name__", None)
-            if isinstance(owner, str) and owner.startswith(
-                ("bench.strategies.", "bench.datasets.")
-            ):
+            if not isinstance(owner, str) or owner not in sys.modules:
+                continue
+            if owner.startswith(folders) or owner.partition(".")[0] in packages:
                 waiting.append(owner)
     return found
 

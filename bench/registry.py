@@ -1,16 +1,18 @@
 """Finds plugins, and reads the names users type into strategies, data sets and pairs.
 
 A plugin is any concrete subclass of a contract in a module of `bench.strategies` or
-`bench.datasets`. A module that fails to import is listed as broken with its reason and hurts
-nobody else.
+`bench.datasets`, or one that an installed package names as an entry point: itself, or a module or
+package with any number of them. What fails to import is listed as broken with its reason and
+hurts nobody else.
 """
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import entry_points
 from itertools import combinations
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
@@ -25,6 +27,17 @@ PLACEBOS: Mapping[str, str] = {
     "noise": "its images are replaced by noise, its labels kept",
     "none": "it is there, with loss weight 0",
 }
+
+#: The sorts of parts that a strategy is put together from.
+SORTS: Mapping[str, type[Part]] = {
+    "sharing": Sharing,
+    "weighting": Weighting,
+    "merging": Merging,
+    "auxiliary": Auxiliary,
+}
+
+#: The group of entry points under which installed packages name their plugins.
+ENTRY_POINTS = "mtl_sharing_bench"
 
 _BOOLEANS = {"true": True, "false": False}
 
@@ -45,11 +58,23 @@ class Plugins:
         raise unknown(what, name, self.found)
 
 
-def _plugins(module: ModuleType, base: type[Any]) -> Iterator[Any]:
-    """Yield the plugins that a module defines. Raises where one is not whole."""
-    for _, plugin in inspect.getmembers(module, inspect.isclass):
-        own = plugin.__module__ == module.__name__
-        if not (own and issubclass(plugin, base)):
+def _classes(source: object) -> Iterator[type[Any]]:
+    """Yield the classes that a module or package defines, or the class itself."""
+    if isinstance(source, type):
+        yield source
+    elif isinstance(source, ModuleType):
+        inside = f"{source.__name__}."
+        for _, found in inspect.getmembers(source, inspect.isclass):
+            if f"{found.__module__}.".startswith(inside):
+                yield found
+    else:
+        raise TypeError(f"{source!r} is neither a module nor a class")
+
+
+def _plugins(source: object, base: type[Any]) -> Iterator[Any]:
+    """Yield the plugins of a module, or a class that is one. Raises where one is not whole."""
+    for plugin in _classes(source):
+        if not issubclass(plugin, base):
             continue
         if inspect.isabstract(plugin):
             if hasattr(plugin, "name"):  # without one it is a base class for others
@@ -62,19 +87,26 @@ def _plugins(module: ModuleType, base: type[Any]) -> Iterator[Any]:
         yield plugin
 
 
+def _sources(package_name: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield what may hold plugins: the name of a module or of an entry point, and its import."""
+    package = importlib.import_module(package_name)
+    for info in pkgutil.iter_modules(package.__path__):
+        yield info.name, partial(importlib.import_module, f"{package_name}.{info.name}")
+    for entry in entry_points(group=ENTRY_POINTS):
+        yield entry.name, entry.load
+
+
 def _discover(package_name: str, base: type[Any]) -> Plugins:
     found: dict[str, type[Any]] = {}
     broken: dict[str, str] = {}
-    package = importlib.import_module(package_name)
-    for info in pkgutil.iter_modules(package.__path__):
+    for name, load in _sources(package_name):
         try:
-            module = importlib.import_module(f"{package_name}.{info.name}")
-            for plugin in _plugins(module, base):
+            for plugin in _plugins(load(), base):
                 if plugin.name in found:
-                    raise ValueError(f"the name '{plugin.name}' is taken by another file")
+                    raise ValueError(f"the name '{plugin.name}' is taken by another plugin")
                 found[plugin.name] = plugin
         except Exception as error:
-            broken[info.name] = f"{type(error).__name__}: {error}"
+            broken[name] = f"{type(error).__name__}: {error}"
     return Plugins(found, broken)
 
 
@@ -117,6 +149,17 @@ def _default(sort: type[Any]) -> Any:
         if issubclass(part, sort) and part.default:
             return part()
     raise UserError(f"no {sort.__name__.lower()} part is marked as default in strategies/")
+
+
+def sort_of(part: type[Part]) -> str:
+    """Return the name of a part's sort."""
+    return next(name for name, sort in SORTS.items() if issubclass(part, sort))
+
+
+def default_strategy(sharing: Sharing | None = None) -> Strategy:
+    """Return the strategy that is meant where nothing is named, or where only its sharing is."""
+    sharing = sharing or _default(Sharing)
+    return Strategy(spelling(sharing), sharing, _default(Weighting))
 
 
 def single_task() -> Strategy:
@@ -183,7 +226,7 @@ def shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _spelling(plugin: Part | Dataset) -> str:
+def spelling(plugin: Part | Dataset) -> str:
     """Return the canonical spelling: knobs are named where they are not the default."""
     changed = []
     for f in fields(plugin):
@@ -225,7 +268,7 @@ def parse_strategy(text: str) -> Strategy:
     if len(set(names)) < len(names):
         raise UserError(f"strategy '{text}' names an auxiliary task twice")
     optional = [part for part in (named_weighting, merging) if part and not part.default]
-    name = "+".join(_spelling(part) for part in (sharing, *optional, *auxiliaries))
+    name = "+".join(spelling(part) for part in (sharing, *optional, *auxiliaries))
     return Strategy(name, sharing, named_weighting or _default(Weighting), merging, auxiliaries)
 
 
@@ -247,7 +290,7 @@ def parse_dataset(text: str) -> Dataset:
 def dataset_name(dataset: Dataset) -> str:
     """Return the canonical spelling of a data set, which `parse_dataset` reads."""
     path = f":{dataset.path}" if dataset.takes_path else ""  # type: ignore[attr-defined]
-    return _spelling(dataset) + path
+    return spelling(dataset) + path
 
 
 def declared_pairs(dataset: Dataset) -> list[Pair]:

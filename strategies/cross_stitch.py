@@ -70,6 +70,7 @@ class CrossStitch(Sharing):
     name = "cross-stitch"
     summary = "one trunk a task, activations mixed after every stage"
     paper = "Misra et al. 2016, Cross-stitch Networks for Multi-task Learning"
+    exact_null = False  # the partners' trunks feed the target's, whatever their weight
 
     own: float = 0.9
     """Initial weight of a task's own activation."""

@@ -70,7 +70,7 @@ def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-    for command in ("run", "report", "list"):
+    for command in ("run", "report", "list", "new", "validate"):
         assert command in done.stdout
 
 
@@ -94,6 +94,18 @@ def test_a_broken_plugin_is_listed_with_its_reason(here: Callable[..., Said]) ->
     done = here("list", "strategies")
     assert done.returncode == 0
     assert "broken plugin broken: ImportError: planted" in done.stderr
+
+
+def test_validation_is_a_line_a_plugin_with_what_does_not_hold(here: Callable[..., Said]) -> None:
+    done = here("validate", "broken", "dial", "mnist")
+    assert done.returncode == 3
+    assert "ImportError: planted" in done.stdout
+    assert "3 plugins: 2 failed, 1 skipped." in done.stdout
+    assert "3 of 3: mnist" in done.stderr
+    assert here("validate", "mnist").returncode == 0
+    wrong = here("validate", "hrad")
+    assert wrong.returncode == 2
+    assert "unknown plugin 'hrad': did you mean 'hard'?" in wrong.stderr
 
 
 def test_an_experiment_runs_once_and_then_trains_nothing(

@@ -1,8 +1,11 @@
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.errors import UserError
+from bench.provenance import _with_siblings
 from bench.registry import (
     dataset_name,
     datasets,
@@ -169,3 +172,61 @@ def test_a_path_ends_before_the_tasks(tmp_path: Path, folder: str) -> None:
 def test_a_data_set_that_makes_no_sense_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_pairs(text)
+
+
+PACKAGED = """
+from dataclasses import dataclass
+from collections.abc import Sequence
+from torch import nn
+from bench.contracts import Weighting
+from bench.tasks import Task
+from acme_sharing._rule import RULE
+
+@dataclass(frozen=True)
+class {name}(Weighting):
+    name = "{plugin}"
+    summary = paper = "installed"
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
+        return nn.Identity()
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put a package on the path that names a module, a class and what is missing as plugins."""
+    package = tmp_path / "acme_sharing"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "_rule.py").write_text("class Rule: pass\nRULE = Rule()\n")
+    for name, plugin in (("One", "acme-one"), ("Two", "acme-two")):
+        source = PACKAGED.format(name=name, plugin=plugin)
+        (package / f"{name.lower()}.py").write_text(source)
+    (tmp_path / "acme_sharing-1.0.dist-info").mkdir()
+    (tmp_path / "acme_sharing-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: acme-sharing\nVersion: 1.0\n"
+    )
+    (tmp_path / "acme_sharing-1.0.dist-info" / "entry_points.txt").write_text(
+        "[mtl_sharing_bench]\n"
+        "one = acme_sharing.one\n"
+        "two = acme_sharing.two:Two\n"
+        "gone = acme_sharing.gone\n"
+        "odd = acme_sharing._rule:RULE\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for name in [name for name in sys.modules if name.startswith("acme_sharing")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("installed")
+def test_installed_packages_bring_plugins_as_entry_points() -> None:
+    found = strategy_parts.__wrapped__()
+    assert {"acme-one", "acme-two", "hard"} <= found.found.keys()
+    assert found.broken["gone"] == "ModuleNotFoundError: No module named 'acme_sharing.gone'"
+    assert "neither a module nor a class" in found.broken["odd"]
+    assert "acme-one" not in datasets.__wrapped__().found
+
+    # The code of their package counts to a run's key.
+    part = found.found["acme-one"]()
+    modules = _with_siblings([type(part).__module__])
+    assert modules == {"acme_sharing.one", "acme_sharing._rule"}

@@ -1,0 +1,909 @@
+"""The contract suite: what every strategy part and every data set keeps, tried on each.
+
+A check is a function that takes a plugin under test and returns where it holds. Where it does not
+it raises: `ViolationError` with what is wrong and the mend, `InapplicableError` with the reason why
+it cannot be asked. Whatever else it raises is the plugin's fault and counts as a violation.
+
+Parts are tried on a pair of tasks of this module's own, drawn in memory: both on the same images,
+and each on images of its own. Data sets are loaded as a run loads them; one that needs files is
+skipped unless the caller says where they are.
+"""
+
+import inspect
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.budget import TOLERANCE, Price
+from bench.contracts import (
+    Auxiliary,
+    Dataset,
+    DataSource,
+    Merging,
+    MultiTaskNetwork,
+    Part,
+    Sharing,
+    Weighting,
+)
+from bench.data import Batch, Batches, fingerprint, task_data
+from bench.errors import UserError, unknown
+from bench.kinds import (
+    MISSING,
+    VOID,
+    Classification,
+    Depth,
+    MultiLabel,
+    Regression,
+    Segmentation,
+    SurfaceNormals,
+    TaskKind,
+)
+from bench.networks import Shape, encoder_builder
+from bench.pricing import count, count_flops
+from bench.randomness import seeded, stream
+from bench.registry import (
+    Strategy,
+    dataset_name,
+    datasets,
+    declared_pairs,
+    default_strategy,
+    parse_dataset,
+    parse_strategy,
+    shown,
+    sort_of,
+    spelling,
+    strategy_parts,
+)
+from bench.run import Job, execute, prepare, run_key
+from bench.spec import Recipe, RunSpec
+from bench.tasks import ImageSet, Task, TaskData
+from bench.training import Lane, build_network
+
+_CPU = torch.device("cpu")
+_RECIPE = Recipe(train_size=24, validation_size=8, batch_size=8, curve_points=1)
+_NETWORKS = ("lenet", "resnet8")
+_STEPS = 8
+#: Real steps whose FLOPs are counted against the price.
+_COUNTED = 4
+_SEED = 3
+
+Outcome = Literal["ok", "failed", "skipped"]
+
+
+class ViolationError(Exception):
+    """A check does not hold. The message says what is wrong and how to mend it."""
+
+
+class InapplicableError(Exception):
+    """A check cannot be made here, or the plugin does not promise it. The message says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; `reason` is empty where it holds."""
+
+    check: str
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all checks found of one plugin, and the wall seconds they took."""
+
+    plugin: str
+    sort: str
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """The checks that do not hold."""
+        return tuple(finding for finding in self.findings if finding.outcome == "failed")
+
+    @property
+    def outcome(self) -> Outcome:
+        """Failed where any check is, skipped where what others build on could not be tried."""
+        if self.failed:
+            return "failed"
+        tried = all(f.outcome == "ok" for f in self.findings if f.check in _GATES)
+        return "ok" if tried else "skipped"
+
+
+# ---------------------------------------------------------------------------------- of both
+
+
+def _documented(plugin: type[Any], wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if not getattr(plugin, name, "").strip()]
+    docstring = vars(plugin).get("__doc__") or ""
+    if not docstring or docstring.startswith(f"{plugin.__name__}("):
+        missing.append("a docstring")  # a dataclass without one gets its signature
+    if missing:
+        raise ViolationError(
+            f"{plugin.__name__} has no {', '.join(missing)}: lists show them, and readers ask"
+        )
+
+
+def _spelled(plugin: Part | Dataset, name: str, parse: Callable[[str], str]) -> None:
+    """Raise unless `name`, with and without a default that is named, is read as `name`."""
+    knobs = [f for f in fields(plugin) if not (f.name == "path" and isinstance(plugin, Dataset))]
+    head, colon, path = name.partition(":")
+    joint = "," if "@" in head else "@"
+    named = [
+        f"{head}{joint}{knob.name}={shown(knob.default)}{colon}{path}"
+        for knob in knobs
+        if getattr(plugin, knob.name) == knob.default and shown(knob.default)
+    ]
+    for text in (name, *named):
+        try:
+            found = parse(text)
+        except Exception as error:
+            raise ViolationError(
+                f"'{text}' is not read: {error}; a knob is a field of type int, float, bool, str "
+                "or a tuple of one of them, with a default of that type"
+            ) from None
+        if found != name:
+            raise ViolationError(
+                f"'{text}' is read as '{found}', and so has another name in records"
+            )
+
+
+# ---------------------------------------------------------------------------------- the pair
+
+
+def _image_set(name: str) -> ImageSet:
+    """Return 32 + 16 images, 16 × 16 in colour: the least that every network takes."""
+    generator = stream(_SEED, "validation", name)
+    pixels = torch.randint(0, 256, (48, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    return ImageSet(name, pixels[:32], pixels[32:])
+
+
+def _task(name: str, images: ImageSet, classes: int) -> TaskData:
+    generator = stream(_SEED, "validation", name)
+    labels = torch.randint(0, classes, (48,), generator=generator)
+    return TaskData(Task(name, Classification(), classes), images, labels[:32], labels[32:])
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A part under test, in a strategy that has nothing else but defaults."""
+
+    plugin: Part
+    strategy: Strategy
+
+    @cached_property
+    def arms(self) -> Mapping[str, list[TaskData]]:
+        """The tasks that a run trains, on one set of images and on two."""
+        images = _image_set("validation")
+        target = _task("first", images, 3)
+        partners = {
+            "tasks on the same images": _task("second", images, 4),
+            "tasks on different images": _task("second", _image_set("others"), 4),
+        }
+        return {name: self._arm(target, partner) for name, partner in partners.items()}
+
+    def _arm(self, target: TaskData, partner: TaskData) -> list[TaskData]:
+        if not self.strategy.auxiliaries:
+            return [target, partner]
+        attached = [a.attach(target, [partner]) for a in self.strategy.auxiliaries]
+        return [target, *(d for group in attached for d in group)]
+
+    @cached_property
+    def cases(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
+        """Every arm on every network: what it is in words, its tasks and its recipe."""
+        return [
+            (f"{network}, {words}", data, _RECIPE.model_copy(update={"network": network}))
+            for words, data in self.arms.items()
+            for network in _NETWORKS
+        ]
+
+    @property
+    def priced(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
+        """The cases whose steps are counted: all but one, as counting takes most of the time."""
+        return [self.cases[0], *self.cases[2:]]
+
+    @cached_property
+    def prices(self) -> Sequence[Price]:
+        """The price of each of `priced`. Raises what a step without data does."""
+        return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.priced]
+
+    @cached_property
+    def trained(self) -> Mapping[str, tuple[Lane, Tensor]]:
+        """The lane of each arm after a few steps, and its losses `[steps, T]`."""
+        return {words: _trained(self.strategy, data) for words, data in self.arms.items()}
+
+
+def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[Lane, Tensor]:
+    """Train as a run does: a strategy's global generator is its own stream."""
+    with seeded(_SEED, "strategy", strategy.name):
+        lane = Lane(strategy, data, _RECIPE, 1.0, _SEED, _CPU)
+        return lane, _steps(lane, data)
+
+
+def _steps(lane: Lane, data: Sequence[TaskData]) -> Tensor:
+    """Take a few steps and return the losses `[steps, T]`."""
+    (losses,) = lane.train(Batches(data, _RECIPE, _SEED, _CPU), _STEPS, [_STEPS])
+    return losses
+
+
+def _first_batch(data: Sequence[TaskData], recipe: Recipe) -> Batch:
+    return next(iter(Batches(data, recipe, _SEED, _CPU)))
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two states have the same bits; NaN equals NaN."""
+    return a.keys() == b.keys() and all(
+        torch.equal(torch.as_tensor(a[name]).nan_to_num(), torch.as_tensor(b[name]).nan_to_num())
+        for name in a
+    )
+
+
+def _state(network: MultiTaskNetwork) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+# ---------------------------------------------------------------------------------- strategies
+
+
+def documented(candidate: _Candidate) -> None:
+    """It has a docstring, a summary and a source."""
+    _documented(type(candidate.plugin), ("summary", "paper"))
+
+
+def knobs(candidate: _Candidate) -> None:
+    """It has one spelling, whether its defaults are named or not."""
+    part = candidate.plugin
+    beside = [a.name for a in candidate.strategy.auxiliaries if a is not part]
+
+    def parse(text: str) -> str:
+        found = parse_strategy("+".join([text, *beside]))
+        return next(spelling(p) for p in found.parts if type(p) is type(part))
+
+    _spelled(part, spelling(part), parse)
+
+
+def builds(candidate: _Candidate) -> None:
+    """Its network has an output a task, for any of the tasks, on the same images or not."""
+    for words, data, recipe in candidate.cases:
+        for d in data[1:] if candidate.strategy.auxiliaries else ():
+            if d.task.scored or not 0 <= d.task.weight < math.inf:
+                raise ViolationError(
+                    f"the auxiliary task '{d.task.name}' is scored, or its weight is no number of "
+                    "at least 0: give its Task scored=False and a weight"
+                )
+        if candidate.strategy.auxiliaries and len(data) < 2:
+            raise ViolationError(
+                "attach returns no task: there is nothing to train beside the target"
+            )
+        network = build_network(candidate.strategy, data, recipe.network, 1.0, _SEED).eval()
+        own = {id(p) for p in network.parameters()}
+        if not {id(p) for p in network.shared_parameters()} <= own:
+            raise ViolationError(
+                f"{words}: shared_parameters returns what is none of the network's"
+            )
+        batch = _first_batch(data, recipe)
+        _check_outputs(words, network, data, recipe, batch.images)
+
+
+def _check_outputs(
+    words: str,
+    network: MultiTaskNetwork,
+    data: Sequence[TaskData],
+    recipe: Recipe,
+    images: Sequence[Tensor | None],
+) -> None:
+    together = network(images)
+    if len(together) != len(data):
+        raise ViolationError(
+            f"{words}: {len(together)} outputs for {len(data)} tasks: return one a task"
+        )
+    for task, d in enumerate(data):
+        x, output = images[task], together[task]
+        assert x is not None
+        encoder = encoder_builder(recipe.network, 1.0, d.images.image)()
+        features = encoder(x)
+        wanted = d.task.kind.head(encoder.features, d.images.image, d.task.outputs)(features).shape
+        if output is None or output.shape != wanted:
+            shape = None if output is None else list(output.shape)
+            raise ViolationError(
+                f"{words}: the output of task {task} is {shape}, not {list(wanted)}: give each "
+                "head, built for its encoder, the features of the task's own images"
+            )
+        alone = network([x if t == task else None for t in range(len(data))])
+        if any(output is not None for t, output in enumerate(alone) if t != task):
+            raise ViolationError(
+                f"{words}: a task whose images are None has an output: return None"
+            )
+        if alone[task] is None or not torch.equal(torch.as_tensor(alone[task]), output):
+            raise ViolationError(
+                f"{words}: the output of task {task} is another where the other tasks' images are "
+                "None: evaluation asks for them one by one"
+            )
+
+
+def shared(candidate: _Candidate) -> None:
+    """Its shared parameters are those that more than one task's output depends on."""
+    for words, data, recipe in candidate.cases:
+        network = build_network(candidate.strategy, data, recipe.network, 1.0, _SEED).eval()
+        # Away from the start, where modules that begin at zero let no gradient through.
+        draw = stream(_SEED, "validation", "noise")
+        parameters = dict(network.named_parameters())
+        for parameter in parameters.values():
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+        reached = dict.fromkeys(parameters, 0)
+        for output in network(_first_batch(data, recipe).images):
+            assert output is not None
+            gradients = torch.autograd.grad(
+                output.square().sum(), [*parameters.values()], retain_graph=True, allow_unused=True
+            )
+            for name, gradient in zip(parameters, gradients, strict=True):
+                reached[name] += gradient is not None and bool(gradient.abs().sum() > 0)
+        returned = {id(p) for p in network.shared_parameters()}
+        for name, parameter in parameters.items():
+            if (reached[name] > 1) != (id(parameter) in returned):
+                tasks = f"{reached[name]} of {len(data)} tasks depend on it"
+                not_ = "not " if reached[name] > 1 else ""
+                raise ViolationError(
+                    f"{words}: {tasks}, and '{name}' is {not_}among shared_parameters: merging "
+                    "methods merge there, and only there"
+                )
+
+
+def prices(candidate: _Candidate) -> None:
+    """Its step can be taken without data, on the meta device, so it waits for no value."""
+    try:
+        found = candidate.prices
+    except UserError:
+        raise
+    except Exception as error:
+        place = _place(error, candidate.plugin)
+        raise ViolationError(
+            f"a step without data raises {type(error).__name__}: {error}{place}; a step must not "
+            "wait for the device: no .item(), no `if` on a tensor, no value read"
+        ) from None
+    for price, (words, _, _) in zip(found, candidate.priced, strict=True):
+        if not price.flops > 0:
+            raise ViolationError(f"{words}: a step is counted to cost nothing")
+
+
+def costs(candidate: _Candidate) -> None:
+    """A real step has the FLOPs that were counted without data, and as many parameters."""
+    try:
+        found = candidate.prices
+    except Exception:
+        raise InapplicableError("it has no price") from None
+    for price, (words, data, recipe) in zip(found, candidate.priced, strict=True):
+        with seeded(_SEED, "strategy", candidate.strategy.name):
+            lane = Lane(candidate.strategy, data, recipe, 1.0, _SEED, _CPU)
+            batch = _first_batch(data, recipe)
+            lane.step(batch)
+            real = sum(count_flops(lane, batch) for _ in range(_COUNTED)) / _COUNTED
+        if abs(real / price.flops - 1) > TOLERANCE["flop"]:
+            raise ViolationError(
+                f"{words}: a step costs {real:.4g} FLOPs and is priced at {price.flops:.4g}: do "
+                "the same work whatever the values, in every step and on the meta device too"
+            )
+        if lane.parameters != price.parameters:
+            raise ViolationError(
+                f"{words}: {lane.parameters} parameters, and {price.parameters} without data"
+            )
+
+
+def scale(candidate: _Candidate) -> None:
+    """It keeps the scale of the losses: equal gradients give what single-task training gives."""
+    strategy = candidate.strategy
+    roles = [True, not strategy.auxiliaries]
+    for weights in ([1.0, 1.0], [1.0, 0.25]):
+        tasks = [
+            Task(name, Classification(), 2, weight, scored)
+            for name, weight, scored in zip(("first", "second"), weights, roles, strict=True)
+        ]
+        shares = torch.tensor(weights) / sum(weights)
+        with seeded(_SEED, "strategy", strategy.name):
+            if isinstance(candidate.plugin, Merging):
+                merge = candidate.plugin.build(tasks, stream(_SEED, "strategy", strategy.name))
+                gradient = torch.randn(50)
+                direction = merge(shares[:, None] * gradient)
+                if direction.shape != gradient.shape:
+                    raise ViolationError(
+                        f"the direction is {list(direction.shape)}, not [P] = [{len(gradient)}]"
+                    )
+                factor = float(direction @ gradient / (gradient @ gradient))
+                if not torch.allclose(direction, gradient, rtol=1e-3, atol=1e-5):
+                    raise ViolationError(
+                        f"tasks of weights {weights} with equal gradients get another direction, "
+                        f"{factor:.3g} times as long: rows come times weights that sum to 1, so "
+                        "scale the direction until equal gradients give that gradient"
+                    )
+            if isinstance(candidate.plugin, Weighting):
+                _check_weights(candidate.plugin, tasks, shares)
+
+
+def _check_weights(part: Weighting, tasks: Sequence[Task], shares: Tensor) -> None:
+    layer = torch.nn.Parameter(torch.ones(3, 3))
+    module = part.build(tasks, [layer])
+    for size in (0.1, 3.0):
+        losses = torch.stack([layer.sum() * size, layer.square().sum()])
+        (weights,) = torch.autograd.grad(module(losses, shares), losses)
+        if not (abs(weights.sum().item() - 1) < 1e-4 and (weights >= 0).all()):
+            given = " and ".join(f"{weight:.4g}" for weight in weights.tolist())
+            raise ViolationError(
+                f"the network descends the losses with weights {given}: keep them at least 0 and "
+                "their sum 1, or the method changes the learning rate"
+            )
+
+
+def trains(candidate: _Candidate) -> None:
+    """A few steps on the CPU move the network, and all losses and weights stay finite."""
+    for words, (lane, losses) in candidate.trained.items():
+        if not losses.isfinite().all():
+            step, task = (~losses.isfinite()).nonzero()[0].tolist()
+            name = lane.tasks[task].name
+            raise ViolationError(f"{words}: the loss of '{name}' is not finite in step {step + 1}")
+        state = _state(lane.network)
+        if not all(value.isfinite().all() for value in state.values()):
+            raise ViolationError(
+                f"{words}: weights of the network are not finite after {_STEPS} steps"
+            )
+        data = candidate.arms[words]
+        start = build_network(candidate.strategy, data, _RECIPE.network, 1.0, _SEED)
+        if _same(_state(start), state):
+            raise ViolationError(f"{words}: {_STEPS} steps move no weight of the network")
+
+
+def independent(candidate: _Candidate) -> None:
+    """Two networks that are built one after the other have no weight in common."""
+    for words, data in candidate.arms.items():
+        with seeded(_SEED, "strategy", candidate.strategy.name):
+            first, second = (
+                Lane(candidate.strategy, data, _RECIPE, 1.0, _SEED, _CPU) for _ in range(2)
+            )
+            before = _state(second.network)
+            _steps(first, data)
+        if not _same(before, _state(second.network)):
+            raise ViolationError(
+                f"{words}: training one network moves another: make all that learns anew in build"
+            )
+
+
+def repeats(candidate: _Candidate) -> None:
+    """The same seed gives the same losses, weights and outputs twice."""
+    for words, (lane, losses) in candidate.trained.items():
+        data = candidate.arms[words]
+        again, those = _trained(candidate.strategy, data)
+        images = _first_batch(data, _RECIPE).images
+        same = torch.equal(losses, those) and _same(_state(lane.network), _state(again.network))
+        outputs = zip(_outputs(lane, images), _outputs(again, images), strict=True)
+        if not (same and all(torch.equal(a, b) for a, b in outputs)):
+            raise ViolationError(
+                f"{words}: the same seed gave other numbers: draw from torch's global generator "
+                "(or the one that build is given) alone, and keep no state outside what build "
+                "returns"
+            )
+
+
+@torch.no_grad()
+def _outputs(lane: Lane, images: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return what a trained network says where it is asked, as in an evaluation."""
+    return [output for output in lane.network.eval()(images) if output is not None]
+
+
+def null(candidate: _Candidate) -> None:
+    """Partners of weight 0 change no bit of the target."""
+    if not candidate.plugin.exact_null:
+        raise InapplicableError("it says that a partner of weight 0 may change the target")
+    for words, data in candidate.arms.items():
+        target, *partners = data
+        silent = [replace(d, task=replace(d.task, weight=0.0)) for d in partners]
+        beside, _ = _trained(candidate.strategy, [target, *silent])
+        alone, _ = _trained(default_strategy(candidate.strategy.sharing), [target])
+        x = _first_batch([target], _RECIPE).images[0]
+        (ours,) = _outputs(beside, [x, *[None] * len(partners)])
+        (theirs,) = _outputs(alone, [x])
+        if not torch.equal(ours, theirs):
+            raise ViolationError(
+                f"{words}: a partner of weight 0 changes the target: give it no gradient and no "
+                "part in the sum of weights, draw nothing for it that shifts the target's draws; "
+                "or declare exact_null = False where the method means it so"
+            )
+
+
+# ---------------------------------------------------------------------------------- data sets
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A data set under test."""
+
+    plugin: Dataset
+    source: DataSource
+
+    @property
+    def name(self) -> str:
+        return dataset_name(self.plugin)
+
+    @cached_property
+    def data(self) -> Mapping[str, TaskData]:
+        """Its tasks, as a run gets them."""
+        self.plugin.check(self.source, list(self.plugin.tasks))
+        return {name: task_data(self.name, name, self.source) for name in self.plugin.tasks}
+
+
+def declared(loaded: _Loaded) -> None:
+    """It has a docstring and a summary; pairs, images and kinds are of tasks that it has."""
+    dataset = loaded.plugin
+    _documented(type(dataset), ("summary", "needs"))
+    tasks = set(dataset.tasks)
+    for name in tasks:
+        if any(sign in name for sign in "+~:"):
+            raise ViolationError(
+                f"the task '{name}' cannot be named: +, ~ and : join what users type"
+            )
+    for pair, expect, _ in dataset.pairs:
+        if len(set(pair)) < 2 or not set(pair) <= tasks:
+            raise ViolationError(
+                f"the pair {'+'.join(pair)} is not of two of its tasks: {_list(tasks)}"
+            )
+        if expect not in ("positive", "none", "negative", None):
+            raise ViolationError(
+                f"what is expected of {'+'.join(pair)} is '{expect}': positive, none, "
+                "negative or None"
+            )
+    if not isinstance(dataset.images, str) and set(dataset.images) != tasks:
+        raise ViolationError(
+            f"images is of {_list(dataset.images)}, not of its tasks: {_list(tasks)}"
+        )
+    if not set(dataset.kinds) <= tasks:
+        raise ViolationError(
+            f"kinds is of {_list(dataset.kinds)}, not of its tasks: {_list(tasks)}"
+        )
+
+
+def _list(names: Any) -> str:
+    return ", ".join(sorted(names))
+
+
+def spelled(loaded: _Loaded) -> None:
+    """It has one spelling, whether its defaults are named or not."""
+    _spelled(loaded.plugin, loaded.name, lambda text: dataset_name(parse_dataset(text)))
+
+
+def loads(loaded: _Loaded) -> None:
+    """It loads all tasks that it declares."""
+    dataset = loaded.plugin
+    if dataset.needs != Dataset.needs and loaded.source.root is None and not dataset.takes_path:
+        raise InapplicableError(f"needs {dataset.needs}")
+    try:
+        data = loaded.data
+    except UserError as error:
+        if dataset.takes_path:  # the user has named it
+            raise
+        if dataset.needs == Dataset.needs:
+            raise ViolationError(f"it says that it needs nothing, and: {error}") from None
+        raise InapplicableError(str(error)) from None
+    except KeyError as error:
+        raise ViolationError(f"load returns no task {error}, which tasks declares") from None
+    for name, d in data.items():
+        if d.task.name != name:
+            raise ViolationError(f"the task '{name}' calls itself '{d.task.name}'")
+
+
+def images(loaded: _Loaded) -> None:
+    """Training and test images are of one shape, some each, and not the same ones."""
+    for d in loaded.data.values():
+        train, test = d.images.train, d.images.test
+        if not (len(train) and len(test)):
+            raise ViolationError(
+                f"'{d.images.name}' has {len(train)} training and {len(test)} test images"
+            )
+        if train.shape[1:] != test.shape[1:]:
+            raise ViolationError(
+                f"training images of '{d.images.name}' are {list(train.shape[1:])}, test images "
+                f"{list(test.shape[1:])}"
+            )
+        overlap = train.data_ptr() < test.data_ptr() + test.nbytes and (
+            test.data_ptr() < train.data_ptr() + train.nbytes
+        )
+        if overlap or (len(train) == len(test) and torch.equal(train, test)):
+            raise ViolationError(
+                f"training and test images of '{d.images.name}' are the same: what is tested "
+                "must not be trained on"
+            )
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the labels of a kind look like: of one image's shape, and where each value may be."""
+
+    words: str
+    dtype: Callable[[torch.dtype], bool]
+    shape: Callable[[Task, Shape], Shape]
+    allowed: Callable[[Task, Tensor], Tensor]
+
+
+def _floats(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point
+
+
+_FORMS: Mapping[type[TaskKind], _Form] = {
+    Classification: _Form(
+        "int64, from 0 to below outputs, or MISSING",
+        lambda dtype: dtype == torch.int64,
+        lambda task, image: (),
+        lambda task, y: ((y >= 0) & (y < task.outputs)) | (y == MISSING),
+    ),
+    MultiLabel: _Form(
+        "floats [outputs], 0, 1 or NaN",
+        _floats,
+        lambda task, image: (task.outputs,),
+        lambda task, y: (y == 0) | (y == 1) | y.isnan(),
+    ),
+    Regression: _Form(
+        "floats, finite or NaN",
+        _floats,
+        lambda task, image: (),
+        lambda task, y: ~y.isinf(),
+    ),
+    Segmentation: _Form(
+        "uint8 [H, W], from 0 to below outputs, or VOID",
+        lambda dtype: dtype == torch.uint8,
+        lambda task, image: image[1:],
+        lambda task, y: (y < task.outputs) | (y == VOID),
+    ),
+    Depth: _Form(
+        "floats [H, W], above 0 and finite, or NaN",
+        _floats,
+        lambda task, image: image[1:],
+        lambda task, y: ((y > 0) & ~y.isinf()) | y.isnan(),
+    ),
+    SurfaceNormals: _Form(
+        "floats [3, H, W], of length 1 or NaN",
+        _floats,
+        lambda task, image: (3, *image[1:]),
+        lambda task, y: ((y.norm(dim=1) - 1).abs() < 0.02) | y.isnan().any(1),
+    ),
+}
+
+
+def labels(loaded: _Loaded) -> None:
+    """Labels have the type, the shape and the range of their task's kind."""
+    for d in loaded.data.values():
+        form = next((_FORMS[base] for base in type(d.task.kind).__mro__ if base in _FORMS), None)
+        for part, values in (("training", d.train_labels), ("test", d.test_labels)):
+            if form is None or values is None:
+                continue
+            where = f"{part} labels of '{d.task.name}' ({d.task.kind.name})"
+            shape = tuple(values.shape[1:])
+            if not form.dtype(values.dtype) or shape != form.shape(d.task, d.images.image):
+                raise ViolationError(
+                    f"{where} are {str(values.dtype).removeprefix('torch.')} {list(shape)} an "
+                    f"image, and should be {form.words}"
+                )
+            for rows in torch.split(values, 512):
+                bad = rows[~form.allowed(d.task, rows)] if rows.dim() < 4 else None
+                if not form.allowed(d.task, rows).all():
+                    example = f", such as {bad.flatten()[0].item():g}" if bad is not None else ""
+                    raise ViolationError(
+                        f"{where} are out of range{example}: they are {form.words}, and outputs "
+                        f"is {d.task.outputs}"
+                    )
+        for part, known in zip(("training", "test"), d.known, strict=True):
+            if not known.any():
+                raise ViolationError(f"no {part} image has a label of '{d.task.name}'")
+
+
+def listed(loaded: _Loaded) -> None:
+    """Kinds of tasks, and which are on the same images, are those that it declares."""
+    dataset, data = loaded.plugin, loaded.data
+    if dataset.takes_path:
+        raise InapplicableError("what it has depends on the path")
+    for name, d in data.items():
+        said = dataset.kinds.get(name, Classification())
+        if type(d.task.kind) is not type(said):
+            raise ViolationError(
+                f"'{name}' is a task of {d.task.kind.name}, and kinds says {said.name}: lists show "
+                "what is declared"
+            )
+    if loaded.name != dataset.name:
+        return  # its images are declared as they are at its defaults
+    for pair in declared_pairs(dataset):
+        texts = {
+            dataset.images if isinstance(dataset.images, str) else dataset.images[task]
+            for task in pair.tasks
+        }
+        sets = {id(data[task].images) for task in pair.tasks}
+        if len(texts) != len(sets):
+            raise ViolationError(
+                f"the tasks of {pair.name} are on {len(sets)} sets of images, and images declares "
+                f"{len(texts)}: tasks on the same images hold the very same ImageSet"
+            )
+
+
+def reloads(loaded: _Loaded) -> None:
+    """It loads the same images and labels twice."""
+    again = loaded.plugin.load(loaded.source)
+    for name, d in loaded.data.items():
+        if fingerprint([d]) != fingerprint([again[name]]):
+            raise ViolationError(
+                f"'{name}' is other data when it is loaded again: draw from a generator with a "
+                "fixed seed"
+            )
+
+
+def runs(loaded: _Loaded) -> None:
+    """A short run of its first pair trains, has scores, and gives them again."""
+    data = loaded.data
+    pair = next((p.tasks for p in declared_pairs(loaded.plugin)), tuple(data)[:2])
+    pool = min(len(data[task].images.train) for task in pair)
+    sides = [side for task in pair for side in data[task].images.image[1:]]
+    recipe = _RECIPE.model_copy(
+        update={
+            "network": "lenet" if min(sides) >= 16 else "mlp",
+            "train_size": max(1, min(24, pool // 2)),
+            "validation_size": min(8, pool // 4),
+        }
+    )
+    strategy = default_strategy()
+    spec = RunSpec(
+        dataset=loaded.name,
+        tasks=pair,
+        scored=pair,
+        strategy=strategy.name,
+        width=1.0,
+        budget=f"{_COUNTED}steps",
+        steps=_COUNTED,
+        seed=_SEED,
+        device="cpu",
+        recipe=recipe,
+    )
+    together = [data[task] for task in pair]
+    price = count(strategy, together, recipe, 1.0)
+    job = Job(spec, price, run_key(spec, together), loaded.source)
+    first, second = (execute(job) for _ in range(2))
+    if first[0].status != "ok":
+        raise ViolationError(f"a run of {'+'.join(pair)} fails: {first[0].reason}")
+    for task, scores in first[0].scores.items():
+        if all(score.value is None for score in scores.values()):
+            raise ViolationError(f"'{task}' has no score on its test images")
+    if first[0].scores != second[0].scores or first[0].curve != second[0].curve:
+        raise ViolationError(f"a run of {'+'.join(pair)} gives other numbers when it is run again")
+
+
+# ---------------------------------------------------------------------------------- the suite
+
+_PART_CHECKS: Mapping[Callable[[_Candidate], None], type[Part] | tuple[type[Part], ...]] = {
+    documented: Part,
+    knobs: Part,
+    builds: Part,
+    shared: Sharing,
+    prices: Part,
+    costs: Part,
+    scale: (Weighting, Merging),
+    trains: Part,
+    independent: Part,
+    repeats: Part,
+    null: Part,
+}
+_DATASET_CHECKS = (declared, spelled, loads, images, labels, listed, reloads, runs)
+#: What others build on. Where one does not hold or cannot be tried, what follows is left out.
+_GATES = {check.__name__ for check in (builds, trains, declared, loads, images, labels)}
+
+
+def _place(error: BaseException, plugin: Part | Dataset) -> str:
+    """Return where in the plugin's own file an error came from, in words, if it did."""
+    path = inspect.getfile(type(plugin))
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    return f" (line {lines[-1]} of its file)" if lines else ""
+
+
+def _finding(check: Callable[[Any], None], tried: "_Candidate | _Loaded") -> Finding:
+    name = check.__name__
+    try:
+        check(tried)
+    except InapplicableError as reason:
+        return Finding(name, "skipped", str(reason))
+    except ViolationError as violation:
+        return Finding(name, "failed", str(violation))
+    except UserError as error:
+        if isinstance(tried, _Loaded):
+            return Finding(name, "failed", str(error))
+        # A part may refuse tasks that it cannot have.
+        return Finding(name, "skipped", f"cannot be tried here: {error}")
+    except Exception as error:
+        place = _place(error, tried.plugin)
+        return Finding(name, "failed", f"{type(error).__name__}: {error}{place}")
+    return Finding(name, "ok")
+
+
+def _findings(
+    checks: Iterable[Callable[[Any], None]], tried: "_Candidate | _Loaded"
+) -> Iterator[Finding]:
+    for check in checks:
+        finding = _finding(check, tried)
+        yield finding
+        if finding.outcome != "ok" and finding.check in _GATES:
+            return
+
+
+def _strategy_text(text: str) -> str:
+    """Return the strategy that tries a part, which may need an auxiliary task beside it."""
+    part = strategy_parts().get("strategy", text.partition("@")[0])
+    if not (issubclass(part, Merging) and part.needs_auxiliary):
+        return text
+    helpers = [p for p in strategy_parts().found.values() if issubclass(p, Auxiliary)]
+    helpers.sort(key=lambda p: (not p.uses_partners, p.name))
+    if not helpers:
+        raise UserError(f"{part.name} needs an auxiliary task, and there is none")
+    return f"{text}+{helpers[0].name}"
+
+
+def _part_findings(text: str) -> Iterator[Finding]:
+    plugin = strategy_parts().found[text.partition("@")[0]]
+    for package in plugin.packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            yield Finding("builds", "skipped", f"needs the package {package}")
+            return
+    strategy = parse_strategy(_strategy_text(text))
+    part = next(p for p in strategy.parts if type(p) is plugin)
+    checks = [check for check, sort in _PART_CHECKS.items() if issubclass(plugin, sort)]
+    yield from _findings(checks, _Candidate(part, strategy))
+
+
+def _dataset_findings(text: str, source: DataSource) -> Iterator[Finding]:
+    plugin = datasets().found[text.partition(":")[0].partition("@")[0]]
+    if plugin.takes_path and ":" not in text:
+        yield Finding("loads", "skipped", f"needs {plugin.needs}: validate {text}:PATH")
+        return
+    yield from _findings(_DATASET_CHECKS, _Loaded(parse_dataset(text), source))
+
+
+def _report(plugin: str, sort: str, findings: Iterator[Finding]) -> Report:
+    began = time.perf_counter()
+    try:
+        found = tuple(findings)
+    except UserError as error:
+        found = (Finding("knobs", "failed", str(error)),)
+    except Exception as error:
+        found = (Finding("knobs", "failed", f"{type(error).__name__}: {error}"),)
+    return Report(plugin, sort, found, time.perf_counter() - began)
+
+
+def selected(names: Sequence[str]) -> list[str]:
+    """Return what is to be validated: the names, or every plugin's, broken ones included.
+
+    Raises `UserError` for an unknown name, with the nearest known one.
+    """
+    parts, sets = strategy_parts(), datasets()
+    known = [*parts.found, *sets.found, *parts.broken, *sets.broken]
+    for text in names:
+        head = text.partition(":")[0].partition("@")[0]
+        if head not in known:
+            raise unknown("plugin", head, known)
+    return list(names) or list(dict.fromkeys(known))
+
+
+def validate(name: str, source: DataSource) -> Iterator[Report]:
+    """Try all checks on a plugin: a part of a strategy, a data set, or both if both are called so.
+
+    `name` is as users type it: `part@knob=value`, `dataset@knob=value` or `dataset:PATH`.
+    """
+    prepare("cpu")
+    head = name.partition(":")[0].partition("@")[0]
+    if head in strategy_parts().found:
+        sort = sort_of(strategy_parts().found[head])
+        yield _report(name, sort, _part_findings(name))
+    if head in datasets().found:
+        yield _report(name, "data set", _dataset_findings(name, source))
+    reasons = strategy_parts().broken.get(head) or datasets().broken.get(head)
+    if reasons:
+        yield Report(name, "broken", (Finding("imports", "failed", reasons),), 0.0)

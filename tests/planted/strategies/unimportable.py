@@ -1,0 +1,3 @@
+"""A plugin that does not import."""
+
+raise ImportError("planted: this plugin is broken")

@@ -1,0 +1,181 @@
+"""Parts that break one promise each, for the tests of what finds it."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Merge, Merging, MultiTaskNetwork, Sharing, Trunk, Weighting
+from bench.networks import Encoder
+from bench.tasks import Task
+
+
+class _OneTrunk(MultiTaskNetwork):
+    def __init__(self, trunk: Encoder, heads: list[nn.Module], how: str) -> None:
+        super().__init__()
+        self.trunk, self.heads, self.how = trunk, nn.ModuleList(heads), how
+
+    def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        outputs = [
+            None if x is None else head(self.trunk(x))
+            for x, head in zip(images, self.heads, strict=True)
+        ]
+        if self.how == "wrong-shape":
+            return [None if y is None else y[:, :1] for y in outputs]
+        return outputs
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return [] if self.how == "unshared" else list(self.trunk.parameters())
+
+
+@dataclass(frozen=True)
+class WrongShape(Sharing):
+    """Its outputs have one column, whatever the task."""
+
+    name = "wrong-shape"
+    summary = "wrong on purpose"
+    paper = "none"
+
+    _kept: ClassVar[dict[object, Encoder]] = {}
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return one trunk."""
+        shared = self.encoder(trunk)
+        return _OneTrunk(shared, [head(shared) for head in heads], self.name)
+
+    def encoder(self, trunk: Trunk) -> Encoder:
+        """Return the trunk."""
+        return trunk()
+
+
+@dataclass(frozen=True)
+class Unshared(WrongShape):
+    """It hides its shared parameters from merging methods."""
+
+    name = "unshared"
+
+
+@dataclass(frozen=True)
+class Keeps(WrongShape):
+    """All its networks have one trunk."""
+
+    name = "keeps"
+
+    def encoder(self, trunk: Trunk) -> Encoder:
+        """Return the trunk that was built first."""
+        new = trunk()
+        key = (next(new.parameters()).device, tuple(new.stage_shapes))
+        return self._kept.setdefault(key, new)
+
+
+class _Mean(nn.Module):
+    steps: ClassVar[int] = 0
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, losses: Tensor, weights: Tensor) -> Tensor:
+        match self.how:
+            case "waits":
+                weights = weights * (losses[0].item() >= 0)
+            case "not-a-number":
+                losses = losses / (losses.detach() * 0) * 0
+            case "mispriced" if not losses.is_meta:
+                torch.ones(400, 400) @ torch.ones(400, 400)
+            case "unseeded":
+                weights = weights * torch.tensor([1.0, random.random()]).to(weights.device)
+            case "counts":
+                _Mean.steps += 1
+                weights = weights * torch.tensor([1.0, _Mean.steps]).to(weights.device)
+            case "loud":
+                weights = torch.ones_like(weights)
+        return (losses * weights).sum() / weights.sum()
+
+
+@dataclass(frozen=True)
+class Waits(Weighting):
+    """It reads a loss in every step."""
+
+    name = "waits"
+    summary = "wrong on purpose"
+    paper = "none"
+
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
+        """Return the fault."""
+        return _Mean(self.name)
+
+
+@dataclass(frozen=True)
+class NotANumber(Waits):
+    """Its loss is NaN."""
+
+    name = "not-a-number"
+
+
+@dataclass(frozen=True)
+class Mispriced(Waits):
+    """It works where it is not priced."""
+
+    name = "mispriced"
+
+
+@dataclass(frozen=True)
+class Unseeded(Waits):
+    """It draws from a generator that nobody has seeded."""
+
+    name = "unseeded"
+
+
+@dataclass(frozen=True)
+class Counts(Waits):
+    """It remembers the steps of all runs of the process."""
+
+    name = "counts"
+
+
+@dataclass(frozen=True)
+class Loud(Waits):
+    """It gives a task of weight 0 a weight."""
+
+    name = "loud"
+
+
+@dataclass(frozen=True)
+class Silent(Waits):
+    summary = ""
+    name = "silent"
+
+
+@dataclass(frozen=True)
+class Unreadable(Waits):
+    """Its default cannot be typed."""
+
+    name = "unreadable"
+
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class Summed(Merging):
+    """It makes equal gradients longer."""
+
+    name = "summed"
+    summary = "wrong on purpose"
+    paper = "none"
+
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+        """Return the sum times the number of tasks."""
+        return lambda gradients: gradients.sum(0) * len(gradients)
+
+
+@dataclass(frozen=True)
+class Sound(Waits):
+    """Nothing is wrong with it."""
+
+    name = "sound"
