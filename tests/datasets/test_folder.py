@@ -227,6 +227,13 @@ def test_numbers_are_sorted_as_numbers_however_they_are_written(make: Make) -> N
     assert _labels(grade).bincount().tolist() == [10, 20, 10]
 
 
+def test_long_numbers_are_classes_of_their_own(make: Make) -> None:
+    long = ("9007199254740993", "9007199254740992", "9007199254740992.0")  # 2 ** 53, and 1 more
+    (code,) = _load(f"folder:{make({'code': lambda i: long[i % 3]})}", "code")
+    assert code.task.classes == ("9007199254740992", "9007199254740993")
+    assert _labels(code).bincount().tolist() == [26, 14]
+
+
 def test_a_rare_class_is_told(make: Make) -> None:
     columns: Columns = {
         "split": lambda i: "test" if i >= 30 else "train",
@@ -258,6 +265,20 @@ def test_a_column_that_can_teach_nothing_is_refused(make: Make, task: str, reaso
 def test_an_id_may_be_declared_a_quantity(make: Make) -> None:
     (number,) = _load(f"folder@regression=id:{make(MIXED)}", "id")
     assert isinstance(number.task.kind, Regression)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (lambda i: f"{i + 1}e37", "its numbers are too large"),
+        (lambda i: 1_700_000_000 + 3 * i, "its numbers differ too little for their size"),
+    ],
+)
+def test_numbers_that_32_bits_would_blur_are_refused(
+    make: Make, cell: Callable[[int], object], reason: str
+) -> None:
+    path = make({"when": cell})
+    assert reason in _refusal(f"folder@regression=when:{path}", "when")
 
 
 # ------------------------------------------------------------------------------ masks
