@@ -221,6 +221,14 @@ def test_an_image_counts_for_the_tasks_it_has_a_label_of(make: Make, blank: str)
     assert species.task.classes == ("cat", "dog")
 
 
+def test_shuffled_labels_stay_on_the_images_that_have_one(make: Make) -> None:
+    path = make({"coat": lambda i: ("plain", "spots", "")[i % 3]})
+    coat, shuffled = _load(f"folder:{path}", "coat", "coat~shuffled")
+    assert torch.equal(torch.cat(shuffled.known), torch.cat(coat.known))
+    assert torch.equal(_labels(shuffled).sort().values, _labels(coat).sort().values)
+    assert not torch.equal(_labels(shuffled), _labels(coat))
+
+
 def test_numbers_are_sorted_as_numbers_however_they_are_written(make: Make) -> None:
     (grade,) = _load(f"folder:{make({'grade': lambda i: ('10', '9', '9.0', '2')[i % 4]})}", "grade")
     assert grade.task.classes == ("2", "9", "10")
