@@ -228,7 +228,7 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
             f"{price.peak_bytes / 1e6:.3g}",
             f"{price.parameters:,}",
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names may hold brackets: `weight [kg]`
     print(_prospect(plan, missing, workers))
     uncounted = sorted({name for job in plan.jobs for name in job.price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step.")

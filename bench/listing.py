@@ -146,7 +146,7 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         table.add_column(column, no_wrap=position == 0)
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     if what == "strategies":
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
     if what == "datasets":

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.cli import main
 from bench.contracts import DataSource
 from bench.data import draw_split, fingerprint, task_data
 from bench.description import describe
@@ -575,6 +576,16 @@ def test_lines_of_a_users_text_hold_no_control_characters(make: Make, tmp_path: 
 def test_a_column_whose_name_would_mean_something_else_is_no_task(make: Make) -> None:
     path = make({**PLAIN, **{f"a{sign}b": PLAIN["coat"] for sign in "+~:/\\,="}})
     assert list(parse_dataset(f"folder:{path}").tasks) == ["species", "coat"]
+
+
+def test_a_name_in_brackets_stands_in_the_plan(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    pair = f"folder:{make({**PLAIN, 'weight [kg]': lambda i: 1.5 + i})}:coat+weight [kg]"
+    with pytest.raises(SystemExit):
+        main(["run", "-p", pair, "-s", "hard", "--budget", "4steps", "--seeds", "1", "--dry-run"])
+    assert "labels.csv:coat+weight [kg]" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------ two tables
