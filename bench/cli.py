@@ -3,13 +3,12 @@
 What a command finds goes to standard output; progress, warnings and errors go to standard error.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from bench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError
+from bench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, say
 
 app = typer.Typer(
     name="bench",
@@ -23,10 +22,6 @@ app = typer.Typer(
 
 Results = Annotated[Path, typer.Option(help="Folder of records and reports.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -159,7 +154,7 @@ def list_(
     rows, broken = listing(what)
     show(what, rows, as_json)
     for module, reason in broken.items():
-        _say(f"broken plugin {module}: {reason}")
+        say(f"broken plugin {module}: {reason}")
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -167,7 +162,7 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(arguments)
     except UserError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         raise SystemExit(EXIT_USAGE) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

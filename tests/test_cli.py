@@ -278,6 +278,7 @@ def test_failures_are_rows_and_exit_with_4(bench: CommandLine, toy_experiment: P
         (["run", "defualt"], "did you mean 'default'"),
         (["run", "-p", "creaturs:species+kin"], "did you mean 'creatures'"),
         (["run", "-p", "creatures:specie+kin"], "did you mean 'species'"),
+        (["run", "-p", "creatures:\x1b[31m\x9bm+kin"], "creatures '�[31m�m'"),
         (["run", "-s", "hrad"], "did you mean 'hard'"),
         (["run", "--network", "resnet88"], "did you mean 'resnet8'"),
         (["run", "--seeds", "0"], "seeds"),
