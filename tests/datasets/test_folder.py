@@ -629,6 +629,14 @@ def test_two_tables_of_the_same_images_say_so(make: Make, tmp_path: Path) -> Non
     other = make({"coat": PLAIN["coat"]}, "two.csv")
     _, coat = _load(f"folder:{one},{other}", "species", "coat")
     assert "40 of its images are those of another table too" in coat.images.notes
+    assert not any("test images of one table" in note for note in coat.images.notes)
+
+
+def test_a_test_image_that_another_table_trains_on_is_told(make: Make) -> None:
+    one = make({"species": PLAIN["species"], "split": lambda i: ("train", "test")[i < 8]}, "1.csv")
+    other = make({"coat": PLAIN["coat"], "split": lambda i: ("train", "test")[i < 5]}, "2.csv")
+    _, coat = _load(f"folder:{one},{other}", "species", "coat")
+    assert any(note.startswith("3 of them are test images of one") for note in coat.images.notes)
 
 
 # ------------------------------------------------------------------------------ Parquet
