@@ -378,7 +378,8 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
     table = part.table
     count = len(table.numbers)
     if part.split is None:
-        # By the hash of its path an image stays where it is when the table grows or is sorted.
+        # By the hash of its path an image stays where it is when the table is sorted, and few do
+        # not when it grows.
         keys = [str(cell) for cell in table.columns[part.image]]
         order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
         test = set(order[: max(1, count // _TEST_SHARE)])
