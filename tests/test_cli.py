@@ -90,6 +90,14 @@ def test_lists_are_tables_and_json(here: Callable[..., Said], what: str, expecte
     assert expected in [next(iter(row.values())) for row in rows]
 
 
+@pytest.mark.parametrize("what", ["pairs", "datasets", "strategies"])
+def test_a_narrow_terminal_cuts_nothing_off(
+    here: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "…" not in here("list", what).stdout
+
+
 def test_a_broken_plugin_is_listed_with_its_reason(here: Callable[..., Said]) -> None:
     done = here("list", "strategies")
     assert done.returncode == 0
