@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 256  # files that are handed to the readers at once
 #: Changes when the same files would be read otherwise.
-_VERSION = 2
+_VERSION = 3
 #: Formats that are read. Pillow knows more, and starts another program for one of them.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Endings of their files' names, in lower case.
@@ -111,7 +111,8 @@ def read_image(
 def read_mask(path: Path, side: tuple[int, int]) -> Row:
     """Return a map of classes as uint8 `[H, W]`, stretched to `side` without mixing classes.
 
-    A palette's indices and grey values are taken as they are. Raises as `read_image` does.
+    A palette's indices and grey values are taken as they are, white of one bit being 255. Raises as
+    `read_image` does, and where the file is a JPEG, which blurs classes.
     """
     from PIL import Image
 
@@ -119,8 +120,11 @@ def read_mask(path: Path, side: tuple[int, int]) -> Row:
     with _open(path) as image:
         if image.mode not in ("L", "P", "1"):
             raise ValueError(f"a mask has one class a pixel, this is {image.mode}")
-        resized = image.resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(resized).astype(np.uint8)
+        if image.format == "JPEG":
+            raise ValueError("a JPEG blurs the classes of a mask: use PNG")
+        grey = image.convert("L") if image.mode == "1" else image
+        resized = grey.resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(resized)
 
 
 def read_rows(

@@ -225,7 +225,7 @@ class Folder(Dataset):
         if not 2 <= len(classes) <= _MOST_CLASSES:
             raise UserError(
                 f"column '{column.name}' makes no task: its masks hold {len(classes)} different "
-                f"values, where 2 to {_MOST_CLASSES} classes are meant (a JPEG blurs them: use PNG)"
+                f"values, where 2 to {_MOST_CLASSES} classes are meant"
             )
         if classes != list(range(len(classes))):
             places = torch.full((256,), VOID, dtype=torch.uint8)

@@ -232,6 +232,9 @@ def test_a_mask_keeps_its_classes_when_it_is_stretched(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match="one class a pixel"):
         read_mask(tmp_path / "b.png", (4, 4))
+    Image.new("L", (8, 8)).save(tmp_path / "c.jpg")
+    with pytest.raises(ValueError, match="JPEG blurs"):
+        read_mask(tmp_path / "c.jpg", (4, 4))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp", "ppm"])

@@ -327,6 +327,16 @@ def test_a_column_of_mask_files_is_a_segmentation(
     assert set(labels[labels != VOID].unique().tolist()) == set(range(len(classes)))
 
 
+def test_black_and_white_masks_of_one_bit_and_of_eight_are_one_kind(tmp_path: Path) -> None:
+    path = _masked(tmp_path, (0, 255))
+    for index in range(1, 20, 2):
+        mask = Image.open(tmp_path / f"mask/{index}.png")
+        mask.convert("1").save(tmp_path / f"mask/{index}.png")
+    (outline,) = _load(f"folder:{path}", "outline")
+    assert outline.task.classes == ("0", "1")
+    assert (_labels(outline) == VOID).flatten(1).any(1).sum() == 1  # the blank cell
+
+
 def test_masks_of_colours_or_that_are_missing_are_faults_and_may_be_skipped(tmp_path: Path) -> None:
     path = _masked(tmp_path, (0, 1))
     (tmp_path / "mask/3.png").unlink()
