@@ -462,6 +462,14 @@ def test_all_faults_are_told_at_once_by_the_rows_of_a_spreadsheet(
     assert "10 bad images were skipped (row 3, 4, 5, 6, 7 and 5 more)" in species.images.notes
 
 
+def test_paths_written_as_on_windows_get_the_mend(make: Make) -> None:
+    path = make()
+    Path(path).write_text(Path(path).read_text().replace("img/3.png", "img\\3.png"))
+    assert "image 'img\\3.png' is missing (write / between folders)" in _refusal(
+        f"folder:{path}", "coat"
+    )
+
+
 def test_of_very_many_faults_some_are_shown_and_the_rest_counted(
     make: Make, tmp_path: Path
 ) -> None:
