@@ -596,6 +596,22 @@ def test_a_column_whose_name_would_mean_something_else_is_no_task(make: Make) ->
     assert list(parse_dataset(f"folder:{path}").tasks) == ["species", "coat"]
 
 
+@pytest.mark.parametrize(("half", "other"), [("training", "test"), ("test", "train")])
+def test_a_half_without_labels_of_a_task_is_told_before_any_training(
+    make: Make, capsys: pytest.CaptureFixture[str], half: str, other: str
+) -> None:
+    columns: Columns = {
+        "split": lambda i: ("train", "test")[i % 2],
+        "kind": lambda i: "abcd"[i % 4] if ("train", "test")[i % 2] == other else "",
+    }
+    with pytest.raises(SystemExit) as end:
+        main(["run", "-p", f"folder:{make({**PLAIN, **columns})}:coat+kind", "--dry-run"])
+    assert end.value.code == 2
+    words = capsys.readouterr().err
+    assert f"no {half} image of folder:" in words
+    assert "has a label of kind" in words
+
+
 def test_a_name_in_brackets_stands_in_the_plan(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
