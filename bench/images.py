@@ -9,6 +9,7 @@ another name and moved into place; one that is damaged is made again. It may be 
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -227,7 +228,8 @@ def _write(
     kept: list[int] = []
     bad: dict[int, str] = {}
     total = hashlib.sha256()
-    unfinished = data.with_suffix(f".{os.getpid()}.tmp")
+    # By chance: processes of two containers that share the folder may have one number.
+    unfinished = data.with_suffix(f".{secrets.token_hex(8)}.tmp")
     try:
         with unfinished.open("wb") as file:
             for index, row in _readings(files, read):
@@ -242,7 +244,7 @@ def _write(
     finally:
         unfinished.unlink(missing_ok=True)
     written = {"kept": kept, "bad": bad, "sha256": total.hexdigest()}
-    draft = page.with_suffix(f".{os.getpid()}.tmp")
+    draft = page.with_suffix(f".{secrets.token_hex(8)}.tmp")
     draft.write_text(json.dumps(written), "utf-8")
     draft.replace(page)
 

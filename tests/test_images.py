@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -110,6 +112,21 @@ def test_a_damaged_cache_is_made_again(
     assert _greys(_rows(files, cache, reader)) == [0, 10, 20, 30, 40, 50]
     assert len(reader.read) == 6
     assert victim.read_bytes() == content
+
+
+def test_two_that_read_at_once_under_one_process_number_do_not_disturb_each_other(
+    files: Files, tmp_path: Path
+) -> None:
+    both = Barrier(2, timeout=20)
+
+    def together(path: Path) -> Row:
+        if path.name == "3.png":
+            both.wait()
+        return read_image(path, (6, 8), "L")
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: _rows(files, tmp_path / "cache", together), range(2)))
+    assert [_greys(rows) for rows in found] == [[0, 10, 20, 30, 40, 50]] * 2
 
 
 def test_a_reading_that_is_cut_short_leaves_nothing_behind(files: Files, tmp_path: Path) -> None:
