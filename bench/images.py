@@ -1,9 +1,10 @@
 """From files to tensors, once: decoded images in a cache that is mapped into memory.
 
 A cache holds the rows that were read, one after the other, and beside them a page of JSON with
-their shape, their SHA-256 and what could not be read. Its name is the hash of the files' names,
-sizes and times and of how they were read, so a changed file is read again. It is written under
-another name and moved into place; one that is damaged is made again. It may be deleted at any time.
+their SHA-256, which files they are of and what could not be read, under a seal. Its name is the
+hash of the files' names, sizes and times and of how they were read, so a changed file is read
+again. It is written under another name and moved into place; one that is damaged is made again. It
+may be deleted at any time.
 """
 
 import hashlib
@@ -243,7 +244,9 @@ def _write(
         unfinished.replace(data)
     finally:
         unfinished.unlink(missing_ok=True)
-    written = {"kept": kept, "bad": bad, "sha256": total.hexdigest()}
+    told = {str(index): reason for index, reason in bad.items()}
+    written = {"kept": kept, "bad": told, "sha256": total.hexdigest()}
+    written["seal"] = digest(written)
     draft = page.with_suffix(f".{secrets.token_hex(8)}.tmp")
     draft.write_text(json.dumps(written), "utf-8")
     draft.replace(page)
@@ -253,6 +256,8 @@ def _load(data: Path, page: Path, shape: tuple[int, ...], dtype: Any) -> FileRow
     """Return what a cache holds, or None where it is missing or damaged."""
     try:
         written = json.loads(page.read_text("utf-8"))
+        if written.pop("seal") != digest(written):
+            return None
         kept = tuple(int(index) for index in written["kept"])
         bad = {int(index): str(reason) for index, reason in written["bad"].items()}
         whole = (len(kept), *shape)
