@@ -3,7 +3,6 @@
 What a command finds goes to standard output; progress, warnings and errors go to standard error.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from bench.errors import (
     EXIT_RUNS_FAILED,
     EXIT_USAGE,
     UserError,
+    say,
 )
 
 app = typer.Typer(
@@ -30,10 +30,6 @@ app = typer.Typer(
 
 Results = Annotated[Path, typer.Option(help="Folder of records and reports.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -170,7 +166,7 @@ def list_(
     rows, broken = listing(what)
     show(what, rows, as_json)
     for module, reason in broken.items():
-        _say(f"broken plugin {module}: {reason}")
+        say(f"broken plugin {module}: {reason}")
 
 
 @app.command()
@@ -194,7 +190,7 @@ def new(
 
     path = begin(what, name, sort, folder)
     print(f"wrote {path}")
-    _say(next_steps(what, name, path))
+    say(next_steps(what, name, path))
 
 
 @app.command()
@@ -219,7 +215,7 @@ def validate(
 
     reports: list[Report] = []
     for name in (chosen := selected(names or [])):
-        _say(f"{len(reports) + 1} of {len(chosen)}: {name}")
+        say(f"{len(reports) + 1} of {len(chosen)}: {name}")
         reports += validate(name, DataSource(root))
     show_validation(reports, as_json)
     raise typer.Exit(EXIT_INVALID if any(r.failed for r in reports) else EXIT_OK)
@@ -230,7 +226,7 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(arguments)
     except UserError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         raise SystemExit(EXIT_USAGE) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -4,7 +4,6 @@ The one module that knows both the runs and the screen.
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from bench.budget import AXIS_NAMES, Budget
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import UserError, say
 from bench.launch import Started, auto_workers, launch
 from bench.plan import Plan, make_plan
 from bench.progress import Display, clock
@@ -24,10 +23,6 @@ from bench.report import amount, gains_json, stall, terminal_table, write_report
 from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -60,11 +55,11 @@ def conduct(
     timings = _ReadOnlyTimings(store) if dry_run else store
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    plan = make_plan(experiment, source, timings, _say)
+    plan = make_plan(experiment, source, timings, say)
     for line in plan.declaration.data:
-        _say(f"data: {line}")
+        say(f"data: {line}")
     for warning in plan.warnings:
-        _say(f"note: {warning}")
+        say(f"note: {warning}")
     done: dict[str, Record] = {}
     if not fresh:
         done = _finished(store, plan.jobs)
@@ -78,15 +73,15 @@ def conduct(
         return False
     declaration = store.declare(plan.declaration)
     if declaration.changes:
-        _say(
+        say(
             f"note: '{experiment.name}' was declared on other terms before (rows, seeds, budget, "
             "margin or recipe); this replaces its report, the records stay. --name keeps both"
         )
     if missing:
-        _say(_prospect(plan, missing, count))
+        say(_prospect(plan, missing, count))
         done |= _launch(store, missing, count)
     else:
-        _say(f"all {len(plan.jobs)} runs are finished already; nothing to train")
+        say(f"all {len(plan.jobs)} runs are finished already; nothing to train")
     return _report(store, declaration, done, as_json)
 
 
@@ -94,7 +89,7 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     """Return the records that need no new run. A failed run is tried again."""
     found = {job.key: store.load(job.key) for job in jobs}
     for line in store.damaged:
-        _say(f"note: {line}; it runs again")
+        say(f"note: {line}; it runs again")
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
@@ -128,7 +123,7 @@ def _launch(store: Store, jobs: Sequence[Job], workers: int) -> dict[str, Record
                         f"{event.record.reason}"
                     )
     except KeyboardInterrupt:
-        _say(
+        say(
             f"\nstopped; {len(done)} of {len(jobs)} runs are finished and kept. "
             "Run the same command again to go on."
         )
@@ -151,10 +146,10 @@ def _report(
             print(f"  {report.files[name]}")
     bad = [record for record in records.values() if record.status != "ok"]
     for record in bad:
-        _say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
+        say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
     worst = max(report.results, key=lambda row: row.stall, default=None)
     if worst is not None and (text := stall(worst)):
-        _say(f"note: {worst.strategy} on {worst.pair}: {text}")
+        say(f"note: {worst.strategy} on {worst.pair}: {text}")
     return report.runs.ok < report.runs.planned
 
 
@@ -171,9 +166,9 @@ def report_all(results: Path, as_json: bool) -> bool:
         keys, name = declaration.keys, declaration.experiment.name
         records = {key: record for key in keys if (record := store.load(key)) is not None}
         for line in store.damaged:
-            _say(f"note: {line}")
+            say(f"note: {line}")
         if missing := len(keys) - len(records):
-            _say(f"note: {missing} of {len(keys)} runs of {name} are missing; run it to add them")
+            say(f"note: {missing} of {len(keys)} runs of {name} are missing; run it to add them")
         bad |= _report(store, declaration, records, as_json)
     return bad
 
@@ -228,7 +223,7 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
             f"{price.peak_bytes / 1e6:.3g}",
             f"{price.parameters:,}",
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names may hold brackets: `weight [kg]`
     print(_prospect(plan, missing, workers))
     uncounted = sorted({name for job in plan.jobs for name in job.price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step.")

@@ -58,8 +58,10 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
             return replace(data, task=replace(task, weight=0.0))
         case "shuffled":
             labels = [
-                None if part is None else part[torch.randperm(len(part), generator=draw)]
-                for part in (data.train_labels, data.test_labels)
+                None if part is None else part[_shuffled(known, draw)]
+                for part, known in zip(
+                    (data.train_labels, data.test_labels), data.known, strict=True
+                )
             ]
             return replace(data, task=task, train_labels=labels[0], test_labels=labels[1])
         case "noise":
@@ -72,6 +74,16 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
             return replace(data, task=task, images=images)
         case _:
             raise ValueError(f"unknown placebo '{placebo}'")
+
+
+def _shuffled(known: Tensor, draw: torch.Generator) -> Tensor:
+    """Return an order in which the images with a label change theirs; the others stay without.
+
+    So a pair trains on the same images with the placebo as without it. `known` is bool `[N]`.
+    """
+    order, places = torch.arange(len(known)), known.nonzero()[:, 0]
+    order[places] = places[torch.randperm(len(places), generator=draw)]
+    return order
 
 
 def fingerprint(data: Sequence[TaskData]) -> str:

@@ -1,8 +1,9 @@
-"""The errors a user can mend, and the exit codes of the command line.
+"""The errors a user can mend, how they are told, and the exit codes of the command line.
 
 Anything else that is raised is a defect of the harness and keeps its traceback.
 """
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -18,6 +19,15 @@ class UserError(Exception):
 
     Where many things are wrong with a user's data, a line for each follows.
     """
+
+
+def say(message: str) -> None:
+    """Print a message to standard error, without the control characters that a file's names hold.
+
+    A terminal obeys what it is shown.
+    """
+    shown = (sign if sign.isprintable() or sign == "\n" else "�" for sign in message)
+    print("".join(shown), file=sys.stderr, flush=True)
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:

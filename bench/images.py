@@ -1,14 +1,16 @@
 """From files to tensors, once: decoded images in a cache that is mapped into memory.
 
 A cache holds the rows that were read, one after the other, and beside them a page of JSON with
-their shape, their SHA-256 and what could not be read. Its name is the hash of the files' names,
-sizes and times and of how they were read, so a changed file is read again. It is written under
-another name and moved into place; one that is damaged is made again. It may be deleted at any time.
+their SHA-256, which files they are of and what could not be read, under a seal. Its name is the
+hash of the files' names, sizes and times and of how they were read, so a changed file is read
+again. It is written under another name and moved into place; one that is damaged is made again. It
+may be deleted at any time.
 """
 
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 256  # files that are handed to the readers at once
 #: Changes when the same files would be read otherwise.
-_VERSION = 2
+_VERSION = 3
 #: Formats that are read. Pillow knows more, and starts another program for one of them.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Endings of their files' names, in lower case.
@@ -111,7 +113,8 @@ def read_image(
 def read_mask(path: Path, side: tuple[int, int]) -> Row:
     """Return a map of classes as uint8 `[H, W]`, stretched to `side` without mixing classes.
 
-    A palette's indices and grey values are taken as they are. Raises as `read_image` does.
+    A palette's indices and grey values are taken as they are, white of one bit being 255. Raises as
+    `read_image` does, and where the file is a JPEG, which blurs classes.
     """
     from PIL import Image
 
@@ -119,8 +122,11 @@ def read_mask(path: Path, side: tuple[int, int]) -> Row:
     with _open(path) as image:
         if image.mode not in ("L", "P", "1"):
             raise ValueError(f"a mask has one class a pixel, this is {image.mode}")
-        resized = image.resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(resized).astype(np.uint8)
+        if image.format == "JPEG":
+            raise ValueError("a JPEG blurs the classes of a mask: use PNG")
+        grey = image.convert("L") if image.mode == "1" else image
+        resized = grey.resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(resized)
 
 
 def read_rows(
@@ -223,7 +229,8 @@ def _write(
     kept: list[int] = []
     bad: dict[int, str] = {}
     total = hashlib.sha256()
-    unfinished = data.with_suffix(f".{os.getpid()}.tmp")
+    # By chance: processes of two containers that share the folder may have one number.
+    unfinished = data.with_suffix(f".{secrets.token_hex(8)}.tmp")
     try:
         with unfinished.open("wb") as file:
             for index, row in _readings(files, read):
@@ -237,8 +244,10 @@ def _write(
         unfinished.replace(data)
     finally:
         unfinished.unlink(missing_ok=True)
-    written = {"kept": kept, "bad": bad, "sha256": total.hexdigest()}
-    draft = page.with_suffix(f".{os.getpid()}.tmp")
+    told = {str(index): reason for index, reason in bad.items()}
+    written = {"kept": kept, "bad": told, "sha256": total.hexdigest()}
+    written["seal"] = digest(written)
+    draft = page.with_suffix(f".{secrets.token_hex(8)}.tmp")
     draft.write_text(json.dumps(written), "utf-8")
     draft.replace(page)
 
@@ -247,6 +256,8 @@ def _load(data: Path, page: Path, shape: tuple[int, ...], dtype: Any) -> FileRow
     """Return what a cache holds, or None where it is missing or damaged."""
     try:
         written = json.loads(page.read_text("utf-8"))
+        if written.pop("seal") != digest(written):
+            return None
         kept = tuple(int(index) for index in written["kept"])
         bad = {int(index): str(reason) for index, reason in written["bad"].items()}
         whole = (len(kept), *shape)

@@ -154,10 +154,10 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
     table = Table(box=box.SIMPLE_HEAD, leading=1)
     for position, column in enumerate(rows[0] if rows else [what]):
         # The name is what a user copies, so it is never broken.
-        table.add_column(column, no_wrap=position == 0)
+        table.add_column(column, no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     if what == "strategies":
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
     if what == "datasets":

@@ -280,8 +280,11 @@ def make_plan(
     for arm in arms:
         for d in arm_data(_spec(arm, recipe, device), source):
             draw_split(d.images, recipe, seed=0)
-            if d.task.scored and not d.known[1].any():
-                raise UserError(f"no test image of {arm.dataset} has a label of {d.task.name}")
+            for half, known in zip(("training", "test"), d.known, strict=True):
+                if d.task.scored and not known.any():
+                    raise UserError(
+                        f"no {half} image of {arm.dataset} has a label of {d.task.name}"
+                    )
     prices = price_arms(arms, recipe, device, source, timings, say)
 
     jobs: dict[tuple[Arm, int], Job] = {}

@@ -37,7 +37,7 @@ class Display:
                 BarColumn(bar_width=24),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[left]}"),
-                TextColumn("{task.fields[now]}", style="dim"),
+                TextColumn("{task.fields[now]}", style="dim", markup=False),
                 console=self._console,
                 transient=True,
             )

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
@@ -32,6 +33,11 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FEW = 20
 _REPEATED = 5
 _MOSTLY = 0.9
+#: Numbers are kept in 32 bits. Larger ones are refused, and such as those bits keep apart less
+#: finely than this share of their range.
+_LARGEST = 1e30
+_FINE = 0.001
+_EPSILON = torch.finfo(torch.float32).eps
 
 
 def number(text: str) -> float | None:
@@ -95,11 +101,10 @@ class Column:
         Two ways to write a number, `3` and `3.0`, are one class.
         """
         texts = {_text(cell) for cell in self.cells if cell is not None}
-        values = {text: number(text) for text in texts}
-        if all(value is not None for value in values.values()):
-            order = sorted({value for value in values.values() if value is not None})
-            places = {value: place for place, value in enumerate(order)}
-            return {text: places[value] for text, value in values.items() if value is not None}
+        if all(number(text) is not None for text in texts):
+            values = {text: Decimal(text) for text in texts}  # a float would make long ones alike
+            places = {value: place for place, value in enumerate(sorted(set(values.values())))}
+            return {text: places[value] for text, value in values.items()}
         return {text: index for index, text in enumerate(sorted(texts))}
 
     @cached_property
@@ -111,9 +116,8 @@ class Column:
             numbers = all(number(text) is not None for text in self.classes)
             names: dict[int, str] = {}
             for text in sorted(self.classes, key=lambda text: (len(text), text)):
-                value = number(text) if numbers else None
-                plain = str(int(value)) if value is not None and value.is_integer() else text
-                names.setdefault(self.classes[text], plain)
+                whole = numbers and (value := Decimal(text)) == value.to_integral_value()
+                names.setdefault(self.classes[text], f"{value:.0f}" if whole else text)
             return tuple(names[index] for index in range(len(names)))
         return ()
 
@@ -143,6 +147,14 @@ class Column:
             values = {value for cell in present if (value := number(_text(cell))) is not None}
             if len(values) < 2:
                 return "it has one value only" if values else "none of its cells is a number"
+            largest = max(map(abs, values))
+            if largest > _LARGEST:
+                return "its numbers are too large: divide all of them by one number"
+            if largest * _EPSILON > _FINE * (max(values) - min(values)):
+                return (
+                    "its numbers differ too little for their size: subtract the smallest from all "
+                    "of them"
+                )
             whole = all(value.is_integer() for value in values)
             if whole and not self.set_by_user and len(values) > 0.95 * count:
                 return (

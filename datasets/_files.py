@@ -85,7 +85,10 @@ def one_line(error: Exception) -> str:
 
 
 def read_lines(path: Path, words: int) -> list[list[str]]:
-    """Return the words of every line of a list. Raises `UserError` where it is no such list."""
+    """Return the words of every line of a list, the first being the name of a file.
+
+    Raises `UserError` where it is no such list, or a name leads to another folder.
+    """
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -95,6 +98,11 @@ def read_lines(path: Path, words: int) -> list[list[str]]:
         if len(line) != words:
             raise UserError(
                 f"'{path}' is no list of {words} words a line (line {number} has {len(line)}): "
+                "fetch the collection again"
+            )
+        if "/" in line[0] or "\\" in line[0]:
+            raise UserError(
+                f"'{path}' names '{line[0]}' (line {number}), which is no name of a file: "
                 "fetch the collection again"
             )
     if not lines:

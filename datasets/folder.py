@@ -225,7 +225,7 @@ class Folder(Dataset):
         if not 2 <= len(classes) <= _MOST_CLASSES:
             raise UserError(
                 f"column '{column.name}' makes no task: its masks hold {len(classes)} different "
-                f"values, where 2 to {_MOST_CLASSES} classes are meant (a JPEG blurs them: use PNG)"
+                f"values, where 2 to {_MOST_CLASSES} classes are meant"
             )
         if classes != list(range(len(classes))):
             places = torch.full((256,), VOID, dtype=torch.uint8)
@@ -378,7 +378,8 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
     table = part.table
     count = len(table.numbers)
     if part.split is None:
-        # By the hash of its path an image stays where it is when the table grows or is sorted.
+        # By the hash of its path an image stays where it is when the table is sorted, and few do
+        # not when it grows.
         keys = [str(cell) for cell in table.columns[part.image]]
         order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
         test = set(order[: max(1, count // _TEST_SHARE)])
@@ -427,21 +428,22 @@ def _image_path(part: _Part, row: int) -> str:
     return f"image '{printable(str(part.table.columns[part.image][row]))}'"
 
 
-def _list(part: _Part, first: dict[str, tuple[_Part, int]]) -> tuple[list[_Fault], _Listed]:
+def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[_Fault], _Listed]:
     """Return what is wrong with a part's rows, and the files of the others.
 
-    `first` says where each file stands first, in any table; those of this one are added.
+    `first` says where each file stands first, in any table, and whether it is a test image there;
+    those of this one are added.
     """
     test, faults, note = _test_rows(part)
     faults += [_Fault(part.name, row, text, image=False) for row, text in part.table.faults]
     # The training pool first, so that both halves are pieces of one mapped file.
     order = sorted(range(len(part.table.numbers)), key=lambda row: (row in test, row))
-    rows, files, shared = [], [], 0
+    rows, files, shared, crossing = [], [], 0, 0
     for row, path in _locate(part, part.image, order, "image").items():
         if isinstance(path, _Fault):
             faults.append(path)
             continue
-        its_part, its_row = first.setdefault(path, (part, row))
+        its_part, its_row, tested = first.setdefault(path, (part, row, row in test))
         if its_part is part and its_row != row:
             one, other = sorted((row, its_row))
             text = (
@@ -451,11 +453,17 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int]]) -> tuple[list[_Fault
             faults.append(part.fault(other, text, image=False))
             continue
         shared += its_part is not part
+        crossing += tested != (row in test)
         rows.append(row)
         files.append(path)
     notes = [note] if note else []
     if shared:
         notes.append(f"{shared:,} of its images are those of another table too")
+    if crossing:
+        notes.append(
+            f"{crossing:,} of them are test images of one table and training images of the other, "
+            "so a shared network sees test images in training: write a split column into both"
+        )
     return faults, _Listed(part, rows, files, test, notes)
 
 
@@ -464,7 +472,7 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
     """Return all that is wrong with rows and images, and the images of each table."""
     faults: list[_Fault] = []
     listed: list[_Listed] = []
-    first: dict[str, tuple[_Part, int]] = {}
+    first: dict[str, tuple[_Part, int, bool]] = {}
     for part in folder._parts:
         wrong, files = _list(part, first)
         faults += wrong

@@ -90,6 +90,14 @@ def test_lists_are_tables_and_json(here: Callable[..., Said], what: str, expecte
     assert expected in [next(iter(row.values())) for row in rows]
 
 
+@pytest.mark.parametrize("what", ["pairs", "datasets", "strategies"])
+def test_a_narrow_terminal_cuts_nothing_off(
+    here: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "…" not in here("list", what).stdout
+
+
 def test_a_broken_plugin_is_listed_with_its_reason(here: Callable[..., Said]) -> None:
     done = here("list", "strategies")
     assert done.returncode == 0
@@ -290,6 +298,7 @@ def test_failures_are_rows_and_exit_with_4(bench: CommandLine, toy_experiment: P
         (["run", "defualt"], "did you mean 'default'"),
         (["run", "-p", "creaturs:species+kin"], "did you mean 'creatures'"),
         (["run", "-p", "creatures:specie+kin"], "did you mean 'species'"),
+        (["run", "-p", "creatures:\x1b[31m\x9bm+kin"], "creatures '�[31m�m'"),
         (["run", "-s", "hrad"], "did you mean 'hard'"),
         (["run", "--network", "resnet88"], "did you mean 'resnet8'"),
         (["run", "--seeds", "0"], "seeds"),

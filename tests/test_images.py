@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -89,7 +91,7 @@ def test_a_changed_file_another_list_or_another_way_to_read_is_read_anew(
 
 
 @pytest.mark.parametrize("suffix", [".rows", ".json"])
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "early", "gone", "empty"])
 def test_a_damaged_cache_is_made_again(
     files: Files, tmp_path: Path, suffix: str, damage: str
 ) -> None:
@@ -102,6 +104,8 @@ def test_a_damaged_cache_is_made_again(
             victim.write_bytes(content[: len(content) // 2])
         case "changed":
             victim.write_bytes(content[:-9] + b"X" + content[-8:])
+        case "early":  # there the page says which files the rows are of
+            victim.write_bytes(content.replace(b" 1,", b" 0,", 1) if suffix == ".json" else b"X")
         case "empty":
             victim.write_bytes(b"")
         case "gone":
@@ -110,6 +114,21 @@ def test_a_damaged_cache_is_made_again(
     assert _greys(_rows(files, cache, reader)) == [0, 10, 20, 30, 40, 50]
     assert len(reader.read) == 6
     assert victim.read_bytes() == content
+
+
+def test_two_that_read_at_once_under_one_process_number_do_not_disturb_each_other(
+    files: Files, tmp_path: Path
+) -> None:
+    both = Barrier(2, timeout=20)
+
+    def together(path: Path) -> Row:
+        if path.name == "3.png":
+            both.wait()
+        return read_image(path, (6, 8), "L")
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: _rows(files, tmp_path / "cache", together), range(2)))
+    assert [_greys(rows) for rows in found] == [[0, 10, 20, 30, 40, 50]] * 2
 
 
 def test_a_reading_that_is_cut_short_leaves_nothing_behind(files: Files, tmp_path: Path) -> None:
@@ -232,6 +251,9 @@ def test_a_mask_keeps_its_classes_when_it_is_stretched(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match="one class a pixel"):
         read_mask(tmp_path / "b.png", (4, 4))
+    Image.new("L", (8, 8)).save(tmp_path / "c.jpg")
+    with pytest.raises(ValueError, match="JPEG blurs"):
+        read_mask(tmp_path / "c.jpg", (4, 4))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp", "ppm"])

@@ -201,7 +201,9 @@ def gain_unit(metric: str, unit: str) -> str:
     """Return the unit that gains in a metric have."""
     if unit == "%":
         return f"percentage points of {metric}"
-    return f"{metric}, {unit}; positive is better" if metric else "points of the metric"
+    if not metric:
+        return "points of the metric"
+    return f"{', '.join(filter(None, (metric, unit)))}; positive is better"
 
 
 def metric_label(metric: str, unit: str) -> str:

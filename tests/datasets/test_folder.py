@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.cli import main
 from bench.contracts import DataSource
 from bench.data import draw_split, fingerprint, task_data
 from bench.description import describe
@@ -221,10 +222,25 @@ def test_an_image_counts_for_the_tasks_it_has_a_label_of(make: Make, blank: str)
     assert species.task.classes == ("cat", "dog")
 
 
+def test_shuffled_labels_stay_on_the_images_that_have_one(make: Make) -> None:
+    path = make({"coat": lambda i: ("plain", "spots", "")[i % 3]})
+    coat, shuffled = _load(f"folder:{path}", "coat", "coat~shuffled")
+    assert torch.equal(torch.cat(shuffled.known), torch.cat(coat.known))
+    assert torch.equal(_labels(shuffled).sort().values, _labels(coat).sort().values)
+    assert not torch.equal(_labels(shuffled), _labels(coat))
+
+
 def test_numbers_are_sorted_as_numbers_however_they_are_written(make: Make) -> None:
     (grade,) = _load(f"folder:{make({'grade': lambda i: ('10', '9', '9.0', '2')[i % 4]})}", "grade")
     assert grade.task.classes == ("2", "9", "10")
     assert _labels(grade).bincount().tolist() == [10, 20, 10]
+
+
+def test_long_numbers_are_classes_of_their_own(make: Make) -> None:
+    long = ("9007199254740993", "9007199254740992", "9007199254740992.0")  # 2 ** 53, and 1 more
+    (code,) = _load(f"folder:{make({'code': lambda i: long[i % 3]})}", "code")
+    assert code.task.classes == ("9007199254740992", "9007199254740993")
+    assert _labels(code).bincount().tolist() == [26, 14]
 
 
 def test_a_rare_class_is_told(make: Make) -> None:
@@ -258,6 +274,20 @@ def test_a_column_that_can_teach_nothing_is_refused(make: Make, task: str, reaso
 def test_an_id_may_be_declared_a_quantity(make: Make) -> None:
     (number,) = _load(f"folder@regression=id:{make(MIXED)}", "id")
     assert isinstance(number.task.kind, Regression)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (lambda i: f"{i + 1}e37", "its numbers are too large"),
+        (lambda i: 1_700_000_000 + 3 * i, "its numbers differ too little for their size"),
+    ],
+)
+def test_numbers_that_32_bits_would_blur_are_refused(
+    make: Make, cell: Callable[[int], object], reason: str
+) -> None:
+    path = make({"when": cell})
+    assert reason in _refusal(f"folder@regression=when:{path}", "when")
 
 
 # ------------------------------------------------------------------------------ masks
@@ -295,6 +325,16 @@ def test_a_column_of_mask_files_is_a_segmentation(
     assert (labels.dtype, labels.shape) == (torch.uint8, (20, 24, 32))
     assert (labels == VOID).flatten(1).all(1).sum() == 1  # the blank cell
     assert set(labels[labels != VOID].unique().tolist()) == set(range(len(classes)))
+
+
+def test_black_and_white_masks_of_one_bit_and_of_eight_are_one_kind(tmp_path: Path) -> None:
+    path = _masked(tmp_path, (0, 255))
+    for index in range(1, 20, 2):
+        mask = Image.open(tmp_path / f"mask/{index}.png")
+        mask.convert("1").save(tmp_path / f"mask/{index}.png")
+    (outline,) = _load(f"folder:{path}", "outline")
+    assert outline.task.classes == ("0", "1")
+    assert (_labels(outline) == VOID).flatten(1).any(1).sum() == 1  # the blank cell
 
 
 def test_masks_of_colours_or_that_are_missing_are_faults_and_may_be_skipped(tmp_path: Path) -> None:
@@ -420,6 +460,14 @@ def test_all_faults_are_told_at_once_by_the_rows_of_a_spreadsheet(
     (species,) = _load(f"folder:{path}", "species", skip=True)
     assert len(_labels(species)) == COUNT - 10
     assert "10 bad images were skipped (row 3, 4, 5, 6, 7 and 5 more)" in species.images.notes
+
+
+def test_paths_written_as_on_windows_get_the_mend(make: Make) -> None:
+    path = make()
+    Path(path).write_text(Path(path).read_text().replace("img/3.png", "img\\3.png"))
+    assert "image 'img\\3.png' is missing (write / between folders)" in _refusal(
+        f"folder:{path}", "coat"
+    )
 
 
 def test_of_very_many_faults_some_are_shown_and_the_rest_counted(
@@ -548,6 +596,32 @@ def test_a_column_whose_name_would_mean_something_else_is_no_task(make: Make) ->
     assert list(parse_dataset(f"folder:{path}").tasks) == ["species", "coat"]
 
 
+@pytest.mark.parametrize(("half", "other"), [("training", "test"), ("test", "train")])
+def test_a_half_without_labels_of_a_task_is_told_before_any_training(
+    make: Make, capsys: pytest.CaptureFixture[str], half: str, other: str
+) -> None:
+    columns: Columns = {
+        "split": lambda i: ("train", "test")[i % 2],
+        "kind": lambda i: "abcd"[i % 4] if ("train", "test")[i % 2] == other else "",
+    }
+    with pytest.raises(SystemExit) as end:
+        main(["run", "-p", f"folder:{make({**PLAIN, **columns})}:coat+kind", "--dry-run"])
+    assert end.value.code == 2
+    words = capsys.readouterr().err
+    assert f"no {half} image of folder:" in words
+    assert "has a label of kind" in words
+
+
+def test_a_name_in_brackets_stands_in_the_plan(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    pair = f"folder:{make({**PLAIN, 'weight [kg]': lambda i: 1.5 + i})}:coat+weight [kg]"
+    with pytest.raises(SystemExit):
+        main(["run", "-p", pair, "-s", "hard", "--budget", "4steps", "--seeds", "1", "--dry-run"])
+    assert "labels.csv:coat+weight [kg]" in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------------ two tables
 
 
@@ -589,6 +663,14 @@ def test_two_tables_of_the_same_images_say_so(make: Make, tmp_path: Path) -> Non
     other = make({"coat": PLAIN["coat"]}, "two.csv")
     _, coat = _load(f"folder:{one},{other}", "species", "coat")
     assert "40 of its images are those of another table too" in coat.images.notes
+    assert not any("test images of one table" in note for note in coat.images.notes)
+
+
+def test_a_test_image_that_another_table_trains_on_is_told(make: Make) -> None:
+    one = make({"species": PLAIN["species"], "split": lambda i: ("train", "test")[i < 8]}, "1.csv")
+    other = make({"coat": PLAIN["coat"], "split": lambda i: ("train", "test")[i < 5]}, "2.csv")
+    _, coat = _load(f"folder:{one},{other}", "species", "coat")
+    assert any(note.startswith("3 of them are test images of one") for note in coat.images.notes)
 
 
 # ------------------------------------------------------------------------------ Parquet

@@ -202,6 +202,7 @@ def test_many_bad_files_are_named_in_part_and_counted(root: Path) -> None:
         (b"Abyssinian_1 1 1\n", r"line 1 has 3"),
         (b"Abyssinian_1 38 1 1\n", "has '38' where it should have one of 1 to 37"),
         (b"Abyssinian_1 1 0 1\n", "has '0' where it should have one of 1, 2"),
+        (b"../../secret 1 1 1\n", "which is no name of a file"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )

@@ -14,6 +14,7 @@ from bench.report.curves import curve_of, curves
 from bench.report.dial import dial_plot
 from bench.report.forest import forest
 from bench.report.heatmap import heatmap
+from bench.report.wording import gain_unit
 
 LONG = {
     "pairs": ["a_rather_long_dataset_name:first_of_the_two_tasks+second_task_with_a_long_name"],
@@ -95,6 +96,21 @@ def test_neighbouring_arms_differ_by_more_than_colour() -> None:
     marks = list(cycle_marks([str(i) for i in range(40)]).values())
     assert len({(mark.marker, mark.line) for mark in marks}) == 40
     assert len(set(marks)) == 40
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "words"),
+    [
+        ("accuracy", "%", "percentage points of accuracy"),
+        ("absolute error", "m", "absolute error, m; positive is better"),
+        ("MAE", "", "MAE; positive is better"),
+        ("", "", "points of the metric"),
+    ],
+)
+def test_an_axis_says_the_unit_of_gains_where_there_is_one(
+    metric: str, unit: str, words: str
+) -> None:
+    assert gain_unit(metric, unit) == words
 
 
 def test_wrapped_text_fits_its_width_and_loses_nothing() -> None:
