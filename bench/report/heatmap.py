@@ -34,19 +34,26 @@ CAPTION = (
 Colour = tuple[float, float, float]
 _CELL = (0.95, 0.42)
 _SCALE_ROOM = 0.95
+#: More strategies than this stand below one another.
+_COLUMNS = 8
 _LABEL_WIDTH = 3.0
 #: The luminance at which dark and white letters stand out alike.
 _EVEN = 0.2
 
 
 def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
-    """Draw questions × strategies, in a panel a metric."""
+    """Draw questions × strategies, in a panel a metric; the other way round where one page would be
+    too narrow for all strategies.
+    """
     title = f"{name}: gain of each strategy against the full anchor"
     if not results:
         return empty_sheet(title, "No rows were declared.")
     parts = []
     for (metric, unit), rows in by_metric(results).items():
         cells = {(heading(row.pair, row.target), row.strategy): row for row in rows}
+        strategies = {row.strategy for row in rows}
+        if len(strategies) > max(_COLUMNS, len({question for question, _ in cells})):
+            cells = {(strategy, question): row for (question, strategy), row in cells.items()}
         parts.append(Grid(cells, metric, unit, colour_limit(rows)))
     left = max(part.label_width for part in parts) + 0.15
     width = left + max(part.width for part in parts)

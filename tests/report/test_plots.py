@@ -124,3 +124,14 @@ def test_importing_the_report_loads_neither_plots_nor_torch() -> None:
     code = "import bench.report, sys; print({'matplotlib', 'torch', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_many_strategies_stand_below_one_another_in_the_heat_map(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(
+        pairs=["creatures:species+kin"], strategies=[f"method-{i}" for i in range(20)], seeds=3
+    )
+    with style():
+        width, height = heatmap("many", results(world.declaration, world.find)).get_size_inches()
+    assert width < 9 < height + 2
