@@ -6,9 +6,12 @@ pixels: what rounding does to the inputs is the same for teacher and student, so
 is exact.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
+from bench.contracts import stream
 from bench.kinds import Metric, Regression
 from bench.networks import Shape
 from bench.tasks import ImageSet, Task, TaskData
@@ -17,7 +20,7 @@ from bench.tasks import ImageSet, Task, TaskData
 STEPS = 32
 
 
-def noise_images(count: int, image: Shape, generator: Generator) -> Tensor:
+def _noise_images(count: int, image: Shape, generator: Generator) -> Tensor:
     """Return images of independent standard normals, uint8 `[N, C, H, W]`."""
     normal = torch.randn(count, *image, generator=generator)
     return (128 + STEPS * normal).round().clamp(0, 255).byte()
@@ -55,12 +58,24 @@ class ExcessRisk(Regression):
 
 
 def taught(
-    name: str, kind: ExcessRisk, images: ImageSet, answers: tuple[Tensor, Tensor], noise: Generator
+    world: str,
+    task: Task,
+    image: Shape,
+    counts: tuple[int, int],
+    drawn: int,
+    answer: Callable[[Tensor], Tensor],
 ) -> TaskData:
-    """Return the task of a teacher with these answers in the pool and in the test set, `[N]` each.
+    """Return a task on images of noise of its own, as a teacher labels them.
 
-    `noise` draws what the labels of the pool carry: independent normals of variance 1.
+    `counts` are the images of the training pool and of the test set, of which a seed draws `drawn`
+    to train on. `answer` is the teacher: inputs `[N, C, H, W]` to numbers `[N]`. The labels of the
+    pool carry independent normals of variance 1 beside. The names of world and task key all draws.
     """
-    train, test = answers
-    noisy = train + torch.randn(len(train), generator=noise)
-    return TaskData(Task(name, kind, 1), images, noisy, test)
+    pool, test = (
+        _noise_images(count, image, stream(0, world, part, task.name))
+        for part, count in zip(("train", "test"), counts, strict=True)
+    )
+    images = ImageSet(f"{world}/{task.name}", pool, test, drawn=drawn)
+    train, tested = (answer(x) for x in inputs(images))
+    noise = torch.randn(len(train), generator=stream(0, world, "noise", task.name))
+    return TaskData(task, images, train + noise, tested)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from bench.contracts import Dataset, DataSource, stream
 from bench.networks import Shape
-from bench.tasks import Expectation, ImageSet, TaskData
+from bench.tasks import Expectation, Task, TaskData
 
-from ._teacher import ExcessRisk, inputs, noise_images, taught
+from ._teacher import ExcessRisk, taught
 
 DIMENSIONS = 20
 #: Each training pool is large, so that the subsets of two seeds have hardly an example in common.
@@ -84,11 +84,11 @@ class LinearTeachers(Dataset):
         return {task: self._task(task, w) for task, w in teachers(self.cos).items()}
 
     def _task(self, task: str, w: Tensor) -> TaskData:
-        pool, test = (
-            noise_images(count, (DIMENSIONS, 1, 1), stream(0, self.name, part, task))
-            for part, count in (("train", TRAIN), ("test", TEST))
+        return taught(
+            self.name,
+            Task(task, self.kinds[task], 1),
+            (DIMENSIONS, 1, 1),
+            (TRAIN, TEST),
+            DRAWN[task],
+            lambda x: x.flatten(1) @ w,
         )
-        images = ImageSet(f"{self.name}/{task}", pool, test, drawn=DRAWN[task])
-        train, tested = (x.flatten(1) @ w for x in inputs(images))
-        noise = stream(0, self.name, "noise", task)
-        return taught(task, self.kinds[task], images, (train, tested), noise)

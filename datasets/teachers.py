@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, stream
-from bench.tasks import Expectation, ImageSet, TaskData
+from bench.tasks import Expectation, Task, TaskData
 
-from ._teacher import ExcessRisk, inputs, noise_images, taught
+from ._teacher import ExcessRisk, taught
 
 SIDE = 8
 FEATURES = 8
@@ -96,11 +96,11 @@ class Teachers(Dataset):
         return {task: self._task(task, v) for task, v in features(self.overlap).items()}
 
     def _task(self, task: str, directions: Tensor) -> TaskData:
-        pool, test = (
-            noise_images(count, (1, SIDE, SIDE), stream(0, self.name, part, task))
-            for part, count in (("train", TRAIN), ("test", TEST))
+        return taught(
+            self.name,
+            Task(task, self.kinds[task], 1),
+            (1, SIDE, SIDE),
+            (TRAIN, TEST),
+            DRAWN[task],
+            lambda x: answers(x, directions, SIGNS[task]),
         )
-        images = ImageSet(f"{self.name}/{task}", pool, test, drawn=DRAWN[task])
-        train, tested = (answers(x, directions, SIGNS[task]) for x in inputs(images))
-        noise = stream(0, self.name, "noise", task)
-        return taught(task, self.kinds[task], images, (train, tested), noise)

@@ -10,17 +10,17 @@ grey images are those that the seed has drawn, and pass through the trunk beside
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bench.contracts import Auxiliary, UserError
+from bench.contracts import UserError
 from bench.kinds import Reconstruction
 from bench.tasks import ImageSet, Task, TaskData
 
 from ._pretext import changed_set, shuffled
+from ._weighted import WeightedAuxiliary
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,15 @@ def _grey_set(images: ImageSet) -> ImageSet:
 
 
 @dataclass(frozen=True)
-class Colourisation(Auxiliary):
+class Colourisation(WeightedAuxiliary):
     """Predict the colours of an image from its grey version."""
 
     name = "colourisation"
     summary = "auxiliary task: a decoder predicts the colours of the grey image"
     paper = "Zhang et al. 2016, Colorful Image Colorization"
 
-    weight: float = 1.0
-    """Weight of the auxiliary loss; the target's is 1."""
-
     placebo: bool = False
     """Ask for the colours of another image: all the work, and nothing to learn from it."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the task on grey versions. Raises `UserError` where the images have no colours."""

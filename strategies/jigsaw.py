@@ -14,14 +14,13 @@ of the labels are wrong.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from math import inf
 
 from torch import Tensor
 
-from bench.contracts import Auxiliary
 from bench.tasks import TaskData
 
 from ._pretext import which_change
+from ._weighted import WeightedAuxiliary
 
 _ORDERS = tuple(permutations(range(4)))
 
@@ -47,22 +46,15 @@ def puzzled(images: Tensor, orders: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Jigsaw(Auxiliary):
+class Jigsaw(WeightedAuxiliary):
     """Tell in which order the tiles of an image are."""
 
     name = "jigsaw"
     summary = "auxiliary task: in which order are the four tiles of the image?"
     paper = "Noroozi & Favaro 2016, Unsupervised Learning by Solving Jigsaw Puzzles"
 
-    weight: float = 1.0
-    """Weight of the auxiliary loss; the target's is 1."""
-
     placebo: bool = False
     """Shuffle the answers among the images: all the work, and nothing to learn from it."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the puzzle of the target's images."""

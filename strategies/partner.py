@@ -6,14 +6,14 @@ partners' lower weight.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 
-from bench.contracts import Auxiliary
 from bench.tasks import TaskData
+
+from ._weighted import WeightedAuxiliary
 
 
 @dataclass(frozen=True)
-class Partner(Auxiliary):
+class Partner(WeightedAuxiliary):
     """Learn the pair's other tasks beside the target, at a lower weight."""
 
     name = "partner"
@@ -23,10 +23,6 @@ class Partner(Auxiliary):
 
     weight: float = 0.3
     """Weight of each partner's loss; the target's is 1."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the partners at this weight."""

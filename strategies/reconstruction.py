@@ -7,27 +7,20 @@ thrown away after training.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 
-from bench.contracts import Auxiliary
 from bench.kinds import Reconstruction as ReconstructionKind
 from bench.tasks import Task, TaskData
 
+from ._weighted import WeightedAuxiliary
+
 
 @dataclass(frozen=True)
-class Reconstruction(Auxiliary):
+class Reconstruction(WeightedAuxiliary):
     """Rebuild the input beside learning the target."""
 
     name = "reconstruction"
     summary = "auxiliary task: an autoencoder rebuilds the image"
     paper = "Le et al. 2018, Supervised Autoencoders"
-
-    weight: float = 1.0
-    """Weight of the reconstruction loss; the target's is 1."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the reconstruction of the target's own images."""

@@ -11,15 +11,15 @@ Mirroring an image swaps the quarter turns left and right and leaves their label
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
-from bench.contracts import Auxiliary, UserError
+from bench.contracts import UserError
 from bench.tasks import TaskData
 
 from ._pretext import which_change
+from ._weighted import WeightedAuxiliary
 
 
 def rotated(images: Tensor, turns: Tensor) -> Tensor:
@@ -32,22 +32,15 @@ def rotated(images: Tensor, turns: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Rotation(Auxiliary):
+class Rotation(WeightedAuxiliary):
     """Tell by how many quarter turns an image was rotated."""
 
     name = "rotation"
     summary = "auxiliary task: by how many quarter turns was the image rotated?"
     paper = "Gidaris et al. 2018, Unsupervised Representation Learning by Predicting Rotations"
 
-    weight: float = 1.0
-    """Weight of the auxiliary loss; the target's is 1."""
-
     placebo: bool = False
     """Shuffle the answers among the images: all the work, and nothing to learn from it."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"weight is a number of at least 0, not {self.weight}")
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the rotation of the target's images. Raises `UserError` unless they are square."""

@@ -1,6 +1,6 @@
 """The result table as Markdown. Every declared cell is a row, also one whose runs failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.gains import CellResult, standing
 from bench.records import ANCHORS, Declaration
@@ -96,8 +96,13 @@ def _named(row: CellResult) -> str:
 
 
 def _table(results: Sequence[CellResult]) -> str:
-    lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(row) for row in results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _grid(_COLUMNS, [_cells(row) for row in results])
+
+
+def _grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return cells as a table under the names of their columns."""
+    rows = [columns, ("---",) * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cells(row: CellResult) -> tuple[str, ...]:
@@ -170,22 +175,20 @@ def _references(results: Sequence[CellResult]) -> str:
         "audit",
         "standing",
     )
-    lines = [columns, ("---",) * len(columns)]
-    for row, comparison in held:
-        lines.append(
-            (
-                _code(heading(row.pair, row.target)),
-                _code(row.strategy),
-                interval(comparison, row.unit),
-                escape(p_value(comparison.p_holm)),
-                escape(p_value(comparison.p_equivalence_holm)),
-                number(comparison.minimum_detectable_gain, row.unit),
-                percent(comparison.deviation),
-                f"**{standing(comparison)}**",
-            )
+    lines = [
+        (
+            _code(heading(row.pair, row.target)),
+            _code(row.strategy),
+            interval(comparison, row.unit),
+            escape(p_value(comparison.p_holm)),
+            escape(p_value(comparison.p_equivalence_holm)),
+            number(comparison.minimum_detectable_gain, row.unit),
+            percent(comparison.deviation),
+            f"**{standing(comparison)}**",
         )
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"## Against {_code(name)}\n\n{REFERENCE}\n\n{table}"
+        for row, comparison in held
+    ]
+    return f"## Against {_code(name)}\n\n{REFERENCE}\n\n{_grid(columns, lines)}"
 
 
 def _gradients(results: Sequence[CellResult]) -> str:
@@ -211,7 +214,5 @@ def _folded(
     """Return a table that is folded away under its title; nothing where it has no line."""
     if not lines:
         return ""
-    rows = [columns, ("---",) * len(columns), *lines]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    parts = [f"<details><summary>{title}</summary>", text, table, "</details>"]
+    parts = [f"<details><summary>{title}</summary>", text, _grid(columns, lines), "</details>"]
     return "\n\n".join(part for part in parts if part)
