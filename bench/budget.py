@@ -2,12 +2,13 @@
 
 A budget is an amount on one axis. A price is what one training step of an arm costs on every axis;
 it is measured before the scored run and then frozen, so that a scored run never looks at a clock.
-The ledger of a run says what was asked and what was used.
+A run has one phase or several, one after another, whose steps have a price of their own each. The
+ledger of a run says what was asked and what was used.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,39 +104,70 @@ class Price:
                 return self.seconds
 
 
-def steps_bought(budget: Budget, price: Price, arm: str) -> int:
-    """Return how many steps of `arm` the budget buys: floor(budget / price).
+def steps_bought(
+    budget: Budget, prices: Sequence[Price], shares: Sequence[float], arm: str
+) -> tuple[int, ...]:
+    """Return how many steps of each phase of `arm` the budget buys: floor(its share / price).
 
-    Raises `UserError` with the price where that is none.
+    The last phase gets all that the others leave. Raises `UserError` with the price where a phase
+    gets no step.
     """
-    each = price.on(budget.axis)
-    # Half a part in 1e12: 3 × 0.1 must buy three steps of 0.1.
-    steps = math.floor(budget.amount / each * (1 + 5e-13))
-    if steps < 1:
-        raise UserError(
-            f"{budget} buys no step of {arm}: one step costs {each:.4g} {budget.axis}; "
-            "give a larger --budget"
-        )
-    return steps
+    left, bought = budget.amount, []
+    for number, (price, share) in enumerate(zip(prices, shares, strict=True), start=1):
+        each = price.on(budget.axis)
+        amount = left if number == len(prices) else share * budget.amount
+        # Half a part in 1e12: 3 × 0.1 must buy three steps of 0.1.
+        steps = math.floor(amount / each * (1 + 5e-13))
+        if steps < 1:
+            phase = f" in phase {number} of {len(prices)}" if len(prices) > 1 else ""
+            raise UserError(
+                f"{budget} buys no step of {arm}{phase}: one step costs {each:.4g} {budget.axis}; "
+                "give a larger --budget"
+            )
+        left -= steps * each
+        bought.append(steps)
+    return tuple(bought)
+
+
+def cost(prices: Sequence[Price], steps: Sequence[int], axis: Axis) -> float:
+    """Return what the steps of all phases cost on an axis, in its unit."""
+    return sum(count * price.on(axis) for price, count in zip(prices, steps, strict=True))
 
 
 @dataclass(frozen=True)
 class Ledger:
     """What one run was allowed and what it used.
 
-    `used` has an entry an axis. FLOPs used are the steps taken times the mean cost of some steps
-    that were counted while they trained, not the price that bought them. `evaluation_seconds` are
-    off the clock. `stall` is the share of the training's wall time that steps have waited for
-    images: 0 where they live on the device.
+    `prices` and `steps` have an entry a phase, `used` one an axis. FLOPs used are the steps taken
+    times the mean cost of some steps of their phase that were counted while they trained, not the
+    price that bought them. `evaluation_seconds` are off the clock. `stall` is the share of the
+    training's wall time that steps have waited for images: 0 where they live on the device.
     """
 
     budget: Budget
-    price: Price
-    steps: int
+    prices: tuple[Price, ...]
+    steps: tuple[int, ...]
     used: Mapping[Axis, float]
     evaluation_seconds: float
     measured_peak_bytes: int | None = None
     stall: float = 0.0
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's parameters."""
+        return self.prices[0].parameters
+
+    def allotted(self, axis: Axis, first: int | None = None) -> float:
+        """Return what all steps, or the first so many of the run, cost on an axis by their price.
+
+        The steps of a phase follow those of the phase before.
+        """
+        left = sum(self.steps) if first is None else first
+        taken = []
+        for steps in self.steps:
+            taken.append(min(steps, left))
+            left -= taken[-1]
+        return cost(self.prices, taken, axis)
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def new(
     what: Annotated[Literal["strategy", "dataset"], typer.Argument(help="What to begin.")],
     name: Annotated[str, typer.Argument(help="Its name, as users will type it.")],
     sort: Annotated[
-        Literal["sharing", "weighting", "merging", "auxiliary"] | None,
+        Literal["sharing", "weighting", "merging", "schedule", "auxiliary"] | None,
         typer.Option(help="Sort of the strategy's part; weighting where none is given."),
     ] = None,
     folder: Annotated[

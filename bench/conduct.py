@@ -187,12 +187,17 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
             "runs": len(jobs),
             "finished": sum(job.key in finished for job in jobs),
             "budget": jobs[0].spec.budget,
-            "steps": jobs[0].spec.steps,
-            "flops_per_step": jobs[0].price.flops,
-            "seconds_per_step": jobs[0].price.seconds,
-            "peak_bytes": jobs[0].price.peak_bytes,
-            "parameters": jobs[0].price.parameters,
-            "uncounted": jobs[0].price.uncounted,
+            "phases": [
+                {
+                    "steps": steps,
+                    "flops_per_step": price.flops,
+                    "seconds_per_step": price.seconds,
+                    "peak_bytes": price.peak_bytes,
+                }
+                for steps, price in zip(jobs[0].spec.steps, jobs[0].prices, strict=True)
+            ],
+            "parameters": max((price.parameters for price in jobs[0].prices), default=0),
+            "uncounted": sorted({name for price in jobs[0].prices for name in price.uncounted}),
         }
         for jobs in arms.values()
     ]
@@ -212,21 +217,21 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
     for column in ("runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights"):
         table.add_column(column, justify="right", no_wrap=True)
     for jobs in arms.values():
-        price, spec = jobs[0].price, jobs[0].spec
-        table.add_row(
+        prices, spec = jobs[0].prices, jobs[0].spec
+        table.add_row(  # a line a phase
             spec.label,
             str(len(jobs)),
             _share(whole, spec.budget),
-            f"{spec.steps:,}",
-            f"{price.flops / 1e6:.4g}",
-            f"{(price.seconds or 0) * 1e3:.3g}",
-            f"{price.peak_bytes / 1e6:.3g}",
-            f"{price.parameters:,}",
+            "\n".join(f"{steps:,}" for steps in spec.steps),
+            "\n".join(f"{price.flops / 1e6:.4g}" for price in prices),
+            "\n".join(f"{(price.seconds or 0) * 1e3:.3g}" for price in prices),
+            "\n".join(f"{price.peak_bytes / 1e6:.3g}" for price in prices),
+            f"{prices[0].parameters:,}" if prices else "",
         )
     Console(markup=False, emoji=False).print(table)  # names may hold brackets: `weight [kg]`
     print(_prospect(plan, missing, workers))
-    uncounted = sorted({name for job in plan.jobs for name in job.price.uncounted})
-    print("MFLOP, ms and peak MB are those of one training step.")
+    uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
+    print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")
     print(f"counted as zero FLOPs: {', '.join(uncounted)}")
 
 

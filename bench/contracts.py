@@ -1,10 +1,11 @@
 """What a plugin implements: the parts of a strategy, and a data set.
 
-A strategy is three independent choices and some auxiliary tasks:
+A strategy is four independent choices and some auxiliary tasks:
 
 - `Sharing`: which parameters the tasks share;
 - `Weighting`: how their losses become one;
 - `Merging`: or how their gradients on the shared parameters become one direction;
+- `Schedule`: which of them are trained when, in phases one after another;
 - `Auxiliary`: tasks that are trained on but not scored.
 
 What a plugin needs beside them is here too: `UserError` for what a user can mend, `unknown` for a
@@ -37,6 +38,8 @@ __all__ = [
     "Merging",
     "MultiTaskNetwork",
     "Part",
+    "Phase",
+    "Schedule",
     "SecondLook",
     "Sharing",
     "Trunk",
@@ -158,6 +161,37 @@ class Merging(Part, ABC):
         plain sum is the gradient of the weighted loss. Where the tasks' own gradients are equal,
         the direction is that gradient. The function must not wait for the device.
         `generator` is the strategy's own stream, on the CPU.
+        """
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run.
+
+    `tasks` are the positions of those that are trained in it; the others are not even computed.
+    `share` is the part of the budget that buys its steps, and the shares of a run sum to 1. If
+    `frozen`, the shared parameters stay as they are, and no backward pass goes through them.
+    """
+
+    tasks: tuple[int, ...]
+    share: float = 1.0
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule(Part, ABC):
+    """When the tasks of a run are trained: in one phase or in several, one after another."""
+
+    #: Whether it tells auxiliary tasks from the target, and so needs one.
+    needs_auxiliary: ClassVar[bool] = False
+
+    @abstractmethod
+    def phases(self, tasks: Sequence[Task]) -> Sequence[Phase]:
+        """Return the phases of a run with these tasks, in their order.
+
+        The network goes from one to the next. All else begins anew: the optimiser, the weighting or
+        merge (built for the phase's tasks alone), the order of the images, and a learning rate that
+        rises and anneals over the phase's steps. Every phase is priced by itself.
         """
 
 

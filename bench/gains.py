@@ -213,7 +213,7 @@ def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
             return None
         ledger = record.ledger
         diverged = record.status == "diverged"
-        total += ledger.steps * ledger.price.on(axis) if diverged else ledger.used[axis]
+        total += ledger.allotted(axis) if diverged else ledger.used[axis]
     return total
 
 
@@ -344,8 +344,8 @@ def _result(
         seeds=min((len(c.gains) for c in against.values()), default=0),
         score_mean=statistics.mean(values) if values else _NAN,
         score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
-        steps=ledgers[0].steps if ledgers else 0,
-        parameters=ledgers[0].price.parameters if ledgers else 0,
+        steps=sum(ledgers[0].steps) if ledgers else 0,
+        parameters=ledgers[0].parameters if ledgers else 0,
         collapsed=sum(run.status == "diverged" for run in finished),
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),

@@ -11,7 +11,7 @@ from typing import Self
 
 import torch
 
-from bench.budget import TOLERANCE, Axis, Budget, Price, steps_bought
+from bench.budget import TOLERANCE, Budget, Price, cost, steps_bought
 from bench.contracts import DataSource
 from bench.data import draw_split, task_data
 from bench.description import describe
@@ -206,7 +206,7 @@ def _spec(arm: Arm, recipe: Recipe, device: str) -> RunSpec:
         strategy=arm.strategy,
         width=arm.width,
         budget="",
-        steps=0,
+        steps=(),
         seed=0,
         device=device,
         recipe=recipe,
@@ -220,8 +220,8 @@ def price_arms(
     source: DataSource,
     timings: Timings,
     say: Callable[[str], None],
-) -> dict[Arm, Price | Fault]:
-    """Return the price of each arm: counted anew, timed once and then read from `timings`.
+) -> dict[Arm, tuple[Price, ...] | Fault]:
+    """Return the prices of each arm, one a phase: counted anew, timed once and then read.
 
     An arm that cannot take a step has its fault for a price. Arms that differ only in what their
     images and labels show share one price.
@@ -232,28 +232,35 @@ def price_arms(
         inputs[arm] = (parse_strategy(arm.strategy), data, recipe, arm.width)
     names = {arm: price_name(*inputs[arm], device) for arm in arms}
     models = {name: arm for arm, name in names.items()}
-    prices: dict[str, Price | Fault] = {}
+    prices: dict[str, dict[int, Price]] = {}
+    faults: dict[str, Fault] = {}
     for name, arm in models.items():
         try:
-            prices[name] = replace(count(*inputs[arm]), seconds=timings.timing(name))
+            prices[name] = {
+                phase: replace(price, seconds=timings.timing(f"{name}-{phase}"))
+                for phase, price in enumerate(count(*inputs[arm]))
+            }
         except UserError:
             raise
         except Exception as error:
-            prices[name] = Fault.of(error)
-    untimed = [n for n, price in prices.items() if isinstance(price, Price) and not price.seconds]
+            faults[name] = Fault.of(error)
+    untimed = [(n, k) for n, each in prices.items() for k, p in each.items() if not p.seconds]
     if untimed:
         kinds = "one kind" if len(untimed) == 1 else f"{len(untimed)} kinds"
         say(f"timing a step of {kinds} of network, in turns")
-        timed = time_steps([inputs[models[name]] for name in untimed], prepare(device), source)
-        for name, result in zip(untimed, timed, strict=True):
-            price = prices[name]
-            assert isinstance(price, Price)
+        asked = [(*inputs[models[name]], phase) for name, phase in untimed]
+        timed = time_steps(asked, prepare(device), source)
+        for (name, phase), result in zip(untimed, timed, strict=True):
             if isinstance(result, Exception):
-                prices[name] = Fault.of(result)
+                faults[name] = Fault.of(result)
                 continue
             label = _spec(models[name], recipe, device).label
-            prices[name] = replace(price, seconds=timings.freeze_timing(name, result, label))
-    return {arm: prices[names[arm]] for arm in arms}
+            seconds = timings.freeze_timing(f"{name}-{phase}", result, label)
+            prices[name][phase] = replace(prices[name][phase], seconds=seconds)
+    return {
+        arm: faults[name] if name in faults else tuple(prices[name].values())
+        for arm, name in names.items()
+    }
 
 
 def make_plan(
@@ -290,15 +297,18 @@ def make_plan(
     jobs: dict[tuple[Arm, int], Job] = {}
     for arm in arms:
         spec = _spec(arm, recipe, device)
-        part, price = budget.split(arm.share), prices[arm]
-        fault = price.reason if isinstance(price, Fault) else ""
-        if isinstance(price, Fault):
-            price = Price(flops=0, samples=0, peak_bytes=0, parameters=0)
-        steps = 0 if fault else steps_bought(part, price, spec.label)
+        part, priced = budget.split(arm.share), prices[arm]
         data = arm_data(spec, source)
+        if isinstance(priced, Fault):
+            fault, priced = priced.reason, ()
+        else:
+            fault = ""
+        phases = parse_strategy(arm.strategy).schedule.phases([d.task for d in data])
+        shares = [phase.share for phase in phases]
+        steps = () if fault else steps_bought(part, priced, shares, spec.label)
         for seed in range(experiment.seeds):
             bought = spec.model_copy(update={"budget": str(part), "steps": steps, "seed": seed})
-            jobs[arm, seed] = Job(bought, price, run_key(bought, data), source, fault)
+            jobs[arm, seed] = Job(bought, priced, run_key(bought, data), source, fault)
 
     cells = []
     for row in rows:
@@ -357,8 +367,8 @@ def _warnings(
             theirs = [jobs[arm, 0] for arm in part.values()]
             if ours.fault or any(job.fault for job in theirs):
                 continue
-            spent = sum(_cost(job, axis) for job in theirs)
-            deviation = abs(_cost(ours, axis) / spent - 1)
+            spent = sum(cost(job.prices, job.spec.steps, axis) for job in theirs)
+            deviation = abs(cost(ours.prices, ours.spec.steps, axis) / spent - 1)
             if deviation > max(worst, TOLERANCE[axis]):
                 worst, where = deviation, f"{row.strategy} on {row.pair.name} against {name}"
     if where:
@@ -367,8 +377,3 @@ def _warnings(
             f"allows {TOLERANCE[axis]:.1%}, so there will be no verdict; a larger budget mends it"
         )
     return found
-
-
-def _cost(job: Job, axis: Axis) -> float:
-    """Return what a run will use of an axis."""
-    return job.spec.steps * job.price.on(axis)

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from bench.budget import Price
 from bench.contracts import DataSource
-from bench.data import Batch, Batches, fits
+from bench.data import Batch, fits
 from bench.provenance import code_fingerprint, machine
 from bench.registry import Strategy
 from bench.spec import Recipe, digest
@@ -120,10 +120,17 @@ def count_flops(lane: Lane, batch: Batch) -> float:
     return float(counter.get_total_flops())
 
 
-def count(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float) -> Price:
-    """Return the price of a step, untimed."""
+def count(
+    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
+) -> tuple[Price, ...]:
+    """Return the price of a step of each phase, untimed."""
     lane = Lane(strategy, data, recipe, width, seed=0, device=_META)
-    batches = Batches(data, recipe, seed=0, device=_META)
+    return tuple(_count(lane, phase) for phase in range(len(lane.phases)))
+
+
+def _count(lane: Lane, phase: int) -> Price:
+    lane.enter(phase)
+    batches = lane.batches()
     batch = next(iter(batches))
     lane.step(batch)  # the optimiser makes its state in the first step
     state = [v for s in lane.optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
@@ -176,7 +183,7 @@ class Clock:
 
 
 class _TimedLane:
-    """An arm in calibration: takes blocks of steps and remembers what each step took."""
+    """A phase in calibration: takes blocks of steps and remembers what each step took."""
 
     def __init__(
         self,
@@ -184,11 +191,13 @@ class _TimedLane:
         data: Sequence[TaskData],
         recipe: Recipe,
         width: float,
+        phase: int,
         device: torch.device,
         source: DataSource,
     ) -> None:
         self._lane = Lane(strategy, data, recipe, width, seed=0, device=device)
-        self._batches = iter(Batches(data, recipe, 0, device, fits(data, source, device)))
+        self._lane.enter(phase)
+        self._batches = iter(self._lane.batches(fits(data, source, device)))
         self._device = device
         self.seconds: list[float] = []
 
@@ -212,15 +221,16 @@ class Timings(Protocol):
 
 
 def time_steps(
-    arms: Sequence[tuple[Strategy, Sequence[TaskData], Recipe, float]],
+    arms: Sequence[tuple[Strategy, Sequence[TaskData], Recipe, float, int]],
     device: torch.device,
     source: DataSource,
     rounds: int = 5,
     block_seconds: float = 0.02,
 ) -> list[float | Exception]:
-    """Return the device-seconds of one step of each arm: the median over interleaved blocks.
+    """Return the device-seconds of one step: the median over interleaved blocks.
 
-    An arm that raises gets what it raised in its place and holds up no other.
+    An arm's last entry is the phase that is timed. An arm that raises gets what it raised in its
+    place and holds up no other.
     """
     found: list[float | Exception] = [0.0] * len(arms)
     lanes: dict[int, tuple[_TimedLane, int]] = {}

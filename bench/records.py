@@ -100,7 +100,7 @@ class Record(_Document):
         ledger = self.ledger
         if ledger is None or not {"flop", ledger.budget.axis} <= ledger.used.keys():
             raise ValueError("a finished run has a ledger with what it used")
-        if ledger.budget.axis == "s" and ledger.price.seconds is None:
+        if ledger.budget.axis == "s" and any(price.seconds is None for price in ledger.prices):
             raise ValueError("a budget in seconds has a timed price")
         for task in self.spec.scored:
             if sum(score.primary for score in self.scores.get(task, {}).values()) != 1:

@@ -17,7 +17,7 @@ from itertools import combinations
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
-from bench.contracts import Auxiliary, Dataset, Merging, Part, Sharing, Weighting
+from bench.contracts import Auxiliary, Dataset, Merging, Part, Schedule, Sharing, Weighting
 from bench.errors import UserError, unknown
 from bench.tasks import Pair
 
@@ -33,6 +33,7 @@ SORTS: Mapping[str, type[Part]] = {
     "sharing": Sharing,
     "weighting": Weighting,
     "merging": Merging,
+    "schedule": Schedule,
     "auxiliary": Auxiliary,
 }
 
@@ -129,6 +130,7 @@ class Strategy:
     name: str
     sharing: Sharing
     weighting: Weighting
+    schedule: Schedule
     merging: Merging | None = None
     auxiliaries: tuple[Auxiliary, ...] = ()
 
@@ -136,7 +138,7 @@ class Strategy:
     def parts(self) -> tuple[Part, ...]:
         """All parts."""
         merging = (self.merging,) if self.merging else ()
-        return (self.sharing, self.weighting, *merging, *self.auxiliaries)
+        return (self.sharing, self.weighting, *merging, *self.auxiliaries, self.schedule)
 
     @property
     def uses_partners(self) -> bool:
@@ -159,14 +161,14 @@ def sort_of(part: type[Part]) -> str:
 def default_strategy(sharing: Sharing | None = None) -> Strategy:
     """Return the strategy that is meant where nothing is named, or where only its sharing is."""
     sharing = sharing or _default(Sharing)
-    return Strategy(spelling(sharing), sharing, _default(Weighting))
+    return Strategy(spelling(sharing), sharing, _default(Weighting), _default(Schedule))
 
 
 def single_task() -> Strategy:
     """Return the strategy that shares nothing, which the anchors are made of."""
     for part in strategy_parts().found.values():
         if issubclass(part, Sharing) and part.single_task:
-            return Strategy(part.name, part(), _default(Weighting))
+            return default_strategy(part())
     raise UserError("no sharing part in strategies/ is marked as single_task")
 
 
@@ -259,17 +261,21 @@ def parse_strategy(text: str) -> Strategy:
             "gradients; choose one"
         )
     auxiliaries = tuple(part for part in parts if isinstance(part, Auxiliary))
-    if merging and merging.needs_auxiliary and not auxiliaries:
-        raise UserError(
-            f"strategy '{text}': {merging.name} is for auxiliary tasks, and there is none: join "
-            "one to it with +"
-        )
+    schedule = pick(Schedule) or _default(Schedule)
+    for part in (merging, schedule):
+        if part and part.needs_auxiliary and not auxiliaries:
+            raise UserError(
+                f"strategy '{text}': {part.name} is for auxiliary tasks, and there is none: join "
+                "one to it with +"
+            )
     names = [part.name for part in auxiliaries]
     if len(set(names)) < len(names):
         raise UserError(f"strategy '{text}' names an auxiliary task twice")
     optional = [part for part in (named_weighting, merging) if part and not part.default]
-    name = "+".join(spelling(part) for part in (sharing, *optional, *auxiliaries))
-    return Strategy(name, sharing, named_weighting or _default(Weighting), merging, auxiliaries)
+    timed = () if schedule.default else (schedule,)
+    name = "+".join(spelling(part) for part in (sharing, *optional, *auxiliaries, *timed))
+    weighting = named_weighting or _default(Weighting)
+    return Strategy(name, sharing, weighting, schedule, merging, auxiliaries)
 
 
 @cache

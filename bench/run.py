@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.budget import Axis, Budget, Ledger, Price
+from bench.budget import Axis, Budget, Ledger, Price, cost
 from bench.contracts import DataSource
-from bench.data import Batch, Batches, fingerprint, fits, task_data
+from bench.data import Batch, draw_split, fingerprint, fits, task_data
 from bench.errors import UserError
 from bench.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.pricing import Clock
 from bench.provenance import code_fingerprint, machine, provenance
 from bench.randomness import seeded, stream, stream_key
-from bench.records import SCHEMA_VERSION, CurvePoint, Record, Score, Status
+from bench.records import SCHEMA_VERSION, CurvePoint, Record, Score
 from bench.registry import Strategy, parse_strategy
 from bench.spec import RunSpec, digest
 from bench.tasks import TaskData
 from bench.training import Lane
 
-#: Steps of a run whose FLOPs are counted while they train.
+#: Steps of a phase whose FLOPs are counted while they train.
 _AUDITED = 5
 #: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
 _PROBED = 0.01
@@ -39,13 +39,13 @@ Examples = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is ready to start: its price is known and frozen.
+    """A run that is ready to start: its prices, one a phase, are known and frozen.
 
     `fault` says why its arm could not be priced; such a job fails without being tried.
     """
 
     spec: RunSpec
-    price: Price
+    prices: tuple[Price, ...]
     key: str
     source: DataSource
     fault: str = ""
@@ -53,7 +53,7 @@ class Job:
     @property
     def expected_seconds(self) -> float:
         """Device-seconds of its training steps."""
-        return self.spec.steps * (self.price.seconds or 0.0)
+        return cost(self.prices, self.spec.steps, "s")
 
 
 def prepare(device: str) -> torch.device:
@@ -128,41 +128,42 @@ def _compact(result: Scores) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Trained:
-    """How training went.
+    """How the training of a phase went.
 
     `taken` are the steps that were taken, `flops` what one of them cost on average: None where it
-    ended before one was counted. `stall` is the share of the training's wall time that steps have
-    waited for images.
+    ended before one was counted. `wall` are the seconds that steps took, `stalled` those of them
+    that they have waited for images.
     """
 
-    status: Status
     reason: str
     curve: tuple[CurvePoint, ...]
     taken: int
+    samples: int
     flops: float | None
     seconds: float
     evaluation_seconds: float
-    stall: float
+    wall: float
+    stalled: float
 
 
-def _audited_steps(spec: RunSpec) -> set[int]:
-    """Draw the steps, counted from 1, whose FLOPs are counted while they train.
+def _audited_steps(seed: int, phase: int, steps: int) -> set[int]:
+    """Draw the steps of a phase, counted from 1, whose FLOPs are counted while they train.
 
     They are drawn, so that a method which works every k steps is billed for it on average.
     """
-    order = torch.randperm(spec.steps, generator=stream(spec.seed, "audit"))
+    order = torch.randperm(steps, generator=stream(seed, "audit", str(phase)))
     return {int(step) + 1 for step in order[:_AUDITED]}
 
 
-def _probed_points(spec: RunSpec, tasks: int, curve_at: Sequence[int]) -> set[int]:
-    """Return the points of the curve at which a run looks at its tasks' gradients.
+def _probed_points(seed: int, steps: int, tasks: int, curve_at: Sequence[int]) -> set[int]:
+    """Return the points of the curve at which a phase looks at its tasks' gradients.
 
     A look costs at most as much as one step a task (a forward and a backward pass each), so a short
     run has few. Every seed begins at another point, so that seeds together cover the curve.
     """
     points = len(curve_at)
-    looks = min(points, max(1, int(_PROBED * spec.steps / tasks)))
-    return {curve_at[(spec.seed + points * look // looks) % points] for look in range(looks)}
+    looks = min(points, max(1, int(_PROBED * steps / tasks)))
+    return {curve_at[(seed + points * look // looks) % points] for look in range(looks)}
 
 
 def _gradients(
@@ -181,22 +182,36 @@ def _gradients(
     return norms, cosines
 
 
+def _curve_points(spec: RunSpec, phase: int) -> set[int]:
+    """Return the steps of a phase, counted from its first, after which the run is evaluated.
+
+    They are spread evenly over the steps of the run; the end of a phase is one too.
+    """
+    points, total = spec.recipe.curve_points, sum(spec.steps)
+    steps, before = spec.steps[phase], sum(spec.steps[:phase])
+    even = {max(1, round(total * k / points)) - before for k in range(1, points + 1)}
+    return {step for step in even if 0 < step < steps} | {steps}
+
+
 def _train(
-    spec: RunSpec, lane: Lane, batches: Batches, validation: Sequence[EvaluationSet]
+    spec: RunSpec, lane: Lane, phase: int, resident: bool, validation: Sequence[EvaluationSet]
 ) -> _Trained:
-    """Train a lane to the end of its steps, or until a loss stops being finite."""
-    points, audited = spec.recipe.curve_points, _audited_steps(spec)
-    curve_at = {max(1, round(spec.steps * k / points)) for k in range(1, points + 1)}
+    """Train a lane to the end of a phase, or until a loss stops being finite."""
+    lane.enter(phase)
+    batches = lane.batches(resident)
+    steps, before = spec.steps[phase], sum(spec.steps[:phase])
+    audited, curve_at = _audited_steps(spec.seed, phase, steps), _curve_points(spec, phase)
     pauses = sorted((curve_at | audited | {step - 1 for step in audited}) - {0})
+    names = [d.task.name for d in lane.trained]
     probe = batches.probe() if lane.shares else None
-    probed = _probed_points(spec, len(lane.tasks), sorted(curve_at)) if lane.shares else set()
+    probed = _probed_points(spec.seed, steps, len(names), sorted(curve_at)) if probe else set()
     clock, evaluation, wall = Clock(lane.device), 0.0, 0.0
     # Counting slows a step down, so counted steps are off the clock and priced as the others are.
-    uncounted = spec.steps - len(audited)
+    uncounted = steps - len(audited)
     counts: list[float] = []
     losses: list[Tensor] = []
     curve: list[CurvePoint] = []
-    training = lane.train(batches, spec.steps, pauses)
+    training = lane.train(batches, steps, pauses)
     for step in pauses:
         counted = step in audited
         counter = FlopCounterMode(display=False) if counted else nullcontext()
@@ -214,12 +229,12 @@ def _train(
         paused = time.perf_counter()
         since = torch.cat(losses)
         losses.clear()
-        means = dict(zip((t.name for t in lane.tasks), since.mean(0).tolist(), strict=True))
+        means = dict(zip(names, since.mean(0).tolist(), strict=True))
         results = evaluate(lane.network, lane.tasks, validation) if len(validation) else []
         norms, cosines = _gradients(lane, probe) if probe and step in probed else ({}, {})
         curve.append(
             CurvePoint(
-                step=step,
+                step=before + step,
                 scores={r.task.name: _finite(r.primary) for r in results},
                 losses={name: _finite(mean) for name, mean in means.items()},
                 norms=norms,
@@ -229,35 +244,45 @@ def _train(
         evaluation += time.perf_counter() - paused
         broken = [name for name, mean in means.items() if not math.isfinite(mean)]
         if broken:
-            reason = f"the loss of {', '.join(broken)} was not finite by step {step}"
+            reason = f"the loss of {', '.join(broken)} was not finite by step {before + step}"
             break
     else:
         reason = ""
     timed = step - len({a for a in audited if a <= step}) if uncounted else step
     return _Trained(
-        status="diverged" if reason else "ok",
         reason=reason,
         curve=tuple(curve),
         taken=step,
+        samples=step * batches.samples_per_step,
         flops=statistics.mean(counts) if counts else None,
         seconds=clock.seconds * step / max(1, timed),
         evaluation_seconds=evaluation,
-        stall=batches.stalled / wall if wall else 0.0,
+        wall=wall,
+        stalled=batches.stalled,
     )
 
 
 def _validation(
-    spec: RunSpec,
-    scored: Sequence[TaskData],
-    batches: Batches,
-    device: torch.device,
-    resident: bool,
+    spec: RunSpec, scored: Sequence[TaskData], device: torch.device, resident: bool
 ) -> list[EvaluationSet]:
     """Return the validation split of each scored task, images shared where tasks share them."""
-    if not spec.recipe.validation_size:
+    recipe, seed = spec.recipe, spec.seed
+    if not recipe.validation_size:
         return []
-    held_out = [(d, d.images.train, d.train_labels, batches.split(d).validation) for d in scored]
+    splits = {id(d.images): draw_split(d.images, recipe, seed).validation for d in scored}
+    held_out = [(d, d.images.train, d.train_labels, splits[id(d.images)]) for d in scored]
     return evaluation_sets(held_out, device, resident)
+
+
+def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, float]:
+    """Return what the phases that were begun used of every axis together."""
+    flops = [p.flops if t.flops is None else t.flops for t, p in zip(trained, prices, strict=False)]
+    return {
+        "flop": sum(t.taken * each for t, each in zip(trained, flops, strict=True)),
+        "samples": float(sum(t.samples for t in trained)),
+        "steps": float(sum(t.taken for t in trained)),
+        "s": sum(t.seconds for t in trained),
+    }
 
 
 def execute(job: Job) -> tuple[Record, Examples]:
@@ -275,14 +300,17 @@ def execute(job: Job) -> tuple[Record, Examples]:
     if budget.axis == "s":
         _warm(spec, job.source, device)
     resident = fits(data, job.source, device)
-    batches = Batches(data, spec.recipe, spec.seed, device, resident)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     # A strategy that draws from torch's global generator draws from its own stream too.
     with seeded(spec.seed, "strategy", strategy.name):
         lane = Lane(strategy, data, spec.recipe, spec.width, spec.seed, device)
-        validation = _validation(spec, scored, batches, device, resident)
-        trained = _train(spec, lane, batches, validation)
+        validation = _validation(spec, scored, device, resident)
+        trained = []
+        for phase in range(len(lane.phases)):
+            trained.append(_train(spec, lane, phase, resident, validation))
+            if trained[-1].reason:
+                break
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
     paused = time.perf_counter()
@@ -291,30 +319,25 @@ def execute(job: Job) -> tuple[Record, Examples]:
     results = evaluate(lane.network, lane.tasks, test)
     tested = time.perf_counter() - paused
 
-    used: dict[Axis, float] = {
-        "flop": trained.taken * (job.price.flops if trained.flops is None else trained.flops),
-        "samples": float(batches.samples_per_step * trained.taken),
-        "steps": float(trained.taken),
-        "s": trained.seconds,
-    }
+    wall = sum(t.wall for t in trained)
     record = Record(
         key=job.key,
-        status=trained.status,
-        reason=trained.reason,
+        status="diverged" if trained[-1].reason else "ok",
+        reason=trained[-1].reason,
         spec=spec,
         data_fingerprint=fingerprint(data),
         code_fingerprint=code_fingerprint(strategy, spec.dataset),
         streams=streams(spec, strategy, data),
         scores={r.task.name: _scores(r) for r in results},
-        curve=trained.curve,
+        curve=tuple(point for t in trained for point in t.curve),
         ledger=Ledger(
             budget=budget,
-            price=job.price,
+            prices=job.prices,
             steps=spec.steps,
-            used=used,
-            evaluation_seconds=trained.evaluation_seconds + tested,
+            used=_used(trained, job.prices),
+            evaluation_seconds=sum(t.evaluation_seconds for t in trained) + tested,
             measured_peak_bytes=peak,
-            stall=trained.stall,
+            stall=sum(t.stalled for t in trained) / wall if wall else 0.0,
         ),
         provenance=provenance(spec.device) | {"threads": str(torch.get_num_threads())},
         seconds=time.perf_counter() - began,
@@ -326,7 +349,7 @@ _warmed: set[str] = set()
 
 
 def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
-    """Take a few steps of the arm on a network that is thrown away, once a process.
+    """Take a few steps of each phase of an arm on a network that is thrown away, once a process.
 
     The first steps of a process load kernels and fill caches, which no budget should pay for.
     """
@@ -337,8 +360,10 @@ def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
     data = arm_data(spec, source)
     lane = Lane(parse_strategy(spec.strategy), data, spec.recipe, spec.width, 0, device)
     resident = fits(data, source, device)
-    for batch in islice(Batches(data, spec.recipe, 0, device, resident), 3):
-        lane.step(batch)
+    for phase in range(len(lane.phases)):
+        lane.enter(phase)
+        for batch in islice(lane.batches(resident), 3):
+            lane.step(batch)
 
 
 def failure(job: Job, reason: str, detail: str = "") -> Record:

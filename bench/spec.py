@@ -102,7 +102,8 @@ class RunSpec(BaseModel):
     strategy: str
     width: float
     budget: str
-    steps: int
+    steps: tuple[int, ...]
+    """Of each phase."""
     seed: int
     device: str
     recipe: Recipe
@@ -110,7 +111,7 @@ class RunSpec(BaseModel):
     @property
     def arm(self) -> "RunSpec":
         """The run without its seed, budget and steps: what has one price."""
-        return self.model_copy(update={"seed": 0, "budget": "", "steps": 0})
+        return self.model_copy(update={"seed": 0, "budget": "", "steps": ()})
 
     @property
     def label(self) -> str:

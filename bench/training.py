@@ -1,8 +1,8 @@
 """The one training loop. It knows no strategy by name and waits for the device nowhere in a step.
 
-A lane is one network in training. Its step is the same whatever the strategy: forward, losses,
-either one backward pass of the combined loss or one a task and a merge, the optimiser, and for a
-method that asks for it a second look at the losses.
+A lane is one network in training, in one phase after another. A step is the same whatever the
+strategy: forward, losses of the phase's tasks, either one backward pass of the combined loss or one
+a task and a merge, the optimiser, and for a method that asks for it a second look at the losses.
 
 The scale of losses: the weights of a run's tasks are divided by their sum. Where all tasks have
 equal gradients, the trunk receives what single-task training gives it, whatever the strategy.
@@ -10,6 +10,7 @@ equal gradients, the trunk receives what single-task training gives it, whatever
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -76,7 +77,10 @@ def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
 
 
 class Lane:
-    """One network in training: all the state that its steps change."""
+    """One network in training: all the state that its steps change.
+
+    It begins in the first phase of its strategy's schedule.
+    """
 
     def __init__(
         self,
@@ -87,45 +91,67 @@ class Lane:
         seed: int,
         device: torch.device,
     ) -> None:
+        self._data = data
+        #: All tasks of the network, in its order.
         self.tasks = [d.task for d in data]
+        self.phases = strategy.schedule.phases(self.tasks)
         self.device = device
         self.recipe = recipe
-        if device.type == "meta":
-            with device:
-                self.network = build_network(strategy, data, recipe.network, width, seed)
-                self._shared = self.network.shared_parameters()
-                self._combine = strategy.weighting.build(self.tasks, self._shared)
-        else:
+        self._strategy, self._seed = strategy, seed
+        with device if device.type == "meta" else nullcontext():
             self.network = build_network(strategy, data, recipe.network, width, seed)
+        if device.type != "meta":
             self.network.to(device).to(memory_format=torch.channels_last)
-            self._shared = self.network.shared_parameters()
-            self._combine = strategy.weighting.build(self.tasks, self._shared).to(device)
+        self.enter(0)
+
+    def enter(self, number: int) -> None:
+        """Begin a phase: the network stays as it is, all else is made anew for its tasks."""
+        phase, strategy = self.phases[number], self._strategy
+        self._places = phase.tasks
+        self.trained = [self._data[place] for place in phase.tasks]
+        tasks = [d.task for d in self.trained]
+        shared = self.network.shared_parameters()
+        for p in shared:
+            p.requires_grad_(not phase.frozen)
+        self._shared = [] if phase.frozen else shared
+        with self.device if self.device.type == "meta" else nullcontext():
+            self._combine = strategy.weighting.build(tasks, self._shared)
+        if self.device.type != "meta":
+            self._combine.to(self.device)
         self._second_look = self._combine if isinstance(self._combine, SecondLook) else None
         self._losses = [
-            d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss for d in data
+            d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss
+            for d in self.trained
         ]
-        weights = torch.tensor([task.weight for task in self.tasks])
-        self._weights = (weights / weights.sum()).to(device)
-        generator = stream(seed, "strategy", strategy.name)
+        weights = torch.tensor([task.weight for task in tasks])
+        # A phase whose tasks all weigh 0 descends nothing.
+        total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+        self._weights = (weights / total).to(self.device)
+        generator = stream(self._seed, "strategy", strategy.name)
         merging = strategy.merging
-        self._merge = None if merging is None else merging.build(self.tasks, generator)
-        shared = {id(p) for p in self._shared}
-        self._own = [p for p in self.network.parameters() if id(p) not in shared]
-        groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
+        self._merge = None if merging is None else merging.build(tasks, generator)
+        common = {id(p) for p in shared}
+        self._own = [p for p in self.network.parameters() if id(p) not in common]
+        groups: list[dict[str, Any]] = [{"params": [*self.network.parameters()]}]
         if weighting := list(self._combine.parameters()):
             # A weight of a loss is no weight of a network: decay would pull it to a value.
             groups.append({"params": weighting, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(
             groups,
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=device.type != "meta",
+            lr=self.recipe.learning_rate,
+            weight_decay=self.recipe.weight_decay,
+            fused=self.device.type != "meta",
         )
+        self.optimizer.zero_grad(set_to_none=True)  # what the phase before has left
+
+    def batches(self, resident: bool = True) -> Batches:
+        """Return the batches of the phase, from their beginning."""
+        return Batches(self.trained, self.recipe, self._seed, self.device, resident)
 
     @property
     def shares(self) -> bool:
-        """Whether several tasks train some of the same parameters."""
-        return len(self.tasks) > 1 and bool(self._shared)
+        """Whether several tasks train some of the same parameters in this phase."""
+        return len(self.trained) > 1 and bool(self._shared)
 
     @property
     def parameters(self) -> int:
@@ -133,14 +159,17 @@ class Lane:
         return sum(p.numel() for p in self.network.parameters())
 
     def _losses_of(self, batch: Batch) -> list[Tensor]:
-        outputs = self.network(batch.images)
+        images: list[Tensor | None] = [None] * len(self.tasks)
+        for place, x in zip(self._places, batch.images, strict=True):
+            images[place] = x
+        outputs = self.network(images)
         return [
-            loss(output, target)
-            for loss, output, target in zip(self._losses, outputs, batch.targets, strict=True)
+            loss(outputs[place], target)
+            for loss, place, target in zip(self._losses, self._places, batch.targets, strict=True)
         ]
 
     def step(self, batch: Batch) -> Tensor:
-        """Take one step and return the losses `[T]`, on the device and detached."""
+        """Take one step and return the losses `[T]` of the phase, on the device and detached."""
         each = self._losses_of(batch)
         losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
@@ -206,12 +235,13 @@ class Lane:
     def train(self, batches: Batches, steps: int, pauses: Sequence[int]) -> Iterator[Tensor]:
         """Take `steps` steps; at each count in `pauses` yield the losses `[n, T]` since the last.
 
-        `pauses` ascends and ends at `steps`. The learning rate is annealed over `steps`.
+        `pauses` ascends and ends at `steps`, which are those of the phase: the learning rate is
+        annealed over them. T are the phase's tasks.
         """
         source = iter(batches)
         start = 0
         for stop in pauses:
-            losses = torch.empty(stop - start, len(self.tasks), device=self._weights.device)
+            losses = torch.empty(stop - start, len(self.trained), device=self._weights.device)
             for row, batch in enumerate(islice(source, stop - start)):
                 rate = learning_rate(self.recipe, start + row, steps)
                 for group in self.optimizer.param_groups:

@@ -30,6 +30,7 @@ from bench.contracts import (
     Merging,
     MultiTaskNetwork,
     Part,
+    Schedule,
     Sharing,
     Weighting,
 )
@@ -211,26 +212,29 @@ class _Candidate:
         return [self.cases[0], *self.cases[2:]]
 
     @cached_property
-    def prices(self) -> Sequence[Price]:
-        """The price of each of `priced`. Raises what a step without data does."""
+    def prices(self) -> Sequence[Sequence[Price]]:
+        """The prices of each of `priced`, one a phase. Raises what a step without data does."""
         return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.priced]
 
     @cached_property
-    def trained(self) -> Mapping[str, tuple[Lane, Tensor]]:
-        """The lane of each arm after a few steps, and its losses `[steps, T]`."""
+    def trained(self) -> Mapping[str, tuple[Lane, list[Tensor]]]:
+        """The lane of each arm after a few steps a phase, and the losses `[steps, T]` of each."""
         return {words: _trained(self.strategy, data) for words, data in self.arms.items()}
 
 
-def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[Lane, Tensor]:
+def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[Lane, list[Tensor]]:
     """Train as a run does: a strategy's global generator is its own stream."""
     with seeded(_SEED, "strategy", strategy.name):
         lane = Lane(strategy, data, _RECIPE, 1.0, _SEED, _CPU)
-        return lane, _steps(lane, data)
+        return lane, _steps(lane)
 
 
-def _steps(lane: Lane, data: Sequence[TaskData]) -> Tensor:
-    """Take a few steps and return the losses `[steps, T]`."""
-    (losses,) = lane.train(Batches(data, _RECIPE, _SEED, _CPU), _STEPS, [_STEPS])
+def _steps(lane: Lane) -> list[Tensor]:
+    """Take a few steps of each phase and return their losses `[steps, T]`."""
+    losses: list[Tensor] = []
+    for phase in range(len(lane.phases)):
+        lane.enter(phase)
+        losses += lane.train(lane.batches(), _STEPS, [_STEPS])
     return losses
 
 
@@ -357,6 +361,30 @@ def shared(candidate: _Candidate) -> None:
                 )
 
 
+def phases(candidate: _Candidate) -> None:
+    """Each phase trains some of the tasks, the target is trained, and the shares sum to 1."""
+    for words, data in candidate.arms.items():
+        tasks = [d.task for d in data]
+        found = candidate.strategy.schedule.phases(tasks)
+        for phase in found:
+            if not phase.tasks or not set(phase.tasks) <= set(range(len(tasks))):
+                raise ViolationError(
+                    f"{words}: a phase trains the tasks {list(phase.tasks)} of {len(tasks)}: give "
+                    f"positions from 0 to {len(tasks) - 1}"
+                )
+        if not all(phase.share > 0 for phase in found) or not math.isclose(
+            sum(phase.share for phase in found), 1
+        ):
+            raise ViolationError(
+                f"{words}: the phases' shares of the budget are {[p.share for p in found]}: give "
+                "each more than 0, with the sum 1"
+            )
+        trained = {place for phase in found for place in phase.tasks}
+        for place, task in enumerate(tasks):
+            if task.scored and place not in trained:
+                raise ViolationError(f"{words}: '{task.name}' is scored and trained in no phase")
+
+
 def prices(candidate: _Candidate) -> None:
     """Its step can be taken without data, on the meta device, so it waits for no value."""
     try:
@@ -369,8 +397,8 @@ def prices(candidate: _Candidate) -> None:
             f"a step without data raises {type(error).__name__}: {error}{place}; a step must not "
             "wait for the device: no .item(), no `if` on a tensor, no value read"
         ) from None
-    for price, (words, _, _) in zip(found, candidate.priced, strict=True):
-        if not price.flops > 0:
+    for each, (words, _, _) in zip(found, candidate.priced, strict=True):
+        if not all(price.flops > 0 for price in each):
             raise ViolationError(f"{words}: a step is counted to cost nothing")
 
 
@@ -380,21 +408,27 @@ def costs(candidate: _Candidate) -> None:
         found = candidate.prices
     except Exception:
         raise InapplicableError("it has no price") from None
-    for price, (words, data, recipe) in zip(found, candidate.priced, strict=True):
+    for each, (words, data, recipe) in zip(found, candidate.priced, strict=True):
         with seeded(_SEED, "strategy", candidate.strategy.name):
             lane = Lane(candidate.strategy, data, recipe, 1.0, _SEED, _CPU)
-            batch = _first_batch(data, recipe)
-            lane.step(batch)
-            real = sum(count_flops(lane, batch) for _ in range(_COUNTED)) / _COUNTED
-        if abs(real / price.flops - 1) > TOLERANCE["flop"]:
-            raise ViolationError(
-                f"{words}: a step costs {real:.4g} FLOPs and is priced at {price.flops:.4g}: do "
-                "the same work whatever the values, in every step and on the meta device too"
-            )
-        if lane.parameters != price.parameters:
-            raise ViolationError(
-                f"{words}: {lane.parameters} parameters, and {price.parameters} without data"
-            )
+            for phase, price in enumerate(each):
+                lane.enter(phase)
+                _check_costs(words, lane, price)
+
+
+def _check_costs(words: str, lane: Lane, price: Price) -> None:
+    batch = next(iter(lane.batches()))
+    lane.step(batch)
+    real = sum(count_flops(lane, batch) for _ in range(_COUNTED)) / _COUNTED
+    if abs(real / price.flops - 1) > TOLERANCE["flop"]:
+        raise ViolationError(
+            f"{words}: a step costs {real:.4g} FLOPs and is priced at {price.flops:.4g}: do "
+            "the same work whatever the values, in every step and on the meta device too"
+        )
+    if lane.parameters != price.parameters:
+        raise ViolationError(
+            f"{words}: {lane.parameters} parameters, and {price.parameters} without data"
+        )
 
 
 def scale(candidate: _Candidate) -> None:
@@ -443,11 +477,14 @@ def _check_weights(part: Weighting, tasks: Sequence[Task], shares: Tensor) -> No
 
 def trains(candidate: _Candidate) -> None:
     """A few steps on the CPU move the network, and all losses and weights stay finite."""
-    for words, (lane, losses) in candidate.trained.items():
-        if not losses.isfinite().all():
-            step, task = (~losses.isfinite()).nonzero()[0].tolist()
-            name = lane.tasks[task].name
-            raise ViolationError(f"{words}: the loss of '{name}' is not finite in step {step + 1}")
+    for words, (lane, each) in candidate.trained.items():
+        for phase, losses in zip(lane.phases, each, strict=True):
+            if not losses.isfinite().all():
+                step, task = (~losses.isfinite()).nonzero()[0].tolist()
+                name = lane.tasks[phase.tasks[task]].name
+                raise ViolationError(
+                    f"{words}: the loss of '{name}' is not finite in step {step + 1}"
+                )
         state = _state(lane.network)
         if not all(value.isfinite().all() for value in state.values()):
             raise ViolationError(
@@ -467,7 +504,7 @@ def independent(candidate: _Candidate) -> None:
                 Lane(candidate.strategy, data, _RECIPE, 1.0, _SEED, _CPU) for _ in range(2)
             )
             before = _state(second.network)
-            _steps(first, data)
+            _steps(first)
         if not _same(before, _state(second.network)):
             raise ViolationError(
                 f"{words}: training one network moves another: make all that learns anew in build"
@@ -480,7 +517,8 @@ def repeats(candidate: _Candidate) -> None:
         data = candidate.arms[words]
         again, those = _trained(candidate.strategy, data)
         images = _first_batch(data, _RECIPE).images
-        same = torch.equal(losses, those) and _same(_state(lane.network), _state(again.network))
+        same = all(map(torch.equal, losses, those))
+        same &= _same(_state(lane.network), _state(again.network))
         outputs = zip(_outputs(lane, images), _outputs(again, images), strict=True)
         if not (same and all(torch.equal(a, b) for a, b in outputs)):
             raise ViolationError(
@@ -759,14 +797,14 @@ def runs(loaded: _Loaded) -> None:
         strategy=strategy.name,
         width=1.0,
         budget=f"{_COUNTED}steps",
-        steps=_COUNTED,
+        steps=(_COUNTED,),
         seed=_SEED,
         device="cpu",
         recipe=recipe,
     )
     together = [data[task] for task in pair]
-    price = count(strategy, together, recipe, 1.0)
-    job = Job(spec, price, run_key(spec, together), loaded.source)
+    prices = count(strategy, together, recipe, 1.0)
+    job = Job(spec, prices, run_key(spec, together), loaded.source)
     first, second = (execute(job) for _ in range(2))
     if first[0].status != "ok":
         raise ViolationError(f"a run of {'+'.join(pair)} fails: {first[0].reason}")
@@ -784,6 +822,7 @@ _PART_CHECKS: Mapping[Callable[[_Candidate], None], type[Part] | tuple[type[Part
     knobs: Part,
     builds: Part,
     shared: Sharing,
+    phases: Schedule,
     prices: Part,
     costs: Part,
     scale: (Weighting, Merging),
@@ -836,7 +875,7 @@ def _findings(
 def _strategy_text(text: str) -> str:
     """Return the strategy that tries a part, which may need an auxiliary task beside it."""
     part = strategy_parts().get("strategy", text.partition("@")[0])
-    if not (issubclass(part, Merging) and part.needs_auxiliary):
+    if not (issubclass(part, Merging | Schedule) and part.needs_auxiliary):
         return text
     helpers = [p for p in strategy_parts().found.values() if issubclass(p, Auxiliary)]
     helpers.sort(key=lambda p: (not p.uses_partners, p.name))

@@ -49,12 +49,12 @@ def test_a_budget_that_makes_no_sense_is_refused_with_its_mend(text: str, mend: 
     [("5e6flop", 5), ("5.9e6flop", 5), ("0.3s", 3), ("7steps", 7), ("64samples", 2)],
 )
 def test_a_budget_buys_the_floor_of_amount_over_price(budget: str, steps: int) -> None:
-    assert steps_bought(Budget.parse(budget), PRICE, "arm") == steps
+    assert steps_bought(Budget.parse(budget), [PRICE], [1.0], "arm") == (steps,)
 
 
 def test_a_budget_that_buys_no_step_names_the_price() -> None:
     with pytest.raises(UserError, match=r"one step costs 1e\+06 flop"):
-        steps_bought(Budget.parse("10flop"), PRICE, "arm")
+        steps_bought(Budget.parse("10flop"), [PRICE], [1.0], "arm")
 
 
 def test_an_audit_allows_half_a_percent_of_flops_and_five_of_seconds() -> None:

@@ -172,8 +172,8 @@ def test_a_record_says_what_it_is_what_it_cost_and_where_it_was_made(
     assert (accuracy["unit"], accuracy["higher_is_better"]) == ("%", True)
     assert [point["step"] for point in record["curve"]] == [6, 12]
     ledger = record["ledger"]
-    assert ledger["used"]["steps"] == ledger["steps"] == 12
-    assert ledger["used"]["flop"] == 12 * ledger["price"]["flops"]
+    assert ledger["used"]["steps"] == sum(ledger["steps"]) == 12
+    assert ledger["used"]["flop"] == 12 * ledger["prices"][0]["flops"]
     assert ledger["used"]["samples"] == 12 * 16
     assert ledger["used"]["s"] > 0
     assert {"torch", "python", "processor", "device"} <= record["provenance"].keys()
@@ -189,7 +189,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(
     assert not (tmp_path / "results").exists()
     plan = json.loads(bench("run", toy_experiment, "--dry-run", "--json").stdout)
     assert plan["total"]["runs"] == 14
-    assert {arm["steps"] for arm in plan["arms"]} == {6, 12}
+    assert {arm["phases"][0]["steps"] for arm in plan["arms"]} == {6, 12}
 
 
 def _start(arguments: list[object], folder: Path) -> "subprocess.Popen[str]":

@@ -33,7 +33,7 @@ def _record(
         strategy="s",
         width=1.0,
         budget="1e9flop",
-        steps=1000,
+        steps=(1000,),
         seed=0,
         device="cpu",
         recipe=Recipe(),
@@ -49,7 +49,7 @@ def _record(
         scores={} if status == "failed" else {"t": {"accuracy": metric}},
         ledger=None
         if status == "failed"
-        else Ledger(budget, PRICE, 1000, {"flop": used, "steps": 1000, "s": used / 1e8}, 0.0),
+        else Ledger(budget, (PRICE,), (1000,), {"flop": used, "steps": 1000, "s": used / 1e8}, 0.0),
     )
 
 

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def _price(strategy: str, data: list[TaskData], recipe: Recipe, width: float = 1.0) -> float:
-    return count(parse_strategy(strategy), data, recipe, width).flops
+    return count(parse_strategy(strategy), data, recipe, width)[0].flops
 
 
 def test_flops_of_a_step_are_those_of_its_layers_by_hand(toy: Toy, recipe: Recipe) -> None:
@@ -83,33 +83,33 @@ def test_a_real_step_has_the_flops_that_were_counted_without_data(toy: Toy, reci
 def test_peak_memory_holds_weights_gradients_and_the_optimisers_state(
     toy: Toy, recipe: Recipe
 ) -> None:
-    price = count(parse_strategy("hard"), [toy("row")], recipe, 1.0)
+    (price,) = count(parse_strategy("hard"), [toy("row")], recipe, 1.0)
     assert price.peak_bytes > 4 * 4 * price.parameters
-    wide = count(
+    (wide,) = count(
         parse_strategy("hard"), [toy("row")], recipe.model_copy(update={"batch_size": 64}), 1.0
     )
     activations = 4 * 64 * 10 * 12 * 12
     assert wide.peak_bytes - price.peak_bytes > activations / 2
-    assert count(parse_strategy("hard"), [toy("row")], recipe, 1.0) == price
+    assert count(parse_strategy("hard"), [toy("row")], recipe, 1.0) == (price,)
 
 
 def test_what_was_not_counted_is_named(toy: Toy, recipe: Recipe) -> None:
     recipe = recipe.model_copy(update={"network": "resnet8"})
-    uncounted = count(parse_strategy("hard"), [toy("row")], recipe, 1.0).uncounted
+    uncounted = count(parse_strategy("hard"), [toy("row")], recipe, 1.0)[0].uncounted
     assert "native_group_norm" in uncounted
     assert not {"convolution", "mm", "addmm", "zeros_like", "detach"} & set(uncounted)
 
 
 def test_parameters_are_those_of_the_network_that_is_trained(toy: Toy, recipe: Recipe) -> None:
-    price = count(parse_strategy("hard"), [toy("row"), toy("column")], recipe, 1.0)
+    (price,) = count(parse_strategy("hard"), [toy("row"), toy("column")], recipe, 1.0)
     trunk = (10 * 25 + 10) + (20 * 250 + 20) + (20 * 50 + 50)
     assert price.parameters == trunk + 2 * (50 * 4 + 4)
 
 
 def test_timing_gives_each_arm_its_own_seconds(toy: Toy, recipe: Recipe) -> None:
+    hard, data = parse_strategy("hard"), [toy("row")]
     arms = [
-        (parse_strategy("hard"), [toy("row")], recipe.model_copy(update={"batch_size": size}), 1.0)
-        for size in (8, 256)
+        (hard, data, recipe.model_copy(update={"batch_size": size}), 1.0, 0) for size in (8, 256)
     ]
     small, large = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=0.005)
     assert isinstance(small, float)
@@ -118,7 +118,9 @@ def test_timing_gives_each_arm_its_own_seconds(toy: Toy, recipe: Recipe) -> None
 
 
 def test_an_arm_that_raises_while_it_is_timed_holds_up_no_other(toy: Toy, recipe: Recipe) -> None:
-    arms = [(parse_strategy(s), [toy("row")], recipe, 1.0) for s in ("hard+faulty@early", "hard")]
+    arms = [
+        (parse_strategy(s), [toy("row")], recipe, 1.0, 0) for s in ("hard+faulty@early", "hard")
+    ]
     bad, good = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=0.005)
     assert isinstance(bad, RuntimeError)
     assert isinstance(good, float)

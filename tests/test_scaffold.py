@@ -11,12 +11,14 @@ import pytest
 import bench
 from bench.cli import main
 from bench.errors import UserError
+from bench.registry import SORTS
 from bench.scaffold import begin, next_steps
 
 BEGUN = {
     "begun-sharing": ("strategy", "sharing"),
     "begun-weighting": ("strategy", None),
     "begun-merging": ("strategy", "merging"),
+    "begun-schedule": ("strategy", "schedule"),
     "begun-auxiliary": ("strategy", "auxiliary"),
     "begun-data": ("dataset", None),
 }
@@ -38,7 +40,7 @@ def test_every_template_passes_validation_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
     assert [(r["plugin"], r["outcome"]) for r in reports] == [(name, "ok") for name in BEGUN]
-    assert [r["sort"] for r in reports][:4] == ["sharing", "weighting", "merging", "auxiliary"]
+    assert [r["sort"] for r in reports][:5] == [*SORTS]
     assert {f["outcome"] for r in reports for f in r["findings"]} == {"ok"}
 
 

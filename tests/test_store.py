@@ -29,7 +29,7 @@ def _record(key: str = KEY, status: Status = "ok") -> Record:
         strategy="hard",
         width=1.0,
         budget="5steps",
-        steps=5,
+        steps=(5,),
         seed=0,
         device="cpu",
         recipe=Recipe(),
@@ -42,7 +42,7 @@ def _record(key: str = KEY, status: Status = "ok") -> Record:
         data_fingerprint="d",
         code_fingerprint="c",
         scores={"row": {"accuracy": score}},
-        ledger=Ledger(Budget(5, "steps"), PRICE, 5, {"steps": 5, "flop": 5}, 0.0),
+        ledger=Ledger(Budget(5, "steps"), (PRICE,), (5,), {"steps": 5, "flop": 5}, 0.0),
     )
 
 

@@ -67,11 +67,11 @@ def mean_curve(
 ) -> Curve | None:
     """Return the mean of what `read` finds at the points of an arm's runs; None where nothing."""
     values: dict[int, list[float]] = {}
-    prices = []
+    ledgers = []
     for run in runs:
         if run is None or run.ledger is None:
             continue
-        prices.append(run.ledger.price.on(run.ledger.budget.axis))
+        ledgers.append(run.ledger)
         for point in run.curve:
             value = read(point)
             if value is not None:
@@ -83,9 +83,10 @@ def mean_curve(
         np.std(values[step], ddof=1) / len(values[step]) ** 0.5 if len(values[step]) > 1 else 0.0
         for step in steps
     ]
-    # The seeds of an arm have one price, but for runs that were priced by another version.
-    x = np.array(steps) * np.mean(prices)
-    return Curve(arm, x, np.array([np.mean(values[step]) for step in steps]), np.array(errors))
+    # The seeds of an arm cost the same, but for runs that were priced by another version.
+    x = [np.mean([each.allotted(each.budget.axis, step) for each in ledgers]) for step in steps]
+    means = [np.mean(values[step]) for step in steps]
+    return Curve(arm, np.array(x), np.array(means), np.array(errors))
 
 
 def curves(

@@ -119,7 +119,7 @@ def _questions(
             runs = [find(seed.strategy) for seed in cell.seeds]
             if row.gradients:
                 ledgers = [run.ledger for run in runs if run and run.ledger]
-                end = max(end, *(ledger.steps * ledger.price.on(axis) for ledger in ledgers))
+                end = max(end, *(ledger.allotted(axis) for ledger in ledgers))
             for other, gradient in row.gradients.items():
                 arm = cell.strategy if len(row.gradients) == 1 else f"{cell.strategy}, {other}"
                 means[arm] = gradient.cosine

@@ -250,12 +250,12 @@ def test_a_step_of_a_large_network_at_full_size_is_priced_without_data(
 ) -> None:
     data = list(_load(root, name).values())
     recipe = Recipe(network="resnet18", batch_size=2, train_size=2, validation_size=2)
-    price = count(parse_strategy("hard"), data, recipe, 1.0)
+    (price,) = count(parse_strategy("hard"), data, recipe, 1.0)
     height, width, _ = SIZES[name]
     # ResNet-18 takes 1.8 G multiply-adds for 224 × 224, thrice that to train; decoders add.
     trunk = 3 * 2 * 1.8e9 * height * width / 224**2 * recipe.batch_size
     assert 0.9 * trunk < price.flops < 1.5 * trunk
-    assert count(parse_strategy("hard+pcgrad"), data, recipe, 1.0).flops > price.flops
+    assert count(parse_strategy("hard+pcgrad"), data, recipe, 1.0)[0].flops > price.flops
 
 
 def test_a_step_of_a_large_network_on_small_images_costs_what_was_priced(
@@ -267,7 +267,7 @@ def test_a_step_of_a_large_network_on_small_images_costs_what_was_priced(
     lane = Lane(strategy, data, recipe, 0.25, 0, cpu)
     batches = iter(Batches(data, recipe, 0, cpu))
     assert lane.step(next(batches)).isfinite().all()
-    assert count_flops(lane, next(batches)) == count(strategy, data, recipe, 0.25).flops
+    assert count_flops(lane, next(batches)) == count(strategy, data, recipe, 0.25)[0].flops
     assert all(p.isfinite().all() for p in lane.network.parameters())
 
 

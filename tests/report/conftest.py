@@ -93,7 +93,7 @@ class Maker:
                 strategy=kind,
                 width=1.0,
                 budget=str(budget),
-                steps=steps,
+                steps=(steps,),
                 seed=seed,
                 device="cpu",
                 recipe=self.experiment.recipe,
@@ -120,8 +120,8 @@ class Maker:
             if status == "failed"
             else Ledger(
                 budget=budget,
-                price=Price(flops=flops, samples=32, peak_bytes=10**7, parameters=61_706),
-                steps=steps,
+                prices=(Price(flops=flops, samples=32, peak_bytes=10**7, parameters=61_706),),
+                steps=(steps,),
                 used={"flop": used, "steps": steps, "samples": 32.0 * steps, "s": 0.01 * steps},
                 evaluation_seconds=0.1,
             ),

@@ -88,7 +88,7 @@ def test_a_curve_averages_the_runs_that_have_a_point(make_world: Callable[..., A
     last = [run.curve[-1].scores["species"] for run in runs]
     assert curve.mean[-1] == pytest.approx(sum(last) / 3)
     ledger = runs[0].ledger
-    assert curve.x[-1] == pytest.approx(ledger.steps * ledger.price.flops)
+    assert curve.x[-1] == pytest.approx(ledger.steps[0] * ledger.prices[0].flops)
     assert curve_of("hard", [None], "species") is None
 
 

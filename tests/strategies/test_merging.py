@@ -144,7 +144,7 @@ def test_a_lane_takes_steps_and_its_price_is_what_it_costs(
     lane = Lane(strategy, data, recipe, 1.0, 0, torch.device("cpu"))
     batch = next(iter(Batches(data, recipe, 0, torch.device("cpu"))))
     assert lane.step(batch).isfinite().all()
-    flops = count(strategy, data, recipe, 1.0).flops
+    flops = count(strategy, data, recipe, 1.0)[0].flops
     assert count_flops(lane, batch) == pytest.approx(flops, rel=0.005)
     assert all(p.isfinite().all() for p in lane.network.parameters())
 

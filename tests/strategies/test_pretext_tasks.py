@@ -147,7 +147,7 @@ def test_a_placebo_has_the_same_work_and_answers_of_other_images(
     flat = [d.train_labels.flatten().sort().values for d in (real, placebo)]  # type: ignore[union-attr]
     assert torch.equal(*flat)
     prices = [
-        count(parse_strategy(f"{pretext}@placebo={on}"), [target, data], recipe, 1.0).flops
+        count(parse_strategy(f"{pretext}@placebo={on}"), [target, data], recipe, 1.0)[0].flops
         for on, data in (("false", real), ("true", placebo))
     ]
     assert prices[0] == prices[1]
@@ -162,10 +162,10 @@ def test_it_trains_and_is_priced_as_it_costs(
     strategy, data = parse_strategy(pretext), [target, _attached(pretext, target)]
     lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
     batch = next(iter(Batches(data, recipe, 0, CPU)))
-    price = count(strategy, data, recipe, 1.0)
+    (price,) = count(strategy, data, recipe, 1.0)
     assert count_flops(lane, batch) == price.flops
     assert price.samples == 2 * recipe.batch_size
-    single = count(parse_strategy("single"), [target], recipe, 1.0)
+    (single,) = count(parse_strategy("single"), [target], recipe, 1.0)
     assert price.flops > 1.9 * single.flops
 
 

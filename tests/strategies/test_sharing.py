@@ -94,7 +94,7 @@ def test_a_real_step_costs_what_is_counted_without_data_to_the_last_flop(
     data, strategy = [toy(name) for name in pair], parse_strategy(sharing)
     lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
     batch = next(iter(Batches(data, recipe, 0, CPU)))
-    price = count(strategy, data, recipe, 1.0)
+    (price,) = count(strategy, data, recipe, 1.0)
     assert count_flops(lane, batch) == price.flops
     assert lane.parameters == price.parameters
 
@@ -141,7 +141,9 @@ def test_the_ends_of_branching_are_single_and_hard_bit_for_bit(
 def test_branching_has_the_parameters_of_its_stages_by_hand(toy: Toy, recipe: Recipe) -> None:
     data = [toy("row"), toy("column")]
     conv1, conv2, linear, head = 10 * 25 + 10, 20 * 250 + 20, 20 * 50 + 50, 50 * 4 + 4
-    found = [count(parse_strategy(f"branch@{k}"), data, recipe, 1.0).parameters for k in range(4)]
+    found = [
+        count(parse_strategy(f"branch@{k}"), data, recipe, 1.0)[0].parameters for k in range(4)
+    ]
     assert found[1] == conv1 + 2 * (conv2 + linear + head)
     assert found[2] == conv1 + conv2 + 2 * (linear + head)
     assert found == sorted(found, reverse=True)
@@ -245,7 +247,7 @@ def test_what_sharing_costs(toy: Toy, recipe: Recipe) -> None:
     """In FLOPs of a step, as multiples of hard sharing's: what the budget bills."""
     data = [toy("row"), toy("column")]
     hard, single, *rest = (
-        count(parse_strategy(s), data, recipe, 1.0).flops
+        count(parse_strategy(s), data, recipe, 1.0)[0].flops
         for s in ("hard", "single", "branch@1", "film", "adapters", "mmoe@2", "ensemble")
     )
     branch, film, adapters, mmoe, ensemble = rest

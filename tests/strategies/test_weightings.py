@@ -78,7 +78,7 @@ def test_a_step_is_priced_without_data_and_a_real_one_costs_as_much(
     strategy = parse_strategy(f"hard+{weighting}")
     lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
     batch = next(iter(Batches(data, recipe, 0, CPU)))
-    price = count(strategy, data, recipe, 1.0).flops
+    price = count(strategy, data, recipe, 1.0)[0].flops
     assert count_flops(lane, batch) == price
     lane.step(batch)
     assert count_flops(lane, batch) == price
@@ -99,6 +99,8 @@ def test_a_second_look_is_a_forward_pass_more(toy: Toy, recipe: Recipe) -> None:
     # Forward once more: two products of three a layer, but two of two in the first, which has no
     # gradient of its input to compute.
     data = [toy("row"), toy("column")]
-    plain, famo = (count(parse_strategy(s), data, recipe, 1.0).flops for s in ("hard", "hard+famo"))
+    plain, famo = (
+        count(parse_strategy(s), data, recipe, 1.0)[0].flops for s in ("hard", "hard+famo")
+    )
     first = 2 * (12 * 12) * 10 * 25 * recipe.batch_size
     assert famo - plain == (plain + first) / 3

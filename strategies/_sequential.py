@@ -1,0 +1,36 @@
+"""Two phases: the auxiliary tasks first, then the target alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench.contracts import Phase, Schedule
+from bench.tasks import Task
+
+
+@dataclass(frozen=True)
+class Sequential(Schedule):
+    """Pretrain on the auxiliary tasks, then train on the target."""
+
+    needs_auxiliary = True
+    # Weight decay moves the trunk in a pretraining that has no gradient.
+    exact_null = False
+
+    #: Whether the shared parameters stay in the second phase what the first has made them.
+    frozen: ClassVar[bool]
+
+    share: float = 0.5
+    """Share of the budget that pretraining gets."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share is a part of at least 0 and below 1, not {self.share}")
+
+    def phases(self, tasks: Sequence[Task]) -> Sequence[Phase]:
+        """Return both phases, or the second alone where pretraining has no share."""
+        first, second = (
+            tuple(place for place, task in enumerate(tasks) if task.scored is scored)
+            for scored in (False, True)
+        )
+        both = Phase(first, self.share), Phase(second, 1 - self.share, self.frozen)
+        return [phase for phase in both if phase.share > 0]

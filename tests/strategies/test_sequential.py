@@ -1,0 +1,249 @@
+"""Sequential transfer: two phases, each with steps, a price and an audit of its own."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.plan import make_plan
+from bench.records import Record
+from bench.registry import parse_strategy
+from bench.run import Job, execute
+from bench.spec import Experiment, Recipe
+from bench.store import Store
+from bench.tasks import TaskData
+from bench.training import Lane
+
+CPU = torch.device("cpu")
+Toy = Callable[[str], TaskData]
+
+
+def _job(tmp_path: Path, strategy: str, pair: str = "toy:row+column", **how: object) -> Job:
+    values = {"train_size": 100, "validation_size": 50, "batch_size": 16, "curve_points": 2}
+    experiment = Experiment.model_validate(
+        {"pair": pair, "strategy": strategy, "seeds": 1, "budget": "24steps", "device": "cpu"}
+        | values
+        | how
+    )
+    jobs = make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None).jobs
+    return next(job for job in jobs if job.spec.tasks[0] == "row" and "+" in job.spec.strategy)
+
+
+def _lane(strategy: str, data: Sequence[TaskData], recipe: Recipe) -> Lane:
+    auxiliaries = parse_strategy(strategy).auxiliaries
+    attached = [d for a in auxiliaries for d in a.attach(data[0], data[1:])]
+    return Lane(parse_strategy(strategy), [data[0], *attached], recipe, 1.0, 3, CPU)
+
+
+def _state(lane: Lane, part: str) -> dict[str, Tensor]:
+    state = lane.network.state_dict()
+    return {name: value.clone() for name, value in state.items() if part in name}
+
+
+def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _train(lane: Lane, phase: int, steps: int = 12) -> Tensor:
+    lane.enter(phase)
+    (losses,) = lane.train(lane.batches(), steps, [steps])
+    return losses
+
+
+@pytest.mark.parametrize("strategy", ["finetune", "probe"])
+def test_a_phase_trains_its_own_tasks_and_no_weight_of_the_others(
+    toy: Toy, recipe: Recipe, strategy: str
+) -> None:
+    lane = _lane(f"partner+{strategy}", [toy("row"), toy("column")], recipe)
+    target, trunk = _state(lane, "heads.0"), _state(lane, "trunk")
+    assert _train(lane, 0).shape == (12, 1)
+    assert _same(target, _state(lane, "heads.0"))
+    assert not _same(trunk, _state(lane, "trunk"))
+    partner, trunk = _state(lane, "heads.1"), _state(lane, "trunk")
+    _train(lane, 1)
+    assert _same(partner, _state(lane, "heads.1"))
+    assert not _same(target, _state(lane, "heads.0"))
+    assert _same(trunk, _state(lane, "trunk")) is (strategy == "probe")
+
+
+def test_pretraining_is_single_task_training_of_the_partner(toy: Toy, recipe: Recipe) -> None:
+    lane = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
+    alone = _lane("hard", [toy("column")], recipe)
+    assert torch.equal(_train(lane, 0), _train(alone, 0))
+    assert _same(_state(lane, "trunk"), _state(alone, "trunk"))
+
+
+def test_fine_tuning_is_single_task_training_from_another_trunk(toy: Toy, recipe: Recipe) -> None:
+    lane = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
+    _train(lane, 0)
+    alone = _lane("hard", [toy("row")], recipe)
+    alone.network.load_state_dict(_state(lane, "trunk"), strict=False)
+    assert torch.equal(_train(lane, 1), _train(alone, 0))
+    assert _same(_state(alone, ""), lane.network.state_dict())
+
+
+def test_without_a_share_it_is_single_task_training_bit_for_bit(tmp_path: Path) -> None:
+    pretrained = execute(_job(tmp_path, "partner+finetune@share=0"))[0]
+    job = _job(tmp_path, "partner@0")
+    assert sum(job.spec.steps) == 24
+    alone = execute(job)[0]
+    assert pretrained.scores == alone.scores
+
+
+@pytest.mark.parametrize("pair", ["toy:row+column", "toy:row+column~noise"])
+def test_each_phase_is_priced_as_what_it_computes_by_hand(tmp_path: Path, pair: str) -> None:
+    """The layers' products: forward once, backward twice, and no gradient of the images.
+
+    Pretraining and fine-tuning pass one set of images, whether or not the tasks share them.
+    """
+    first = 2 * (12 * 12) * 10 * (1 * 25)
+    second = 2 * (2 * 2) * 20 * (10 * 25)
+    linear = 2 * (20 * 1 * 1) * 50
+    head = 2 * 50 * 4
+    whole = 16 * (2 * first + 3 * (second + linear + head))
+    # The head's input needs no gradient where the trunk is frozen.
+    probed = 16 * (first + second + linear + 2 * head)
+    for strategy, by_hand in (("finetune", whole), ("probe", probed)):
+        job = _job(tmp_path, f"partner+{strategy}", pair)
+        assert [price.flops for price in job.prices] == [whole, by_hand]
+        assert [price.samples for price in job.prices] == [16, 16]
+
+
+@pytest.mark.parametrize("budget", ["30mflop", "1000samples", "61steps", "0.4s"])
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_the_budget_is_split_over_the_phases_and_spent_to_less_than_a_step(
+    tmp_path: Path, budget: str, share: float
+) -> None:
+    job = _job(tmp_path, f"partner+probe@share={share}", budget=budget)
+    amount, axis = {
+        "30mflop": (30e6, "flop"),
+        "1000samples": (1000, "samples"),
+        "61steps": (61, "steps"),
+        "0.4s": (0.4, "s"),
+    }[budget]
+    costs = [price.on(axis) for price in job.prices]  # type: ignore[arg-type]
+    spent = [n * each for n, each in zip(job.spec.steps, costs, strict=True)]
+    assert share * amount - costs[0] < spent[0] <= share * amount * (1 + 1e-9)
+    assert amount - costs[1] < sum(spent) <= amount * (1 + 1e-9)
+
+
+def _record(tmp_path: Path, strategy: str, **how: object) -> Record:
+    return execute(_job(tmp_path, strategy, **how))[0]  # type: ignore[arg-type]
+
+
+def test_the_audit_counts_steps_of_both_phases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = _record(tmp_path, "partner+probe", budget="30mflop")
+    ledger = record.ledger
+    assert ledger is not None
+    assert len(set(ledger.prices)) == 2
+    expected = sum(n * p.flops for n, p in zip(ledger.steps, ledger.prices, strict=True))
+    assert ledger.used["flop"] == expected == ledger.allotted("flop")
+    assert ledger.used["steps"] == sum(ledger.steps)
+    # A second phase that secretly trains the trunk costs more than its price, and is found out.
+    probe = parse_strategy("partner+probe")
+    job = _job(tmp_path, "partner+probe", budget="30mflop")
+    unfrozen = replace(probe, schedule=parse_strategy("partner+finetune").schedule)
+    monkeypatch.setattr("bench.run.parse_strategy", lambda _: unfrozen)
+    secret = execute(job)[0].ledger
+    assert secret is not None
+    assert secret.used["flop"] > 1.3 * secret.allotted("flop")
+
+
+def test_the_curve_goes_over_both_phases_and_ends_each(tmp_path: Path) -> None:
+    record = _record(tmp_path, "partner+finetune", curve_points=3)
+    assert [point.step for point in record.curve] == [8, 12, 16, 24]
+    # Only what a phase trains has a loss; the target is scored all along.
+    assert [set(point.losses) for point in record.curve] == [{"column"}] * 2 + [{"row"}] * 2
+    assert all(set(point.scores) == {"row"} for point in record.curve)
+    ledger = record.ledger
+    assert ledger is not None
+    used = [ledger.allotted("steps", point.step) for point in record.curve]
+    assert used == [8, 12, 16, 24]
+
+
+def test_each_phase_anneals_its_own_rate(
+    toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
+    rates: list[list[float]] = []
+    step = Lane.step
+
+    def watched(self: Lane, batch: object) -> Tensor:
+        rates[-1].append(self.optimizer.param_groups[0]["lr"])
+        return step(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Lane, "step", watched)
+    for phase, steps in ((0, 20), (1, 40)):
+        rates.append([])
+        _train(lane, phase, steps)
+    for each in rates:
+        assert max(each) == pytest.approx(recipe.learning_rate)
+        assert each[-1] < 0.02 * recipe.learning_rate
+
+
+def test_both_orders_of_a_pair_are_its_rows_against_full_alone(tmp_path: Path) -> None:
+    experiment = Experiment(
+        pair=("toy:row+column",),
+        strategy=("partner+finetune",),
+        seeds=1,
+        budget="24steps",
+        train_size=100,
+        validation_size=50,
+        device="cpu",
+    )
+    plan = make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None)
+    assert [cell.target for cell in plan.declaration.cells] == ["row", "column"]
+    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.cells)
+
+
+@pytest.mark.parametrize(
+    "strategy", ["rotation+finetune", "reconstruction+probe", "branch@1+partner+probe"]
+)
+def test_any_auxiliary_task_pretrains_any_sharing(tmp_path: Path, strategy: str) -> None:
+    record = _record(tmp_path, strategy)
+    assert record.status == "ok"
+    assert record.scores["row"]
+
+
+def test_a_silent_partner_teaches_nothing_and_breaks_nothing(tmp_path: Path) -> None:
+    record = _record(tmp_path, "partner+finetune", pair="toy:row+column~none")
+    assert record.status == "ok"
+
+
+def test_an_interrupted_run_repeats(tmp_path: Path) -> None:
+    first, second = (_record(tmp_path, "partner+probe", augment="crop") for _ in range(2))
+    assert first.scores == second.scores
+    assert first.curve == second.curve
+
+
+def test_images_that_only_the_partner_is_labelled_on_are_not_fine_tuned_on(toy: Toy) -> None:
+    recipe = Recipe(train_size=100, validation_size=50, batch_size=16)
+    row = toy("row")
+    assert row.train_labels is not None
+    labels = row.train_labels.clone()
+    labels[::2] = -1
+    halved = replace(row, train_labels=labels)
+    lane = _lane("partner+finetune", [halved, toy("column")], recipe)
+    alone = _lane("hard", [halved], recipe)
+    lane.enter(1)
+    ours, theirs = (next(iter(each.batches())) for each in (lane, alone))
+    assert torch.equal(ours.targets[0], theirs.targets[0])
+    assert (ours.targets[0] >= 0).all()
+
+
+def test_it_is_for_auxiliary_tasks() -> None:
+    with pytest.raises(UserError, match="finetune is for auxiliary tasks"):
+        parse_strategy("finetune")
+    with pytest.raises(UserError, match="finetune and probe are both schedule parts"):
+        parse_strategy("partner+finetune+probe")
+    with pytest.raises(UserError, match="share is a part of at least 0 and below 1, not 1"):
+        parse_strategy("partner+finetune@1.0")
+    assert parse_strategy("finetune+partner").name == "hard+partner+finetune"
+    assert parse_strategy("hard+joint").name == "hard"
