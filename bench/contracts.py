@@ -34,6 +34,7 @@ __all__ = [
     "Auxiliary",
     "DataSource",
     "Dataset",
+    "LookAhead",
     "Merge",
     "Merging",
     "MultiTaskNetwork",
@@ -42,6 +43,7 @@ __all__ = [
     "Schedule",
     "SecondLook",
     "Sharing",
+    "Trial",
     "Trunk",
     "UserError",
     "Weighting",
@@ -123,24 +125,69 @@ class SecondLook(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What a weighting may ask before a step: which losses other parameters would have.
+
+    `parameters` are the network's that the phase trains. `losses` maps such a list to the losses
+    `[T]` of the step's batch, `second` to those of its second batch. `weights` `[T]` are the tasks'
+    own in this step, divided by their sum; `rate` is the step's learning rate.
+    """
+
+    parameters: Sequence[Tensor]
+    losses: Callable[[Sequence[Tensor]], Tensor]
+    second: Callable[[Sequence[Tensor]], Tensor]
+    weights: Tensor
+    rate: float
+
+
+class LookAhead(nn.Module, ABC):
+    """A weighting's module that tries what a step would do before it is taken.
+
+    Its weighting asks for a `second_batch`. All passes that it makes are priced with the step.
+    """
+
+    @abstractmethod
+    def look_ahead(self, trial: Trial) -> None:
+        """Take in what can be asked before the step. Gradients are recorded."""
+
+
+@dataclass(frozen=True)
 class Weighting(Part, ABC):
     """How the losses of the tasks become one loss."""
+
+    @property
+    def second_batch(self) -> float | None:
+        """Share of the run's training images that steps get a second batch from; None for none.
+
+        These images count as training data and are kept from the step's own batches. Where it is 0,
+        both are drawn from all training images.
+        """
+        return None
 
     @abstractmethod
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return a module that maps (losses `[T]`, weights `[T]`) to the scalar to descend.
 
-        `weights` are the tasks' own, divided by their sum. What reaches the network is a weighted
-        mean of the losses: its weights are the tasks' own times the method's, divided by their sum,
-        so that a task of weight 0 has none and no method changes the scale. The module's
+        `weights` are the tasks' own in this step, divided by their sum. What reaches the network is
+        a weighted mean of the losses: its weights are the tasks' own times the method's, divided by
+        their sum, so that a task of weight 0 has none and no method changes the scale. The module's
         parameters, if any, are trained with the network's.
 
         `shared` are the network's shared parameters, for methods that ask for the gradients of
-        losses there; what that costs is priced. A `SecondLook` is also told what its step did.
+        losses there; what that costs is priced. A `SecondLook` is also told what its step did, and
+        a `LookAhead` may ask what it would do.
         """
 
 
-Merge = Callable[[Tensor], Tensor]
+class Merge(Protocol):
+    """Maps per-task gradients to one direction."""
+
+    def __call__(self, gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
+        """Return the direction `[P]` of gradients `[T, P]`.
+
+        `losses` `[T]` are the tasks' own, detached. `weights` `[T]` are those of this step, which
+        the gradients come times; they sum to 1.
+        """
 
 
 @dataclass(frozen=True)
@@ -157,9 +204,9 @@ class Merging(Part, ABC):
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return a function that maps gradients `[T, P]` to the direction `[P]`.
 
-        Row t is the gradient of task t's loss times its weight (weights sum to 1), so that their
-        plain sum is the gradient of the weighted loss. Where the tasks' own gradients are equal,
-        the direction is that gradient. The function must not wait for the device.
+        Row t is the gradient of task t's loss times its weight in this step (weights sum to 1), so
+        that their plain sum is the gradient of the weighted loss. Where the tasks' own gradients
+        are equal, the direction is that gradient. The function must not wait for the device.
         `generator` is the strategy's own stream, on the CPU.
         """
 

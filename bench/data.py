@@ -241,13 +241,40 @@ def fits(data: Sequence[TaskData], source: DataSource, device: torch.device) -> 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images and targets, a task each.
+    """One step's images and targets, a task each, and a second batch where one is asked for.
 
     Tasks on the same images hold the very same tensor.
     """
 
     images: list[Tensor | None]
     targets: list[Tensor]
+    second: "Batch | None" = None
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """Which of a run's training images batches are drawn from.
+
+    `held_out` is the share that is kept for second batches; if it is 0, both have all images, each
+    in an order of its own.
+    """
+
+    held_out: float = 0.0
+    second: bool = False
+
+    @property
+    def role(self) -> str:
+        """What the roles of its streams begin with."""
+        return "second " if self.second else ""
+
+    def of(self, train: Tensor) -> Tensor:
+        """Return the images of this portion, at least one."""
+        if not self.held_out:
+            return train
+        if len(train) < 2:
+            raise UserError("one training image cannot be split for a second batch: give more")
+        kept = len(train) - min(max(1, round(self.held_out * len(train))), len(train) - 1)
+        return train[kept:] if self.second else train[:kept]
 
 
 class _Stream:
@@ -260,10 +287,11 @@ class _Stream:
         seed: int,
         device: torch.device,
         resident: bool,
+        portion: "_Portion",
     ) -> None:
         images = data[0].images
         self.split = draw_split(images, recipe, seed)
-        train = self.split.train[_wanted(data, self.split.train)]
+        train = portion.of(self.split.train[_wanted(data, self.split.train)])
         self.images = Rows(images.train, train, device, resident, images=True)
         self._tasks = [
             (d.task, d.train_labels)
@@ -274,8 +302,8 @@ class _Stream:
         self._device = device
         self._to_float = Standardise(images, device)
         self._batch_size = recipe.batch_size
-        self._order = stream(seed, "order", images.name)
-        self._augmentation = stream(seed, "augmentation", images.name)
+        self._order = stream(seed, f"{portion.role}order", images.name)
+        self._augmentation = stream(seed, f"{portion.role}augmentation", images.name)
         self._probe = partial(stream, seed, "probe", images.name)
         self._crop = recipe.augment != "none"
         self._flip = recipe.augment == "crop+flip"
@@ -397,7 +425,9 @@ def _moved(maps: Tensor, moves: Tensor, first: int) -> Tensor:
 class Batches:
     """Endless batches for the tasks of one run, from the data of its seed.
 
-    Images and labels live on the device if `resident`; else they are read ahead by threads.
+    Images and labels live on the device if `resident`; else they are read ahead by threads. Where
+    `second_batch` is a number, every batch brings a second one, drawn from this share of the
+    training images, which is kept from the first; from all of them where it is 0.
     """
 
     def __init__(
@@ -407,16 +437,25 @@ class Batches:
         seed: int,
         device: torch.device,
         resident: bool = True,
+        second_batch: float | None = None,
+        _portion: _Portion = _Portion(),
     ) -> None:
         self._data = data
+        self._second = None
+        if second_batch is not None:
+            _portion, held_out = _Portion(second_batch), _Portion(second_batch, second=True)
+            self._second = Batches(data, recipe, seed, device, resident, _portion=held_out)
         together: dict[int, list[TaskData]] = {}
         for d in data:
             together.setdefault(id(d.images), []).append(d)
         self._streams = {
-            key: _Stream(tasks, recipe, seed, device, resident) for key, tasks in together.items()
+            key: _Stream(tasks, recipe, seed, device, resident, _portion)
+            for key, tasks in together.items()
         }
         #: Images that one step reads.
         self.samples_per_step = recipe.batch_size * len(self._streams)
+        if self._second:
+            self.samples_per_step += self._second.samples_per_step
 
     def split(self, data: TaskData) -> Split:
         """Return the split of a task's images."""
@@ -428,7 +467,8 @@ class Batches:
 
         On a GPU the host may wait while the device still works, so this is an upper bound.
         """
-        return sum(s.stalled for s in self._streams.values())
+        own = sum(s.stalled for s in self._streams.values())
+        return own + (self._second.stalled if self._second else 0.0)
 
     def probe(self) -> Batch:
         """Return one fixed batch of training images, as large as a step's.
@@ -439,8 +479,10 @@ class Batches:
         return self._batch([s.probe() for s in self._streams.values()])
 
     def __iter__(self) -> Iterator[Batch]:
-        for drawn in zip(*(iter(s) for s in self._streams.values()), strict=True):
-            yield self._batch(drawn)
+        seconds = repeat(None) if self._second is None else iter(self._second)
+        drawn = zip(*(iter(s) for s in self._streams.values()), strict=True)
+        for first, second in zip(drawn, seconds, strict=False):
+            yield replace(self._batch(first), second=second)
 
     def _batch(self, drawn: Sequence[tuple[Tensor, list[Tensor]]]) -> Batch:
         """Return what the streams have drawn, in the order of the tasks."""

@@ -97,6 +97,8 @@ def streams(spec: RunSpec, strategy: Strategy, data: Sequence[TaskData]) -> dict
     ]
     roles += [("init", "head", d.task.name) for d in data]
     drawn = ["subset", "split", "order", "augmentation"] + ["probe"] * (len(data) > 1)
+    if strategy.weighting.second_batch is not None:
+        drawn += ["second order", "second augmentation"]
     for images in {d.images.name for d in data}:
         roles += [(role, images) for role in drawn]
     return {"/".join(role): stream_key(spec.seed, *role) for role in sorted(roles)}

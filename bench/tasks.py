@@ -18,6 +18,7 @@ from bench.kinds import Classification, TaskKind
 from bench.networks import Shape
 
 Expectation = Literal["positive", "none", "negative"]
+Decay = Literal["none", "linear", "cosine"]
 #: Channel statistics of a larger pool come from a sample of this many bytes.
 _COUNTED_BYTES = 2**30
 #: Values that are counted at once, of eight bytes each while they are.
@@ -29,9 +30,10 @@ class Task:
     """One thing to learn.
 
     `outputs` is the number of classes or of output channels. `weight` is the task's share in the
-    loss before a strategy's weighting; the harness divides the weights of a run by their sum.
-    An auxiliary task is a task that is not `scored`. `classes` are the names of the classes or
-    labels in the order of the outputs, where they have any; people read them, no number follows.
+    loss before a strategy's weighting, at the start; `decay` says how it falls to 0 over the steps.
+    The harness divides the weights of every step by their sum. An auxiliary task is a task that is
+    not `scored`. `classes` are the names of the classes or labels in the order of the outputs,
+    where they have any; people read them, no number follows.
     """
 
     name: str
@@ -40,6 +42,17 @@ class Task:
     weight: float = 1.0
     scored: bool = True
     classes: tuple[str, ...] = ()
+    decay: Decay = "none"
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight after a part of the steps, from 0 to 1: at 1 a decaying one is 0."""
+        match self.decay:
+            case "none":
+                return self.weight
+            case "linear":
+                return self.weight * (1 - progress)
+            case "cosine":
+                return self.weight * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True, eq=False)

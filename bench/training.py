@@ -2,22 +2,24 @@
 
 A lane is one network in training, in one phase after another. A step is the same whatever the
 strategy: forward, losses of the phase's tasks, either one backward pass of the combined loss or one
-a task and a merge, the optimiser, and for a method that asks for it a second look at the losses.
+a task and a merge, the optimiser, and for a method that asks for it a look ahead or a second look.
 
-The scale of losses: the weights of a run's tasks are divided by their sum. Where all tasks have
+The scale of losses: the weights of a step's tasks are divided by their sum. Where all tasks have
 equal gradients, the trunk receives what single-task training gives it, whatever the strategy.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from bench.contracts import MultiTaskNetwork, SecondLook
+from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
 from bench.data import Batch, Batches
 from bench.networks import Encoder, encoder_builder
 from bench.randomness import seeded, stream
@@ -118,15 +120,13 @@ class Lane:
             self._combine = strategy.weighting.build(tasks, self._shared)
         if self.device.type != "meta":
             self._combine.to(self.device)
+        self._look_ahead = self._combine if isinstance(self._combine, LookAhead) else None
         self._second_look = self._combine if isinstance(self._combine, SecondLook) else None
         self._losses = [
             d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss
             for d in self.trained
         ]
-        weights = torch.tensor([task.weight for task in tasks])
-        # A phase whose tasks all weigh 0 descends nothing.
-        total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
-        self._weights = (weights / total).to(self.device)
+        (self._weights,) = self._weights_over(1)
         generator = stream(self._seed, "strategy", strategy.name)
         merging = strategy.merging
         self._merge = None if merging is None else merging.build(tasks, generator)
@@ -144,9 +144,19 @@ class Lane:
         )
         self.optimizer.zero_grad(set_to_none=True)  # what the phase before has left
 
+    def _weights_over(self, steps: int) -> Tensor:
+        """Return the tasks' weights in each step of the phase, `[steps, T]` with rows of sum 1."""
+        tasks = [d.task for d in self.trained]
+        each = [[task.weight_at(step / steps) for task in tasks] for step in range(steps)]
+        weights = torch.tensor(each, dtype=torch.float32)
+        # A phase whose tasks all weigh 0 descends nothing.
+        total = weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        return (weights / total).to(self.device)
+
     def batches(self, resident: bool = True) -> Batches:
         """Return the batches of the phase, from their beginning."""
-        return Batches(self.trained, self.recipe, self._seed, self.device, resident)
+        second = self._strategy.weighting.second_batch
+        return Batches(self.trained, self.recipe, self._seed, self.device, resident, second)
 
     @property
     def shares(self) -> bool:
@@ -158,18 +168,40 @@ class Lane:
         """Number of the network's parameters, auxiliary heads included."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def _losses_of(self, batch: Batch) -> list[Tensor]:
+    def _losses_of(
+        self, batch: Batch, parameters: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        """Return the losses of the phase's tasks, with other parameters than the network's own."""
         images: list[Tensor | None] = [None] * len(self.tasks)
         for place, x in zip(self._places, batch.images, strict=True):
             images[place] = x
-        outputs = self.network(images)
+        network = partial(functional_call, self.network, dict(parameters)) if parameters else None
+        outputs = (network or self.network)(images)
         return [
             loss(outputs[place], target)
             for loss, place, target in zip(self._losses, self._places, batch.targets, strict=True)
         ]
 
+    def _trial(self, batch: Batch) -> Trial:
+        if batch.second is None:
+            raise ValueError("a look ahead needs a second batch: the weighting's second_batch")
+        own = {n: p.detach() for n, p in self.network.named_parameters() if p.requires_grad}
+
+        def losses_at(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
+            return torch.stack(self._losses_of(batch, dict(zip(own, parameters, strict=True))))
+
+        return Trial(
+            parameters=[*own.values()],
+            losses=partial(losses_at, batch),
+            second=partial(losses_at, batch.second),
+            weights=self._weights,
+            rate=self.optimizer.param_groups[0]["lr"],
+        )
+
     def step(self, batch: Batch) -> Tensor:
         """Take one step and return the losses `[T]` of the phase, on the device and detached."""
+        if self._look_ahead is not None:
+            self._look_ahead.look_ahead(self._trial(batch))
         each = self._losses_of(batch)
         losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
@@ -204,7 +236,7 @@ class Lane:
             for p, g in zip(self._own, gradients[len(self._shared) :], strict=True):
                 if g is not None:
                     _add_gradient(p, g)
-        direction = self._merge(torch.stack(rows))
+        direction = self._merge(torch.stack(rows), torch.stack([*losses]).detach(), self._weights)
         pieces = torch.split(direction, [p.numel() for p in self._shared])
         for p, piece in zip(self._shared, pieces, strict=True):
             _add_gradient(p, piece.view_as(p))
@@ -238,7 +270,7 @@ class Lane:
         `pauses` ascends and ends at `steps`, which are those of the phase: the learning rate is
         annealed over them. T are the phase's tasks.
         """
-        source = iter(batches)
+        source, weights = iter(batches), self._weights_over(steps)
         start = 0
         for stop in pauses:
             losses = torch.empty(stop - start, len(self.trained), device=self._weights.device)
@@ -246,6 +278,7 @@ class Lane:
                 rate = learning_rate(self.recipe, start + row, steps)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
+                self._weights = weights[start + row]
                 losses[row] = self.step(batch)
             start = stop
             yield losses

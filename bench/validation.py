@@ -445,7 +445,7 @@ def scale(candidate: _Candidate) -> None:
             if isinstance(candidate.plugin, Merging):
                 merge = candidate.plugin.build(tasks, stream(_SEED, "strategy", strategy.name))
                 gradient = torch.randn(50)
-                direction = merge(shares[:, None] * gradient)
+                direction = merge(shares[:, None] * gradient, torch.ones(2), shares)
                 if direction.shape != gradient.shape:
                     raise ViolationError(
                         f"the direction is {list(direction.shape)}, not [P] = [{len(gradient)}]"

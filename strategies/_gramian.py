@@ -32,7 +32,7 @@ MOST_TASKS = 10
 
 @dataclass(frozen=True)
 class Geometry:
-    """Lengths and angles of the tasks' own gradients, in float64 on the device."""
+    """Lengths and angles of the tasks' own gradients, in float64 on the device, and losses."""
 
     cosines: Tensor
     """`[T, T]`; a task without a gradient is at right angles to all."""
@@ -42,6 +42,9 @@ class Geometry:
 
     inverse: Tensor
     """`[T]`, 1 / length, and 0 for a task without a gradient."""
+
+    losses: Tensor
+    """`[T]`, the tasks' own losses, unweighted."""
 
     weights: Tensor
     """`[T]`, the tasks' weights; they sum to 1 over the tasks that have a gradient."""
@@ -66,31 +69,29 @@ Rule = Callable[[Geometry], Tensor]
 """Maps the geometry to the coefficients `[T]` of the tasks' own gradients in the direction."""
 
 
-def combine(tasks: Sequence[Task], rule: Rule) -> Merge:
+def combine(rule: Rule) -> Merge:
     """Return the merge that adds the tasks' own gradients with the coefficients of `rule`."""
-    total = sum(task.weight for task in tasks)
-    shares = [task.weight / total for task in tasks]
 
-    def merge(gradients: Tensor) -> Tensor:
+    def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
         gram = (gradients @ gradients.T).double()
-        # Filled in on the device: a copy from the host would wait for it.
-        share = torch.stack([gram.new_full((), value) for value in shares])
+        share = weights.double()
         row_lengths = gram.diagonal().sqrt()
         present = row_lengths > 0
         none = torch.zeros_like(share)
         own = torch.where(present, row_lengths / share, none)
         lengths = own / own.max()
         unit = torch.where(present, 1 / row_lengths, none)
-        same = torch.eye(len(shares), dtype=torch.bool, device=gram.device)
-        weights = torch.where(present, share, none)
+        same = torch.eye(len(share), dtype=torch.bool, device=gram.device)
+        taking_part = torch.where(present, share, none)
         geometry = Geometry(
             cosines=torch.where(same, 1.0, (gram * unit * unit[:, None]).clamp(-1, 1)),
             lengths=torch.where(present, lengths, none),
             inverse=torch.where(present, 1 / lengths, none),
-            weights=weights / weights.sum(),
+            losses=losses.double(),
+            weights=taking_part / taking_part.sum(),
             tolerance=100 * torch.finfo(gradients.dtype).eps,
         )
-        coefficients = rule(geometry) / share * weights.sum()
+        coefficients = rule(geometry) / share * taking_part.sum()
         return torch.where(present, coefficients, none).to(gradients.dtype) @ gradients
 
     return merge

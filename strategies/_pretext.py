@@ -44,11 +44,10 @@ def shuffled(labels: Tensor, name: str) -> Tensor:
 
 
 def which_change(
-    images: ImageSet, name: str, classes: int, change: Change, weight: float, placebo: bool
+    images: ImageSet, name: str, classes: int, change: Change, placebo: bool
 ) -> TaskData:
     """Return the task to tell which of `classes` changes was made to an image."""
     made, labels = _changed(images, name, classes, change)
     if placebo:
         labels = shuffled(labels, name)
-    task = Task(name, Classification(), classes, weight, scored=False)
-    return TaskData(task, made, labels, labels[:0])
+    return TaskData(Task(name, Classification(), classes), made, labels, labels[:0])

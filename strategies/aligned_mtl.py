@@ -39,4 +39,4 @@ class AlignedMTL(Merging):
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge."""
-        return combine(tasks, _rule)
+        return combine(_rule)

@@ -68,4 +68,4 @@ class CAGrad(Merging):
             # With c = 0, or where the mean is zero, there is nowhere to turn to.
             return (g.weights + towards.nan_to_num(nan=0.0)) / (1 + self.c)
 
-        return combine(tasks, rule)
+        return combine(rule)

@@ -69,12 +69,12 @@ class Colourisation(WeightedAuxiliary):
     placebo: bool = False
     """Ask for the colours of another image: all the work, and nothing to learn from it."""
 
-    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+    def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the task on grey versions. Raises `UserError` where the images have no colours."""
         images = target.images
         if images.image[0] != 3:
             raise UserError(f"{self.name} needs images in colour; those of '{images.name}' are not")
         mean, deviation = (tuple(values.tolist()) for values in images.channel_statistics)
-        task = Task(self.name, Colours(mean, deviation), 3, self.weight, scored=False)
+        task = Task(self.name, Colours(mean, deviation), 3)
         labels = shuffled(images.train, self.name) if self.placebo else images.train
         return [TaskData(task, _grey_set(images), labels, images.test[:0])]

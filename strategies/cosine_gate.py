@@ -34,20 +34,19 @@ class CosineGate(Merging):
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge."""
-        total = sum(task.weight for task in tasks)
 
-        def merge(gradients: Tensor) -> Tensor:
-            rows = list(zip(tasks, gradients, strict=True))
-            zero = torch.zeros_like(gradients[0])
-            target = sum((row for task, row in rows if task.scored), start=zero)
+        def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
+            target = torch.zeros_like(gradients[0])
+            weight = torch.zeros_like(weights[0])
+            for task, row, share in zip(tasks, gradients, weights, strict=True):
+                if task.scored:
+                    target, weight = target + row, weight + share
             direction = target
-            weight = gradients.new_full((), sum(task.weight for task in tasks if task.scored))
-            for task, row in rows:
+            for task, row, share in zip(tasks, gradients, weights, strict=True):
                 if not task.scored:
                     gate = self._gate(target, row)
-                    direction = direction + gate * row
-                    weight = weight + gate * task.weight
-            return direction * (total / weight)
+                    direction, weight = direction + gate * row, weight + gate * share
+            return direction / weight.clamp_min(torch.finfo(weight.dtype).tiny)
 
         return merge
 

@@ -41,7 +41,7 @@ class GradDrop(Merging):
         global generator, which is the strategy's own stream too.
         """
 
-        def merge(gradients: Tensor) -> Tensor:
+        def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
             total = gradients.sum(0)
             # Where all are zero there is nothing to keep, so the NaN there decides nothing.
             purity = (1 + total / gradients.abs().sum(0)) / 2

@@ -43,4 +43,4 @@ class IMTLG(Merging):
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge."""
-        return combine(tasks, _rule)
+        return combine(_rule)

@@ -56,7 +56,7 @@ class Jigsaw(WeightedAuxiliary):
     placebo: bool = False
     """Shuffle the answers among the images: all the work, and nothing to learn from it."""
 
-    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+    def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the puzzle of the target's images."""
         orders = len(_ORDERS)
-        return [which_change(target.images, self.name, orders, puzzled, self.weight, self.placebo)]
+        return [which_change(target.images, self.name, orders, puzzled, self.placebo)]

@@ -56,4 +56,4 @@ class MGDA(Merging):
             lengths = g.inverse if self.normalization == "none" else g.active
             return minimum_norm(g.definite, lengths)
 
-        return combine(tasks, rule)
+        return combine(rule)

@@ -58,4 +58,4 @@ class NashMTL(Merging):
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge."""
-        return combine(tasks, _rule)
+        return combine(_rule)

@@ -5,7 +5,7 @@ partners' lower weight.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.tasks import TaskData
 
@@ -24,12 +24,6 @@ class Partner(WeightedAuxiliary):
     weight: float = 0.3
     """Weight of each partner's loss; the target's is 1."""
 
-    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
-        """Return the partners at this weight."""
-        return [
-            replace(
-                partner,
-                task=replace(partner.task, weight=self.weight * partner.task.weight, scored=False),
-            )
-            for partner in partners
-        ]
+    def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+        """Return the partners."""
+        return partners

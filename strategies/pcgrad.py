@@ -29,7 +29,7 @@ class PCGrad(Merging):
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge. The order of projections is drawn from `generator` at each step."""
 
-        def merge(gradients: Tensor) -> Tensor:
+        def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
             # A projected row is a combination of all rows, so the projections are done on its
             # coefficients [T] with the Gramian [T, T], and the long rows are touched once.
             gram = gradients @ gradients.T

@@ -22,8 +22,8 @@ class Reconstruction(WeightedAuxiliary):
     summary = "auxiliary task: an autoencoder rebuilds the image"
     paper = "Le et al. 2018, Supervised Autoencoders"
 
-    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+    def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the reconstruction of the target's own images."""
         channels = target.images.image[0]
-        task = Task("reconstruction", ReconstructionKind(), channels, self.weight, scored=False)
+        task = Task("reconstruction", ReconstructionKind(), channels)
         return [TaskData(task, target.images)]

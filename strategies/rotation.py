@@ -42,7 +42,7 @@ class Rotation(WeightedAuxiliary):
     placebo: bool = False
     """Shuffle the answers among the images: all the work, and nothing to learn from it."""
 
-    def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
+    def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the rotation of the target's images. Raises `UserError` unless they are square."""
         _, height, width = target.images.image
         if height != width:
@@ -50,4 +50,4 @@ class Rotation(WeightedAuxiliary):
                 f"{self.name} needs square images; those of '{target.images.name}' are "
                 f"{height} × {width}"
             )
-        return [which_change(target.images, self.name, 4, rotated, self.weight, self.placebo)]
+        return [which_change(target.images, self.name, 4, rotated, self.placebo)]

@@ -71,13 +71,15 @@ class TorchJD(Merging):
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge. Aggregators draw from torch's global generator."""
+        if any(task.decay != "none" for task in tasks):
+            raise UserError(f"{self.name} keeps its scale for fixed weights only: leave decay out")
         aggregator = _aggregator(self.aggregator)
-        weights = torch.tensor([task.weight for task in tasks], dtype=torch.float64)
-        equal = (weights / weights.sum())[:, None]  # [T, 1]: all tasks' own gradients are 1
+        fixed = torch.tensor([task.weight for task in tasks], dtype=torch.float64)
+        equal = (fixed / fixed.sum())[:, None]  # [T, 1]: all tasks' own gradients are 1
         scale = 1 / float(_aggregator(self.aggregator)(equal))
         weigh = getattr(aggregator, "gramian_weighting", None)
 
-        def merge(gradients: Tensor) -> Tensor:
+        def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
             if weigh is None:
                 direction: Tensor = aggregator(gradients)
             else:

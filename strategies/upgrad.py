@@ -46,4 +46,4 @@ class UPGrad(Merging):
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge."""
         refuse_many(self.name, tasks)
-        return combine(tasks, _rule)
+        return combine(_rule)

@@ -41,7 +41,9 @@ def test_every_template_passes_validation_as_it_stands(tmp_path: Path) -> None:
     reports = json.loads(done.stdout)
     assert [(r["plugin"], r["outcome"]) for r in reports] == [(name, "ok") for name in BEGUN]
     assert [r["sort"] for r in reports][:5] == [*SORTS]
-    assert {f["outcome"] for r in reports for f in r["findings"]} == {"ok"}
+    # With a phase for the target alone, a silent partner leaves it fewer steps.
+    skipped = {(r["sort"], f["check"]) for r in reports for f in r["findings"] if f["reason"]}
+    assert skipped == {("schedule", "null")}
 
 
 def test_a_new_plugin_goes_to_the_users_folder_and_says_what_to_do_next(

@@ -22,7 +22,8 @@ def _merge(gradients: Tensor, *weights: float, soft: bool = False) -> Tensor:
     """Merge plain gradients, weighted as the loop weighs them."""
     each = torch.tensor([1.0, *weights])
     rows = gradients * (each / each.sum())[:, None]
-    direction: Tensor = CosineGate(soft).build(_tasks(*weights), torch.Generator())(rows)
+    merge = CosineGate(soft).build(_tasks(*weights), torch.Generator())
+    direction: Tensor = merge(rows, torch.ones(len(rows)), each / each.sum())
     return direction
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.contracts import Merge, Merging, UserError
+from bench.contracts import Merging, UserError
 from bench.data import Batches
 from bench.kinds import Classification
 from bench.listing import listing
@@ -52,12 +52,21 @@ IGNORES_LENGTHS = ["imtl-g", "nash-mtl"]
 ABSOLUTE = ["torchjd"]
 
 
-def merge_of(name: str, weights: Sequence[float], seed: int = 0) -> Merge:
-    """Build a merging part for tasks with these weights."""
+def merge_of(
+    name: str, weights: Sequence[float], seed: int = 0, losses: Sequence[float] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Build a merging part for tasks with these weights, and losses of 1 where none are given."""
     merging = parse_strategy(name).merging
     assert merging is not None
     tasks = [Task(str(i), Classification(), 2, weight) for i, weight in enumerate(weights)]
-    return merging.build(tasks, torch.Generator().manual_seed(seed))
+    merge = merging.build(tasks, torch.Generator().manual_seed(seed))
+
+    def merged_rows(rows: Tensor) -> Tensor:
+        share = torch.tensor(weights, dtype=rows.dtype) / sum(weights)
+        each = torch.tensor(losses or [1.0] * len(weights), dtype=rows.dtype)
+        return merge(rows, each.to(rows.device), share.to(rows.device))
+
+    return merged_rows
 
 
 def merged(name: str, own: Tensor, weights: Sequence[float] | None = None, seed: int = 0) -> Tensor:
@@ -66,8 +75,7 @@ def merged(name: str, own: Tensor, weights: Sequence[float] | None = None, seed:
     share = torch.tensor(weights, dtype=own.dtype) / sum(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        direction: Tensor = merge_of(name, weights, seed)(own * share[:, None])
-    return direction
+        return merge_of(name, weights, seed)(own * share[:, None])
 
 
 def drawn(tasks: int, parameters: int = 12, seed: int = 0) -> Tensor:

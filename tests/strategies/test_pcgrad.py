@@ -4,7 +4,9 @@ from torch import Tensor
 
 
 def _merge(gradients: Tensor, seed: int = 0) -> Tensor:
-    direction: Tensor = PCGrad().build([], torch.Generator().manual_seed(seed))(gradients)
+    ones = torch.ones(len(gradients))
+    merge = PCGrad().build([], torch.Generator().manual_seed(seed))
+    direction: Tensor = merge(gradients, ones, ones)
     return direction
 
 

@@ -38,7 +38,7 @@ def _trunk_gradient(lane: Lane) -> Tensor:
 def _trained(weighting: str, data: Sequence[TaskData], recipe: Recipe, steps: int) -> Lane:
     torch.manual_seed(0)
     lane = _lane(weighting, data, recipe)
-    for _ in lane.train(Batches(data, recipe, 3, CPU), steps, [steps]):
+    for _ in lane.train(lane.batches(), steps, [steps]):
         pass
     return lane
 
@@ -64,7 +64,8 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
         state[f"heads.1.linear.{part}"].copy_(state[f"heads.0.linear.{part}"])
     torch.manual_seed(0)
     alone.step(next(iter(Batches([row], recipe, 0, CPU))))
-    beside.step(next(iter(Batches([row, twin], recipe, 0, CPU))))
+    batch = next(iter(Batches([row, twin], recipe, 0, CPU)))
+    beside.step(replace(batch, second=batch))
     torch.testing.assert_close(_trunk_gradient(beside), _trunk_gradient(alone))
 
 
@@ -77,7 +78,7 @@ def test_a_step_is_priced_without_data_and_a_real_one_costs_as_much(
     data = [toy("row"), toy("column~noise")]
     strategy = parse_strategy(f"hard+{weighting}")
     lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
-    batch = next(iter(Batches(data, recipe, 0, CPU)))
+    batch = next(iter(lane.batches()))
     price = count(strategy, data, recipe, 1.0)[0].flops
     assert count_flops(lane, batch) == price
     lane.step(batch)
@@ -91,7 +92,7 @@ def test_it_weighs_the_losses_of_any_sharing(
 ) -> None:
     data = [toy("row"), toy("column~noise")]
     lane = Lane(parse_strategy(f"{sharing}+{weighting}"), data, recipe, 1.0, 0, CPU)
-    for batch in islice(Batches(data, recipe, 0, CPU), 3):
+    for batch in islice(lane.batches(), 3):
         assert lane.step(batch).isfinite().all()
 
 

@@ -171,7 +171,7 @@ class Summed(Merging):
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the sum times the number of tasks."""
-        return lambda gradients: gradients.sum(0) * len(gradients)
+        return lambda gradients, losses, weights: gradients.sum(0) * len(gradients)
 
 
 @dataclass(frozen=True)
