@@ -69,6 +69,17 @@ class MultiTaskNetwork(nn.Module, ABC):
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that more than one task trains, in the order of the pass."""
 
+    def parting(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
+        """Return the features at which the tasks' paths part, and the outputs of `forward`.
+
+        All that the tasks share lies before that one point. A network that has it overrides this,
+        and raises `UserError`, as this does, where the images are not the same.
+        """
+        raise UserError(
+            "these networks have no one point at which the tasks' paths part, so there are no "
+            "features to merge gradients on: share with hard or branch, or merge on parameters"
+        )
+
 
 class Trunk(Protocol):
     """Builds an encoder; every call starts from the same initial weights.
@@ -199,6 +210,9 @@ class Merging(Part, ABC):
     same_for_two: ClassVar[str] = ""
     #: Whether it tells auxiliary tasks from the target, and so needs one.
     needs_auxiliary: ClassVar[bool] = False
+    #: Whether P are the features at which the tasks' paths part, `MultiTaskNetwork.parting`, and
+    #: not the shared parameters. The direction then goes back through the trunk once for all tasks.
+    on_features: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:

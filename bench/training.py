@@ -9,11 +9,11 @@ equal gradients, the trunk receives what single-task training gives it, whatever
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,7 @@ class Lane:
         generator = stream(self._seed, "strategy", strategy.name)
         merging = strategy.merging
         self._merge = None if merging is None else merging.build(tasks, generator)
+        self._on_features = merging is not None and merging.on_features
         common = {id(p) for p in shared}
         self._own = [p for p in self.network.parameters() if id(p) not in common]
         groups: list[dict[str, Any]] = [{"params": [*self.network.parameters()]}]
@@ -168,19 +169,21 @@ class Lane:
         """Number of the network's parameters, auxiliary heads included."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def _losses_of(
-        self, batch: Batch, parameters: Mapping[str, Tensor] | None = None
-    ) -> list[Tensor]:
-        """Return the losses of the phase's tasks, with other parameters than the network's own."""
+    def _images(self, batch: Batch) -> list[Tensor | None]:
+        """Return the images of all tasks of the network, None where a task is not trained now."""
         images: list[Tensor | None] = [None] * len(self.tasks)
         for place, x in zip(self._places, batch.images, strict=True):
             images[place] = x
-        network = partial(functional_call, self.network, dict(parameters)) if parameters else None
-        outputs = (network or self.network)(images)
+        return images
+
+    def _losses_at(self, outputs: Sequence[Tensor | None], batch: Batch) -> list[Tensor]:
         return [
-            loss(outputs[place], target)
+            loss(cast(Tensor, outputs[place]), target)
             for loss, place, target in zip(self._losses, self._places, batch.targets, strict=True)
         ]
+
+    def _losses_of(self, batch: Batch) -> list[Tensor]:
+        return self._losses_at(self.network(self._images(batch)), batch)
 
     def _trial(self, batch: Batch) -> Trial:
         if batch.second is None:
@@ -188,7 +191,9 @@ class Lane:
         own = {n: p.detach() for n, p in self.network.named_parameters() if p.requires_grad}
 
         def losses_at(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
-            return torch.stack(self._losses_of(batch, dict(zip(own, parameters, strict=True))))
+            state = dict(zip(own, parameters, strict=True))
+            outputs = functional_call(self.network, state, (self._images(batch),))
+            return torch.stack(self._losses_at(outputs, batch))
 
         return Trial(
             parameters=[*own.values()],
@@ -202,44 +207,54 @@ class Lane:
         """Take one step and return the losses `[T]` of the phase, on the device and detached."""
         if self._look_ahead is not None:
             self._look_ahead.look_ahead(self._trial(batch))
-        each = self._losses_of(batch)
-        losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
         if self._merge is None or not self._shared:
+            losses = torch.stack(self._losses_of(batch))
             self._combine(losses, self._weights).backward()
         else:
-            self._merged_backward(each)
+            losses = self._merged_backward(batch)
         self.optimizer.step()
         if self._second_look is not None:
             with torch.no_grad():
                 self._second_look.look_again(torch.stack(self._losses_of(batch)))
         return losses.detach()
 
-    def _merged_backward(self, losses: Sequence[Tensor]) -> None:
+    def _merged_backward(self, batch: Batch) -> Tensor:
+        """Write the gradients of a step with a merge, and return the losses `[T]`."""
         assert self._merge is not None
-        parameters = [*self._shared, *self._own]
+        meeting: list[Tensor] = [*self._shared]
+        if self._on_features:
+            features, outputs = self.network.parting(self._images(batch))
+            meeting, losses = [features], self._losses_at(outputs, batch)
+        else:
+            losses = self._losses_of(batch)
         rows = []
         # Not the rows of their stack: the pass of one would go through the network of all.
         for task, (loss, weight) in enumerate(zip(losses, self._weights.unbind(), strict=True)):
             last = task == len(losses) - 1
             gradients = torch.autograd.grad(
-                loss * weight, parameters, retain_graph=not last, allow_unused=True
+                loss * weight, [*meeting, *self._own], retain_graph=not last, allow_unused=True
             )
             rows.append(
                 torch.cat(
                     [
                         (torch.zeros_like(p) if g is None else g).reshape(-1)
-                        for p, g in zip(self._shared, gradients, strict=False)
+                        for p, g in zip(meeting, gradients, strict=False)
                     ]
                 )
             )
-            for p, g in zip(self._own, gradients[len(self._shared) :], strict=True):
+            for p, g in zip(self._own, gradients[len(meeting) :], strict=True):
                 if g is not None:
                     _add_gradient(p, g)
-        direction = self._merge(torch.stack(rows), torch.stack([*losses]).detach(), self._weights)
-        pieces = torch.split(direction, [p.numel() for p in self._shared])
-        for p, piece in zip(self._shared, pieces, strict=True):
-            _add_gradient(p, piece.view_as(p))
+        found = torch.stack(losses).detach()
+        direction = self._merge(torch.stack(rows), found, self._weights)
+        pieces = torch.split(direction, [p.numel() for p in meeting])
+        if self._on_features:
+            torch.autograd.backward(meeting, [pieces[0].view_as(meeting[0])])
+        else:
+            for parameter, piece in zip(self._shared, pieces, strict=True):
+                _add_gradient(parameter, piece.view_as(parameter))
+        return found
 
     def gramian(self, batch: Batch) -> Tensor:
         """Return the inner products `[T, T]` of the tasks' gradients on the shared parameters.

@@ -189,6 +189,8 @@ class _Candidate:
             "tasks on the same images": _task("second", images, 4),
             "tasks on different images": _task("second", _image_set("others"), 4),
         }
+        if isinstance(self.plugin, Merging) and self.plugin.on_features:
+            del partners["tasks on different images"]  # they have no features in common
         return {name: self._arm(target, partner) for name, partner in partners.items()}
 
     def _arm(self, target: TaskData, partner: TaskData) -> list[TaskData]:
@@ -209,7 +211,7 @@ class _Candidate:
     @property
     def priced(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
         """The cases whose steps are counted: all but one, as counting takes most of the time."""
-        return [self.cases[0], *self.cases[2:]]
+        return [self.cases[0], *self.cases[2:]] if len(self.arms) > 1 else self.cases
 
     @cached_property
     def prices(self) -> Sequence[Sequence[Price]]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from bench.contracts import MultiTaskNetwork, Sharing, Trunk, UserError
 from bench.networks import Encoder
 
+from ._parting import the_only
+
 
 class _Branched(MultiTaskNetwork):
     def __init__(self, stem: nn.Module, branches: list[nn.Module], heads: list[nn.Module]) -> None:
@@ -23,7 +25,16 @@ class _Branched(MultiTaskNetwork):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        return self._outputs(images, {})
+
+    def parting(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
         stems: dict[int, Tensor] = {}
+        outputs = self._outputs(images, stems)
+        return the_only(stems), outputs
+
+    def _outputs(
+        self, images: Sequence[Tensor | None], stems: dict[int, Tensor]
+    ) -> list[Tensor | None]:
         outputs: list[Tensor | None] = []
         for x, branch, head in zip(images, self.branches, self.heads, strict=True):
             if x is None:

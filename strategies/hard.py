@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from bench.contracts import MultiTaskNetwork, Sharing, Trunk
 from bench.networks import Encoder
 
+from ._parting import the_only
+
 
 class _OneTrunk(MultiTaskNetwork):
     def __init__(self, trunk: Encoder, heads: list[nn.Module]) -> None:
@@ -21,7 +23,16 @@ class _OneTrunk(MultiTaskNetwork):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
+        return self._outputs(images, {})
+
+    def parting(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
         features: dict[int, Tensor] = {}
+        outputs = self._outputs(images, features)
+        return the_only(features), outputs
+
+    def _outputs(
+        self, images: Sequence[Tensor | None], features: dict[int, Tensor]
+    ) -> list[Tensor | None]:
         outputs: list[Tensor | None] = []
         for x, head in zip(images, self.heads, strict=True):
             if x is None:

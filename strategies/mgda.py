@@ -5,13 +5,12 @@ every task at one rate, or is zero where no direction improves all. α follows f
 alone, so the tasks' weights do not count, and the task with the shortest gradient weighs most.
 
 Sener and Koltun's code can divide the gradients by a number each before α is sought, and then
-combines the undivided ones: `none`, `l2` (their lengths), `loss`, and `loss+` (both). The last two
-need the losses, which a merging part is not given, so they are left out. With `l2` two tasks always
-have α = (½, ½): equal weights.
+combines the undivided ones: `none`, `l2` (their lengths), `loss` (the losses), and the products,
+`loss-l2` here and `loss+` there. With `l2` two tasks always have α = (½, ½): equal weights.
 
 The solver is exact here, where theirs and TorchJD's is Frank-Wolfe's iteration, which stops early.
-MGDA-UB takes the gradients on the shared features for an upper bound. That is another number to
-ask for in a step, and one that a network whose tasks are mixed inside (cross-stitch) does not have.
+The heads learn from their tasks' own gradients, as in the paper's Algorithm 1; the authors' code
+multiplies those by α too. MGDA-UB, which takes the gradients on the shared features, is `mgda-ub`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,8 @@ from bench.tasks import Task
 
 from ._gramian import Geometry, combine, minimum_norm, refuse_many
 
-_NORMALIZERS = ("none", "l2")
+_TINY = 1e-12
+_NORMALIZERS = ("none", "l2", "loss", "loss-l2")
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,22 @@ class MGDA(Merging):
     paper = "Sener and Koltun 2018, Multi-Task Learning as Multi-Objective Optimization"
 
     normalization: str = "none"
-    """What gradients are divided by while their weights are sought: none, or l2, their length."""
+    """What gradients are divided by while their weights are sought: none, l2, loss or loss-l2."""
 
     def __post_init__(self) -> None:
-        if self.normalization in ("loss", "loss+"):
-            raise ValueError(
-                f"normalization '{self.normalization}' needs the losses, which a merging part is "
-                "not given; use none or l2"
-            )
         if self.normalization not in _NORMALIZERS:
-            raise ValueError(f"normalization is none or l2, not {self.normalization}")
+            raise ValueError(
+                f"normalization is one of {', '.join(_NORMALIZERS)}, not {self.normalization}"
+            )
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
         """Return the merge."""
         refuse_many(self.name, tasks)
 
         def rule(g: Geometry) -> Tensor:
-            lengths = g.inverse if self.normalization == "none" else g.active
-            return minimum_norm(g.definite, lengths)
+            inverse = g.active if self.normalization in ("l2", "loss-l2") else g.inverse
+            if self.normalization in ("loss", "loss-l2"):
+                inverse = inverse * g.losses.clamp_min(_TINY)
+            return minimum_norm(g.definite, inverse)
 
         return combine(rule)

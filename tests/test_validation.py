@@ -21,6 +21,7 @@ VARIANTS = [
     "branch@2",
     "mmoe@experts=3,width=0.5",
     "mgda@l2",
+    "mgda-ub@loss-l2",
     "creatures@disjoint=true",
 ]
 FOUND = {**datasets().found, **strategy_parts().found}

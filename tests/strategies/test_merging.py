@@ -291,6 +291,21 @@ def test_mgda_with_unit_gradients_weighs_two_tasks_equally() -> None:
     torch.testing.assert_close(merged("mgda@l2", gradients), gradients.mean(0))
 
 
+@pytest.mark.parametrize("name", ["mgda", "mgda-ub"])
+@pytest.mark.parametrize(
+    ("normalization", "ratio"), [("none", 1 / 9), ("l2", 1), ("loss", 4 / 9), ("loss-l2", 4)]
+)
+def test_mgda_divides_by_lengths_losses_or_both_while_weights_are_sought(
+    name: str, normalization: str, ratio: float
+) -> None:
+    # At right angles the weights are as the squared lengths of the other's divided gradient.
+    own = torch.tensor([[3.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    merge = merge_of(f"{name}@{normalization}", [1.0, 1.0], losses=[2.0, 1.0])
+    first = ratio / (1 + ratio)
+    expected = torch.tensor([3 * first, 1 - first], dtype=torch.float64)
+    torch.testing.assert_close(merge(own / 2), expected)
+
+
 @pytest.mark.parametrize("tasks", [2, 3, 4])
 @pytest.mark.parametrize("c", [0.2, 0.5, 0.9])
 def test_cagrad_has_no_better_direction_for_the_worst_off_task(tasks: int, c: float) -> None:
@@ -534,8 +549,7 @@ def test_torchjds_aggregators_that_add_and_that_average_get_one_scale(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mgda@loss+", "needs the losses"),
-        ("mgda@l1", "none or l2, not l1"),
+        ("mgda@l1", "none, l2, loss, loss-l2, not l1"),
         ("cagrad@-1", "c is a number of at least 0"),
         ("cagrad@inf", "c is a number of at least 0"),
         ("graddrop@2", "between 0 and 1"),
