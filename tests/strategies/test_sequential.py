@@ -55,7 +55,7 @@ def _train(lane: Lane, phase: int, steps: int = 12) -> Tensor:
     return losses
 
 
-@pytest.mark.parametrize("strategy", ["finetune", "probe"])
+@pytest.mark.parametrize("strategy", ["finetune", "frozen-probe"])
 def test_a_phase_trains_its_own_tasks_and_no_weight_of_the_others(
     toy: Toy, recipe: Recipe, strategy: str
 ) -> None:
@@ -68,7 +68,7 @@ def test_a_phase_trains_its_own_tasks_and_no_weight_of_the_others(
     _train(lane, 1)
     assert _same(partner, _state(lane, "heads.1"))
     assert not _same(target, _state(lane, "heads.0"))
-    assert _same(trunk, _state(lane, "trunk")) is (strategy == "probe")
+    assert _same(trunk, _state(lane, "trunk")) is (strategy == "frozen-probe")
 
 
 def test_pretraining_is_single_task_training_of_the_partner(toy: Toy, recipe: Recipe) -> None:
@@ -108,7 +108,7 @@ def test_each_phase_is_priced_as_what_it_computes_by_hand(tmp_path: Path, pair: 
     whole = 16 * (2 * first + 3 * (second + linear + head))
     # The head's input needs no gradient where the trunk is frozen.
     probed = 16 * (first + second + linear + 2 * head)
-    for strategy, by_hand in (("finetune", whole), ("probe", probed)):
+    for strategy, by_hand in (("finetune", whole), ("frozen-probe", probed)):
         job = _job(tmp_path, f"partner+{strategy}", pair)
         assert [price.flops for price in job.prices] == [whole, by_hand]
         assert [price.samples for price in job.prices] == [16, 16]
@@ -119,7 +119,7 @@ def test_each_phase_is_priced_as_what_it_computes_by_hand(tmp_path: Path, pair: 
 def test_the_budget_is_split_over_the_phases_and_spent_to_less_than_a_step(
     tmp_path: Path, budget: str, share: float
 ) -> None:
-    job = _job(tmp_path, f"partner+probe@share={share}", budget=budget)
+    job = _job(tmp_path, f"partner+frozen-probe@share={share}", budget=budget)
     amount, axis = {
         "30mflop": (30e6, "flop"),
         "1000samples": (1000, "samples"),
@@ -139,7 +139,7 @@ def _record(tmp_path: Path, strategy: str, **how: object) -> Record:
 def test_the_audit_counts_steps_of_both_phases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = _record(tmp_path, "partner+probe", budget="30mflop")
+    record = _record(tmp_path, "partner+frozen-probe", budget="30mflop")
     ledger = record.ledger
     assert ledger is not None
     assert len(set(ledger.prices)) == 2
@@ -147,8 +147,8 @@ def test_the_audit_counts_steps_of_both_phases(
     assert ledger.used["flop"] == expected == ledger.allotted("flop")
     assert ledger.used["steps"] == sum(ledger.steps)
     # A second phase that secretly trains the trunk costs more than its price, and is found out.
-    probe = parse_strategy("partner+probe")
-    job = _job(tmp_path, "partner+probe", budget="30mflop")
+    probe = parse_strategy("partner+frozen-probe")
+    job = _job(tmp_path, "partner+frozen-probe", budget="30mflop")
     unfrozen = replace(probe, schedule=parse_strategy("partner+finetune").schedule)
     monkeypatch.setattr("bench.run.parse_strategy", lambda _: unfrozen)
     secret = execute(job)[0].ledger
@@ -204,7 +204,8 @@ def test_both_orders_of_a_pair_are_its_rows_against_full_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "strategy", ["rotation+finetune", "reconstruction+probe", "branch@1+partner+probe"]
+    "strategy",
+    ["rotation+finetune", "reconstruction+frozen-probe", "branch@1+partner+frozen-probe"],
 )
 def test_any_auxiliary_task_pretrains_any_sharing(tmp_path: Path, strategy: str) -> None:
     record = _record(tmp_path, strategy)
@@ -218,7 +219,7 @@ def test_a_silent_partner_teaches_nothing_and_breaks_nothing(tmp_path: Path) -> 
 
 
 def test_an_interrupted_run_repeats(tmp_path: Path) -> None:
-    first, second = (_record(tmp_path, "partner+probe", augment="crop") for _ in range(2))
+    first, second = (_record(tmp_path, "partner+frozen-probe", augment="crop") for _ in range(2))
     assert first.scores == second.scores
     assert first.curve == second.curve
 
@@ -241,8 +242,8 @@ def test_images_that_only_the_partner_is_labelled_on_are_not_fine_tuned_on(toy: 
 def test_it_is_for_auxiliary_tasks() -> None:
     with pytest.raises(UserError, match="finetune is for auxiliary tasks"):
         parse_strategy("finetune")
-    with pytest.raises(UserError, match="finetune and probe are both schedule parts"):
-        parse_strategy("partner+finetune+probe")
+    with pytest.raises(UserError, match="finetune and frozen-probe are both schedule parts"):
+        parse_strategy("partner+finetune+frozen-probe")
     with pytest.raises(UserError, match="share is a part of at least 0 and below 1, not 1"):
         parse_strategy("partner+finetune@1.0")
     assert parse_strategy("finetune+partner").name == "hard+partner+finetune"

@@ -3,7 +3,7 @@
 The rule: as `finetune`, but in the second phase the shared parameters are frozen. With hard
 sharing that is a linear probe of the trunk's features: what the auxiliary tasks have taught it, and
 no more. Its steps have no backward pass of the trunk, so the same budget buys more of them. Where
-less is shared, more is trained: `branch@1+partner+probe` freezes the first stage.
+less is shared, more is trained: `branch@1+partner+frozen-probe` freezes the first stage.
 
 Others compute the features once and store them, which costs no pass at all after the first epoch;
 here every step computes them, as augmentation asks for, and is billed for it. Nothing decays a
@@ -16,11 +16,11 @@ from ._sequential import Sequential
 
 
 @dataclass(frozen=True)
-class Probe(Sequential):
+class FrozenProbe(Sequential):
     """Pretrain on the auxiliary tasks, then train the target on the frozen trunk."""
 
-    name = "probe"
-    summary = "the auxiliary tasks first, then the target on the frozen trunk: partner+probe"
+    name = "frozen-probe"
+    summary = "the auxiliary tasks first, then the target on the frozen trunk: partner+frozen-probe"
     paper = (
         "Alain and Bengio 2016, Understanding Intermediate Layers Using Linear Classifier Probes"
     )
