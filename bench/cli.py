@@ -69,6 +69,13 @@ def run(
     reference: Annotated[
         str | None, typer.Option(help="A strategy that the others are held against too.")
     ] = None,
+    also_against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="wide: one bigger single-task network at the same FLOPs a step; same-size: plain "
+            "sharing with as many parameters. May be repeated."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the report.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option()] = None,
     results: Results = Path("results"),
@@ -113,6 +120,7 @@ def run(
         "validation_size": validation_size,
         "margin": margin,
         "reference": reference,
+        "also_against": also_against,
         "name": name,
         "device": device,
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
 from bench.records import (
     ANCHORS,
+    REFERENCES,
     RIVALS,
     SCREEN_BELOW,
     AnchorName,
@@ -35,10 +36,11 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell against one anchor, or against the experiment's reference strategy.
+    """A cell against one anchor or one reference.
 
     `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
-    mean score as measured. `p_holm` and `p_equivalence_holm` are corrected over all cells of the
+    mean score as measured; `strategy`, `width` and `parameters` are those of its network for the
+    target. `p_holm` and `p_equivalence_holm` are corrected over all cells of the
     experiment that have this anchor.
     """
 
@@ -53,6 +55,9 @@ class Comparison:
     """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
     margin: float
     """Half width of equivalence, in the unit of the gains."""
+    strategy: str
+    width: float
+    parameters: int
 
     @property
     def relative_gain(self) -> float:
@@ -134,7 +139,7 @@ class Verdict:
 
 
 def standing(comparison: Comparison) -> str:
-    """Return how a row stands to the experiment's reference strategy, in a word or two."""
+    """Return how a row stands to a reference, in a word or two."""
     if comparison.result.n == 0:
         return "no result"
     if not comparison.audited:
@@ -155,7 +160,8 @@ class CellResult:
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
     waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
-    `reference` is the comparison with the experiment's reference strategy.
+    `references` are the comparisons that decide no verdict. `same_as` names a strategy that has the
+    same direction for two tasks: rows of one pair and target with it are one `finding`.
     """
 
     pair: str
@@ -178,9 +184,14 @@ class CellResult:
     metrics: Mapping[str, MetricResult]
     gradients: Mapping[str, GradientResult]
     against: Mapping[AnchorName, Comparison]
-    reference: Comparison | None
-    reference_name: str
+    references: Mapping[AnchorName, Comparison]
+    same_as: str
     verdict: Verdict
+
+    @property
+    def finding(self) -> tuple[str, str, str]:
+        """What the row is evidence of; two rows of one finding count once."""
+        return self.pair, self.target, self.same_as or self.strategy
 
     @property
     def screening(self) -> bool:
@@ -227,6 +238,7 @@ class _Paired:
     flops: float
     margin: float
     result: PairedResult
+    network: tuple[str, float, int]
 
 
 def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Paired:
@@ -234,7 +246,7 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
     gains: dict[int, float] = {}
     audits: dict[int, Audit] = {}
     scores: list[float] = []
-    unit, flops = "%", [0.0, 0.0]
+    unit, flops, network = "%", [0.0, 0.0], ("", _NAN, 0)
     for seed in cell.seeds:
         ours, target = find(seed.strategy), cell.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
@@ -253,6 +265,9 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         gains[seed.seed] = value - reference
         scores.append(baseline.primary(target).value or 0.0)
         unit = baseline.primary(target).unit
+        assert baseline.ledger is not None
+        spec, price = baseline.spec, baseline.ledger.price
+        network = spec.strategy, spec.width, price.parameters
         flops[0] += _used([ours], "flop") or 0.0
         flops[1] += _used(list(theirs.values()), "flop") or 0.0
     anchor_mean = statistics.mean(scores) if scores else _NAN
@@ -264,6 +279,7 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         flops[0] / flops[1] if flops[1] else _NAN,
         half_width,
         paired(list(gains.values()), half_width),
+        network,
     )
 
 
@@ -301,9 +317,10 @@ def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
                 part.audits,
                 part.flops,
                 part.margin,
+                *part.network,
             )
     return [
-        _result(cell, rivals, find, declaration.experiment.reference or "")
+        _result(cell, rivals, find)
         for cell, rivals in zip(declaration.cells, compared, strict=True)
     ]
 
@@ -312,9 +329,7 @@ def _rivals(cell: Cell) -> list[AnchorName]:
     return [rival for rival in RIVALS if cell.seeds and rival in cell.seeds[0].anchors]
 
 
-def _result(
-    cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup, reference: str
-) -> CellResult:
+def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> CellResult:
     against = {anchor: rivals[anchor] for anchor in ANCHORS if anchor in rivals}
     runs = [find(seed.strategy) for seed in cell.seeds]
     finished = [run for run in runs if run is not None and run.status != "failed"]
@@ -353,8 +368,8 @@ def _result(
         gradients=_gradients(cell.target, finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
-        reference=rivals.get("reference"),
-        reference_name=reference,
+        references={name: rivals[name] for name in REFERENCES if name in rivals},
+        same_as=cell.same_as,
         verdict=judge(against, unit, unscored),
     )
 

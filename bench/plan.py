@@ -4,7 +4,7 @@ Anchors are added here. Runs that several cells need (a single-task anchor of tw
 one key and are planned once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
@@ -18,12 +18,24 @@ from bench.description import describe
 from bench.errors import UserError
 from bench.pricing import Timings, count, price_name, time_steps
 from bench.records import AnchorName, Cell, Declaration, SeedRuns
-from bench.registry import Strategy, parse_dataset, parse_pairs, parse_strategy, single_task
+from bench.registry import (
+    Strategy,
+    default_strategy,
+    parse_dataset,
+    parse_pairs,
+    parse_strategy,
+    single_task,
+)
 from bench.run import Job, arm_data, prepare, run_key
 from bench.spec import Experiment, Recipe, RunSpec
 from bench.statistics import smallest_sign_flip_p
 from bench.tasks import Pair
 from bench.training import build_network
+
+#: No network is made wider than this many hundredths to match another.
+_WIDEST = 1600
+#: What of a step's price some references have in common with their row.
+_SIZES: Mapping[AnchorName, str] = {"wide": "flops", "same-size": "parameters"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ class Row:
     strategy: str
     target: str
     arm: Arm
+    same_as: str
     anchors: Mapping[AnchorName, Mapping[str, Arm]]
 
 
@@ -85,43 +98,61 @@ def resolve_device(asked: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _parameters(arm: Arm, recipe: Recipe, source: DataSource, width: float) -> int:
+def _parameters(arm: Arm, recipe: Recipe, source: DataSource) -> float:
     strategy, data = parse_strategy(arm.strategy), arm_data(_spec(arm, recipe, "cpu"), source)
     with torch.device("meta"):
-        network = build_network(strategy, data, recipe.network, width, seed=0)
+        network = build_network(strategy, data, recipe.network, arm.width, seed=0)
     return sum(p.numel() for p in network.parameters())
 
 
-@lru_cache(maxsize=256)
-def _slim_width(arm: Arm, recipe: Recipe, source: DataSource) -> float:
-    """Return the width at which a pair's single-task networks together have an arm's parameters.
+@lru_cache(maxsize=1024)
+def _flops(arm: Arm, recipe: Recipe, source: DataSource) -> float:
+    data = arm_data(_spec(arm, recipe, "cpu"), source)
+    return count(parse_strategy(arm.strategy), data, recipe, arm.width).flops
 
-    To a hundredth, and at most 1: an arm with more parameters than the full-width networks have
-    together gains nothing from wider ones here.
+
+Size = Callable[[Arm, Recipe, DataSource], float]
+
+
+def _fitted(
+    arms: Sequence[Arm],
+    like: Arm,
+    size: Size,
+    experiment: Experiment,
+    source: DataSource,
+    widest: int = _WIDEST,
+) -> list[Arm]:
+    """Return arms at the one width at which they together are as large as another arm.
+
+    To a hundredth, and at most `widest` hundredths. At width 1 where an audit would not tell that
+    from the other arm, or no width is nearer: those networks may be trained already.
     """
-    goal = _parameters(arm, recipe, source, 1.0)
-    alone = [_single_arm(arm.dataset, task) for task in arm.tasks]
 
-    def excess(hundredths: int) -> int:
-        return sum(_parameters(a, recipe, source, hundredths / 100) for a in alone) - goal
+    def at(hundredths: int) -> list[Arm]:
+        return [replace(arm, width=hundredths / 100) for arm in arms]
+
+    def excess(hundredths: int) -> float:
+        return sum(size(arm, experiment.recipe, source) for arm in at(hundredths)) - goal
 
     try:
-        if excess(1) == excess(100):
-            return 1.0  # nothing to narrow: `slim` is `split`
+        goal = size(like, experiment.recipe, source)
     except UserError:
         raise
     except Exception:
-        return 1.0  # the arm cannot be built; its pricing will say why
+        return at(100)  # it cannot be built; its pricing will say why
+    if abs(excess(100)) <= TOLERANCE["flop"] * goal:
+        return at(100)
     low, high = 1, 100
+    while high < widest and excess(high) < 0:
+        low, high = high, min(2 * high, widest)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
-    # Where rounding makes two widths one network, the wider one may be the `split` anchor itself.
-    return min((high, low), key=lambda w: abs(excess(w))) / 100
+    return at(min((100, high, low), key=lambda hundredths: abs(excess(hundredths))))
 
 
-def _single_arm(dataset: str, task: str, width: float = 1.0, share: int = 1) -> Arm:
-    return Arm(dataset, (task,), (task,), single_task().name, width, share)
+def _single_arm(dataset: str, task: str, share: int = 1) -> Arm:
+    return Arm(dataset, (task,), (task,), single_task().name, share=share)
 
 
 def _asked(experiment: Experiment) -> dict[str, list[str]]:
@@ -155,7 +186,12 @@ def _rows(experiment: Experiment, source: DataSource) -> list[Row]:
                 for text in group.strategy
                 for row in _rows_of(pair, parse_strategy(text), experiment, source)
             ]
-            for row in sorted(found, key=lambda row: pair.tasks.index(row.target)):
+            # Strategies that are one finding stand together, where the first of them was asked.
+            order = [row.same_as or row.strategy for row in found]
+            for row in sorted(
+                found,
+                key=lambda r: (pair.tasks.index(r.target), order.index(r.same_as or r.strategy)),
+            ):
                 rows.setdefault((row.target, row.arm), row)
     return list(rows.values())
 
@@ -173,15 +209,41 @@ def _rows_of(
         # over: such a row asks one thing, whether the target gains.
         shares = len(pair.tasks)
         if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
-            width = _slim_width(arm, experiment.recipe, source)
-            rivals["split"] = {t: _single_arm(pair.dataset, t, 1.0, shares) for t in targets}
-            rivals["slim"] = {t: _single_arm(pair.dataset, t, width, shares) for t in targets}
-        if experiment.reference is not None:
-            reference = _arm(pair, parse_strategy(experiment.reference), target)
-            if reference != arm:
-                rivals["reference"] = {target: reference}
-        rows.append(Row(pair, strategy.name, target, arm, rivals))
+            split = [_single_arm(pair.dataset, task, shares) for task in targets]
+            # An arm larger than these together gains nothing from wider ones here.
+            slim = _fitted(split, arm, _parameters, experiment, source, widest=100)
+            rivals["split"] = dict(zip(targets, split, strict=True))
+            rivals["slim"] = dict(zip(targets, slim, strict=True))
+        for name, reference in _references(pair, strategy, target, arm, experiment, source):
+            if reference != arm and {target: reference} not in rivals.values():
+                rivals[name] = {target: reference}
+        two = len(arm_data(_spec(arm, experiment.recipe, "cpu"), source)) == 2
+        same_as = strategy.same_for_two if two else ""
+        rows.append(Row(pair, strategy.name, target, arm, same_as, rivals))
     return rows
+
+
+def _references(
+    pair: Pair,
+    strategy: Strategy,
+    target: str,
+    arm: Arm,
+    experiment: Experiment,
+    source: DataSource,
+) -> Iterator[tuple[AnchorName, Arm]]:
+    """Yield what a row is held against with the whole budget, beside its anchors.
+
+    It may be the row itself, or what the row is held against already.
+    """
+    if experiment.reference is not None:
+        yield "reference", _arm(pair, parse_strategy(experiment.reference), target)
+    if "wide" in experiment.also_against:
+        alone = [_single_arm(pair.dataset, target)]
+        yield "wide", _fitted(alone, arm, _flops, experiment, source)[0]
+    # What an auxiliary task adds, a decoder say, is no part of the network that is scored.
+    if "same-size" in experiment.also_against and not strategy.auxiliaries:
+        plain = [_arm(pair, default_strategy(), target)]
+        yield "same-size", _fitted(plain, arm, _parameters, experiment, source)[0]
 
 
 def _targets(pair: Pair) -> list[str]:
@@ -329,6 +391,7 @@ def make_plan(
                 strategy=row.strategy,
                 target=row.target,
                 expect=row.pair.expect,
+                same_as=row.same_as,
                 seeds=tuple(seeds),
             )
         )
@@ -360,6 +423,7 @@ def _warnings(
             "reach 5 %, so no row can get a verdict of transfer or negative; give more seeds, or "
             "fewer pairs and strategies"
         )
+    found += sorted({line for row in rows for line in _doubts(row, jobs)})
     worst, where = 0.0, ""
     for row in rows:
         ours = jobs[row.arm, 0]
@@ -377,3 +441,17 @@ def _warnings(
             f"allows {TOLERANCE[axis]:.1%}, so there will be no verdict; a larger budget mends it"
         )
     return found
+
+
+def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
+    """Say where a row shares nothing, or is held against a network of another size than its own."""
+    if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
+        yield f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: name another"
+    for name, size in _SIZES.items():
+        for arm in row.anchors.get(name, {}).values():
+            own, rival = (getattr(jobs[a, 0].price, size) for a in (row.arm, arm))
+            if own and abs(rival / own - 1) > 0.05:
+                yield (
+                    f"{name} of {row.strategy} on {row.pair.name} has {rival / own - 1:+.0%} "
+                    f"{size}, as near as a width comes"
+                )

@@ -12,14 +12,18 @@ from bench.spec import Experiment, RunSpec
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "diverged", "failed"]
-#: What a strategy is held against: a single-task anchor, or the experiment's reference strategy.
-AnchorName = Literal["full", "split", "slim", "reference"]
+#: What a row is held against: a single-task anchor, or one of `REFERENCES`.
+AnchorName = Literal["full", "split", "slim", "reference", "wide", "same-size"]
 #: Under so many seeds a table screens and reaches no verdict.
 SCREEN_BELOW = 8
 #: The single-task anchors.
 ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
+#: One run with the whole budget that a row is held against and that decides no verdict: the
+#: experiment's reference strategy; the target's single-task network, so wide that its step costs
+#: what the row's does; the default strategy, so wide that it has the row's parameters.
+REFERENCES: tuple[AnchorName, ...] = ("reference", "wide", "same-size")
 #: All that a row can be held against.
-RIVALS: tuple[AnchorName, ...] = (*ANCHORS, "reference")
+RIVALS: tuple[AnchorName, ...] = (*ANCHORS, *REFERENCES)
 
 
 #: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
@@ -115,7 +119,7 @@ class Record(_Document):
 class SeedRuns(_Document):
     """The keys of the runs that one seed of a cell compares.
 
-    An anchor holds the run of every task of the pair, because its budget is audited as a whole; the
+    An anchor holds the run of every task of the pair, because its budget is audited as a whole; a
     reference holds the one run that the target is scored in.
     """
 
@@ -131,6 +135,8 @@ class Cell(_Document):
     strategy: str
     target: str
     expect: Literal["positive", "none", "negative"] | None
+    same_as: str = ""
+    """A strategy that has the same direction for two tasks; with that row this is one finding."""
     seeds: tuple[SeedRuns, ...]
 
     @property

@@ -141,6 +141,13 @@ class Strategy:
         return (self.sharing, self.weighting, *merging, *self.auxiliaries, self.schedule)
 
     @property
+    def same_for_two(self) -> str:
+        """The strategy that has the same direction where there are two tasks, or an empty text."""
+        twin = self.merging.same_for_two if self.merging else ""
+        others = (self.sharing, *self.auxiliaries)
+        return twin and parse_strategy("+".join([twin, *map(spelling, others)])).name
+
+    @property
     def uses_partners(self) -> bool:
         """Whether a run reads tasks beside the ones it scores."""
         return any(auxiliary.uses_partners for auxiliary in self.auxiliaries)

@@ -45,7 +45,7 @@ class Group(BaseModel):
     pair: tuple[str, ...]
     strategy: tuple[str, ...]
 
-    @field_validator("pair", "strategy", mode="before")
+    @field_validator("pair", "strategy", "also_against", mode="before", check_fields=False)
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -70,6 +70,8 @@ class Experiment(Recipe, Group):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     reference: str | None = None
     """A strategy that all others are held against too, beside the single-task anchors."""
+    also_against: tuple[Literal["wide", "same-size"], ...] = ()
+    """Networks sized after each row that it is held against too; `bench.records` says which."""
     also: tuple[Group, ...] = ()
     """Further pairs with strategies of their own, such as placebo partners."""
 
@@ -116,8 +118,8 @@ class RunSpec(BaseModel):
     @property
     def label(self) -> str:
         """What a person is shown."""
-        slim = f", width {self.width:.2f}" if self.width != 1 else ""
-        return f"{self.strategy} on {self.dataset}:{'+'.join(self.tasks)}{slim}"
+        width = f", width {self.width:.2f}" if self.width != 1 else ""
+        return f"{self.strategy} on {self.dataset}:{'+'.join(self.tasks)}{width}"
 
 
 def digest(*parts: object) -> str:

@@ -325,8 +325,7 @@ def test_a_row_stands_to_the_reference_without_a_change_of_its_verdict(
 ) -> None:
     full = [90.0] * len(ours)
     row = _judge(ours, {"full": full, "reference": theirs})
-    assert row.reference is not None
-    assert standing(row.reference) == word
+    assert standing(row.references["reference"]) == word
     assert row.verdict == _judge(ours, {"full": full}).verdict
     assert list(row.against) == ["full"]
 
@@ -339,6 +338,5 @@ def test_unequal_budgets_void_the_standing_and_not_the_verdict() -> None:
         records["reference3t"] = records["reference3t"].model_copy(update={"ledger": more})
 
     row = _judge(_around(83), {"full": FLAT, "reference": FLAT}, overspend)
-    assert row.reference is not None
-    assert standing(row.reference) == "unequal budgets"
+    assert standing(row.references["reference"]) == "unequal budgets"
     assert row.verdict.name == "transfer"

@@ -31,6 +31,7 @@ def _row(result: CellResult) -> dict[str, Any]:
     return {
         "pair": result.pair,
         "strategy": result.strategy,
+        "same_as": result.same_as,
         "target": result.target,
         "expect": result.expect,
         "metric": result.metric,
@@ -70,11 +71,15 @@ def _row(result: CellResult) -> dict[str, Any]:
             for other, gradient in result.gradients.items()
         },
         "against": {name: _comparison(c) for name, c in result.against.items()},
-        "reference": result.reference
-        and {
-            "strategy": result.reference_name,
-            "standing": standing(result.reference),
-            **_comparison(result.reference),
+        "references": {
+            name: {
+                "strategy": comparison.strategy,
+                "width": comparison.width,
+                "parameters": comparison.parameters,
+                "standing": standing(comparison),
+                **_comparison(comparison),
+            }
+            for name, comparison in result.references.items()
         },
         "verdict": {"name": result.verdict.name, "sentence": result.verdict.sentence},
     }
@@ -147,8 +152,7 @@ def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
     lines = [
         _finite(_flat(declaration.experiment.name, result, comparison))
         for result in results
-        for comparison in (*result.against.values(), result.reference)
-        if comparison is not None
+        for comparison in (*result.against.values(), *result.references.values())
     ]
     buffer = io.StringIO()
     names = list(lines[0]) if lines else ["experiment"]
@@ -167,6 +171,9 @@ def _flat(experiment: str, row: CellResult, comparison: Comparison) -> dict[str,
         "target": row.target,
         "expected": row.expect,
         "anchor": comparison.anchor,
+        "anchor_strategy": comparison.strategy,
+        "anchor_width": comparison.width,
+        "anchor_parameters": comparison.parameters,
         "metric": row.metric,
         "unit": row.unit,
         "seeds": result.n,

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.gains import CellResult, standing
-from bench.records import ANCHORS, Declaration
+from bench.records import ANCHORS, REFERENCES, AnchorName, Declaration
 from bench.report.wording import (
     GRADIENTS,
+    NOTHING,
     REFERENCE,
+    REFERENCE_MEANING,
     VERDICTS,
     audit,
     expected,
@@ -14,9 +16,11 @@ from bench.report.wording import (
     how_to_read,
     interval,
     metric_label,
+    network,
     number,
     p_value,
     percent,
+    same_finding,
     score,
     settings,
     spread,
@@ -60,9 +64,10 @@ def markdown(
         _data(declaration),
         changed,
         _table(results) if results else "No rows were declared.",
+        escape(same_finding(results)),
         "## In words",
         "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
-        _references(results),
+        *(_reference(name, results) for name in REFERENCES),
         _troubles(results),
         _stalls(results),
         f"**Verdicts.** {VERDICTS}",
@@ -96,7 +101,11 @@ def _named(row: CellResult) -> str:
 
 
 def _table(results: Sequence[CellResult]) -> str:
-    return _grid(_COLUMNS, [_cells(row) for row in results])
+    above = [None, *(row.finding for row in results)]
+    return _grid(
+        _COLUMNS,
+        [_cells(row, row.finding == last) for row, last in zip(results, above, strict=False)],
+    )
 
 
 def _grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -105,11 +114,11 @@ def _grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cells(row: CellResult) -> tuple[str, ...]:
+def _cells(row: CellResult, same: bool) -> tuple[str, ...]:
     full = row.against["full"]
     return (
         _code(row.pair),
-        _code(row.strategy),
+        "= " * same + _code(row.strategy),
         _code(row.target),
         expected(row.expect),
         escape(score(row)),
@@ -159,16 +168,20 @@ def _metrics(results: Sequence[CellResult]) -> str:
     )
 
 
-def _references(results: Sequence[CellResult]) -> str:
-    """Return the rows against the experiment's reference strategy, where it has one."""
-    held = [(row, row.reference) for row in results if row.reference is not None]
+def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
+    """Return the rows against one of their references, where any has it."""
+    held = [(row, row.references[name]) for row in results if name in row.references]
     if not held:
         return ""
-    name = held[0][0].reference_name
+    strategy = next((c.strategy for _, c in held if c.strategy), NOTHING)
+    title = {"reference": _code(strategy), "wide": "one bigger network of the same cost"}.get(
+        name, f"{_code(strategy)} of the same size"
+    )
     columns = (
         "question",
-        "strategy",
-        f"gain over {_code(name)} [95 % CI]",
+        "strategy (parameters)",
+        "against (parameters)",
+        "gain [95 % CI]",
         "p (Holm)",
         "p of equivalence (Holm)",
         "MDG",
@@ -178,7 +191,8 @@ def _references(results: Sequence[CellResult]) -> str:
     lines = [
         (
             _code(heading(row.pair, row.target)),
-            _code(row.strategy),
+            f"{_code(row.strategy)} ({row.parameters:,})",
+            f"{_code(network(comparison))} ({comparison.parameters:,})",
             interval(comparison, row.unit),
             escape(p_value(comparison.p_holm)),
             escape(p_value(comparison.p_equivalence_holm)),
@@ -188,7 +202,8 @@ def _references(results: Sequence[CellResult]) -> str:
         )
         for row, comparison in held
     ]
-    return f"## Against {_code(name)}\n\n{REFERENCE}\n\n{_grid(columns, lines)}"
+    text = f"{REFERENCE_MEANING[name]} {REFERENCE}"
+    return f"## Against {title}\n\n{text}\n\n{_grid(columns, lines)}"
 
 
 def _gradients(results: Sequence[CellResult]) -> str:

@@ -19,6 +19,7 @@ from bench.report.wording import (
     heading,
     number,
     p_value,
+    same_finding,
     trouble,
     versus,
 )
@@ -49,9 +50,10 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
         rows = list(group)
         outer.add_row(Text(f"\n{heading(pair, target)}", style="bold cyan", end=""))
         outer.add_row(Padding(Text(_context(rows), style="dim"), (0, 0, 0, 2)))
-        for row in rows:
+        for row, above in zip(rows, [None, *rows], strict=False):
             style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
-            cells = [Text(text) for text in _cells(row)]
+            same = above is not None and above.finding == row.finding
+            cells = [Text(text) for text in _cells(row, same)]
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(_line(cells, widths))
             words = ". ".join(
@@ -60,7 +62,8 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
                 if part
             )
             outer.add_row(Padding(Text(f"{words}."), (0, 0, 0, 4)))
-    outer.add_row(Text(f"\n{_NOTE if results else 'No rows were declared.'}", style="dim"))
+    note = f"{_NOTE} {same_finding(results)}" if results else "No rows were declared."
+    outer.add_row(Text(f"\n{note.strip()}", style="dim"))
     return outer
 
 
@@ -82,9 +85,9 @@ def _context(rows: Sequence[CellResult]) -> str:
     return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
 
 
-def _cells(row: CellResult) -> tuple[str, ...]:
+def _cells(row: CellResult, same: bool = False) -> tuple[str, ...]:
     gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
-    name = fold(row.strategy, lambda line: len(line) <= _WIDEST_NAME)
+    name = fold("= " * same + row.strategy, lambda line: len(line) <= _WIDEST_NAME)
     return (name, *gains, p_value(row.against["full"].p_holm), row.verdict.name)
 
 

@@ -51,7 +51,17 @@ VERDICTS = (
     "budgets: the audit failed. collapsed: a run diverged and left no score. All rest on tests "
     "corrected over the rows that have the same anchor, for each anchor by itself."
 )
-#: What the comparison with a reference strategy says.
+#: What each reference is and answers.
+REFERENCE_MEANING: Mapping[AnchorName, str] = {
+    "reference": "It is the strategy that the experiment holds all others against.",
+    "wide": "It is the target's own single-task network, widened until a step of it costs as many "
+    "FLOPs as a step of the row's: would one bigger network have been a better use of the compute? "
+    "Where that is full itself, the row is not here.",
+    "same-size": "It is plain sharing, of the width at which it has the row's number of "
+    "parameters: is it the method, or only the size? Where that is the row itself, or what it is "
+    "held against already, the row is not here; nor are auxiliary runs.",
+}
+#: What the comparison with a reference says.
 REFERENCE = (
     "Both sides had the whole budget, at the same seeds. better, worse: significant after Holm's "
     "correction over the rows that are held against it. equivalent: two one-sided tests, corrected "
@@ -114,12 +124,34 @@ def interval(comparison: Comparison | None, unit: str) -> str:
     return spread(comparison.result, unit)
 
 
+def network(comparison: Comparison) -> str:
+    """Return the network that a comparison is with: its strategy and, if scaled, its width."""
+    width = "" if comparison.width == 1 else f", width {comparison.width:.2f}"
+    return f"{comparison.strategy}{width}" if comparison.strategy else NOTHING
+
+
 def versus(result: CellResult) -> str:
-    """Return how a row stands to the reference strategy, or an empty text where there is none."""
-    if result.reference is None:
+    """Return how a row stands to its references, or an empty text where it has none."""
+    return ". ".join(
+        f"Against {name} ({network(comparison)}): {spread(comparison.result, result.unit)}, "
+        f"{standing(comparison)}"
+        for name, comparison in result.references.items()
+    )
+
+
+def same_finding(results: Sequence[CellResult]) -> str:
+    """Return which strategies are one finding here, or an empty text where none are."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in results:
+        groups.setdefault(row.finding, []).append(row.strategy)
+    shown = dict.fromkeys(" and ".join(names) for names in groups.values() if len(names) > 1)
+    if not shown:
         return ""
-    shown = spread(result.reference.result, result.unit)
-    return f"Against {result.reference_name}: {shown}, {standing(result.reference)}"
+    return (
+        f"With two tasks, {'; '.join(shown)} have the same direction. Rows that begin with = are "
+        "one finding with the row above, not a win of their own: only the lengths and costs of "
+        "their steps, and rounding, can tell them apart."
+    )
 
 
 def spread(result: PairedResult, unit: str) -> str:
