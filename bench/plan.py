@@ -16,7 +16,7 @@ from bench.contracts import DataSource
 from bench.data import draw_split, task_data
 from bench.description import describe
 from bench.errors import UserError
-from bench.pricing import Timings, count, price_name, time_steps
+from bench.pricing import Timings, count, first_step_flops, price_name, time_steps
 from bench.records import AnchorName, Cell, Declaration, SeedRuns
 from bench.registry import (
     Strategy,
@@ -108,7 +108,7 @@ def _parameters(arm: Arm, recipe: Recipe, source: DataSource) -> float:
 @lru_cache(maxsize=1024)
 def _flops(arm: Arm, recipe: Recipe, source: DataSource) -> float:
     data = arm_data(_spec(arm, recipe, "cpu"), source)
-    return count(parse_strategy(arm.strategy), data, recipe, arm.width).flops
+    return first_step_flops(parse_strategy(arm.strategy), data, recipe, arm.width)
 
 
 Size = Callable[[Arm, Recipe, DataSource], float]

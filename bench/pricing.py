@@ -120,6 +120,14 @@ def count_flops(lane: Lane, batch: Batch) -> float:
     return float(counter.get_total_flops())
 
 
+def first_step_flops(
+    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
+) -> float:
+    """Return the FLOPs of an arm's first step: near its price, at a fraction of the counting."""
+    lane = Lane(strategy, data, recipe, width, seed=0, device=_META)
+    return count_flops(lane, next(iter(lane.batches())))
+
+
 def count(
     strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
 ) -> tuple[Price, ...]:
