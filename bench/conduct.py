@@ -19,7 +19,7 @@ from bench.launch import Started, auto_workers, launch
 from bench.plan import Plan, make_plan
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
-from bench.report import amount, gains_json, stall, terminal_table, write_report
+from bench.report import amount, fold, gains_json, stall, terminal_table, write_report
 from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store
@@ -212,13 +212,11 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
         print(json.dumps({"arms": rows, "total": total}, indent=1))
         return
     whole = Budget.parse(plan.experiment.budget)
-    table = Table(title=f"plan of {plan.experiment.name}, B = {amount(whole)}", box=box.SIMPLE_HEAD)
-    table.add_column("arm", overflow="fold")
-    for column in ("runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights"):
-        table.add_column(column, justify="right", no_wrap=True)
+    header = ("arm", "runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights")
+    lines = []
     for jobs in arms.values():
         prices, spec = jobs[0].prices, jobs[0].spec
-        table.add_row(  # a line a phase
+        line = (  # a line a phase
             spec.label,
             str(len(jobs)),
             _share(whole, spec.budget),
@@ -228,7 +226,19 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
             "\n".join(f"{price.peak_bytes / 1e6:.3g}" for price in prices),
             f"{prices[0].parameters:,}" if prices else "",
         )
-    Console(markup=False, emoji=False).print(table)  # names may hold brackets: `weight [kg]`
+        lines.append(line)
+    console = Console(markup=False, emoji=False)  # names may hold brackets: `weight [kg]`
+    widths = [
+        max(len(part) for cell in column for part in cell.split("\n"))
+        for column in zip(header, *lines, strict=True)
+    ]
+    room = console.width - sum(widths[1:]) - 3 * len(widths) - 1  # between and around columns
+    table = Table(title=f"plan of {plan.experiment.name}, B = {amount(whole)}", box=box.SIMPLE_HEAD)
+    for column in header:
+        table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
+    for label, *figures in lines:
+        table.add_row(fold(label, lambda text: len(text) <= room), *figures)
+    console.print(table)
     print(_prospect(plan, missing, workers))
     uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")

@@ -9,7 +9,8 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -151,13 +152,15 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
         print()
         return
+    console = Console(markup=False, emoji=False)
     table = Table(box=box.SIMPLE_HEAD, leading=1)
     for position, column in enumerate(rows[0] if rows else [what]):
         # The name is what a user copies, so it is never broken.
         table.add_column(column, no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*row.values())
-    Console(markup=False, emoji=False).print(table)
+    unbroken = console.measure(table, options=console.options.update(max_width=10_000)).minimum
+    console.print(table if unbroken <= console.width else Group(*map(_block, rows)))
     if what == "strategies":
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
     if what == "datasets":
@@ -168,6 +171,17 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
             "'DATASET:TASK*TASK*TASK' means every pair of these tasks. "
             "~shuffled, ~noise or ~none behind a task make it a placebo."
         )
+
+
+def _block(row: Mapping[str, str]) -> Group:
+    """Return a row for a terminal too narrow for columns: its name, and a line a property."""
+    (_, name), *properties = row.items()
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for key, value in properties:
+        grid.add_row(key, value)
+    return Group(Text(name, style="bold"), Padding(grid, (0, 0, 1, 2)))
 
 
 def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:

@@ -15,7 +15,7 @@ from functools import cache, partial
 from importlib.metadata import entry_points
 from itertools import combinations
 from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from bench.contracts import Auxiliary, Dataset, Merging, Part, Schedule, Sharing, Weighting
 from bench.errors import UserError, unknown
@@ -41,6 +41,7 @@ SORTS: Mapping[str, type[Part]] = {
 ENTRY_POINTS = "mtl_sharing_bench"
 
 _BOOLEANS = {"true": True, "false": False}
+_KNOBS = (bool, int, float, str)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def _plugins(source: object, base: type[Any]) -> Iterator[Any]:
         for attribute in base.__annotations__:
             if not hasattr(plugin, attribute):
                 raise TypeError(f"{plugin.__name__} has no '{attribute}'")
+        hints = get_type_hints(plugin)
+        for knob in fields(plugin):
+            try:
+                _knob_type(hints[knob.name])
+            except TypeError as error:
+                raise TypeError(f"knob '{knob.name}' of {plugin.__name__}: {error}") from None
         yield plugin
 
 
@@ -179,18 +186,37 @@ def single_task() -> Strategy:
     raise UserError("no sharing part in strategies/ is marked as single_task")
 
 
+def _knob_type(hint: Any) -> tuple[type[Any], bool, bool]:
+    """Return the type of a knob's values, whether it takes many of them, and whether none.
+
+    Raises `TypeError` for what users could not type.
+    """
+    given = get_args(hint)
+    optional = type(None) in given and len(given) == 2  # float | None
+    if optional:
+        (hint,) = set(given) - {type(None)}
+    many = get_args(hint) if get_origin(hint) is tuple else ()  # tuple[float, ...]
+    value = many[0] if many[1:] == (...,) else hint
+    if value not in _KNOBS:
+        names = ", ".join(kind.__name__ for kind in _KNOBS)
+        raise TypeError(f"its type is none of {names}, tuple[…, ...] of one, or one with | None")
+    return value, bool(many), optional
+
+
 def _value(text: str, hint: Any, where: str) -> Any:
-    many = get_args(hint)  # tuple[float, ...]
+    kind, many, optional = _knob_type(hint)
+    if optional and text.lower() == "none":
+        return None
+
+    def one(part: str) -> Any:
+        return _BOOLEANS[part.lower()] if kind is bool else kind(part)
+
     try:
-        if many:
-            return tuple(many[0](part) for part in text.split("/"))
-        if hint is bool:
-            return _BOOLEANS[text.lower()]
-        return hint(text)
+        return tuple(map(one, text.split("/"))) if many else one(text)
     except KeyError:
         raise UserError(f"{where}: '{text}' is neither true nor false") from None
     except ValueError:
-        raise UserError(f"{where}: '{text}' is not a {hint.__name__}") from None
+        raise UserError(f"{where}: '{text}' is not a {kind.__name__}") from None
 
 
 def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> Any:
@@ -232,7 +258,7 @@ def shown(value: Any) -> str:
     """Return the value of a knob as users type it."""
     if isinstance(value, tuple):
         return "/".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def spelling(plugin: Part | Dataset) -> str:

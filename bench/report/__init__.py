@@ -2,7 +2,16 @@
 
 from bench.report.document import gains_json
 from bench.report.terminal import terminal_table
-from bench.report.wording import amount, stall
+from bench.report.wording import amount, fold, stall
 from bench.report.write import Report, RunCounts, write_report
 
-__all__ = ["Report", "RunCounts", "amount", "gains_json", "stall", "terminal_table", "write_report"]
+__all__ = [
+    "Report",
+    "RunCounts",
+    "amount",
+    "fold",
+    "gains_json",
+    "stall",
+    "terminal_table",
+    "write_report",
+]

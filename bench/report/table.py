@@ -12,6 +12,7 @@ from bench.report.wording import (
     VERDICTS,
     audit,
     expected,
+    finding_marks,
     heading,
     how_to_read,
     interval,
@@ -101,11 +102,7 @@ def _named(row: CellResult) -> str:
 
 
 def _table(results: Sequence[CellResult]) -> str:
-    above = [None, *(row.finding for row in results)]
-    return _grid(
-        _COLUMNS,
-        [_cells(row, row.finding == last) for row, last in zip(results, above, strict=False)],
-    )
+    return _grid(_COLUMNS, map(_cells, results, finding_marks(results)))
 
 
 def _grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -114,11 +111,11 @@ def _grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cells(row: CellResult, same: bool) -> tuple[str, ...]:
+def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
     full = row.against["full"]
     return (
         _code(row.pair),
-        "= " * same + _code(row.strategy),
+        mark + _code(row.strategy),
         _code(row.target),
         expected(row.expect),
         escape(score(row)),
@@ -173,10 +170,12 @@ def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
     held = [(row, row.references[name]) for row in results if name in row.references]
     if not held:
         return ""
-    strategy = next((c.strategy for _, c in held if c.strategy), NOTHING)
-    title = {"reference": _code(strategy), "wide": "one bigger network of the same cost"}.get(
-        name, f"{_code(strategy)} of the same size"
-    )
+    strategy = _code(next((c.strategy for _, c in held if c.strategy), NOTHING))
+    title = {
+        "reference": strategy,
+        "wide": f"{strategy} as costly as the row (wide)",
+        "same-size": f"{strategy} as large as the row (same-size)",
+    }[name]
     columns = (
         "question",
         "strategy (parameters)",
@@ -191,7 +190,7 @@ def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
     lines = [
         (
             _code(heading(row.pair, row.target)),
-            f"{_code(row.strategy)} ({row.parameters:,})",
+            f"{mark}{_code(row.strategy)} ({row.parameters:,})",
             f"{_code(network(comparison))} ({comparison.parameters:,})",
             interval(comparison, row.unit),
             escape(p_value(comparison.p_holm)),
@@ -200,7 +199,9 @@ def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
             percent(comparison.deviation),
             f"**{standing(comparison)}**",
         )
-        for row, comparison in held
+        for (row, comparison), mark in zip(
+            held, finding_marks([row for row, _ in held]), strict=True
+        )
     ]
     text = f"{REFERENCE_MEANING[name]} {REFERENCE}"
     return f"## Against {title}\n\n{text}\n\n{_grid(columns, lines)}"

@@ -14,6 +14,7 @@ from bench.records import ANCHORS
 from bench.report.wording import (
     NOTHING,
     expected,
+    finding_marks,
     fold,
     gain,
     heading,
@@ -50,10 +51,9 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
         rows = list(group)
         outer.add_row(Text(f"\n{heading(pair, target)}", style="bold cyan", end=""))
         outer.add_row(Padding(Text(_context(rows), style="dim"), (0, 0, 0, 2)))
-        for row, above in zip(rows, [None, *rows], strict=False):
+        for row, mark in zip(rows, finding_marks(rows), strict=True):
             style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
-            same = above is not None and above.finding == row.finding
-            cells = [Text(text) for text in _cells(row, same)]
+            cells = [Text(text) for text in _cells(row, mark)]
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(_line(cells, widths))
             words = ". ".join(
@@ -85,9 +85,9 @@ def _context(rows: Sequence[CellResult]) -> str:
     return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
 
 
-def _cells(row: CellResult, same: bool = False) -> tuple[str, ...]:
+def _cells(row: CellResult, mark: str = "") -> tuple[str, ...]:
     gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
-    name = fold("= " * same + row.strategy, lambda line: len(line) <= _WIDEST_NAME)
+    name = fold(mark + row.strategy, lambda line: len(line) <= _WIDEST_NAME)
     return (name, *gains, p_value(row.against["full"].p_holm), row.verdict.name)
 
 

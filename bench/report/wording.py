@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.gains import CellResult, Comparison, standing
@@ -126,17 +127,22 @@ def interval(comparison: Comparison | None, unit: str) -> str:
 
 def network(comparison: Comparison) -> str:
     """Return the network that a comparison is with: its strategy and, if scaled, its width."""
-    width = "" if comparison.width == 1 else f", width {comparison.width:.2f}"
-    return f"{comparison.strategy}{width}" if comparison.strategy else NOTHING
+    if not comparison.strategy:
+        return comparison.anchor
+    return comparison.strategy + (
+        "" if comparison.width == 1 else f", width {comparison.width:.2f}"
+    )
 
 
 def versus(result: CellResult) -> str:
     """Return how a row stands to its references, or an empty text where it has none."""
-    return ". ".join(
-        f"Against {name} ({network(comparison)}): {spread(comparison.result, result.unit)}, "
-        f"{standing(comparison)}"
-        for name, comparison in result.references.items()
-    )
+    parts = []
+    for name, comparison in result.references.items():
+        rival = network(comparison)
+        shown = rival if name == "reference" else f"{name} ({rival})"
+        gains = spread(comparison.result, result.unit)
+        parts.append(f"Against {shown}: {gains}, {standing(comparison)}")
+    return ". ".join(parts)
 
 
 def same_finding(results: Sequence[CellResult]) -> str:
@@ -148,10 +154,17 @@ def same_finding(results: Sequence[CellResult]) -> str:
     if not shown:
         return ""
     return (
-        f"With two tasks, {'; '.join(shown)} have the same direction. Rows that begin with = are "
-        "one finding with the row above, not a win of their own: only the lengths and costs of "
-        "their steps, and rounding, can tell them apart."
+        f"With two tasks these have one direction: {'; '.join(shown)}. A row that begins with = is "
+        "one finding with the row above, not a win of its own: only the lengths and costs of "
+        "their steps, and rounding, can tell the two apart."
     )
+
+
+def finding_marks(results: Sequence[CellResult]) -> list[str]:
+    """Return what stands before the strategy of each row: = where it is the finding above."""
+    findings = [row.finding for row in results]
+    same = [False, *(a == b for a, b in pairwise(findings))]
+    return ["= " * mark for mark in same[: len(findings)]]
 
 
 def spread(result: PairedResult, unit: str) -> str:
