@@ -232,8 +232,9 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
         max(len(part) for cell in column for part in cell.split("\n"))
         for column in zip(header, *lines, strict=True)
     ]
-    room = console.width - sum(widths[1:]) - 3 * len(widths) - 1  # between and around columns
-    table = Table(title=f"plan of {plan.experiment.name}, B = {amount(whole)}", box=box.SIMPLE_HEAD)
+    room = console.width - sum(widths[1:]) - len(widths) - 1  # one space around each column
+    title = f"plan of {plan.experiment.name}, B = {amount(whole)}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     for column in header:
         table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
     for label, *figures in lines:
