@@ -446,7 +446,10 @@ def _warnings(
 def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
     """Say where a row shares nothing, or is held against a network of another size than its own."""
     if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
-        yield f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: name another"
+        yield (
+            f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: join another "
+            f"to it, {row.pair.name}+TASK"
+        )
     for name, size in _SIZES.items():
         for arm in row.anchors.get(name, {}).values():
             own, rival = (getattr(jobs[a, 0].price, size) for a in (row.arm, arm))

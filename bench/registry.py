@@ -257,7 +257,7 @@ def _part(text: str) -> Part:
 def shown(value: Any) -> str:
     """Return the value of a knob as users type it."""
     if isinstance(value, tuple):
-        return "/".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
+        return "/".join(f"{v:g}" if isinstance(v, float) else shown(v) for v in value)
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 

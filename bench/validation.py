@@ -149,7 +149,7 @@ def _spelled(plugin: Part | Dataset, name: str, parse: Callable[[str], str]) -> 
         except Exception as error:
             raise ViolationError(
                 f"'{text}' is not read: {error}; a knob is a field of type int, float, bool, str "
-                "or a tuple of one of them, with a default of that type"
+                "or a tuple of one of them, or one with | None, and a default of that type"
             ) from None
         if found != name:
             raise ViolationError(

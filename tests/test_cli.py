@@ -95,7 +95,11 @@ def test_a_narrow_terminal_cuts_nothing_off(
     here: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert "…" not in here("list", what).stdout
+    text = here("list", what).stdout
+    assert "…" not in text
+    rows = json.loads(here("list", what, "--json").stdout)
+    told = {word for row in rows for value in row.values() for word in value.split()}
+    assert {word for word in told if len(word) < 60} <= set(text.split())
 
 
 def test_a_broken_plugin_is_listed_with_its_reason(here: Callable[..., Said]) -> None:
@@ -337,11 +341,19 @@ def test_an_unknown_flag_or_command_exits_with_2(here: Callable[..., Said]) -> N
 def test_a_reference_strategy_has_a_table_of_its_own(
     bench: CommandLine, toy_experiment: Path, tmp_path: Path
 ) -> None:
-    done = bench("run", toy_experiment, "-s", "hard", "-s", "pcgrad", "--reference", "hard")
+    sizes = ["--also-against", "wide", "--also-against", "same-size"]
+    strategies = ["-s", "hard", "-s", "pcgrad", "-s", "cross-stitch"]
+    done = bench("run", toy_experiment, *strategies, "--reference", "hard", *sizes)
     assert done.returncode == 0, done.stderr
-    assert "Against hard: " in " ".join(done.stdout.split())
+    shown = " ".join(done.stdout.split())
+    for rival in ("hard", "wide (single, width 1.55)", "same-size (hard, width 1.45)"):
+        assert f"Against {rival}: " in shown
     (table,) = tmp_path.glob("results/reports/*/table.md")
-    assert "## Against `hard`" in table.read_text("utf-8")
+    assert table.read_text("utf-8").count("## Against `") == 3
     rows = json.loads((table.parent / "gains.json").read_text("utf-8"))["rows"]
-    standings = {row["strategy"]: row["reference"] and row["reference"]["standing"] for row in rows}
-    assert standings == {"hard": None, "hard+pcgrad": "screen"}
+    assert {row["strategy"]: list(row["references"]) for row in rows} == {
+        "hard": [],
+        "hard+pcgrad": ["reference", "wide"],
+        "cross-stitch": ["reference", "wide", "same-size"],
+    }
+    assert {c["standing"] for row in rows for c in row["references"].values()} == {"screen"}

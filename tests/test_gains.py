@@ -8,7 +8,16 @@ import pytest
 
 from bench.budget import Budget, Ledger, Price
 from bench.gains import CellResult, results, standing
-from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns, Status
+from bench.records import (
+    REFERENCES,
+    AnchorName,
+    Cell,
+    Declaration,
+    Record,
+    Score,
+    SeedRuns,
+    Status,
+)
 from bench.spec import Experiment, Recipe, RunSpec
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
@@ -67,10 +76,10 @@ def _judge(
         records[f"s{seed}"] = _record(f"s{seed}", score, higher=higher)
         keys: dict[AnchorName, dict[str, str]] = {}
         for name, scores in anchors.items():
-            share = 1 if name in ("full", "reference") else 2
+            share = 2 if name in ("split", "slim") else 1
             keys[name] = {}
             for task in ("t", "partner")[:share]:
-                key = f"{name}{seed}{task}"
+                key = f"{name.replace('-', '')}{seed}{task}"
                 records[key] = _record(key, scores[seed], used=1e9 / share, higher=higher)
                 keys[name][task] = key
         seeds.append(SeedRuns(seed=seed, strategy=f"s{seed}", anchors=keys))
@@ -310,6 +319,7 @@ def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_kept() -> None:
     assert _judge(_around(82), {"full": FLAT}, wait).stall == 0.12
 
 
+@pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize(
     ("ours", "theirs", "word"),
     [
@@ -320,12 +330,12 @@ def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_kept() -> None:
         (_around(82)[:4], FLAT[:4], "screen"),
     ],
 )
-def test_a_row_stands_to_the_reference_without_a_change_of_its_verdict(
-    ours: list[float], theirs: list[float], word: str
+def test_a_row_stands_to_a_reference_without_a_change_of_its_verdict(
+    ours: list[float], theirs: list[float], word: str, name: AnchorName
 ) -> None:
     full = [90.0] * len(ours)
-    row = _judge(ours, {"full": full, "reference": theirs})
-    assert standing(row.references["reference"]) == word
+    row = _judge(ours, {"full": full, name: theirs})
+    assert standing(row.references[name]) == word
     assert row.verdict == _judge(ours, {"full": full}).verdict
     assert list(row.against) == ["full"]
 
@@ -340,3 +350,44 @@ def test_unequal_budgets_void_the_standing_and_not_the_verdict() -> None:
     row = _judge(_around(83), {"full": FLAT, "reference": FLAT}, overspend)
     assert standing(row.references["reference"]) == "unequal budgets"
     assert row.verdict.name == "transfer"
+
+
+def test_each_reference_has_a_family_of_its_own_for_holm() -> None:
+    """Two rows are held against `wide` and one of them against `same-size` too."""
+    records = {f"s{i}": _record(f"s{i}", score) for i, score in enumerate(_around(80.3))}
+    records |= {f"f{i}": _record(f"f{i}", score) for i, score in enumerate(FLAT)}
+
+    def cell(strategy: str, *names: AnchorName) -> Cell:
+        seeds = [
+            SeedRuns(
+                seed=i,
+                strategy=f"s{i}",
+                anchors={name: {"t": f"f{i}"} for name in ("full", *names)},
+            )
+            for i in range(10)
+        ]
+        return Cell(pair="d:t+u", strategy=strategy, target="t", expect=None, seeds=tuple(seeds))
+
+    cells = (cell("a", "wide"), cell("b", "wide", "same-size"))
+    experiment = Experiment(pair=("d:t+u",), strategy=("a", "b"), budget="1e9flop")
+    first, second = results(Declaration(experiment=experiment, cells=cells), records.get)
+    p = first.against["full"].result.p
+    assert 0 < p < 0.4
+    assert first.references["wide"].p_holm == pytest.approx(2 * p)
+    assert second.references["wide"].p_holm == pytest.approx(2 * p)
+    assert second.references["same-size"].p_holm == p
+    assert list(first.references) == ["wide"]
+
+
+def test_a_comparison_knows_the_network_that_it_is_with() -> None:
+    def widen(records: dict[str, Record]) -> None:
+        for key, record in records.items():
+            if key.startswith("wide"):
+                spec = record.spec.model_copy(update={"strategy": "alone", "width": 1.3})
+                assert record.ledger is not None
+                price = dataclasses.replace(PRICE, parameters=170)
+                ledger = dataclasses.replace(record.ledger, price=price)
+                records[key] = record.model_copy(update={"spec": spec, "ledger": ledger})
+
+    wide = _judge(_around(82), {"full": FLAT, "wide": FLAT}, widen).references["wide"]
+    assert (wide.strategy, wide.width, wide.parameters) == ("alone", 1.3, 170)

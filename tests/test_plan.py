@@ -7,6 +7,7 @@ import pytest
 from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
+from bench.records import AnchorName
 from bench.spec import Experiment
 from bench.store import Store
 
@@ -214,3 +215,117 @@ def test_a_reference_that_is_no_row_is_planned_all_the_same(tmp_path: Path) -> N
     assert "hard on toy:row+column 50steps" in _labels(plan)
     with pytest.raises(UserError, match="did you mean 'hard'"):
         _plan(tmp_path, strategy="pcgrad", reference="hrad")
+
+
+def _anchors(plan: Plan) -> dict[tuple[str, str], dict[AnchorName, dict[str, str]]]:
+    """Return the keys of what each row is held against at the first seed."""
+    cells = plan.declaration.cells
+    return {(c.strategy, c.target): {**c.seeds[0].anchors} for c in cells}
+
+
+def _lenet(width: float, outputs: list[int]) -> int:
+    """Return the parameters of a LeNet with heads, for the toy's grey images of 16 × 16 pixels."""
+    a, b, f = (round(channels * width) for channels in (10, 20, 50))
+    return (25 + 1) * a + (25 * a + 1) * b + (b + 1) * f + sum((f + 1) * n for n in outputs)
+
+
+def _lenet_flops(width: float, outputs: int) -> int:
+    """Return the FLOPs of a step of it: two a multiplication, of 16 images.
+
+    A forward pass, the gradients of the weights, and those of the inputs but for the first layer's.
+    """
+    a, b, f = (round(channels * width) for channels in (10, 20, 50))
+    first, others = 25 * a * 12**2, 25 * a * b * 2**2 + b * f + f * outputs
+    return 2 * 16 * (2 * first + 3 * others)
+
+
+@pytest.mark.parametrize("strategy", ["cross-stitch", "mtan", "ensemble@3"])
+def test_wide_is_the_single_network_whose_step_costs_nearest_to_the_rows(
+    tmp_path: Path, strategy: str
+) -> None:
+    plan = _plan(tmp_path, strategy=strategy, also_against="wide")
+    jobs = {job.key: job for job in plan.jobs}
+    for cell in plan.declaration.cells:
+        (key,) = cell.seeds[0].anchors["wide"].values()
+        ours, wide = jobs[cell.seeds[0].strategy], jobs[key]
+        assert (wide.spec.tasks, wide.spec.strategy) == ((cell.target,), "single")
+        assert wide.spec.budget == ours.spec.budget
+        assert wide.price.flops == _lenet_flops(wide.spec.width, 4)
+        nearest = min(
+            abs(_lenet_flops(hundredths / 100, 4) - ours.price.flops)
+            for hundredths in range(1, 1000)
+        )
+        assert abs(wide.price.flops - ours.price.flops) == nearest
+        # One more channel of its lenet is up to 3 % of the toy's step to either side.
+        assert wide.price.flops == pytest.approx(ours.price.flops, rel=0.03)
+
+
+@pytest.mark.parametrize("strategy", ["cross-stitch", "mtan", "mmoe@2,0.7", "branch@2"])
+def test_same_size_is_plain_sharing_with_nearest_to_the_rows_parameters(
+    tmp_path: Path, strategy: str
+) -> None:
+    plan = _plan(tmp_path, strategy=strategy, also_against="same-size")
+    jobs = {job.key: job for job in plan.jobs}
+    keys = {cell.seeds[0].anchors["same-size"][cell.target] for cell in plan.declaration.cells}
+    (key,) = keys  # one run has both targets
+    ours, same = jobs[plan.declaration.cells[0].seeds[0].strategy], jobs[key]
+    assert (same.spec.tasks, same.spec.strategy) == (("row", "column"), "hard")
+    assert same.spec.budget == ours.spec.budget
+    assert same.price.parameters == _lenet(same.spec.width, [4, 4])
+    nearest = min(
+        abs(_lenet(hundredths / 100, [4, 4]) - ours.price.parameters)
+        for hundredths in range(1, 1000)
+    )
+    assert abs(same.price.parameters - ours.price.parameters) == nearest
+    assert same.price.parameters == pytest.approx(ours.price.parameters, rel=0.03)
+
+
+def test_no_network_is_trained_twice_to_be_held_against(tmp_path: Path) -> None:
+    """A shared step on the same images costs what a single one does: `wide` would be `full`."""
+    strategies, both = ["hard", "pcgrad", "cross-stitch"], ["wide", "same-size"]
+    plan = _plan(tmp_path, strategy=strategies, reference="hard", also_against=both)
+    found = {row: list(anchors) for row, anchors in _anchors(plan).items()}
+    assert found["hard", "row"] == ["full", "split", "slim"]
+    assert found["hard+pcgrad", "row"] == ["full", "split", "slim", "reference", "wide"]
+    assert found["cross-stitch", "row"][3:] == ["reference", "wide", "same-size"]
+    # Without a reference, plain sharing of the same size is that of full width, already a row.
+    plan = _plan(tmp_path, strategy=strategies, also_against=both)
+    keys = {cell.strategy: cell.seeds[0].strategy for cell in plan.declaration.cells}
+    assert _anchors(plan)["hard+pcgrad", "row"]["same-size"] == {"row": keys["hard"]}
+
+
+def test_an_auxiliary_run_is_held_against_a_network_of_its_cost_but_not_of_its_size(
+    tmp_path: Path,
+) -> None:
+    both = ["wide", "same-size"]
+    plan = _plan(tmp_path, strategy="reconstruction", also_against=both)
+    assert list(_anchors(plan)["hard+reconstruction", "row"]) == ["full", "wide"]
+
+
+def test_a_network_that_cannot_be_matched_is_told_of(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, strategy="mtan", network="linear", also_against="same-size")
+    (note,) = (w for w in plan.warnings if "same-size" in w)
+    # 256 weights a feature and heads of 4: 272 in the plain network, 536 in the next wider one.
+    assert note.startswith("same-size of mtan on toy:row+column has -6% parameters")
+
+
+def test_a_row_that_shares_nothing_is_told_of(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, pair="toy:row", strategy=["hard", "reconstruction"])
+    (note,) = (w for w in plan.warnings if "one task" in w)
+    assert note.startswith("hard on toy:row has one task, so nothing is shared")
+    assert not [w for w in _plan(tmp_path).warnings if "one task" in w]
+
+
+def test_methods_that_are_one_for_two_tasks_stand_together_and_say_so(tmp_path: Path) -> None:
+    asked = ["pcgrad", "hard", "upgrad", "mgda", "upgrad+reconstruction", "branch@1+upgrad"]
+    cells = _plan(tmp_path, strategy=asked).declaration.cells
+    assert [(c.strategy, c.same_as) for c in cells if c.target == "column"] == [
+        ("hard+pcgrad", ""),
+        ("hard+upgrad", "hard+pcgrad"),
+        ("hard", ""),
+        ("hard+mgda", ""),
+        ("hard+upgrad+reconstruction", "hard+pcgrad+reconstruction"),
+        ("branch+upgrad", "branch+pcgrad"),
+    ]
+    three = _plan(tmp_path, pair="toy:row+column+low", strategy=["pcgrad", "upgrad"])
+    assert not any(cell.same_as for cell in three.declaration.cells)

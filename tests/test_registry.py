@@ -1,20 +1,75 @@
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from bench.contracts import Weighting
 from bench.errors import UserError
 from bench.provenance import _with_siblings
 from bench.registry import (
+    _with_knobs,
     dataset_name,
     datasets,
     parse_dataset,
     parse_pairs,
     parse_strategy,
     single_task,
+    spelling,
     strategy_parts,
 )
+from bench.tasks import Task
+
+
+@dataclass(frozen=True)
+class Knobs(Weighting):
+    """A part with a knob of every sort."""
+
+    name = "knobs"
+    summary = "does nothing"
+    paper = "none"
+
+    limit: float | None = None
+    times: "int | None" = 3
+    flags: tuple[bool, ...] = (True,)
+
+    def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
+        """Return nothing of use."""
+        return nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values", "spelled"),
+    [
+        ("", (None, 3, (True,)), "knobs"),
+        ("0.5", (0.5, 3, (True,)), "knobs@limit=0.5"),
+        ("none,none", (None, None, (True,)), "knobs@times=none"),
+        ("flags=false/true", (None, 3, (False, True)), "knobs@flags=false/true"),
+    ],
+)
+def test_a_knob_may_be_none_or_many(
+    arguments: str, values: tuple[object, ...], spelled: str
+) -> None:
+    part = _with_knobs(Knobs, arguments, "here")
+    assert (part.limit, part.times, part.flags) == values
+    assert spelling(part) == spelled
+    assert _with_knobs(Knobs, spelled.partition("@")[2], "here") == part
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("half", "'half' is not a float"),
+        ("times=0.5", "'0.5' is not a int"),
+        ("flags=maybe", "neither true nor false"),
+        ("flags=none", "neither true nor false"),
+    ],
+)
+def test_a_knob_of_another_type_is_refused(arguments: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        _with_knobs(Knobs, arguments, "here")
 
 
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
@@ -28,6 +83,8 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_hurts_no_other() -> None:
     assert strategy_parts().broken == {
         "broken": "ImportError: planted: this plugin is broken",
         "nameless": "TypeError: Nameless has no 'name'",
+        "odd_knob": "TypeError: knob 'factors' of OddKnob: its type is none of bool, int, float, "
+        "str, tuple[…, ...] of one, or one with | None",
     }
     with pytest.raises(UserError, match="is broken: ImportError: planted"):
         parse_strategy("broken")

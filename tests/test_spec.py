@@ -12,6 +12,15 @@ def _write(folder: Path, text: str) -> str:
     return str(path)
 
 
+def test_what_is_to_be_held_against_may_be_one_or_many(tmp_path: Path) -> None:
+    for text, given in (
+        ("", ()),
+        ("also-against = 'wide'", ("wide",)),
+        ("also-against = ['same-size', 'wide']", ("same-size", "wide")),
+    ):
+        assert load_experiment(_write(tmp_path, GOOD + text), {}).also_against == given
+
+
 GOOD = 'pair = "a:b+c"\nstrategy = ["hard"]\nbudget = "5steps"\n'
 
 
@@ -52,6 +61,7 @@ def test_asking_for_other_pairs_drops_the_side_questions() -> None:
         (GOOD + "learning-rate = nan", "learning-rate"),
         (GOOD + "batch_size = 4\nbatch-size = 8", "'batch-size' is given twice"),
         (GOOD + "name = '../up'", "name"),
+        (GOOD + "also-against = 'wdie'", "also-against.0: input should be 'wide' or 'same-size'"),
         ("seeds = 3\npair = = 2", r"not valid TOML: .*line 2"),
         ("pair = []\nstrategy='hard'\nbudget='5steps'", "name at least one"),
         ("strategy='hard'\nbudget='5steps'", "pair: field required"),

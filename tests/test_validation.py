@@ -75,7 +75,7 @@ def planted() -> dict[str, Any]:
         ("counts", "repeats", "keep no state outside"),
         ("loud", "null", "a partner of weight 0 changes the target"),
         ("silent", "documented", "has no summary, a docstring"),
-        ("unreadable", "knobs", "'unreadable@level=None' is not read"),
+        ("unreadable", "knobs", "'unreadable@level=0.5' is not read"),
         ("summed", "scale", "2 times as long"),
         ("unimportable", "imports", "ImportError: planted"),
         ("out-of-range", "labels", "training labels of 'a' (classification) are out of range"),

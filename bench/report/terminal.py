@@ -85,7 +85,7 @@ def _context(rows: Sequence[CellResult]) -> str:
     return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
 
 
-def _cells(row: CellResult, mark: str = "") -> tuple[str, ...]:
+def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
     gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
     name = fold(mark + row.strategy, lambda line: len(line) <= _WIDEST_NAME)
     return (name, *gains, p_value(row.against["full"].p_holm), row.verdict.name)
@@ -101,7 +101,7 @@ def _gain(comparison: Comparison | None, unit: str) -> str:
 
 def _widths(results: Sequence[CellResult]) -> list[int]:
     """Return the width of every column but the last, so that all lines align."""
-    table = [_HEADER, *(_cells(row) for row in results)]
+    table = [_HEADER, *map(_cells, results, finding_marks(results))]
     widths = [
         max(len(part) for line in table for part in line[column].split("\n"))
         for column in range(len(_HEADER) - 1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.gains import results
-from bench.records import Declaration
+from bench.records import REFERENCES, Declaration
 from bench.report import gains_json, write_report
 from bench.report.document import gains_csv
 from bench.report.table import escape, markdown
@@ -249,3 +249,71 @@ def test_a_family_that_was_declared_anew_says_so(world: Any, tmp_path: Path) -> 
     for declaration, said in ((world.declaration, False), (changed, True)):
         write_report(declaration, world.find, tmp_path)
         assert ("Declared anew" in (tmp_path / "table.md").read_text()) == said
+
+
+def held_against(world: Any, *names: str) -> Declaration:
+    """Return the declaration with references that are the runs of `full`: gains as good."""
+    cells = []
+    for cell in world.declaration.cells:
+        seeds = [
+            seed.model_copy(
+                update={"anchors": {**seed.anchors, **dict.fromkeys(names, seed.anchors["full"])}}
+            )
+            for seed in cell.seeds
+        ]
+        cells.append(cell.model_copy(update={"seeds": tuple(seeds)}))
+    declaration: Declaration = world.declaration.model_copy(update={"cells": tuple(cells)})
+    return declaration
+
+
+def test_each_reference_has_a_section_with_both_networks_and_their_sizes(world: Any) -> None:
+    declaration = held_against(world, *REFERENCES)
+    found = results(declaration, world.find)
+    text = markdown(declaration, found, {})
+    for title in (
+        "## Against `single`\n",
+        "## Against `single` as costly as the row (wide)\n",
+        "## Against `single` as large as the row (same-size)\n",
+    ):
+        rows = table_rows(text.split(title)[1].split("\n## ")[0])
+        assert len(rows) == len(found)
+        full = found[0].against["full"].result
+        assert rows[0][:4] == [
+            "`creatures:species+background → species`",
+            "`hard` (61,706)",
+            "`single` (61,706)",
+            f"{full.mean:+.2f} [{full.low:+.2f}, {full.high:+.2f}]",
+        ]
+    entries = gains_json(declaration, found)["rows"][0]["references"]
+    assert set(entries) == set(REFERENCES)
+    assert (entries["wide"]["strategy"], entries["wide"]["parameters"]) == ("single", 61_706)
+    lines = list(csv.DictReader(io.StringIO(gains_csv(declaration, found))))
+    assert [line["anchor"] for line in lines[:6]] == ["full", "split", "slim", *REFERENCES]
+    plain = markdown(world.declaration, results(world.declaration, world.find), {})
+    assert "## Against" not in plain
+
+
+def test_a_reference_that_has_not_run_is_reported_too(world: Any) -> None:
+    declaration = held_against(world, *REFERENCES)
+    text = markdown(declaration, results(declaration, lambda key: None), {})
+    assert text.count("**no result**") == 4 * len(declaration.cells)
+
+
+def test_rows_of_one_finding_are_marked_and_counted_once_in_words(
+    make_world: Callable[..., Any],
+) -> None:
+    asked = ["hard", "hard+pcgrad", "hard+upgrad"]
+    world = make_world(pairs=["creatures:species+kin"], strategies=asked, trouble={})
+    same = {"hard+upgrad": "hard+pcgrad"}
+    cells = [
+        cell.model_copy(update={"same_as": same.get(cell.strategy, "")})
+        for cell in world.declaration.cells
+    ]
+    declaration = world.declaration.model_copy(update={"cells": tuple(cells)})
+    found = results(declaration, world.find)
+    assert len({row.finding for row in found}) == 4
+    text = markdown(declaration, found, {})
+    names = [cells[1] for cells in table_rows(text)]
+    assert names == ["`hard`", "`hard+pcgrad`", "= `hard+upgrad`"] * 2
+    assert "With two tasks these have one direction: hard+pcgrad and hard+upgrad." in text
+    assert "= " not in markdown(world.declaration, results(world.declaration, world.find), {})

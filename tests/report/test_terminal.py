@@ -94,3 +94,14 @@ def test_a_table_without_rows_says_so() -> None:
     file = io.StringIO()
     Console(width=80, file=file).print(terminal_table([]))
     assert "No rows were declared." in file.getvalue()
+
+
+def test_a_row_of_the_finding_above_is_marked(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(pairs=["a:x+y"], strategies=["hard+pcgrad", "hard+upgrad"], trouble={})
+    cells = [cell.model_copy(update={"same_as": "hard+pcgrad"}) for cell in world.declaration.cells]
+    found = results(world.declaration.model_copy(update={"cells": tuple(cells)}), world.find)
+    text = printed(found, 80)
+    assert text.count("\nhard+pcgrad") == text.count("\n= hard+upgrad") == 2
+    assert "one direction: hard+pcgrad and hard+upgrad." in " ".join(text.split())

@@ -158,7 +158,7 @@ class Unreadable(Waits):
 
     name = "unreadable"
 
-    level: float | None = None
+    level: int = 0.5  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
