@@ -266,8 +266,8 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         scores.append(baseline.primary(target).value or 0.0)
         unit = baseline.primary(target).unit
         assert baseline.ledger is not None
-        spec, price = baseline.spec, baseline.ledger.price
-        network = spec.strategy, spec.width, price.parameters
+        spec, prices = baseline.spec, baseline.ledger.prices
+        network = spec.strategy, spec.width, prices[0].parameters
         flops[0] += _used([ours], "flop") or 0.0
         flops[1] += _used(list(theirs.values()), "flop") or 0.0
     anchor_mean = statistics.mean(scores) if scores else _NAN

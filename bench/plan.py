@@ -16,7 +16,7 @@ from bench.contracts import DataSource
 from bench.data import draw_split, task_data
 from bench.description import describe
 from bench.errors import UserError
-from bench.pricing import Timings, count, first_step_flops, price_name, time_steps
+from bench.pricing import Timings, count, price_name, step_flops, time_steps
 from bench.records import AnchorName, Cell, Declaration, SeedRuns
 from bench.registry import (
     Strategy,
@@ -34,8 +34,14 @@ from bench.training import build_network
 
 #: No network is made wider than this many hundredths to match another.
 _WIDEST = 1600
-#: What of a step's price some references have in common with their row.
-_SIZES: Mapping[AnchorName, str] = {"wide": "flops", "same-size": "parameters"}
+#: What some references have in common with their row.
+_SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
+    "wide": (
+        "FLOPs a step",
+        lambda job: cost(job.prices, job.spec.steps, "flop") / sum(job.spec.steps),
+    ),
+    "same-size": ("parameters", lambda job: job.prices[0].parameters),
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def _parameters(arm: Arm, recipe: Recipe, source: DataSource) -> float:
 @lru_cache(maxsize=1024)
 def _flops(arm: Arm, recipe: Recipe, source: DataSource) -> float:
     data = arm_data(_spec(arm, recipe, "cpu"), source)
-    return first_step_flops(parse_strategy(arm.strategy), data, recipe, arm.width)
+    return step_flops(parse_strategy(arm.strategy), data, recipe, arm.width)
 
 
 Size = Callable[[Arm, Recipe, DataSource], float]
@@ -450,11 +456,13 @@ def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
             f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: join another "
             f"to it, {row.pair.name}+TASK"
         )
-    for name, size in _SIZES.items():
-        for arm in row.anchors.get(name, {}).values():
-            own, rival = (getattr(jobs[a, 0].price, size) for a in (row.arm, arm))
-            if own and abs(rival / own - 1) > 0.05:
-                yield (
-                    f"{name} of {row.strategy} on {row.pair.name} has {rival / own - 1:+.0%} "
-                    f"{size}, as near as a width comes"
-                )
+    for name, (unit, size) in _SIZES.items():
+        both = [jobs[arm, 0] for arm in (row.arm, *row.anchors.get(name, {}).values())]
+        if len(both) == 1 or any(job.fault for job in both):
+            continue
+        own, rival = map(size, both)
+        if abs(rival / own - 1) > 0.05:
+            yield (
+                f"{name} of {row.strategy} on {row.pair.name} has {rival / own - 1:+.0%} {unit}, "
+                "as near as a width comes"
+            )

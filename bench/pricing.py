@@ -120,12 +120,16 @@ def count_flops(lane: Lane, batch: Batch) -> float:
     return float(counter.get_total_flops())
 
 
-def first_step_flops(
-    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
-) -> float:
-    """Return the FLOPs of an arm's first step: near its price, at a fraction of the counting."""
-    lane = Lane(strategy, data, recipe, width, seed=0, device=_META)
-    return count_flops(lane, next(iter(lane.batches())))
+def step_flops(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float) -> float:
+    """Return the FLOPs of an arm's step, the mean of those that a budget in FLOPs buys.
+
+    Counted on the first step of each phase: near its price, at a fraction of the work.
+    """
+    lane, steps = Lane(strategy, data, recipe, width, seed=0, device=_META), 0.0
+    for number, phase in enumerate(lane.phases):
+        lane.enter(number)
+        steps += phase.share / count_flops(lane, next(iter(lane.batches())))
+    return 1 / steps
 
 
 def count(

@@ -151,7 +151,7 @@ class Strategy:
     def same_for_two(self) -> str:
         """The strategy that has the same direction where there are two tasks, or an empty text."""
         twin = self.merging.same_for_two if self.merging else ""
-        others = (self.sharing, *self.auxiliaries)
+        others = (self.sharing, *self.auxiliaries, self.schedule)
         return twin and parse_strategy("+".join([twin, *map(spelling, others)])).name
 
     @property

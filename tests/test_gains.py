@@ -386,7 +386,7 @@ def test_a_comparison_knows_the_network_that_it_is_with() -> None:
                 spec = record.spec.model_copy(update={"strategy": "alone", "width": 1.3})
                 assert record.ledger is not None
                 price = dataclasses.replace(PRICE, parameters=170)
-                ledger = dataclasses.replace(record.ledger, price=price)
+                ledger = dataclasses.replace(record.ledger, prices=(price,))
                 records[key] = record.model_copy(update={"spec": spec, "ledger": ledger})
 
     wide = _judge(_around(82), {"full": FLAT, "wide": FLAT}, widen).references["wide"]
