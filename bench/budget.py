@@ -8,7 +8,7 @@ ledger of a run says what was asked and what was used.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -135,6 +135,27 @@ def cost(prices: Sequence[Price], steps: Sequence[int], axis: Axis) -> float:
 
 
 @dataclass(frozen=True)
+class TuningCost:
+    """What choosing a run's recipe and knobs has cost: all trials of its arm, once for all seeds.
+
+    `used` has an entry an axis.
+    """
+
+    runs: int
+    used: Mapping[Axis, float]
+
+    @classmethod
+    def of(cls, ledgers: "Iterable[Ledger | None]") -> "TuningCost":
+        """Return the cost of trials; one that failed has no ledger and counts as a run alone."""
+        runs, used = 0, dict.fromkeys(AXIS_NAMES, 0.0)
+        for ledger in ledgers:
+            runs += 1
+            for axis, amount in ledger.used.items() if ledger else ():
+                used[axis] += amount
+        return cls(runs, used)
+
+
+@dataclass(frozen=True)
 class Ledger:
     """What one run was allowed and what it used.
 
@@ -142,6 +163,7 @@ class Ledger:
     times the mean cost of some steps of their phase that were counted while they trained, not the
     price that bought them. `evaluation_seconds` are off the clock. `stall` is the share of the
     training's wall time that steps have waited for images: 0 where they live on the device.
+    `tuning` came before the run, and no audit counts it.
     """
 
     budget: Budget
@@ -151,6 +173,7 @@ class Ledger:
     evaluation_seconds: float
     measured_peak_bytes: int | None = None
     stall: float = 0.0
+    tuning: TuningCost | None = None
 
     @property
     def parameters(self) -> int:

@@ -76,6 +76,12 @@ def run(
             "sharing with as many parameters. May be repeated."
         ),
     ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials of every arm, scored on the validation split; 0 is one recipe for all."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the report.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option()] = None,
     results: Results = Path("results"),
@@ -121,6 +127,7 @@ def run(
         "margin": margin,
         "reference": reference,
         "also_against": also_against,
+        "tune": tune,
         "name": name,
         "device": device,
     }

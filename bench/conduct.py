@@ -1,4 +1,4 @@
-"""Carries out an experiment: plan, launch what is missing, store, report.
+"""Carries out an experiment: plan, tune if asked, launch what is missing, store, report.
 
 The one module that knows both the runs and the screen.
 """
@@ -7,19 +7,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.budget import AXIS_NAMES, Budget
+from bench.budget import AXIS_NAMES, Budget, cost
 from bench.contracts import DataSource
 from bench.errors import UserError, say
 from bench.launch import Started, auto_workers, launch
 from bench.plan import Plan, make_plan
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
-from bench.report import amount, fold, gains_json, stall, terminal_table, write_report
+from bench.report import (
+    amount,
+    fold,
+    gains_json,
+    stall,
+    terminal_table,
+    tuning_note,
+    write_report,
+)
 from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store
@@ -60,57 +69,99 @@ def conduct(
         say(f"data: {line}")
     for warning in plan.warnings:
         say(f"note: {warning}")
-    done: dict[str, Record] = {}
-    if not fresh:
-        done = _finished(store, plan.jobs)
-    missing = [job for job in plan.jobs if job.key not in done]
-    # Seed by seed, so that an interrupted experiment has whole seeds; the longest first within
-    # one, so that no worker ends long after the others.
-    missing.sort(key=lambda job: (job.spec.seed, -job.expected_seconds))
-    count = workers or auto_workers(missing)
+    trials = _Round.of(store, plan.trials, workers, fresh, "trials")
     if dry_run:
-        _show_plan(plan, missing, count, as_json)
+        if trials.jobs and not trials.missing:
+            plan = plan.tuned(trials.done.get)
+        _show_plan(plan, trials, _Round.of(store, plan.jobs, workers, fresh), as_json)
         return False
+    tried = trials.carry_out(store)
+    if tried:
+        plan = plan.tuned(tried.get)
+    # Which runs are compared is known from here on, and none of them has been looked at.
     declaration = store.declare(plan.declaration)
     if declaration.changes:
         say(
             f"note: '{experiment.name}' was declared on other terms before (rows, seeds, budget, "
-            "margin or recipe); this replaces its report, the records stay. --name keeps both"
+            "margin, recipe or tuning); this replaces its report, the records stay. --name keeps "
+            "both"
         )
-    if missing:
-        say(_prospect(plan, missing, count))
-        done |= _launch(store, missing, count)
-    else:
-        say(f"all {len(plan.jobs)} runs are finished already; nothing to train")
-    return _report(store, declaration, done, as_json)
+    done = _Round.of(store, plan.jobs, workers, fresh).carry_out(store)
+    return _report(store, declaration, tried | done, as_json)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Runs that are trained together: what is finished of them, what is missing, and by how many.
+
+    `what` are the runs in a word.
+    """
+
+    jobs: Sequence[Job]
+    done: Mapping[str, Record]
+    missing: Sequence[Job]
+    workers: int
+    what: str
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        jobs: Sequence[Job],
+        workers: int | None,
+        fresh: bool,
+        what: str = "runs",
+    ) -> Self:
+        """Look up what is finished, unless all is to be trained afresh."""
+        done = {} if fresh else _finished(store, jobs)
+        missing = [job for job in jobs if job.key not in done]
+        # Seed by seed, so that an interrupted experiment has whole seeds; the longest first within
+        # one, so that no worker ends long after the others.
+        missing.sort(key=lambda job: (job.spec.seed, -job.expected_seconds))
+        return cls(jobs, done, missing, workers or auto_workers(missing), what)
+
+    @property
+    def expected_wall(self) -> float:
+        """Seconds that the missing runs will take."""
+        total = sum(job.expected_seconds for job in self.missing)
+        return total / max(1, min(self.workers, len(self.missing)))
+
+    @property
+    def prospect(self) -> str:
+        """What is to be trained, in words."""
+        kept = len(self.jobs) - len(self.missing)
+        return (
+            f"{len(self.missing)} {self.what} to train"
+            f"{f' ({kept} are finished already)' if kept else ''} on {self.workers} "
+            f"worker{'s' if self.workers > 1 else ''}, about {clock(self.expected_wall)} of "
+            "training steps"
+        )
+
+    def carry_out(self, store: Store) -> dict[str, Record]:
+        """Train what is missing, and return all records by key."""
+        if not self.missing:
+            if self.jobs:
+                say(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
+            return dict(self.done)
+        say(self.prospect)
+        return {**self.done, **_launch(store, self)}
 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     """Return the records that need no new run. A failed run is tried again."""
+    told = len(store.damaged)
     found = {job.key: store.load(job.key) for job in jobs}
-    for line in store.damaged:
+    for line in store.damaged[told:]:
         say(f"note: {line}; it runs again")
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
-def _expected_wall(jobs: Sequence[Job], workers: int) -> float:
-    return sum(job.expected_seconds for job in jobs) / max(1, min(workers, len(jobs)))
-
-
-def _prospect(plan: Plan, missing: Sequence[Job], workers: int) -> str:
-    kept = len(plan.jobs) - len(missing)
-    return (
-        f"{len(missing)} runs to train{f' ({kept} are finished already)' if kept else ''} on "
-        f"{workers} worker{'s' if workers > 1 else ''}, about "
-        f"{clock(_expected_wall(missing, workers))} of training steps"
-    )
-
-
-def _launch(store: Store, jobs: Sequence[Job], workers: int) -> dict[str, Record]:
+def _launch(store: Store, together: _Round) -> dict[str, Record]:
     done: dict[str, Record] = {}
+    jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
     try:
-        with Display(len(jobs), sum(job.expected_seconds for job in jobs)) as display:
-            for event in launch(jobs, workers):
+        with Display(len(jobs), work, together.what) as display:
+            for event in launch(jobs, together.workers):
                 if isinstance(event, Started):
                     display.started(event.job)
                     continue
@@ -124,7 +175,7 @@ def _launch(store: Store, jobs: Sequence[Job], workers: int) -> dict[str, Record
                     )
     except KeyboardInterrupt:
         say(
-            f"\nstopped; {len(done)} of {len(jobs)} runs are finished and kept. "
+            f"\nstopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "
             "Run the same command again to go on."
         )
         raise
@@ -137,20 +188,25 @@ def _report(
     folder = store.root / "reports" / declaration.experiment.name
     report = write_report(declaration, records.get, folder)
     if as_json:
-        print(json.dumps(gains_json(declaration, report.results), indent=1, allow_nan=False))
+        document = gains_json(declaration, report.results, report.tuning)
+        print(json.dumps(document, indent=1, allow_nan=False))
     else:
         console = Console()
         console.print(terminal_table(report.results))
         print(f"table, data and plots (each .svg too) in {folder}:")
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
             print(f"  {report.files[name]}")
-    bad = [record for record in records.values() if record.status != "ok"]
-    for record in bad:
+    if report.tuning:
+        say(f"note: {tuning_note(report.tuning)}; table.md has them all")
+    # A trial that diverges has found the end of its range; one that fails is a fault as any.
+    failed = {k for k in declaration.tuning_keys if (r := records.get(k)) and r.status == "failed"}
+    known = ((key, record) for key, record in records.items() if record.status != "ok")
+    for record in [r for key, r in known if key in declaration.keys | failed]:
         say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
     worst = max(report.results, key=lambda row: row.stall, default=None)
     if worst is not None and (text := stall(worst)):
         say(f"note: {worst.strategy} on {worst.pair}: {text}")
-    return report.runs.ok < report.runs.planned
+    return bool(failed) or report.runs.ok < report.runs.planned
 
 
 def report_all(results: Path, as_json: bool) -> bool:
@@ -164,28 +220,28 @@ def report_all(results: Path, as_json: bool) -> bool:
     bad = False
     for declaration in declarations:
         keys, name = declaration.keys, declaration.experiment.name
-        records = {key: record for key in keys if (record := store.load(key)) is not None}
+        every = keys | declaration.tuning_keys
+        records = {key: record for key in every if (record := store.load(key)) is not None}
         for line in store.damaged:
             say(f"note: {line}")
-        if missing := len(keys) - len(records):
-            say(f"note: {missing} of {len(keys)} runs of {name} are missing; run it to add them")
+        if missing := len(every) - len(records):
+            say(f"note: {missing} of {len(every)} runs of {name} are missing; run it to add them")
         bad |= _report(store, declaration, records, as_json)
     return bad
 
 
-def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) -> None:
+def _show_plan(plan: Plan, trials: _Round, scored: _Round, as_json: bool) -> None:
     """Print what would run: each arm once, with its price, its steps and its number of seeds."""
     axis = Budget.parse(plan.experiment.budget).axis
     arms: dict[str, list[Job]] = {}
     for job in plan.jobs:
         spec = job.spec
         arms.setdefault(f"{spec.label}|{spec.budget}", []).append(job)
-    finished = {job.key for job in plan.jobs} - {job.key for job in missing}
     rows = [
         {
             "arm": jobs[0].spec.label,
             "runs": len(jobs),
-            "finished": sum(job.key in finished for job in jobs),
+            "finished": sum(job.key in scored.done for job in jobs),
             "budget": jobs[0].spec.budget,
             "phases": [
                 {
@@ -201,15 +257,9 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
         }
         for jobs in arms.values()
     ]
-    total = {
-        "runs": len(plan.jobs),
-        "to_train": len(missing),
-        "workers": workers,
-        "expected_seconds": _expected_wall(missing, workers),
-        "axis": AXIS_NAMES[axis],
-    }
     if as_json:
-        print(json.dumps({"arms": rows, "total": total}, indent=1))
+        total = {**_totals(scored), "axis": AXIS_NAMES[axis]}
+        print(json.dumps({"arms": rows, "total": total, "tuning": _totals(trials)}, indent=1))
         return
     whole = Budget.parse(plan.experiment.budget)
     header = ("arm", "runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights")
@@ -240,10 +290,22 @@ def _show_plan(plan: Plan, missing: Sequence[Job], workers: int, as_json: bool) 
     for label, *figures in lines:
         table.add_row(fold(label, lambda text: len(text) <= room), *figures)
     console.print(table)
-    print(_prospect(plan, missing, workers))
+    if trials.jobs:
+        print(f"before them, {plan.experiment.tune} trials of every arm: {trials.prospect}")
+    print(scored.prospect)
     uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")
     print(f"counted as zero FLOPs: {', '.join(uncounted)}")
+
+
+def _totals(together: _Round) -> dict[str, Any]:
+    return {
+        "runs": len(together.jobs),
+        "to_train": len(together.missing),
+        "workers": together.workers,
+        "expected_seconds": together.expected_wall,
+        "flops": sum(cost(job.prices, job.spec.steps, "flop") for job in together.jobs),
+    }
 
 
 def _share(whole: Budget, part: str) -> str:

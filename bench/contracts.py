@@ -12,14 +12,15 @@ What a plugin needs beside them is here too: `UserError` for what a user can men
 name that is none, with the nearest one, `stream` for draws that must not move any other.
 
 A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
-can set (`-s hard+partner@0.3`). A data set is a class in a file of its own in `datasets/`.
+can set (`-s hard+partner@0.3`), and what `tuned` says of one is what `--tune` searches. A data set
+is a class in a file of its own in `datasets/`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ __all__ = [
     "MultiTaskNetwork",
     "Part",
     "Phase",
+    "Range",
     "Schedule",
     "SecondLook",
     "Sharing",
@@ -47,7 +49,9 @@ __all__ = [
     "Trunk",
     "UserError",
     "Weighting",
+    "range_of",
     "stream",
+    "tuned",
     "unknown",
 ]
 
@@ -90,6 +94,40 @@ class Trunk(Protocol):
 
     def __call__(self, width: float = 1.0) -> Encoder:
         """Return a fresh encoder, of `width` times the run's width."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a knob is searched: from `low` to `high`, evenly, or evenly in its logarithm.
+
+    Raises `ValueError` unless low < high, and low > 0 with `log`.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"a range ascends, and is above 0 with log, not {self}")
+
+
+_Knob = TypeVar("_Knob", int, float, tuple[float, ...])
+
+
+def tuned(default: _Knob, range: Range) -> _Knob:
+    """Return the field of a knob that `--tune` searches, where a user does not set it.
+
+    Of a tuple each entry is drawn by itself. The range may change neither what a step costs nor the
+    network's parameters: an arm has one price, whatever it is set to.
+    """
+    made: _Knob = field(default=default, metadata={Range: range})
+    return made
+
+
+def range_of(knob: Field[Any]) -> Range | None:
+    """Return where `--tune` searches a knob, if it does."""
+    return knob.metadata.get(Range)
 
 
 @dataclass(frozen=True)

@@ -204,12 +204,7 @@ Lookup = Callable[[str], Record | None]
 
 def _value(record: Record | None, target: str) -> float | None:
     """Return the primary score of a finished run, higher being better."""
-    if record is None or record.status == "failed" or target not in record.scores:
-        return None
-    score = record.primary(target)
-    if score.value is None:
-        return None
-    return score.value if score.higher_is_better else -score.value
+    return None if record is None or record.status == "failed" else record.value(target)
 
 
 def _used(records: Sequence[Record | None], axis: Axis) -> float | None:

@@ -5,7 +5,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.contracts import Dataset, Merging, Part
+from bench.contracts import Dataset, Merging, Part, range_of
 from bench.kinds import Classification
 from bench.networks import NETWORKS
 from bench.registry import (
@@ -106,9 +106,14 @@ def _datasets() -> Rows:
 
 
 def _knobs(plugin: type[Any]) -> str:
-    """Return the knobs of a plugin with their defaults."""
+    """Return the knobs of a plugin with their defaults, and the ranges of those that are tuned."""
     knobs = (f for f in fields(plugin) if not (f.name == "path" and issubclass(plugin, Dataset)))
-    return ", ".join(f"{f.name}={shown(f.default)}" for f in knobs) or "–"
+    return ", ".join(f"{f.name}={shown(f.default)}{_range(f)}" for f in knobs) or "–"
+
+
+def _range(knob: "Field[Any]") -> str:
+    range = range_of(knob)
+    return f" (tuned: {range.low:g} to {range.high:g})" if range else ""
 
 
 def _strategies() -> Rows:

@@ -1,23 +1,33 @@
 """From an experiment to its runs: arms, anchors, prices, steps and the cells they fill.
 
 Anchors are added here. Runs that several cells need (a single-task anchor of two pairs, say) have
-one key and are planned once.
+one key and are planned once. Where arms are tuned, a plan has their trials; once those have run, it
+makes the plan of what they choose.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
+from itertools import chain
+from typing import Any, Self
 
 import torch
 
-from bench.budget import TOLERANCE, Budget, Price, cost, steps_bought
+from bench.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
 from bench.contracts import DataSource
 from bench.data import draw_split, task_data
 from bench.description import describe
 from bench.errors import UserError
 from bench.pricing import Timings, count, price_name, step_flops, time_steps
-from bench.records import AnchorName, Cell, Declaration, SeedRuns
+from bench.records import (
+    AnchorName,
+    Cell,
+    Declaration,
+    Record,
+    SeedRuns,
+    TunedArm,
+    TuningTrial,
+)
 from bench.registry import (
     Strategy,
     default_strategy,
@@ -27,10 +37,12 @@ from bench.registry import (
     single_task,
 )
 from bench.run import Job, arm_data, prepare, run_key
+from bench.search import Setting, searched, settings
 from bench.spec import Experiment, Recipe, RunSpec
 from bench.statistics import smallest_sign_flip_p
 from bench.tasks import Pair
 from bench.training import build_network
+from bench.tuning import choose
 
 #: No network is made wider than this many hundredths to match another.
 _WIDEST = 1600
@@ -85,13 +97,96 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All runs of an experiment, and the cells that will be read from them."""
+class _Draft:
+    """An experiment whose arms have prices, before they are set: what no tuning changes."""
 
     experiment: Experiment
+    source: DataSource
+    device: str
+    rows: Sequence[Row]
+    prices: Mapping[Arm, tuple[Price, ...] | Fault]
+    data: tuple[str, ...]
+
+    def jobs(
+        self,
+        arm: Arm,
+        setting: Setting,
+        seeds: Iterable[int],
+        tuning: TuningCost | None = None,
+        **update: Any,
+    ) -> list[Job]:
+        """Return the runs of an arm as it is set, one a seed."""
+        update["strategy"] = setting.strategy
+        spec = _spec(arm, setting.recipe, self.device).model_copy(update=update)
+        data, prices = arm_data(spec, self.source), self.prices[arm]
+        budget = Budget.parse(self.experiment.budget).split(arm.share)
+        if isinstance(prices, Fault):
+            fault, prices, shares = prices.reason, (), []
+        else:
+            phases = parse_strategy(spec.strategy).schedule.phases([d.task for d in data])
+            fault, shares = "", [phase.share for phase in phases]
+        steps = steps_bought(budget, prices, shares, spec.label)
+        spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
+        bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
+        return [Job(s, prices, run_key(s, data), self.source, fault, tuning) for s in bought]
+
+    def candidates(self, arm: Arm) -> list["_Candidate"]:
+        """Return what is tried for an arm; nothing where it is not tuned or has no price."""
+        experiment = self.experiment
+        if not experiment.tune or isinstance(self.prices[arm], Fault):
+            return []
+        strategy = parse_strategy(arm.strategy)
+        # Down from −1: the seeds that rows are scored at go up from 0, so the two never meet.
+        seeds = range(-1, -1 - experiment.tune_seeds, -1)
+        found = []
+        for setting in settings(strategy, experiment.recipe, experiment.tune):
+            brief = setting.recipe.model_copy(update={"curve_points": 1})
+            jobs = self.jobs(arm, replace(setting, recipe=brief), seeds, split="validation")
+            found.append(_Candidate(setting, tuple(jobs)))
+        return found
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A trial of an arm, with its runs, one a tuning seed."""
+
+    setting: Setting
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of an experiment, and the cells that will be read from them.
+
+    `trials` are the runs of tuning, which come first. Before them, `jobs` are those of the recipe:
+    as many, at the same prices, as those that `tuned` returns.
+    """
+
     jobs: tuple[Job, ...]
     declaration: Declaration
     warnings: tuple[str, ...]
+    _draft: _Draft
+    _candidates: Mapping[Arm, Sequence[_Candidate]]
+
+    @property
+    def experiment(self) -> Experiment:
+        """What was asked."""
+        return self._draft.experiment
+
+    @property
+    def trials(self) -> tuple[Job, ...]:
+        """The runs of tuning; none where nothing is tuned."""
+        tried = chain.from_iterable(self._candidates.values())
+        return tuple(job for candidate in tried for job in candidate.jobs)
+
+    def tuned(self, find: Callable[[str], Record | None]) -> "Plan":
+        """Return the plan in which every arm is set as its trials choose, by their records."""
+        chosen = {
+            arm: _chosen(self._draft, arm, candidates, find)
+            for arm, candidates in self._candidates.items()
+            if candidates
+        }
+        return _plan(self._draft, self._candidates, chosen)
 
 
 def resolve_device(asked: str) -> str:
@@ -338,8 +433,14 @@ def make_plan(
 
     Raises `UserError` for whatever a user can mend.
     """
-    recipe, budget = experiment.recipe, Budget.parse(experiment.budget)
-    device = resolve_device(experiment.device)
+    draft = _drafted(experiment, source, timings, say)
+    return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
+
+
+def _drafted(
+    experiment: Experiment, source: DataSource, timings: Timings, say: Callable[[str], None]
+) -> _Draft:
+    recipe, device = experiment.recipe, resolve_device(experiment.device)
     say("loading data")
     asked = _asked(experiment)
     for dataset, tasks in asked.items():
@@ -361,53 +462,89 @@ def make_plan(
                         f"no {half} image of {arm.dataset} has a label of {d.task.name}"
                     )
     prices = price_arms(arms, recipe, device, source, timings, say)
+    return _Draft(experiment, source, device, rows, prices, _described(asked, recipe, source))
 
+
+def _chosen(
+    draft: _Draft,
+    arm: Arm,
+    candidates: Sequence[_Candidate],
+    find: Callable[[str], Record | None],
+) -> tuple[list[Job], TunedArm]:
+    """Return an arm's scored runs as its trials choose, and how they did."""
+    runs = [[find(job.key) for job in candidate.jobs] for candidate in candidates]
+    choice = choose(runs)
+    setting = candidates[choice.index].setting
+    spent = TuningCost.of(run.ledger if run else None for trial in runs for run in trial)
+    seeds = range(draft.experiment.seeds)
+    jobs = draft.jobs(arm, setting, seeds, spent, trials=spent.runs)
+    knobs = searched(parse_strategy(arm.strategy), draft.experiment.recipe)
+    tuned = TunedArm(
+        label=_spec(arm, setting.recipe, draft.device).label,
+        budget=jobs[0].spec.budget,
+        ranges={knob.name: (knob.range.low, knob.range.high) for knob in knobs},
+        trials=tuple(
+            TuningTrial(
+                values={knob.name: value for knob, value in candidate.setting.values.items()},
+                runs=tuple(job.key for job in candidate.jobs),
+            )
+            for candidate in candidates
+        ),
+        chosen=choice.index,
+        # The recipe's own values are not where the search ended.
+        borders=tuple(
+            knob.name for knob in knobs if choice.index and knob.on_border(setting.values[knob])
+        ),
+        scored=tuple(job.key for job in jobs),
+    )
+    return jobs, tuned
+
+
+def _plan(
+    draft: _Draft,
+    candidates: Mapping[Arm, Sequence[_Candidate]],
+    chosen: Mapping[Arm, tuple[list[Job], TunedArm]],
+) -> Plan:
+    """Return the plan of arms as they are chosen; one that is not is set as the recipe says."""
+    experiment = draft.experiment
+    seeds = range(experiment.seeds)
     jobs: dict[tuple[Arm, int], Job] = {}
-    for arm in arms:
-        spec = _spec(arm, recipe, device)
-        part, priced = budget.split(arm.share), prices[arm]
-        data = arm_data(spec, source)
-        if isinstance(priced, Fault):
-            fault, priced = priced.reason, ()
-        else:
-            fault = ""
-        phases = parse_strategy(arm.strategy).schedule.phases([d.task for d in data])
-        shares = [phase.share for phase in phases]
-        steps = () if fault else steps_bought(part, priced, shares, spec.label)
-        for seed in range(experiment.seeds):
-            bought = spec.model_copy(update={"budget": str(part), "steps": steps, "seed": seed})
-            jobs[arm, seed] = Job(bought, priced, run_key(bought, data), source, fault)
-
-    cells = []
-    for row in rows:
-        seeds = [
-            SeedRuns(
-                seed=seed,
-                strategy=jobs[row.arm, seed].key,
-                anchors={
-                    name: {task: jobs[arm, seed].key for task, arm in part.items()}
-                    for name, part in row.anchors.items()
-                },
-            )
-            for seed in range(experiment.seeds)
-        ]
-        cells.append(
-            Cell(
-                pair=row.pair.name,
-                strategy=row.strategy,
-                target=row.target,
-                expect=row.pair.expect,
-                same_as=row.same_as,
-                seeds=tuple(seeds),
-            )
+    for arm in draft.prices:
+        recipe = Setting(arm.strategy, experiment.recipe, {})
+        scored = chosen[arm][0] if arm in chosen else draft.jobs(arm, recipe, seeds)
+        jobs |= {(arm, job.spec.seed): job for job in scored}
+    cells = [
+        Cell(
+            pair=row.pair.name,
+            strategy=row.strategy,
+            target=row.target,
+            expect=row.pair.expect,
+            same_as=row.same_as,
+            seeds=tuple(
+                SeedRuns(
+                    seed=seed,
+                    strategy=jobs[row.arm, seed].key,
+                    anchors={
+                        name: {task: jobs[arm, seed].key for task, arm in part.items()}
+                        for name, part in row.anchors.items()
+                    },
+                )
+                for seed in seeds
+            ),
         )
+        for row in draft.rows
+    ]
     return Plan(
-        experiment,
         tuple({job.key: job for job in jobs.values()}.values()),
         Declaration(
-            experiment=experiment, cells=tuple(cells), data=_described(asked, recipe, source)
+            experiment=experiment,
+            cells=tuple(cells),
+            data=draft.data,
+            tuning=tuple(tuned for _, tuned in chosen.values()),
         ),
-        tuple(_warnings(experiment, rows, jobs)),
+        tuple(_warnings(experiment, draft.rows, jobs)),
+        draft,
+        candidates,
     )
 
 

@@ -103,13 +103,15 @@ def price_name(
 ) -> str:
     """Return the hash of what a price depends on: arms of one name cost the same.
 
-    What images and labels show costs nothing; their shapes, the code and the machine do.
+    What images and labels show costs nothing, nor does how fast a network learns; their shapes, the
+    code and the machine do.
     """
     sets = list(dict.fromkeys(id(d.images) for d in data))
     tasks = [
         (type(d.task.kind).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
     ]
-    network = [strategy.name, tasks, data[0].images.image, recipe.model_dump(mode="json"), width]
+    costly = recipe.model_dump(mode="json", exclude={"learning_rate", "weight_decay"})
+    network = [strategy.name, tasks, data[0].images.image, costly, width]
     return digest(network, code_fingerprint(strategy), machine(device))[:40]
 
 

@@ -21,10 +21,13 @@ def clock(seconds: float) -> str:
 
 
 class Display:
-    """Progress over a number of jobs. Time left follows the work done so far, not the run count."""
+    """Progress over a number of jobs, called `what`.
 
-    def __init__(self, jobs: int, work: float) -> None:
-        self._jobs, self._work = jobs, work
+    Time left follows the work done so far, not the run count.
+    """
+
+    def __init__(self, jobs: int, work: float, what: str) -> None:
+        self._jobs, self._work, self._what = jobs, work, what
         self._done, self._worked = 0, 0.0
         self._began = self._last_line = time.monotonic()
         self._current: list[Job] = []
@@ -32,7 +35,7 @@ class Display:
         self._bar: Progress | None = None
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("runs"),
+                TextColumn(what),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=24),
                 TimeElapsedColumn(),
@@ -88,4 +91,5 @@ class Display:
         if self._done == self._jobs or (self._done and quiet >= _LINE_EVERY_SECONDS):
             self._last_line = time.monotonic()
             left = f", {self._left()}" if self._done < self._jobs else ""
-            self.say(f"{self._done} of {self._jobs} runs{left}{', now ' + now if now else ''}")
+            going_on = f", now {now}" if now else ""
+            self.say(f"{self._done} of {self._jobs} {self._what}{left}{going_on}")

@@ -115,6 +115,15 @@ class Record(_Document):
         """Return the score that gains are computed in."""
         return next(score for score in self.scores[task].values() if score.primary)
 
+    def value(self, task: str) -> float | None:
+        """Return the primary score of a task, higher being better; None where there is none."""
+        if task not in self.scores:
+            return None
+        score = self.primary(task)
+        if score.value is None:
+            return None
+        return score.value if score.higher_is_better else -score.value
+
 
 class SeedRuns(_Document):
     """The keys of the runs that one seed of a cell compares.
@@ -145,14 +154,40 @@ class Cell(_Document):
         return {k for seed in self.seeds for a in seed.anchors.values() for k in a.values()}
 
 
+class TuningTrial(_Document):
+    """One setting that was tried for an arm: a value a knob, and a run a tuning seed."""
+
+    values: dict[str, float | tuple[float, ...]]
+    runs: tuple[Key, ...]
+
+
+class TunedArm(_Document):
+    """An arm with all its trials, the recipe first, and the one that was chosen.
+
+    `label` and `budget` are what a person is shown of it. `ranges` are by knob. `borders` are the
+    knobs whose chosen value lies at an end of its range, where more may lie beyond. `scored` are
+    the runs, one a seed, that were then trained with the chosen trial.
+    """
+
+    label: str
+    budget: str
+    ranges: dict[str, tuple[float, float]]
+    trials: tuple[TuningTrial, ...]
+    chosen: int
+    borders: tuple[str, ...]
+    scored: tuple[Key, ...]
+
+
 class Declaration(_Document):
-    """An experiment as declared before its first run: the family that Holm corrects over."""
+    """An experiment as declared before its first scored run: the family that Holm corrects over."""
 
     schema_version: Literal[1] = 1
     experiment: Experiment
     cells: tuple[Cell, ...]
     data: tuple[str, ...] = ()
     """What the images and tasks are, in words: a description, which no verdict follows from."""
+    tuning: tuple[TunedArm, ...] = ()
+    """How each arm was tuned; empty where none was."""
     changes: int = 0
     """How often this name held another family before, of enough seeds for verdicts."""
 
@@ -170,3 +205,8 @@ class Declaration(_Document):
         """The keys of all runs that the cells read."""
         own = {seed.strategy for cell in self.cells for seed in cell.seeds}
         return own.union(*(cell.anchor_keys for cell in self.cells))
+
+    @property
+    def tuning_keys(self) -> set[str]:
+        """The keys of all trials, none of which a cell reads."""
+        return {key for arm in self.tuning for trial in arm.trials for key in trial.runs}

@@ -11,7 +11,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import entry_points
 from itertools import combinations
 from types import ModuleType
@@ -132,14 +132,24 @@ def datasets() -> Plugins:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy put together from its parts. `name` is its canonical spelling."""
+    """A strategy put together from its parts."""
 
-    name: str
     sharing: Sharing
     weighting: Weighting
     schedule: Schedule
     merging: Merging | None = None
     auxiliaries: tuple[Auxiliary, ...] = ()
+
+    @cached_property
+    def name(self) -> str:
+        """Its canonical spelling."""
+        return "+".join(spelling(part) for part in self.named)
+
+    @property
+    def named(self) -> tuple[Part, ...]:
+        """The parts that its name names; what is meant anyway is none of them, but the sharing."""
+        parts = (self.weighting, self.merging, *self.auxiliaries, self.schedule)
+        return (self.sharing, *(part for part in parts if part and not part.default))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -175,7 +185,7 @@ def sort_of(part: type[Part]) -> str:
 def default_strategy(sharing: Sharing | None = None) -> Strategy:
     """Return the strategy that is meant where nothing is named, or where only its sharing is."""
     sharing = sharing or _default(Sharing)
-    return Strategy(spelling(sharing), sharing, _default(Weighting), _default(Schedule))
+    return Strategy(sharing, _default(Weighting), _default(Schedule))
 
 
 def single_task() -> Strategy:
@@ -304,11 +314,8 @@ def parse_strategy(text: str) -> Strategy:
     names = [part.name for part in auxiliaries]
     if len(set(names)) < len(names):
         raise UserError(f"strategy '{text}' names an auxiliary task twice")
-    optional = [part for part in (named_weighting, merging) if part and not part.default]
-    timed = () if schedule.default else (schedule,)
-    name = "+".join(spelling(part) for part in (sharing, *optional, *auxiliaries, *timed))
     weighting = named_weighting or _default(Weighting)
-    return Strategy(name, sharing, weighting, schedule, merging, auxiliaries)
+    return Strategy(sharing, weighting, schedule, merging, auxiliaries)
 
 
 @cache

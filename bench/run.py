@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.budget import Axis, Budget, Ledger, Price, cost
+from bench.budget import Axis, Budget, Ledger, Price, TuningCost, cost
 from bench.contracts import DataSource
 from bench.data import Batch, draw_split, fingerprint, fits, task_data
 from bench.errors import UserError
@@ -41,7 +41,8 @@ Examples = Mapping[str, np.ndarray]
 class Job:
     """A run that is ready to start: its prices, one a phase, are known and frozen.
 
-    `fault` says why its arm could not be priced; such a job fails without being tried.
+    `fault` says why its arm could not be priced; such a job fails without being tried. `tuning` is
+    what choosing its recipe and knobs has cost.
     """
 
     spec: RunSpec
@@ -49,6 +50,7 @@ class Job:
     key: str
     source: DataSource
     fault: str = ""
+    tuning: TuningCost | None = None
 
     @property
     def expected_seconds(self) -> float:
@@ -290,8 +292,9 @@ def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, fl
 def execute(job: Job) -> tuple[Record, Examples]:
     """Train and evaluate one run.
 
-    The last, annealed state is what is scored. A run whose loss stops being finite ends there and
-    is scored as it stands, with status `diverged`.
+    The last, annealed state is what is scored: on the test set, or on the validation split where
+    the run is a trial of tuning, which leaves no scores of examples. A run whose loss stops being
+    finite ends there and is scored as it stands, with status `diverged`.
     """
     spec, began = job.spec, time.perf_counter()
     device = prepare(spec.device)
@@ -316,9 +319,12 @@ def execute(job: Job) -> tuple[Record, Examples]:
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
     paused = time.perf_counter()
-    whole = [(d, d.images.test, d.test_labels, None) for d in scored]
-    test = evaluation_sets(whole, device, resident)
-    results = evaluate(lane.network, lane.tasks, test)
+    if spec.split == "test":
+        whole = [(d, d.images.test, d.test_labels, None) for d in scored]
+        results = evaluate(lane.network, lane.tasks, evaluation_sets(whole, device, resident))
+        examples = {r.task.name: _compact(r) for r in results}
+    else:
+        results, examples = evaluate(lane.network, lane.tasks, validation), {}
     tested = time.perf_counter() - paused
 
     wall = sum(t.wall for t in trained)
@@ -340,11 +346,12 @@ def execute(job: Job) -> tuple[Record, Examples]:
             evaluation_seconds=sum(t.evaluation_seconds for t in trained) + tested,
             measured_peak_bytes=peak,
             stall=sum(t.stalled for t in trained) / wall if wall else 0.0,
+            tuning=job.tuning,
         ),
         provenance=provenance(spec.device) | {"threads": str(torch.get_num_threads())},
         seconds=time.perf_counter() - began,
     )
-    return record, {r.task.name: _compact(r) for r in results}
+    return record, examples
 
 
 _warmed: set[str] = set()

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from bench.budget import Budget
 from bench.errors import UserError, unknown
@@ -72,6 +79,10 @@ class Experiment(Recipe, Group):
     """A strategy that all others are held against too, beside the single-task anchors."""
     also_against: tuple[Literal["wide", "same-size"], ...] = ()
     """Networks sized after each row that it is held against too; `bench.records` says which."""
+    tune: int = Field(default=0, ge=0, strict=True)
+    """Trials of every arm, the recipe itself the first of them; 0 is the recipe for all."""
+    tune_seeds: int = Field(default=1, ge=1, strict=True)
+    """Seeds that each trial is trained at; they are never those that rows are scored at."""
     also: tuple[Group, ...] = ()
     """Further pairs with strategies of their own, such as placebo partners."""
 
@@ -79,6 +90,15 @@ class Experiment(Recipe, Group):
     @classmethod
     def _budget_reads(cls, value: str) -> str:
         Budget.parse(value)
+        return value
+
+    @field_validator("tune")
+    @classmethod
+    def _tune_can_choose(cls, value: int, info: ValidationInfo) -> int:
+        if value == 1:
+            raise ValueError("the first trial is the recipe itself: give 2 or more, or 0")
+        if value and info.data.get("validation_size") == 0:
+            raise ValueError("trials are scored on the validation split: raise validation-size")
         return value
 
     @property
@@ -109,6 +129,10 @@ class RunSpec(BaseModel):
     seed: int
     device: str
     recipe: Recipe
+    split: Literal["test", "validation"] = "test"
+    """What the run is scored on; a trial of tuning never sees the test set."""
+    trials: int = 0
+    """Runs that its recipe and knobs were chosen by; 0 where nobody chose."""
 
     @property
     def arm(self) -> "RunSpec":

@@ -64,6 +64,7 @@ from bench.registry import (
     strategy_parts,
 )
 from bench.run import Job, execute, prepare, run_key
+from bench.search import respelled, searched
 from bench.spec import Recipe, RunSpec
 from bench.tasks import ImageSet, Task, TaskData
 from bench.training import Lane, build_network
@@ -431,6 +432,32 @@ def _check_costs(words: str, lane: Lane, price: Price) -> None:
         raise ViolationError(
             f"{words}: {lane.parameters} parameters, and {price.parameters} without data"
         )
+
+
+def searches(candidate: _Candidate) -> None:
+    """It can be set to both ends of what `--tune` searches, where a step costs what it did."""
+    _, data, recipe = candidate.cases[0]
+    for knob in searched(candidate.strategy, recipe):
+        if knob.part != candidate.plugin:
+            continue
+        if not isinstance(knob.default, int | float | tuple) or isinstance(knob.default, bool):
+            raise ViolationError(f"{knob.field} is no number, so nothing can be drawn for it")
+        for end in (0.0, 1.0):
+            value = knob.at([end] * knob.size)
+            try:
+                name = respelled(candidate.strategy, {knob: value})
+            except UserError as error:
+                raise ViolationError(f"{error}; narrow the range") from None
+            found, usual = (
+                [(price.flops, price.parameters) for price in each]
+                for each in (count(parse_strategy(name), data, recipe, 1.0), candidate.prices[0])
+            )
+            if found != usual:
+                raise ViolationError(
+                    f"with {knob.field} at {shown(value)} the FLOPs of a step and the parameters "
+                    f"are {found}, a phase each, and {usual} as it is: search no knob that decides "
+                    "what is trained; name a row for each value"
+                )
 
 
 def scale(candidate: _Candidate) -> None:
@@ -827,6 +854,7 @@ _PART_CHECKS: Mapping[Callable[[_Candidate], None], type[Part] | tuple[type[Part
     phases: Schedule,
     prices: Part,
     costs: Part,
+    searches: Part,
     scale: (Weighting, Merging),
     trains: Part,
     independent: Part,

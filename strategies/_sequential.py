@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.contracts import Phase, Schedule
+from bench.contracts import Phase, Range, Schedule, tuned
 from bench.tasks import Task
 
 
@@ -19,7 +19,7 @@ class Sequential(Schedule):
     #: Whether the shared parameters stay in the second phase what the first has made them.
     frozen: ClassVar[bool]
 
-    share: float = 0.5
+    share: float = tuned(0.5, Range(0.1, 0.9))
     """Share of the budget that pretraining gets."""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import cast, get_args
 
-from bench.contracts import Auxiliary
+from bench.contracts import Auxiliary, Range, tuned
 from bench.tasks import Decay, TaskData
 
 
@@ -14,7 +14,7 @@ from bench.tasks import Decay, TaskData
 class WeightedAuxiliary(Auxiliary):
     """An auxiliary task whose weight is a knob."""
 
-    weight: float = 1.0
+    weight: float = tuned(1.0, Range(0.05, 2, log=True))
     """Weight of the auxiliary loss; the target's is 1."""
 
     decay: str = "none"

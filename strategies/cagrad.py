@@ -16,7 +16,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Merge, Merging, Range, tuned
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine, least, on_faces, refuse_many, squared_norm
@@ -45,7 +45,7 @@ class CAGrad(Merging):
     summary = "near the mean gradient, the direction that is best for the worst-off task"
     paper = "Liu et al. 2021, Conflict-Averse Gradient Descent for Multi-task Learning"
 
-    c: float = 0.5
+    c: float = tuned(0.5, Range(0.1, 0.9))
     """How far from the mean gradient the direction may be, as a part of its length."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import MultiTaskNetwork, Range, Sharing, Trunk, tuned
 from bench.networks import Encoder
 
 
@@ -72,7 +72,7 @@ class CrossStitch(Sharing):
     paper = "Misra et al. 2016, Cross-stitch Networks for Multi-task Learning"
     exact_null = False  # the partners' trunks feed the target's, whatever their weight
 
-    own: float = 0.9
+    own: float = tuned(0.9, Range(0.5, 1))
     """Initial weight of a task's own activation."""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Weighting
+from bench.contracts import Range, Weighting, tuned
 from bench.tasks import Task
 
 from ._mean import shares
@@ -53,7 +53,7 @@ class DynamicWeightAverage(Weighting):
     summary = "a task whose loss falls slowly weighs more"
     paper = "Liu et al. 2019, End-to-End Multi-Task Learning with Attention"
 
-    temperature: float = 2.0
+    temperature: float = tuned(2.0, Range(0.25, 16, log=True))
     """Softness of the weights: large makes them equal."""
 
     epoch: int = 20

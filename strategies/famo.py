@@ -18,7 +18,7 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import SecondLook, Weighting
+from bench.contracts import Range, SecondLook, Weighting, tuned
 from bench.tasks import Task
 
 from ._mean import shares
@@ -58,7 +58,7 @@ class Famo(Weighting):
     rate: float = 0.025
     """Learning rate of the weights' logits."""
 
-    decay: float = 0.01
+    decay: float = tuned(0.01, Range(1e-4, 0.1, log=True))
     """γ, which pulls the logits back to 0."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,6 @@
-"""Fixed weights: one number a task, chosen by hand or by a grid search. The scalarisation baseline.
+"""Fixed weights: one number a task, chosen by hand or by a search. The scalarisation baseline.
+
+With `--tune`, `fixed` without weights is that search; with weights, they stay what they are.
 
 The rule: the loss is Σ w_t L_t / Σ w_t, with the tasks in the pair's order, a target before its
 auxiliary tasks. The weights multiply the tasks' own (1 unless a part says otherwise). Others leave
@@ -12,7 +14,7 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import UserError, Weighting
+from bench.contracts import Range, UserError, Weighting, tuned
 from bench.tasks import Task
 
 from ._mean import shares
@@ -39,7 +41,7 @@ class Fixed(Weighting):
         "Xin et al. 2022, Do Current Multi-Task Optimization Methods in Deep Learning Even Help?"
     )
 
-    weights: tuple[float, ...] = (0.5, 0.5)
+    weights: tuple[float, ...] = tuned((0.5, 0.5), Range(0.1, 0.9))
     """One weight a task; only their ratios matter."""
 
     def __post_init__(self) -> None:

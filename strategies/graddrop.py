@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Merge, Merging, Range, tuned
 from bench.tasks import Task
 
 
@@ -27,7 +27,7 @@ class GradDrop(Merging):
     summary = "where signs differ, one is drawn for each coordinate and the rest dropped"
     paper = "Chen et al. 2020, Just Pick a Sign"
 
-    leak: float = 0.0
+    leak: float = tuned(0.0, Range(0, 1))
     """How much of what is dropped stays."""
 
     def __post_init__(self) -> None:

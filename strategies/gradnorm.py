@@ -21,7 +21,7 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Weighting
+from bench.contracts import Range, Weighting, tuned
 from bench.tasks import Task
 
 from ._mean import shares
@@ -77,7 +77,7 @@ class GradNorm(Weighting):
     summary = "weights are trained until the tasks' gradients have like norms"
     paper = "Chen et al. 2018, GradNorm"
 
-    alpha: float = 1.5
+    alpha: float = tuned(1.5, Range(0.1, 3, log=True))
     """How much longer the gradients of slower tasks are made; 0 makes all equal."""
 
     def __post_init__(self) -> None:

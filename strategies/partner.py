@@ -7,6 +7,7 @@ partners' lower weight.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.contracts import Range, tuned
 from bench.tasks import TaskData
 
 from ._weighted import WeightedAuxiliary
@@ -21,7 +22,7 @@ class Partner(WeightedAuxiliary):
     paper = "Caruana 1997, Multitask Learning"
     uses_partners = True
 
-    weight: float = 0.3
+    weight: float = tuned(0.3, Range(0.05, 2, log=True))
     """Weight of each partner's loss; the target's is 1."""
 
     def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:

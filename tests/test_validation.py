@@ -49,7 +49,7 @@ def _of_files() -> list[type[Any]]:
 def planted() -> dict[str, Any]:
     """Return what the command line says of each planted plugin, with its exit code."""
     parts = "wrong-shape unshared keeps waits not-a-number mispriced unseeded counts loud silent"
-    parts += " unreadable summed sound unimportable"
+    parts += " unreadable summed refuses grows sound unimportable"
     sets = "sound-data out-of-range leaky drifting missing-task misdeclared stray-pair unlabelled"
     done = subprocess.run(
         [sys.executable, "-m", "bench", "validate", "--json", *parts.split(), *sets.split()],
@@ -77,6 +77,8 @@ def planted() -> dict[str, Any]:
         ("silent", "documented", "has no summary, a docstring"),
         ("unreadable", "knobs", "'unreadable@level=0.5' is not read"),
         ("summed", "scale", "2 times as long"),
+        ("refuses", "searches", "refuses a value of the range that it declares for --tune"),
+        ("grows", "searches", "search no knob that decides what is trained"),
         ("unimportable", "imports", "ImportError: planted"),
         ("out-of-range", "labels", "training labels of 'a' (classification) are out of range"),
         ("leaky", "images", "are the same"),

@@ -2,6 +2,7 @@
 
 from bench.report.document import gains_json
 from bench.report.terminal import terminal_table
+from bench.report.tuning import tuning_note
 from bench.report.wording import amount, fold, stall
 from bench.report.write import Report, RunCounts, write_report
 
@@ -13,5 +14,6 @@ __all__ = [
     "gains_json",
     "stall",
     "terminal_table",
+    "tuning_note",
     "write_report",
 ]

@@ -9,10 +9,13 @@ from typing import Any
 from bench.budget import TOLERANCE
 from bench.gains import CellResult, Comparison, standing
 from bench.records import SCHEMA_VERSION, Declaration
+from bench.report.tuning import TUNING, Tuned, tuning_json
 from bench.report.wording import RELATIVE, how_to_read
 
 
-def gains_json(declaration: Declaration, results: Sequence[CellResult]) -> dict[str, Any]:
+def gains_json(
+    declaration: Declaration, results: Sequence[CellResult], tuning: Sequence[Tuned] = ()
+) -> dict[str, Any]:
     """Return everything that an experiment found. What is not a finite number is None."""
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -22,6 +25,7 @@ def gains_json(declaration: Declaration, results: Sequence[CellResult]) -> dict[
         "declaration_changes": declaration.changes,
         "rows": [_row(result) for result in results],
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
+        "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},
     }
     finite: dict[str, Any] = _finite(document)
     return finite

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.gains import CellResult, standing
 from bench.records import ANCHORS, REFERENCES, AnchorName, Declaration
+from bench.report.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.wording import (
     GRADIENTS,
     NOTHING,
@@ -46,7 +47,10 @@ _COLUMNS = (
 
 
 def markdown(
-    declaration: Declaration, results: Sequence[CellResult], plots: Mapping[str, str]
+    declaration: Declaration,
+    results: Sequence[CellResult],
+    plots: Mapping[str, str],
+    tuning: Sequence[Tuned] = (),
 ) -> str:
     """Return the report in Markdown. `plots` are texts that stand for images, by file name."""
     experiment = declaration.experiment
@@ -72,6 +76,7 @@ def markdown(
         _troubles(results),
         _stalls(results),
         f"**Verdicts.** {VERDICTS}",
+        _tuning(tuning),
         _metrics(results),
         _gradients(results),
         "## Plots",
@@ -205,6 +210,15 @@ def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
     ]
     text = f"{REFERENCE_MEANING[name]} {REFERENCE}"
     return f"## Against {title}\n\n{text}\n\n{_grid(columns, lines)}"
+
+
+def _tuning(tuning: Sequence[Tuned]) -> str:
+    """Return what was chosen for each arm, where arms were tuned."""
+    if not tuning:
+        return ""
+    lines = [(_code(name), *(escape(cell) for cell in rest)) for name, *rest in map(cells, tuning)]
+    parts = ("## Tuning", f"{escape(tuning_note(tuning))}.", TUNING, _grid(COLUMNS, lines))
+    return "\n\n".join(parts)
 
 
 def _gradients(results: Sequence[CellResult]) -> str:

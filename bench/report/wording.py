@@ -276,15 +276,22 @@ def settings(experiment: Experiment) -> dict[str, str]:
     recipe = experiment.recipe
     size = str(recipe.train_size or "all, or as many as the data set draws,")
     schedule = f"warm-up over {100 * recipe.warmup:g} %, then cosine"
+    tuned = "each arm's own, tuned around " if experiment.tune else ""
+    trials = f"{experiment.tune} trials of every arm at {_seeds(experiment.tune_seeds)}"
     return {
         "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
         "seeds": str(experiment.seeds),
         "network": recipe.network,
         "training images": f"{size} a seed",
         "batch size": str(recipe.batch_size),
-        "learning rate": f"{recipe.learning_rate:g}, {schedule}",
-        "weight decay": f"{recipe.weight_decay:g}",
+        "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}",
+        "weight decay": f"{tuned if recipe.weight_decay else ''}{recipe.weight_decay:g}",
+        "tuning": trials if experiment.tune else "none: one recipe for all",
         "augmentation": recipe.augment,
         "equivalence margin": f"±{experiment.margin:g} points, or as many per cent of full's score "
         "where the metric is no percentage",
     }
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"

@@ -12,6 +12,7 @@ from bench.records import Declaration
 from bench.report.document import gains_csv, gains_json
 from bench.report.table import markdown
 from bench.report.terminal import summary
+from bench.report.tuning import Tuned, tuned
 from bench.spec import experiment_toml
 from bench.store import write_atomically
 
@@ -47,13 +48,14 @@ class RunCounts:
 class Report:
     """What was found and where it is written.
 
-    `files` are by name, as `table.md`.
+    `files` are by name, as `table.md`; `tuning` is by arm.
     """
 
     results: tuple[CellResult, ...]
     folder: Path
     files: Mapping[str, Path]
     runs: RunCounts
+    tuning: tuple[Tuned, ...]
 
 
 def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report:
@@ -64,9 +66,10 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
     found = results(declaration, find)
     pictures = _pictures(declaration, found, find)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
-    document = gains_json(declaration, found)
+    tuning = tuned(declaration, find)
+    document = gains_json(declaration, found, tuning)
     contents = {
-        "table.md": markdown(declaration, found, images).encode(),
+        "table.md": markdown(declaration, found, images, tuning).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
         "summary.txt": summary(found).encode(),
@@ -84,6 +87,7 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
         folder=folder,
         files={name: folder / name for name in contents},
         runs=_count(declaration, find),
+        tuning=tuning,
     )
 
 

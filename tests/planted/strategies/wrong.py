@@ -8,7 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Merge, Merging, MultiTaskNetwork, Sharing, Trunk, Weighting
+from bench.contracts import (
+    Merge,
+    Merging,
+    MultiTaskNetwork,
+    Range,
+    Sharing,
+    Trunk,
+    Weighting,
+    tuned,
+)
 from bench.networks import Encoder
 from bench.tasks import Task
 
@@ -179,3 +188,33 @@ class Sound(Waits):
     """Nothing is wrong with it."""
 
     name = "sound"
+
+
+@dataclass(frozen=True)
+class Refuses(Waits):
+    """It is to be searched where it cannot be."""
+
+    name = "refuses"
+
+    share: float = tuned(0.5, Range(0, 2))
+
+    def __post_init__(self) -> None:
+        if self.share > 1:
+            raise ValueError("share is at most 1")
+
+
+@dataclass(frozen=True)
+class Grows(WrongShape):
+    """What it searches decides how many weights are trained."""
+
+    name = "grows"
+
+    spare: int = tuned(1, Range(1, 4))
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return one trunk, with weights that no task uses."""
+        network = super().build(trunk, heads)
+        network.spare = nn.Parameter(torch.zeros(self.spare))
+        return network
