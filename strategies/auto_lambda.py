@@ -27,7 +27,7 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import LookAhead, Trial, Weighting
+from bench.contracts import LookAhead, Range, Trial, Weighting, tuned
 from bench.tasks import Task
 
 from ._mean import shares
@@ -97,7 +97,7 @@ class AutoLambda(Weighting):
     held_out: float = 0.2
     """Share of the training images that second batches come from; 0: all, and none is held out."""
 
-    rate: float = 0.01
+    rate: float = tuned(0.01, Range(1e-3, 0.1, log=True))
     """Learning rate of log λ."""
 
     def __post_init__(self) -> None:

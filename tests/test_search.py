@@ -128,5 +128,5 @@ def test_the_methods_whose_papers_tune_a_number_are_tuned() -> None:
     }
     assert {"cagrad", "cross-stitch", "dwa", "famo", "fixed", "graddrop", "gradnorm"} <= tuned
     assert {"partner", "reconstruction", "rotation", "jigsaw", "colourisation"} <= tuned
-    assert {"finetune", "probe"} <= tuned
+    assert {"auto-lambda", "finetune", "frozen-probe"} <= tuned
     assert not {"hard", "single", "pcgrad", "branch", "mmoe"} & tuned
