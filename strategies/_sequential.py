@@ -1,8 +1,8 @@
 """Two phases: the auxiliary tasks first, then the target alone."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from bench.contracts import Phase, Range, Schedule, tuned
 from bench.tasks import Task
@@ -16,15 +16,17 @@ class Sequential(Schedule):
     # Weight decay moves the trunk in a pretraining that has no gradient.
     exact_null = False
 
-    #: Whether the shared parameters stay in the second phase what the first has made them.
-    frozen: ClassVar[bool]
-
     share: float = tuned(0.5, Range(0.1, 0.9))
     """Share of the budget that pretraining gets."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise ValueError(f"share is a part of at least 0 and below 1, not {self.share}")
+
+    @property
+    @abstractmethod
+    def frozen(self) -> bool:
+        """Whether the shared parameters stay in the second phase what the first has made them."""
 
     def phases(self, tasks: Sequence[Task]) -> Sequence[Phase]:
         """Return both phases, or the second alone where pretraining has no share."""

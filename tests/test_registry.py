@@ -118,7 +118,7 @@ def test_a_strategy_has_one_spelling_whatever_a_user_types(text: str, name: str)
         ("partner@0.1,weight=0.2", "given twice"),
         ("partner@inf", "at least 0"),
         ("hard@3", "hard has no knobs"),
-        ("partner@1,2", "takes at most 1"),
+        ("partner@1,none,2", "takes at most 2"),
         ("partner@weigth=3", "did you mean 'weight'"),
         ("partner@weight=much", "not a float"),
         ("partner@-1", "at least 0"),
