@@ -159,11 +159,16 @@ class Standardise:
 
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         mean, deviation = images.channel_statistics
-        self._mean, self._scale = mean.to(device), (1 / deviation).to(device)
+        # Of a whole line of pixels: the three numbers of one are too short a loop for a CPU.
+        width = images.image[2]
+        self._mean, self._scale = (
+            channels.repeat(width).to(device) for channels in (mean, 1 / deviation)
+        )
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return uint8 images `[N, H, W, C]` as floats `[N, C, H, W]` in channels-last layout."""
-        return images.float().sub_(self._mean).mul_(self._scale).permute(0, 3, 1, 2)
+        lines = images.float().flatten(2).sub_(self._mean).mul_(self._scale)
+        return lines.view(images.shape).permute(0, 3, 1, 2)
 
 
 class Rows:

@@ -146,11 +146,10 @@ def _count(lane: Lane, phase: int) -> Price:
     lane.enter(phase)
     batches = lane.batches()
     batch = next(iter(batches))
-    lane.step(batch)  # the optimiser makes its state in the first step
-    state = [v for s in lane.optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
-    kept = [*lane.network.parameters(), *state, *batch.targets]
+    lane.step(batch)  # some methods make what they keep in the first step
+    kept = [*lane.network.parameters(), *lane.optimizer.state, *batch.targets]
     kept += [images for images in batch.images if images is not None]
-    lane.optimizer.zero_grad(set_to_none=True)
+    lane.optimizer.zero_grad()
     with _StepObserver([t for t in kept if t.device == _META]) as observer:
         lane.step(batch)
     return Price(

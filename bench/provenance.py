@@ -21,6 +21,7 @@ _NUMERIC = [
     "randomness",
     "contracts",
     "data",
+    "optimiser",
     "training",
     "evaluation",
     "pricing",

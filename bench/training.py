@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.func import functional_call
 from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
 from bench.data import Batch, Batches
 from bench.networks import Encoder, encoder_builder
+from bench.optimiser import AdamW
 from bench.randomness import seeded, stream
 from bench.registry import Strategy
 from bench.spec import Recipe
@@ -133,17 +134,14 @@ class Lane:
         self._on_features = merging is not None and merging.on_features
         common = {id(p) for p in shared}
         self._own = [p for p in self.network.parameters() if id(p) not in common]
-        groups: list[dict[str, Any]] = [{"params": [*self.network.parameters()]}]
-        if weighting := list(self._combine.parameters()):
-            # A weight of a loss is no weight of a network: decay would pull it to a value.
-            groups.append({"params": weighting, "weight_decay": 0.0})
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=self.recipe.learning_rate,
-            weight_decay=self.recipe.weight_decay,
-            fused=self.device.type != "meta",
+        # A weight of a loss is no weight of a network: decay would pull it to a value.
+        self.optimizer = AdamW(
+            self.network.parameters(),
+            self._combine.parameters(),
+            self.recipe.learning_rate,
+            self.recipe.weight_decay,
         )
-        self.optimizer.zero_grad(set_to_none=True)  # what the phase before has left
+        self.optimizer.zero_grad()  # what the phase before has left
 
     def _weights_over(self, steps: int) -> Tensor:
         """Return the tasks' weights in each step of the phase, `[steps, T]` with rows of sum 1."""
@@ -200,14 +198,14 @@ class Lane:
             losses=partial(losses_at, batch),
             second=partial(losses_at, batch.second),
             weights=self._weights,
-            rate=self.optimizer.param_groups[0]["lr"],
+            rate=self.optimizer.rate,
         )
 
     def step(self, batch: Batch) -> Tensor:
         """Take one step and return the losses `[T]` of the phase, on the device and detached."""
         if self._look_ahead is not None:
             self._look_ahead.look_ahead(self._trial(batch))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if self._merge is None or not self._shared:
             losses = torch.stack(self._losses_of(batch))
             self._combine(losses, self._weights).backward()
@@ -290,9 +288,7 @@ class Lane:
         for stop in pauses:
             losses = torch.empty(stop - start, len(self.trained), device=self._weights.device)
             for row, batch in enumerate(islice(source, stop - start)):
-                rate = learning_rate(self.recipe, start + row, steps)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
+                self.optimizer.rate = learning_rate(self.recipe, start + row, steps)
                 self._weights = weights[start + row]
                 losses[row] = self.step(batch)
             start = stop
