@@ -57,6 +57,10 @@ def run(
     network: Annotated[str | None, typer.Option(help="As `list networks` names it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None,
+        typer.Option(help="Of the networks' passes, the same for all arms."),
+    ] = None,
     train_size: Annotated[
         int | None, typer.Option(help="Images that each seed draws to train on.")
     ] = None,
@@ -122,6 +126,7 @@ def run(
         "network": network,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "precision": precision,
         "train_size": train_size,
         "validation_size": validation_size,
         "margin": margin,
@@ -156,6 +161,42 @@ def _workers(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--workers {text}: give a number above zero, or auto")
     return int(text)
+
+
+@app.command()
+def fidelity(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment (see `list experiments`) or a TOML file.")
+    ] = "default",
+    pair: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--pair", help="DATASET or DATASET:TASK+TASK. May be repeated."),
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Paired seeds.")] = None,
+    budget: Annotated[str | None, typer.Option(help="In flop, steps or samples.")] = None,
+    results: Results = Path("results"),
+    root: Annotated[Path | None, typer.Option(help="Folder of real data.")] = None,
+    workers: Annotated[
+        str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
+    ] = "auto",
+) -> None:
+    """Run an experiment in fp32 and in bf16, and say what the reduced precision changes."""
+    count = _workers(workers)
+    overrides = {"pair": pair, "strategy": strategy, "seeds": seeds, "budget": budget}
+    from bench.spec import load_experiment
+
+    asked = load_experiment(experiment, overrides)
+
+    from bench.conduct import check_fidelity
+    from bench.contracts import DataSource
+
+    source = DataSource(root, cache=results / "cache")
+    failed = check_fidelity(asked, results=results, source=source, workers=count)
+    raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
 
 
 @app.command()

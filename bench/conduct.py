@@ -16,12 +16,15 @@ from rich.table import Table
 from bench.budget import AXIS_NAMES, Budget, cost
 from bench.contracts import DataSource
 from bench.errors import UserError, say
+from bench.fidelity import fidelity
 from bench.launch import Started, auto_workers, launch
 from bench.plan import Plan, make_plan
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
 from bench.report import (
     amount,
+    fidelity_markdown,
+    fidelity_table,
     fold,
     gains_json,
     stall,
@@ -31,7 +34,7 @@ from bench.report import (
 )
 from bench.run import Job
 from bench.spec import Experiment
-from bench.store import Store
+from bench.store import Store, write_atomically
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,46 @@ def _report(
     if worst is not None and (text := stall(worst)):
         say(f"note: {worst.strategy} on {worst.pair}: {text}")
     return bool(failed) or report.runs.ok < report.runs.planned
+
+
+def check_fidelity(
+    experiment: Experiment,
+    *,
+    results: Path,
+    source: DataSource,
+    workers: int | None,
+) -> bool:
+    """Run an experiment in both precisions and show what the reduced one changes.
+
+    Returns whether any run failed or diverged. The budget buys both the same steps.
+    Raises `UserError` for a budget in seconds, which does not.
+    """
+    if Budget.parse(experiment.budget).axis == "s":
+        raise UserError(
+            "fidelity compares equal steps, and seconds buy each precision others: give --budget "
+            "in flop, steps or samples"
+        )
+    whole = experiment.model_copy(update={"precision": "fp32"})
+    reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
+    bad = False
+    for asked in (whole, reduced):
+        bad |= conduct(
+            asked,
+            results=results,
+            source=source,
+            workers=workers,
+            dry_run=False,
+            fresh=False,
+            as_json=False,
+        )
+    store = Store(results, read_only=True)
+    declared = {d.experiment.name: d for d in store.declarations()}
+    rows = fidelity(declared[whole.name], declared[reduced.name], store.load)
+    path = store.root / "reports" / reduced.name / "fidelity.md"
+    write_atomically(path, fidelity_markdown(rows).encode())
+    Console().print(fidelity_table(rows))
+    print(f"the table is {path}")
+    return bad
 
 
 def report_all(results: Path, as_json: bool) -> bool:

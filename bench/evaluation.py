@@ -9,7 +9,9 @@ from torch import Tensor
 
 from bench.contracts import MultiTaskNetwork
 from bench.data import Rows, Standardise
+from bench.spec import Precision
 from bench.tasks import Task, TaskData
+from bench.training import passes_in
 
 #: Images and pixels that are evaluated at once, at most.
 _BATCH = 512
@@ -83,11 +85,14 @@ def _scores(task: Task, measured: Tensor, known: Tensor) -> Scores:
 
 @torch.no_grad()
 def evaluate(
-    network: MultiTaskNetwork, tasks: Sequence[Task], sets: Sequence[EvaluationSet]
+    network: MultiTaskNetwork,
+    tasks: Sequence[Task],
+    sets: Sequence[EvaluationSet],
+    precision: Precision = "fp32",
 ) -> list[Scores]:
     """Score the tasks of `sets`, in their order. `tasks` are all the network's tasks, in its order.
 
-    Tasks on the same images are evaluated in one pass.
+    Tasks on the same images are evaluated in one pass, in the precision that trained the network.
     """
     was_training = network.training
     network.eval()
@@ -102,7 +107,8 @@ def evaluate(
             inputs: list[Tensor | None] = [None] * len(tasks)
             for s in together:
                 inputs[position[s.task.name]] = x
-            outputs = network(inputs)
+            with passes_in(precision, x.device):
+                outputs = network(inputs)
             for s in together:
                 kind = s.task.kind
                 targets = kind.targets(x, None if s.labels is None else s.labels.part(start, stop))

@@ -202,7 +202,7 @@ class CellResult:
 Lookup = Callable[[str], Record | None]
 
 
-def _value(record: Record | None, target: str) -> float | None:
+def value(record: Record | None, target: str) -> float | None:
     """Return the primary score of a finished run, higher being better."""
     return None if record is None or record.status == "failed" else record.value(target)
 
@@ -246,8 +246,8 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         ours, target = find(seed.strategy), cell.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
         baseline = theirs[target]
-        value, reference = _value(ours, target), _value(baseline, target)
-        if ours is None or baseline is None or value is None or reference is None:
+        gained, reference = value(ours, target), value(baseline, target)
+        if ours is None or baseline is None or gained is None or reference is None:
             continue
         assert ours.ledger is not None
         axis = ours.ledger.budget.axis
@@ -257,7 +257,7 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         if used is None or spent is None:
             continue
         audits[seed.seed] = Audit(axis, used, spent)
-        gains[seed.seed] = value - reference
+        gains[seed.seed] = gained - reference
         scores.append(baseline.primary(target).value or 0.0)
         unit = baseline.primary(target).unit
         assert baseline.ledger is not None

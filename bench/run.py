@@ -265,7 +265,7 @@ def _train(
         since = torch.cat(losses)
         losses.clear()
         means = dict(zip(names, since.mean(0).tolist(), strict=True))
-        results = evaluate(lane.network, lane.tasks, validation) if len(validation) else []
+        results = evaluate(lane.network, lane.tasks, validation, spec.recipe.precision)
         norms, cosines = _gradients(lane, probe) if probe and step in probed else ({}, {})
         curve.append(
             CurvePoint(
@@ -352,10 +352,12 @@ def execute(job: Job) -> tuple[Record, Examples]:
     paused = time.perf_counter()
     if spec.split == "test":
         whole = [(d, d.images.test, d.test_labels, None) for d in scored]
-        results = evaluate(lane.network, lane.tasks, evaluation_sets(whole, device, resident))
+        test = evaluation_sets(whole, device, resident)
+        results = evaluate(lane.network, lane.tasks, test, spec.recipe.precision)
         examples = {r.task.name: _compact(r) for r in results}
     else:
-        results, examples = evaluate(lane.network, lane.tasks, validation), {}
+        results = evaluate(lane.network, lane.tasks, validation, spec.recipe.precision)
+        examples = {}
     tested = time.perf_counter() - paused
 
     wall = sum(t.wall for t in trained)

@@ -23,6 +23,8 @@ from pydantic import (
 from bench.budget import Budget
 from bench.errors import UserError, unknown
 
+Precision = Literal["fp32", "bf16"]
+
 
 class Recipe(BaseModel):
     """How a network is trained: one recipe for all arms of an experiment."""
@@ -42,6 +44,8 @@ class Recipe(BaseModel):
     """Images of the pool that are held out for the learning curve and never trained on."""
     curve_points: int = Field(default=8, ge=1, strict=True)
     """Evaluations on the validation split, evenly over the steps; the last is the end."""
+    precision: Precision = "fp32"
+    """Of the networks' passes, in training and evaluation; losses and weights stay float32."""
 
 
 class Group(BaseModel):

@@ -10,7 +10,7 @@ equal gradients, the trunk receives what single-task training gives it, whatever
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from typing import cast
@@ -25,7 +25,7 @@ from bench.networks import Encoder, encoder_builder
 from bench.optimiser import AdamW
 from bench.randomness import seeded, stream
 from bench.registry import Strategy
-from bench.spec import Recipe
+from bench.spec import Precision, Recipe
 from bench.tasks import TaskData
 
 
@@ -65,6 +65,17 @@ def build_network(
 
     with seeded(seed, "init", "strategy"):
         return strategy.sharing.build(trunk, [head_of(d) for d in data])
+
+
+def passes_in(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+    """Return the context of a network's forward pass, in which it computes in a precision.
+
+    In `bf16` torch's autocast decides which operators compute in bfloat16; what comes out is the
+    caller's to widen. On the meta device nothing is computed, in any precision.
+    """
+    if precision == "fp32" or device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -176,12 +187,17 @@ class Lane:
 
     def _losses_at(self, outputs: Sequence[Tensor | None], batch: Batch) -> list[Tensor]:
         return [
-            loss(cast(Tensor, outputs[place]), target)
+            loss(cast(Tensor, outputs[place]).float(), target)
             for loss, place, target in zip(self._losses, self._places, batch.targets, strict=True)
         ]
 
     def _losses_of(self, batch: Batch) -> list[Tensor]:
-        return self._losses_at(self.network(self._images(batch)), batch)
+        with self._precision():
+            outputs = self.network(self._images(batch))
+        return self._losses_at(outputs, batch)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return passes_in(self.recipe.precision, self.device)
 
     def _trial(self, batch: Batch) -> Trial:
         if batch.second is None:
@@ -190,7 +206,8 @@ class Lane:
 
         def losses_at(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
             state = dict(zip(own, parameters, strict=True))
-            outputs = functional_call(self.network, state, (self._images(batch),))
+            with self._precision():
+                outputs = functional_call(self.network, state, (self._images(batch),))
             return torch.stack(self._losses_at(outputs, batch))
 
         return Trial(
@@ -222,7 +239,8 @@ class Lane:
         assert self._merge is not None
         meeting: list[Tensor] = [*self._shared]
         if self._on_features:
-            features, outputs = self.network.parting(self._images(batch))
+            with self._precision():
+                features, outputs = self.network.parting(self._images(batch))
             meeting, losses = [features], self._losses_at(outputs, batch)
         else:
             losses = self._losses_of(batch)
@@ -236,7 +254,7 @@ class Lane:
             rows.append(
                 torch.cat(
                     [
-                        (torch.zeros_like(p) if g is None else g).reshape(-1)
+                        (torch.zeros_like(p) if g is None else g).reshape(-1).float()
                         for p, g in zip(meeting, gradients, strict=False)
                     ]
                 )
@@ -248,7 +266,7 @@ class Lane:
         direction = self._merge(torch.stack(rows), found, self._weights)
         pieces = torch.split(direction, [p.numel() for p in meeting])
         if self._on_features:
-            torch.autograd.backward(meeting, [pieces[0].view_as(meeting[0])])
+            torch.autograd.backward(meeting, [pieces[0].view_as(meeting[0]).to(meeting[0].dtype)])
         else:
             for parameter, piece in zip(self._shared, pieces, strict=True):
                 _add_gradient(parameter, piece.view_as(parameter))

@@ -175,7 +175,7 @@ def _task(name: str, images: ImageSet, classes: int) -> TaskData:
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class Candidate:
     """A part under test, in a strategy that has nothing else but defaults."""
 
     plugin: Part
@@ -260,12 +260,12 @@ def _state(network: MultiTaskNetwork) -> dict[str, Tensor]:
 # ---------------------------------------------------------------------------------- strategies
 
 
-def documented(candidate: _Candidate) -> None:
+def documented(candidate: Candidate) -> None:
     """It has a docstring, a summary and a source."""
     _documented(type(candidate.plugin), ("summary", "paper"))
 
 
-def knobs(candidate: _Candidate) -> None:
+def knobs(candidate: Candidate) -> None:
     """It has one spelling, whether its defaults are named or not."""
     part = candidate.plugin
     beside = [a.name for a in candidate.strategy.auxiliaries if a is not part]
@@ -277,7 +277,7 @@ def knobs(candidate: _Candidate) -> None:
     _spelled(part, spelling(part), parse)
 
 
-def builds(candidate: _Candidate) -> None:
+def builds(candidate: Candidate) -> None:
     """Its network has an output a task, for any of the tasks, on the same images or not."""
     for words, data, recipe in candidate.cases:
         for d in data[1:] if candidate.strategy.auxiliaries else ():
@@ -336,7 +336,7 @@ def _check_outputs(
             )
 
 
-def shared(candidate: _Candidate) -> None:
+def shared(candidate: Candidate) -> None:
     """Its shared parameters are those that more than one task's output depends on."""
     for words, data, recipe in candidate.cases:
         network = build_network(candidate.strategy, data, recipe.network, 1.0, _SEED).eval()
@@ -364,7 +364,7 @@ def shared(candidate: _Candidate) -> None:
                 )
 
 
-def phases(candidate: _Candidate) -> None:
+def phases(candidate: Candidate) -> None:
     """Each phase trains some of the tasks, the target is trained, and the shares sum to 1."""
     for words, data in candidate.arms.items():
         tasks = [d.task for d in data]
@@ -388,7 +388,7 @@ def phases(candidate: _Candidate) -> None:
                 raise ViolationError(f"{words}: '{task.name}' is scored and trained in no phase")
 
 
-def prices(candidate: _Candidate) -> None:
+def prices(candidate: Candidate) -> None:
     """Its step can be taken without data, on the meta device, so it waits for no value."""
     try:
         found = candidate.prices
@@ -405,7 +405,7 @@ def prices(candidate: _Candidate) -> None:
             raise ViolationError(f"{words}: a step is counted to cost nothing")
 
 
-def costs(candidate: _Candidate) -> None:
+def costs(candidate: Candidate) -> None:
     """A real step has the FLOPs that were counted without data, and as many parameters."""
     try:
         found = candidate.prices
@@ -434,7 +434,7 @@ def _check_costs(words: str, lane: Lane, price: Price) -> None:
         )
 
 
-def searches(candidate: _Candidate) -> None:
+def searches(candidate: Candidate) -> None:
     """It can be set to both ends of what `--tune` searches, where a step costs what it did."""
     _, data, recipe = candidate.cases[0]
     for knob in searched(candidate.strategy, recipe):
@@ -460,7 +460,7 @@ def searches(candidate: _Candidate) -> None:
                 )
 
 
-def scale(candidate: _Candidate) -> None:
+def scale(candidate: Candidate) -> None:
     """It keeps the scale of the losses: equal gradients give what single-task training gives."""
     strategy = candidate.strategy
     roles = [True, not strategy.auxiliaries]
@@ -504,7 +504,7 @@ def _check_weights(part: Weighting, tasks: Sequence[Task], shares: Tensor) -> No
             )
 
 
-def trains(candidate: _Candidate) -> None:
+def trains(candidate: Candidate) -> None:
     """A few steps on the CPU move the network, and all losses and weights stay finite."""
     for words, (lane, each) in candidate.trained.items():
         for phase, losses in zip(lane.phases, each, strict=True):
@@ -525,7 +525,7 @@ def trains(candidate: _Candidate) -> None:
             raise ViolationError(f"{words}: {_STEPS} steps move no weight of the network")
 
 
-def independent(candidate: _Candidate) -> None:
+def independent(candidate: Candidate) -> None:
     """Two networks that are built one after the other have no weight in common."""
     for words, data in candidate.arms.items():
         with seeded(_SEED, "strategy", candidate.strategy.name):
@@ -540,7 +540,7 @@ def independent(candidate: _Candidate) -> None:
             )
 
 
-def repeats(candidate: _Candidate) -> None:
+def repeats(candidate: Candidate) -> None:
     """The same seed gives the same losses, weights and outputs twice."""
     for words, (lane, losses) in candidate.trained.items():
         data = candidate.arms[words]
@@ -563,7 +563,7 @@ def _outputs(lane: Lane, images: Sequence[Tensor | None]) -> list[Tensor]:
     return [output for output in lane.network.eval()(images) if output is not None]
 
 
-def null(candidate: _Candidate) -> None:
+def null(candidate: Candidate) -> None:
     """Partners of weight 0 change no bit of the target."""
     if not candidate.plugin.exact_null:
         raise InapplicableError("it says that a partner of weight 0 may change the target")
@@ -846,7 +846,7 @@ def runs(loaded: _Loaded) -> None:
 
 # ---------------------------------------------------------------------------------- the suite
 
-_PART_CHECKS: Mapping[Callable[[_Candidate], None], type[Part] | tuple[type[Part], ...]] = {
+_PART_CHECKS: Mapping[Callable[[Candidate], None], type[Part] | tuple[type[Part], ...]] = {
     documented: Part,
     knobs: Part,
     builds: Part,
@@ -873,7 +873,7 @@ def _place(error: BaseException, plugin: Part | Dataset) -> str:
     return f" (line {lines[-1]} of its file)" if lines else ""
 
 
-def _finding(check: Callable[[Any], None], tried: "_Candidate | _Loaded") -> Finding:
+def _finding(check: Callable[[Any], None], tried: "Candidate | _Loaded") -> Finding:
     name = check.__name__
     try:
         check(tried)
@@ -893,7 +893,7 @@ def _finding(check: Callable[[Any], None], tried: "_Candidate | _Loaded") -> Fin
 
 
 def _findings(
-    checks: Iterable[Callable[[Any], None]], tried: "_Candidate | _Loaded"
+    checks: Iterable[Callable[[Any], None]], tried: "Candidate | _Loaded"
 ) -> Iterator[Finding]:
     for check in checks:
         finding = _finding(check, tried)
@@ -914,18 +914,30 @@ def _strategy_text(text: str) -> str:
     return f"{text}+{helpers[0].name}"
 
 
-def _part_findings(text: str) -> Iterator[Finding]:
-    plugin = strategy_parts().found[text.partition("@")[0]]
+def candidate(text: str) -> Candidate:
+    """Return a part as users type it, ready to be tried.
+
+    Raises `InapplicableError` where a package that it needs is not installed.
+    """
+    plugin = strategy_parts().get("strategy", text.partition("@")[0])
     for package in plugin.packages:
         try:
             version(package)
         except PackageNotFoundError:
-            yield Finding("builds", "skipped", f"needs the package {package}")
-            return
+            raise InapplicableError(f"needs the package {package}") from None
     strategy = parse_strategy(_strategy_text(text))
-    part = next(p for p in strategy.parts if type(p) is plugin)
+    return Candidate(next(p for p in strategy.parts if type(p) is plugin), strategy)
+
+
+def _part_findings(text: str) -> Iterator[Finding]:
+    try:
+        tried = candidate(text)
+    except InapplicableError as reason:
+        yield Finding("builds", "skipped", str(reason))
+        return
+    plugin = type(tried.plugin)
     checks = [check for check, sort in _PART_CHECKS.items() if issubclass(plugin, sort)]
-    yield from _findings(checks, _Candidate(part, strategy))
+    yield from _findings(checks, tried)
 
 
 def _dataset_findings(text: str, source: DataSource) -> Iterator[Finding]:

@@ -42,12 +42,13 @@ def _state(lane: Lane, *parts: str) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("network", ["lenet", "resnet8"])
 @pytest.mark.parametrize("strategy", ["hard", "hard+pcgrad"])
 def test_the_exact_null_a_partner_of_weight_zero_changes_no_bit(
-    toy: Toy, recipe: Recipe, strategy: str, network: str
+    toy: Toy, recipe: Recipe, strategy: str, network: str, precision: str
 ) -> None:
-    recipe = recipe.model_copy(update={"network": network})
+    recipe = recipe.model_copy(update={"network": network, "precision": precision})
     alone = _trained("hard", [toy("row")], recipe)
     beside = _trained(strategy, [toy("row"), toy("column~none")], recipe)
     for name, value in _state(alone, "trunk", "heads.0").items():

@@ -1,6 +1,7 @@
 """What a person reads of an experiment: tables, plots and data files. No statistics."""
 
 from bench.report.document import gains_json
+from bench.report.fidelity import fidelity_markdown, fidelity_table
 from bench.report.terminal import terminal_table
 from bench.report.tuning import tuning_note
 from bench.report.wording import amount, fold, stall
@@ -10,6 +11,8 @@ __all__ = [
     "Report",
     "RunCounts",
     "amount",
+    "fidelity_markdown",
+    "fidelity_table",
     "fold",
     "gains_json",
     "stall",

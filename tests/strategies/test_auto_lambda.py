@@ -94,7 +94,7 @@ def test_on_a_network_the_finite_difference_is_close_and_moves_nothing(recipe: R
     assert batch.second is not None
     for each in (batch, batch.second):
         each.images[:] = [torch.as_tensor(each.images[0]).double()] * 2
-    lane.optimizer.param_groups[0]["lr"] = 0.1
+    lane.optimizer.rate = 0.1
     before = [p.detach().clone() for p in lane.network.parameters()]
     trial = lane._trial(batch)
     weights = torch.tensor([0.5, 0.5], dtype=torch.float64)

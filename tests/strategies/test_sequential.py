@@ -176,7 +176,7 @@ def test_each_phase_anneals_its_own_rate(
     step = Lane.step
 
     def watched(self: Lane, batch: object) -> Tensor:
-        rates[-1].append(self.optimizer.param_groups[0]["lr"])
+        rates[-1].append(self.optimizer.rate)
         return step(self, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Lane, "step", watched)

@@ -1,0 +1,73 @@
+"""Reduced precision: only the networks' passes, for every part, near the float32 numbers."""
+
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+import torch
+
+from bench.data import Batches
+from bench.pricing import count
+from bench.registry import parse_strategy, strategy_parts
+from bench.spec import Recipe
+from bench.tasks import TaskData
+from bench.training import Lane
+from bench.validation import InapplicableError, candidate
+
+CPU = torch.device("cpu")
+Toy = Callable[[str], TaskData]
+
+
+@pytest.fixture
+def bf16(recipe: Recipe) -> Recipe:
+    """The quick recipe in bfloat16."""
+    return recipe.model_copy(update={"precision": "bf16"})
+
+
+def _lane(strategy: str, data: list[TaskData], recipe: Recipe) -> Lane:
+    return Lane(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
+
+
+def test_convolutions_compute_in_bfloat16_and_losses_in_float32(toy: Toy, bf16: Recipe) -> None:
+    data = [toy("row"), toy("column")]
+    lane = _lane("hard", data, bf16)
+    seen: list[torch.dtype] = []
+    for module in lane.network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    losses = lane.step(next(iter(Batches(data, bf16, 0, CPU))))
+    assert seen
+    assert set(seen) == {torch.bfloat16}
+    assert losses.dtype == torch.float32
+    kept = [*lane.network.parameters(), *lane.optimizer.state]
+    assert {tensor.dtype for tensor in kept} == {torch.float32}
+
+
+def test_one_step_has_the_losses_of_float32_to_the_digits_of_bfloat16(
+    toy: Toy, recipe: Recipe, bf16: Recipe
+) -> None:
+    data = [toy("row"), toy("column")]
+    batch = next(iter(Batches(data, recipe, 0, CPU)))
+    whole, reduced = (_lane("hard", data, r).step(batch) for r in (recipe, bf16))
+    assert not torch.equal(whole, reduced)
+    torch.testing.assert_close(reduced, whole, rtol=2**-7, atol=0)  # eight bits of mantissa
+
+
+def test_both_precisions_have_one_price(toy: Toy, recipe: Recipe, bf16: Recipe) -> None:
+    data = [toy("row"), toy("column")]
+    assert count(parse_strategy("hard"), data, bf16, 1.0) == count(
+        parse_strategy("hard"), data, recipe, 1.0
+    )
+
+
+@pytest.mark.parametrize("name", sorted(strategy_parts().found))
+def test_every_part_trains_in_bfloat16(name: str, bf16: Recipe) -> None:
+    try:
+        tried = candidate(name)
+    except InapplicableError as reason:
+        pytest.skip(str(reason))
+    for data in tried.arms.values():
+        small = bf16.model_copy(update={"train_size": 24, "validation_size": 8, "batch_size": 8})
+        lane = Lane(tried.strategy, data, small, 1.0, 0, CPU)
+        for batch in islice(Batches(data, small, 0, CPU), 3):
+            assert lane.step(batch).isfinite().all()
