@@ -1,0 +1,77 @@
+"""What a reduced precision changes: paired by seed, against differences that are planted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.conduct import check_fidelity
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.fidelity import fidelity
+from bench.records import Record
+from bench.report import fidelity_markdown
+from bench.spec import Experiment
+from bench.store import Store
+
+PAIR = "creatures:species+kin"
+
+
+def _shifted(record: Record, by: float) -> Record:
+    scores = {
+        task: {name: s.model_copy(update={"value": (s.value or 0) + by}) for name, s in own.items()}
+        for task, own in record.scores.items()
+    }
+    return record.model_copy(update={"scores": scores})
+
+
+def test_changes_of_scores_and_gains_are_those_that_are_planted(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world([PAIR], ["hard"], trouble={})
+    cells = world.declaration.cells
+    renamed = {key: f"{key[::-1]}" for key in world.records}
+    text = world.declaration.model_dump_json()
+    for key, other in renamed.items():
+        text = text.replace(key, other)
+    reduced = type(world.declaration).model_validate_json(text)
+    records = dict(world.records)
+    shared = {seed.strategy for cell in cells for seed in cell.seeds}
+    for key, record in world.records.items():
+        records[renamed[key]] = _shifted(record, 0.5 if key in shared else 2.0)
+    for row in fidelity(world.declaration, reduced, records.get):
+        assert row.score.n == 10
+        assert row.score.mean == pytest.approx(0.5)
+        assert row.score.sd == pytest.approx(0, abs=1e-9)
+        assert row.gain.mean == pytest.approx(-1.5)
+
+
+def test_both_precisions_are_run_reported_and_compared(tmp_path: Path) -> None:
+    experiment = Experiment(
+        name="toy",
+        pair=("toy:row+column",),
+        strategy=("hard",),
+        seeds=2,
+        budget="12steps",
+        train_size=100,
+        validation_size=50,
+        batch_size=16,
+        curve_points=2,
+        device="cpu",
+    )
+    options: dict[str, Any] = {"results": tmp_path, "source": DataSource(), "workers": 1}
+    assert not check_fidelity(experiment, **options)
+    declared = {d.experiment.name: d for d in Store(tmp_path).declarations()}
+    assert {d.experiment.precision for d in declared.values()} == {"fp32", "bf16"}
+    rows = fidelity(declared["toy"], declared["toy-bf16"], Store(tmp_path).load)
+    assert [row.score.n for row in rows] == [2, 2]
+    page = (tmp_path / "reports" / "toy-bf16" / "fidelity.md").read_text()
+    assert page == fidelity_markdown(rows)
+    assert "2 of 2 verdicts are the same" in page
+
+
+def test_a_budget_in_seconds_is_refused(tmp_path: Path) -> None:
+    experiment = Experiment(pair=("toy",), strategy=("hard",), budget="3s")
+    with pytest.raises(UserError, match="--budget in flop"):
+        check_fidelity(experiment, results=tmp_path, source=DataSource(), workers=1)
