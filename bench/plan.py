@@ -91,7 +91,7 @@ class Fault:
     def of(cls, error: Exception) -> Self:
         """Return the fault of an arm that raised."""
         hint = ""
-        if "meta tensor" in str(error):
+        if "meta tensor" in str(error) or "waits for" in str(error):
             hint = " (a step must not wait for the device: see docs/extending.md)"
         return cls(f"{type(error).__name__}: {error}{hint}")
 

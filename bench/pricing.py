@@ -60,8 +60,16 @@ _PLUMBING = frozenset(
 )
 
 
+#: Operators that copy from one device to another, and wait for it as a rule.
+_COPIES = frozenset(["_to_copy", "copy_"])
+
+
 class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tracks the bytes of live tensors and the operators that have no FLOP formula."""
+    """Tracks the bytes of live tensors and the operators that have no FLOP formula.
+
+    Raises `RuntimeError` where an operator takes a tensor of the host for one of the device. A
+    value that is read raises by itself: without data there is none.
+    """
 
     def __init__(self, already: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -88,8 +96,15 @@ class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        made = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.device == _META]
+        met = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
         packet = func._overloadpacket
+        # A number on the host goes along with the call; anything larger has to be copied.
+        copied = [t for t in met if t.device != _META and (t.dim() or packet.__name__ in _COPIES)]
+        if copied and any(t.device == _META for t in met):
+            raise RuntimeError(
+                f"{packet.__name__} mixes tensors of the host and of the device, which waits for it"
+            )
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.device == _META]
         if made and packet not in flop_registry and not func.is_view:
             self.uncounted.add(packet.__name__)
         for tensor in made:
@@ -145,15 +160,14 @@ def count(
 def _count(lane: Lane, phase: int) -> Price:
     lane.enter(phase)
     batches = lane.batches()
-    batch = next(iter(batches))
-    lane.step(batch)  # some methods make what they keep in the first step
-    kept = [*lane.network.parameters(), *lane.optimizer.state, *batch.targets]
-    kept += [images for images in batch.images if images is not None]
+    source = iter(batches)
+    lane.step(next(source))  # some methods make what they keep in the first step
+    kept = [*lane.network.parameters(), *lane.optimizer.state]
     lane.optimizer.zero_grad()
     with _StepObserver([t for t in kept if t.device == _META]) as observer:
-        lane.step(batch)
+        lane.step(next(source))
     return Price(
-        flops=count_flops(lane, batch),
+        flops=count_flops(lane, next(source)),
         samples=batches.samples_per_step,
         peak_bytes=observer.peak,
         parameters=lane.parameters,

@@ -12,14 +12,14 @@ from bench.contracts import MultiTaskNetwork as Network
 from bench.contracts import SecondLook, Sharing, Trunk, Weighting
 from bench.data import Batches
 from bench.networks import Encoder
-from bench.registry import parse_strategy
+from bench.registry import parse_strategy, strategy_parts
 from bench.spec import Recipe
 from bench.tasks import Task, TaskData
 from bench.training import Lane, build_network, learning_rate
+from bench.validation import candidate
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
-STRATEGIES = ["single", "hard", "cross-stitch", "hard+pcgrad", "hard+reconstruction"]
 
 
 def _data(strategy: str, data: Sequence[TaskData]) -> list[TaskData]:
@@ -151,14 +151,27 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
     assert norms[2] == pytest.approx(norms[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_step_needs_no_value_from_the_device(toy: Toy, recipe: Recipe, strategy: str) -> None:
-    """On the meta device there are no values: whatever would wait for one raises."""
-    meta = torch.device("meta")
-    data = _data(strategy, [toy("row"), toy("column")])
-    lane = Lane(parse_strategy(strategy), data, recipe, 1.0, 0, meta)
-    for batch in islice(Batches(data, recipe, 0, meta), 3):
-        assert lane.step(batch).is_meta
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", sorted(strategy_parts().found))
+def test_no_step_waits_for_a_gpu(name: str, recipe: Recipe) -> None:
+    """Without a GPU, `validate` takes the step of every part on the meta device instead."""
+    tried = candidate(name)
+    if tried.plugin.packages:
+        pytest.skip("another package's solver may wait")
+    device = torch.device("cuda")
+    recipe = recipe.model_copy(
+        update={"train_size": 24, "validation_size": 8, "batch_size": 8, "augment": "crop+flip"}
+    )
+    for data in tried.arms.values():
+        lane = Lane(tried.strategy, data, recipe, 1.0, 0, device)
+        batches = iter(Batches(data, recipe, 0, device))
+        lane.step(next(batches))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for batch in islice(batches, 3):
+                lane.step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_step_that_waits_for_the_device_is_caught(toy: Toy, recipe: Recipe) -> None:

@@ -48,8 +48,8 @@ def _of_files() -> list[type[Any]]:
 @pytest.fixture(scope="module")
 def planted() -> dict[str, Any]:
     """Return what the command line says of each planted plugin, with its exit code."""
-    parts = "wrong-shape unshared keeps waits not-a-number mispriced unseeded counts loud silent"
-    parts += " unreadable summed refuses grows sound unimportable"
+    parts = "wrong-shape unshared keeps waits copies fetches mixes not-a-number mispriced unseeded"
+    parts += " counts loud silent unreadable summed refuses grows sound unimportable"
     sets = "sound-data out-of-range leaky drifting missing-task misdeclared stray-pair unlabelled"
     done = subprocess.run(
         [sys.executable, "-m", "bench", "validate", "--json", *parts.split(), *sets.split()],
@@ -69,6 +69,9 @@ def planted() -> dict[str, Any]:
         ("unshared", "shared", "2 of 2 tasks depend on it"),
         ("keeps", "independent", "training one network moves another"),
         ("waits", "prices", "must not wait for the device"),
+        ("copies", "prices", "copy mixes tensors of the host and of the device"),
+        ("fetches", "prices", "must not wait for the device"),
+        ("mixes", "prices", "must not wait for the device"),
         ("not-a-number", "trains", "not finite in step 2"),
         ("mispriced", "costs", "and is priced at"),
         ("unseeded", "repeats", "draw from torch's global generator"),

@@ -93,15 +93,21 @@ class _Mean(nn.Module):
         match self.how:
             case "waits":
                 weights = weights * (losses[0].item() >= 0)
+            case "copies":
+                weights = weights * torch.tensor([1.0, 1.0]).to(weights.device)
+            case "fetches":
+                weights = weights * (losses.cpu().sum() >= 0)
+            case "mixes":
+                weights = weights * torch.tensor([1.0, 1.0])
             case "not-a-number":
                 losses = losses / (losses.detach() * 0) * 0
             case "mispriced" if not losses.is_meta:
                 torch.ones(400, 400) @ torch.ones(400, 400)
             case "unseeded":
-                weights = weights * torch.tensor([1.0, random.random()]).to(weights.device)
+                weights = torch.cat([weights[:1], weights[1:] * random.random()])
             case "counts":
                 _Mean.steps += 1
-                weights = weights * torch.tensor([1.0, _Mean.steps]).to(weights.device)
+                weights = torch.cat([weights[:1], weights[1:] * _Mean.steps])
             case "loud":
                 weights = torch.ones_like(weights)
         return (losses * weights).sum() / weights.sum()
@@ -118,6 +124,27 @@ class Waits(Weighting):
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return the fault."""
         return _Mean(self.name)
+
+
+@dataclass(frozen=True)
+class Copies(Waits):
+    """It moves a table to the device in every step."""
+
+    name = "copies"
+
+
+@dataclass(frozen=True)
+class Fetches(Waits):
+    """It moves its losses to the host in every step."""
+
+    name = "fetches"
+
+
+@dataclass(frozen=True)
+class Mixes(Waits):
+    """It leaves a table on the host."""
+
+    name = "mixes"
 
 
 @dataclass(frozen=True)
