@@ -17,8 +17,9 @@ from bench.budget import AXIS_NAMES, Budget, cost
 from bench.contracts import DataSource
 from bench.errors import UserError, say
 from bench.fidelity import fidelity
-from bench.launch import Started, auto_workers, launch
-from bench.plan import Plan, make_plan
+from bench.launch import Started, auto_workers, launch, usable_cores
+from bench.launch.processes import Pool
+from bench.plan import Plan, make_plan, resolve_device
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
 from bench.report import (
@@ -35,6 +36,9 @@ from bench.report import (
 from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store, write_atomically
+
+#: FLOPs of one arm over all seeds that keep several processes busy for longer than they start.
+_SURELY_WORTH_PROCESSES = 2e11
 
 
 @dataclass(frozen=True)
@@ -67,29 +71,30 @@ def conduct(
     timings = _ReadOnlyTimings(store) if dry_run else store
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    plan = make_plan(experiment, source, timings, say)
-    for line in plan.declaration.data:
-        say(f"data: {line}")
-    for warning in plan.warnings:
-        say(f"note: {warning}")
-    trials = _Round.of(store, plan.trials, workers, fresh, "trials")
-    if dry_run:
-        if trials.jobs and not trials.missing:
-            plan = plan.tuned(trials.done.get)
-        _show_plan(plan, trials, _Round.of(store, plan.jobs, workers, fresh), as_json)
-        return False
-    tried = trials.carry_out(store)
-    if tried:
-        plan = plan.tuned(tried.get)
-    # Which runs are compared is known from here on, and none of them has been looked at.
-    declaration = store.declare(plan.declaration)
-    if declaration.changes:
-        say(
-            f"note: '{experiment.name}' was declared on other terms before (rows, seeds, budget, "
-            "margin, recipe or tuning); this replaces its report, the records stay. --name keeps "
-            "both"
-        )
-    done = _Round.of(store, plan.jobs, workers, fresh).carry_out(store)
+    with _early_pool(experiment, 1 if dry_run else workers) as pool:
+        plan = make_plan(experiment, source, timings, say)
+        for line in plan.declaration.data:
+            say(f"data: {line}")
+        for warning in plan.warnings:
+            say(f"note: {warning}")
+        trials = _Round.of(store, plan.trials, workers, fresh, "trials")
+        if dry_run:
+            if trials.jobs and not trials.missing:
+                plan = plan.tuned(trials.done.get)
+            _show_plan(plan, trials, _Round.of(store, plan.jobs, workers, fresh), as_json)
+            return False
+        tried = trials.carry_out(store, pool)
+        if tried:
+            plan = plan.tuned(tried.get)
+        # Which runs are compared is known from here on, and none of them has been looked at.
+        declaration = store.declare(plan.declaration)
+        if declaration.changes:
+            say(
+                f"note: '{experiment.name}' was declared on other terms before (rows, seeds, "
+                "budget, margin, recipe or tuning); this replaces its report, the records stay. "
+                "--name keeps both"
+            )
+        done = _Round.of(store, plan.jobs, workers, fresh).carry_out(store, pool)
     return _report(store, declaration, tried | done, as_json)
 
 
@@ -140,14 +145,27 @@ class _Round:
             "training steps"
         )
 
-    def carry_out(self, store: Store) -> dict[str, Record]:
+    def carry_out(self, store: Store, pool: Pool) -> dict[str, Record]:
         """Train what is missing, and return all records by key."""
         if not self.missing:
             if self.jobs:
                 say(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
             return dict(self.done)
         say(self.prospect)
-        return {**self.done, **_launch(store, self)}
+        return {**self.done, **_launch(store, self, pool)}
+
+
+def _early_pool(experiment: Experiment, workers: int | None) -> Pool:
+    """Start the workers while the plan is made, where the work is sure to be worth them.
+
+    Not where steps are bought by time, which is taken meanwhile. They end with this process.
+    """
+    budget = Budget.parse(experiment.budget)
+    sure = budget.axis == "flop" and budget.amount * experiment.seeds >= _SURELY_WORTH_PROCESSES
+    if not sure or resolve_device(experiment.device) != "cpu":
+        return Pool()
+    count = workers or usable_cores()
+    return Pool(count if count > 1 else 0)
 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
@@ -159,12 +177,12 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
-def _launch(store: Store, together: _Round) -> dict[str, Record]:
+def _launch(store: Store, together: _Round, pool: Pool) -> dict[str, Record]:
     done: dict[str, Record] = {}
     jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
     try:
         with Display(len(jobs), work, together.what) as display:
-            for event in launch(jobs, together.workers):
+            for event in launch(jobs, together.workers, pool):
                 if isinstance(event, Started):
                     display.started(event.job)
                     continue

@@ -164,14 +164,14 @@ class Classification(TaskKind):
 
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics; the balanced one is the mean over the classes that occur."""
-        from torchmetrics.functional.classification import multiclass_accuracy
-
         true, predicted = measured[:, :2].long().unbind(1)
-        classes = max(2, int(measured[:, :2].max()) + 1)
-        each = multiclass_accuracy(predicted, true, classes, average="none")
+        right = true == predicted
+        # By hand: every worker would take two seconds to import torchmetrics for it.
+        occurs = true.bincount()
+        each = true[right].bincount(minlength=len(occurs)) / occurs
         return {
-            "accuracy": 100 * _mean(true == predicted),
-            "balanced accuracy": 100 * _mean(each[true.bincount(minlength=classes) > 0]),
+            "accuracy": 100 * _mean(right),
+            "balanced accuracy": 100 * _mean(each[occurs > 0]),
             "nll": _mean(measured[:, 2]),
         }
 

@@ -28,7 +28,7 @@ class AdamW:
         #: The learning rate of the steps that follow.
         self.rate = rate
         self._groups = [
-            (weight_decay, [(p, *self._moments(p)) for p in group])
+            (weight_decay, [(p, *self._moments(p)) for p in group if p.requires_grad])
             for weight_decay, group in ((decay, parameters), (0.0, undecayed))
         ]
 

@@ -35,6 +35,8 @@ from bench.training import Lane
 _AUDITED = 5
 #: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
 _PROBED = 0.01
+#: Why a run failed that did not fit into memory.
+OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
 
 #: Per-example scores of the test set, by task.
 Examples = Mapping[str, np.ndarray]
@@ -431,6 +433,6 @@ def attempt(job: Job) -> tuple[Record, Examples]:
     except UserError as error:
         return failure(job, str(error)), {}
     except (MemoryError, torch.OutOfMemoryError):
-        return failure(job, "out of memory: lower --batch-size, or run fewer --workers"), {}
+        return failure(job, OUT_OF_MEMORY), {}
     except Exception as error:
         return failure(job, f"{type(error).__name__}: {error}", traceback.format_exc()), {}

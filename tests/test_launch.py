@@ -1,15 +1,18 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from bench.budget import Price
 from bench.contracts import DataSource
 from bench.launch import Finished, Started, auto_workers, launch
+from bench.launch.processes import Pool
 from bench.plan import make_plan
 from bench.records import Record
-from bench.run import Job
+from bench.run import OUT_OF_MEMORY, Job
 from bench.spec import Experiment
 from bench.store import Store
 
@@ -90,6 +93,40 @@ def test_a_worker_that_dies_costs_only_its_run(tmp_path: Path) -> None:
     assert [r.spec.strategy for r in bad] == ["hard+faulty@how=die"]
     assert "killed" in bad[0].reason
     assert len(records) == len(jobs)
+
+
+def test_a_run_without_room_beside_another_is_tried_again_alone(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard+faulty@crowded", "hard")
+    records = _records(jobs, 2)
+    assert {r.status for r in records.values()} == {"ok"}
+
+
+def test_a_run_that_never_fits_fails_once_it_was_alone(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard+faulty@memory", "hard")
+    records = _records(jobs, 2)
+    bad = [r for r in records.values() if r.status != "ok"]
+    assert [r.reason for r in bad] == [OUT_OF_MEMORY]
+
+
+def test_workers_have_room_in_memory_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    price = Price(flops=1, samples=1, peak_bytes=2**30, parameters=1, seconds=1.0)
+    jobs = [replace(job, prices=(price,)) for job in _jobs(tmp_path, "hard", "pcgrad")]
+    monkeypatch.setattr("bench.launch.usable_cores", lambda: 8)
+    for free, workers in ((64, 8), (6, 3), (1, 1)):  # a gigabyte more for each process
+        memory = SimpleNamespace(available=free * 2**30)
+        monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
+        assert auto_workers(jobs) == workers
+
+
+def test_workers_that_started_early_do_the_same_runs(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard")
+    with Pool(early=2) as pool:
+        events = list(launch(jobs, 2, pool))
+    there = {e.record.key: e.record for e in events if isinstance(e, Finished)}
+    for key, record in _records(jobs, 1).items():
+        assert _numbers(record) == _numbers(there[key])
 
 
 def test_a_little_work_gets_no_second_process(tmp_path: Path) -> None:

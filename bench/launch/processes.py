@@ -1,4 +1,7 @@
-"""Runs jobs in worker processes, each with one thread. A worker that dies costs only its run."""
+"""Runs jobs in worker processes, each with one thread. A worker that dies costs only its run.
+
+Where memory runs out the run is tried again with one worker less; the last one's failure counts.
+"""
 
 import contextlib
 import multiprocessing
@@ -8,9 +11,15 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from typing import Self
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.launch import Event, Finished, Started
-from bench.run import Job, attempt, failure
+from bench.run import OUT_OF_MEMORY, Job, attempt, failure
+
+_KILLED = "its process was killed, as happens when memory runs out: run fewer --workers"
 
 
 def _end_with_parent() -> None:
@@ -20,9 +29,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(pipe: Connection) -> None:
+def _work(pipe: Connection, number: int) -> None:
     """Take jobs from the pipe until it closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    with FlopCounterMode(display=False):
+        torch.zeros(1).add(1)  # the first count of a process imports for two seconds
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             pipe.send(attempt(pipe.recv()))
@@ -41,22 +54,38 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start now have one thread: torch reads this when it is imported there."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
 class _Worker:
     """A process, the pipe to it and the job it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         # Not fork: torch's threads do not survive it, and CUDA refuses it.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-        with _interrupts_ignored():
+        self.process = context.Process(target=_work, args=(theirs, number), daemon=True)
+        with _interrupts_ignored(), _one_thread():
             self.process.start()
         theirs.close()
+        self.number = number
         self.job: Job | None = None
+        self.alone = False
         self.dead = False
 
-    def give(self, job: Job) -> Started:
-        self.job = job
+    def give(self, job: Job, alone: bool) -> Started:
+        self.job, self.alone = job, alone
         with contextlib.suppress(OSError):  # a dead worker is found out when its result is read
             self.pipe.send(job)
         return Started(job)
@@ -75,44 +104,71 @@ class _Worker:
     def stop(self) -> None:
         if not self.dead:
             self.process.kill()
+        self.dead = True
         self.process.join()
         self.pipe.close()
 
 
 def _cause(exitcode: int | None) -> str:
     if exitcode == -signal.SIGKILL:
-        return "its process was killed, as happens when memory runs out: run fewer --workers"
+        return _KILLED
     if exitcode is not None and exitcode < 0:
         return f"its process died of {signal.Signals(-exitcode).name}"
     return f"its process ended with exit code {exitcode}"
 
 
-def run(jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-    """Run the jobs on `workers` processes, handing them out in their order."""
-    waiting = deque(jobs)
-    # One thread a process: torch reads this when it is imported there.
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    pool: list[_Worker] = []
-    try:
-        while waiting or any(worker.job for worker in pool):
-            idle = [worker for worker in pool if worker.job is None]
-            while len(pool) < workers and len(idle) < len(waiting):
-                pool.append(_Worker())
-                idle.append(pool[-1])
+class Pool:
+    """Worker processes: `early` of them start before anyone knows the jobs."""
+
+    def __init__(self, early: int = 0) -> None:
+        self._workers = [_Worker(number) for number in range(early)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop all processes."""
+        self._shrink(0)
+
+    def _shrink(self, size: int) -> None:
+        for worker in self._workers[size:]:
+            worker.stop()
+        del self._workers[size:]
+
+    def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
+        """Run the jobs on at most `workers` processes, handing them out in their order."""
+        self._shrink(workers)
+        waiting, again = deque(jobs), set[str]()
+        while waiting or any(worker.job for worker in self._workers):
+            idle = [worker for worker in self._workers if worker.job is None]
+            while len(self._workers) < workers and len(idle) < len(waiting):
+                taken = {worker.number for worker in self._workers}
+                self._workers.append(_Worker(min(set(range(workers)) - taken)))
+                idle.append(self._workers[-1])
             for worker in idle:
                 if waiting:
-                    yield worker.give(waiting.popleft())
-            busy = {worker.pipe: worker for worker in pool if worker.job is not None}
+                    started = worker.give(waiting.popleft(), len(self._workers) == 1)
+                    if started.job.key not in again:
+                        yield started
+            busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
             for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
-                yield worker.result()
+                finished = worker.result()
+                if finished.record.reason in (OUT_OF_MEMORY, _KILLED) and not worker.alone:
+                    workers = max(1, workers - 1)
+                    worker.stop()
+                    waiting.appendleft(finished.job)
+                    again.add(finished.job.key)
+                else:
+                    yield finished
                 if worker.dead:
-                    pool.remove(worker)
-    finally:
-        for worker in pool:
-            worker.stop()
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+                    self._workers.remove(worker)
+
+
+def run(jobs: Sequence[Job], workers: int) -> Iterator[Event]:
+    """Run the jobs on at most `workers` processes, handing them out in their order."""
+    with Pool() as pool:
+        yield from pool.run(jobs, workers)
