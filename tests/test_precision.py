@@ -69,5 +69,5 @@ def test_every_part_trains_in_bfloat16(name: str, bf16: Recipe) -> None:
     for data in tried.arms.values():
         small = bf16.model_copy(update={"train_size": 24, "validation_size": 8, "batch_size": 8})
         lane = Lane(tried.strategy, data, small, 1.0, 0, CPU)
-        for batch in islice(Batches(data, small, 0, CPU), 3):
+        for batch in islice(lane.batches(), 3):
             assert lane.step(batch).isfinite().all()

@@ -164,7 +164,7 @@ def test_no_step_waits_for_a_gpu(name: str, recipe: Recipe) -> None:
     )
     for data in tried.arms.values():
         lane = Lane(tried.strategy, data, recipe, 1.0, 0, device)
-        batches = iter(Batches(data, recipe, 0, device))
+        batches = iter(lane.batches())
         lane.step(next(batches))
         torch.cuda.set_sync_debug_mode("error")
         try:
