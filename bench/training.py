@@ -78,6 +78,11 @@ def passes_in(precision: Precision, device: torch.device) -> AbstractContextMana
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def _widened(tensor: Tensor) -> Tensor:
+    """Return a tensor of a reduced precision as float32, any other as it is."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
 def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
     """Add to a parameter's gradient, laid out in memory as the parameter is.
 
@@ -187,7 +192,7 @@ class Lane:
 
     def _losses_at(self, outputs: Sequence[Tensor | None], batch: Batch) -> list[Tensor]:
         return [
-            loss(cast(Tensor, outputs[place]).float(), target)
+            loss(_widened(cast(Tensor, outputs[place])), target)
             for loss, place, target in zip(self._losses, self._places, batch.targets, strict=True)
         ]
 
@@ -254,7 +259,7 @@ class Lane:
             rows.append(
                 torch.cat(
                     [
-                        (torch.zeros_like(p) if g is None else g).reshape(-1).float()
+                        _widened(torch.zeros_like(p) if g is None else g).reshape(-1)
                         for p, g in zip(meeting, gradients, strict=False)
                     ]
                 )
