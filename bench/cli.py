@@ -48,6 +48,14 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Paired seeds; fewer than 8 give no verdict.")
     ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Look at each quarter of --seeds (20 if not given); spend more on pairs without "
+            "a verdict only.",
+        ),
+    ] = False,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +130,7 @@ def run(
         "pair": pair,
         "strategy": strategy,
         "seeds": seeds,
+        "until_decided": until_decided or None,
         "budget": budget,
         "network": network,
         "batch_size": batch_size,
@@ -206,6 +215,78 @@ def report(results: Results = Path("results"), as_json: Json = False) -> None:
 
     failed = report_all(results, as_json)
     raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
+
+
+@app.command()
+def power(
+    results: Results = Path("results"),
+    name: Annotated[
+        str | None, typer.Option(help="One experiment of the folder; all if none is named.")
+    ] = None,
+    detect: Annotated[
+        float, typer.Option(help="The true gain to find, in points.", min=1e-9)
+    ] = 1.0,
+    sd: Annotated[
+        float | None,
+        typer.Option(help="A spread of paired gains, in place of what a folder shows.", min=1e-9),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(help="With --sd: rows that are held against one anchor.", min=1)
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """Say how many seeds, and hours of device time, would find a gain of a given size."""
+    from bench import power as planning
+
+    if sd is not None:
+        planning.power_of(sd, rows, detect, as_json)
+    else:
+        planning.power(results, name, detect, as_json)
+
+
+@app.command()
+def calibrate(
+    experiment: Annotated[
+        str, typer.Argument(help="An A/A experiment: one task, one strategy without a true gain.")
+    ] = "calibration",
+    pair: Annotated[
+        str | None, typer.Option("-p", "--pair", help="DATASET:TASK, to try your own data.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds in all, two runs each.")] = None,
+    group: Annotated[int, typer.Option(help="Seeds of one comparison.")] = 10,
+    budget: Annotated[str | None, typer.Option(help="Compute for a run, as for `run`.")] = None,
+    results: Results = Path("results"),
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of real data, in torchvision's layout.")
+    ] = None,
+    workers: Annotated[
+        str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say how often a difference is found where none is, and a planted one where it is.
+
+    Trains single-task networks against themselves (A/A), and judges groups of seeds as tables are.
+    """
+    from bench.spec import load_experiment
+
+    count = _workers(workers)
+    overrides: dict[str, Any] = {"seeds": seeds, "budget": budget}
+    asked = load_experiment(experiment, overrides)
+    if pair is not None:
+        asked = asked.model_copy(update={"pair": (pair,), "description": ""})
+
+    from bench import conduct
+    from bench.contracts import DataSource
+
+    conduct.calibrate(
+        asked,
+        group=group,
+        results=results,
+        source=DataSource(root, False, results / "cache"),
+        workers=count,
+        as_json=as_json,
+    )
 
 
 @app.command("list")

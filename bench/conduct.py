@@ -14,11 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.budget import AXIS_NAMES, Budget, cost
+from bench.calibration import only_row, price_ratios, quality, run_ratios, summary, timing
 from bench.contracts import DataSource
 from bench.errors import UserError, say
 from bench.fidelity import fidelity
+from bench.gains import results as results_of
 from bench.launch import Started, auto_workers, launch, usable_cores
 from bench.launch.processes import Pool
+from bench.looks import extended, looked, opening
 from bench.plan import Plan, make_plan, resolve_device
 from bench.progress import Display, clock
 from bench.records import Declaration, Record
@@ -28,12 +31,14 @@ from bench.report import (
     fidelity_table,
     fold,
     gains_json,
+    look_lines,
     stall,
     terminal_table,
     tuning_note,
+    write_calibration,
     write_report,
 )
-from bench.run import Job
+from bench.run import Job, prepare
 from bench.spec import Experiment
 from bench.store import Store, write_atomically
 
@@ -87,14 +92,27 @@ def conduct(
         if tried:
             plan = plan.tuned(tried.get)
         # Which runs are compared is known from here on, and none of them has been looked at.
-        declaration = store.declare(plan.declaration)
+        declaration = store.declare(opening(plan.declaration))
         if declaration.changes:
             say(
                 f"note: '{experiment.name}' was declared on other terms before (rows, seeds, "
                 "budget, margin, recipe or tuning); this replaces its report, the records stay. "
                 "--name keeps both"
             )
-        done = _Round.of(store, plan.jobs, workers, fresh).carry_out(store, pool)
+        done: dict[str, Record] = {}
+        while True:
+            keys = declaration.keys - done.keys()
+            asked = [job for job in plan.jobs if job.key in keys]
+            done |= _Round.of(store, asked, workers, fresh).carry_out(store, pool)
+            if not experiment.until_decided:
+                break
+            rows = results_of(declaration, done.get)
+            declaration = store.declare(looked(declaration, rows))
+            say(look_lines(declaration)[-1])
+            further = extended(plan.declaration, declaration, rows)
+            if further is None:
+                break
+            declaration = store.declare(further)
     return _report(store, declaration, tried | done, as_json)
 
 
@@ -166,6 +184,35 @@ def _early_pool(experiment: Experiment, workers: int | None) -> Pool:
         return Pool()
     count = workers or usable_cores()
     return Pool(count if count > 1 else 0)
+
+
+def calibrate(
+    experiment: Experiment,
+    *,
+    group: int,
+    results: Path,
+    source: DataSource,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Run an A/A experiment and say how often, in groups of seeds, a difference was found."""
+    store = Store(results)
+    store.check_writable()
+    plan = make_plan(experiment, source, store, say)
+    cell = only_row(plan.declaration, group)
+    with Pool() as pool:
+        done = _Round.of(store, plan.jobs, workers, fresh=False).carry_out(store, pool)
+    found = quality(plan.declaration, done.get, group)
+    first = {cell.seeds[0].strategy, cell.seeds[0].anchors["full"][cell.target]}
+    arms = [job for job in plan.jobs if job.key in first]
+    prices = price_ratios(arms, prepare(arms[0].spec.device), source, say)
+    clocks = timing(run_ratios(plan.declaration, done.get, group), prices)
+    files = write_calibration(experiment, found, clocks, results / "reports" / experiment.name)
+    if as_json:
+        print(files["calibration.json"].read_text("utf-8"), end="")
+        return
+    print(summary(found, clocks))
+    print(f"data and plot in {files['calibration.json'].parent}")
 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
@@ -353,6 +400,8 @@ def _show_plan(plan: Plan, trials: _Round, scored: _Round, as_json: bool) -> Non
     console.print(table)
     if trials.jobs:
         print(f"before them, {plan.experiment.tune} trials of every arm: {trials.prospect}")
+    if plan.experiment.until_decided:
+        print("at most, if no pair is done before the last look:")
     print(scored.prospect)
     uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")

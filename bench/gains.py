@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
+from bench.group_sequential import Stage, stage
 from bench.records import (
     ANCHORS,
     REFERENCES,
@@ -58,6 +59,8 @@ class Comparison:
     strategy: str
     width: float
     parameters: int
+    level: float = ALPHA
+    """The two-sided p-value that a row alone has to reach; what the interval leaves out."""
 
     @property
     def relative_gain(self) -> float:
@@ -66,8 +69,8 @@ class Comparison:
 
     @property
     def minimum_detectable_gain(self) -> float:
-        """The gain that so many seeds detect with 80 % power."""
-        return minimum_detectable_gain(self.result.sd, self.result.n)
+        """The gain that so many seeds detect with 80 % power, were the row alone."""
+        return minimum_detectable_gain(self.result.sd, self.result.n, self.level)
 
     @property
     def audit(self) -> Audit | None:
@@ -234,9 +237,10 @@ class _Paired:
     margin: float
     result: PairedResult
     network: tuple[str, float, int]
+    at: Stage
 
 
-def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Paired:
+def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float, at: Stage) -> _Paired:
     """Pair the seeds of a cell with an anchor's; a seed counts if all its runs are there."""
     gains: dict[int, float] = {}
     audits: dict[int, Audit] = {}
@@ -273,8 +277,9 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float) -> _Pa
         audits,
         flops[0] / flops[1] if flops[1] else _NAN,
         half_width,
-        paired(list(gains.values()), half_width),
+        paired(list(gains.values()), half_width, at.bound()),
         network,
+        at,
     )
 
 
@@ -290,17 +295,17 @@ def _half_width(margin: float, unit: str, anchor_mean: float) -> float:
 
 def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
     """Return the row of every declared cell, from the records that `find` returns by key."""
-    margin = declaration.experiment.margin
-    numbers = [
-        {anchor: _pair_up(cell, anchor, find, margin) for anchor in _rivals(cell)}
-        for cell in declaration.cells
-    ]
+    experiment = declaration.experiment
+    numbers = []
+    for cell in declaration.cells:
+        at, margin = stage(experiment, len(cell.seeds)), experiment.margin
+        numbers.append({a: _pair_up(cell, a, find, margin, at) for a in _rivals(cell)})
     compared: list[dict[AnchorName, Comparison]] = [{} for _ in numbers]
     for anchor in RIVALS:
         family = [index for index, row in enumerate(numbers) if anchor in row]
         parts = [numbers[index][anchor] for index in family]
-        different = holm([part.result.p for part in parts])
-        same = holm([part.result.p_equivalence for part in parts])
+        different = holm([part.at.repeated_p(part.result.p) for part in parts])
+        same = holm([part.at.repeated_one_sided_p(part.result.p_equivalence) for part in parts])
         for index, part, p, q in zip(family, parts, different, same, strict=True):
             compared[index][anchor] = Comparison(
                 anchor,
@@ -313,6 +318,7 @@ def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
                 part.flops,
                 part.margin,
                 *part.network,
+                part.at.bound(),
             )
     return [
         _result(cell, rivals, find)
@@ -359,7 +365,7 @@ def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -
         collapsed=sum(run.status == "diverged" for run in finished),
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
-        metrics=_metrics(cell, find, known),
+        metrics=_metrics(cell, find, known, against["full"].level),
         gradients=_gradients(cell.target, finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
@@ -369,7 +375,9 @@ def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -
     )
 
 
-def _metrics(cell: Cell, find: Lookup, known: Mapping[str, Score]) -> dict[str, MetricResult]:
+def _metrics(
+    cell: Cell, find: Lookup, known: Mapping[str, Score], alpha: float
+) -> dict[str, MetricResult]:
     """Return every metric against `full`, over the seeds that have both runs and both scores."""
     found = {}
     for name, example in known.items():
@@ -388,7 +396,7 @@ def _metrics(cell: Cell, find: Lookup, known: Mapping[str, Score]) -> dict[str, 
             example.higher_is_better,
             statistics.mean(values) if values else _NAN,
             statistics.mean(references) if references else _NAN,
-            paired(gains, margin=1.0),
+            paired(gains, 1.0, alpha),
         )
     return found
 
@@ -480,6 +488,8 @@ def _terms(full: Comparison) -> str:
     terms = f"at equal {AXIS_NAMES[full.audit.axis]}"
     if full.audit.axis in ("steps", "samples") and abs(full.flops - 1) > TOLERANCE["s"]:
         terms += f" (and {full.flops:.1f} times the FLOPs)"
+    if 0 < full.level < ALPHA:
+        terms += f" over {full.result.n} seeds (a look by p ≤ {full.level:.2g})"
     return terms
 
 

@@ -178,6 +178,28 @@ class TunedArm(_Document):
     scored: tuple[Key, ...]
 
 
+class LookedRow(_Document):
+    """A row at one look: its planned seeds, and what it came to.
+
+    `bound` is the two-sided p-value that it would have to reach if it were alone. `p` is by rival:
+    the larger of the two tests' p-values, uncorrected; None where there was none.
+    """
+
+    pair: str
+    strategy: str
+    target: str
+    seeds: int
+    bound: float
+    p: dict[AnchorName, float | None]
+    verdict: str
+
+
+class Look(_Document):
+    """What was seen before it was decided which pairs get more seeds: rows that had new ones."""
+
+    rows: tuple[LookedRow, ...]
+
+
 class Declaration(_Document):
     """An experiment as declared before its first scored run: the family that Holm corrects over."""
 
@@ -188,6 +210,8 @@ class Declaration(_Document):
     """What the images and tasks are, in words: a description, which no verdict follows from."""
     tuning: tuple[TunedArm, ...] = ()
     """How each arm was tuned; empty where none was."""
+    looks: tuple[Look, ...] = ()
+    """What has been looked at so far, of an experiment that goes on until it is decided."""
     changes: int = 0
     """How often this name held another family before, of enough seeds for verdicts."""
 

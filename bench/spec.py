@@ -24,6 +24,8 @@ from bench.budget import Budget
 from bench.errors import UserError, unknown
 
 Precision = Literal["fp32", "bf16"]
+#: The most seeds of an experiment that goes on until it is decided, where nothing else is said.
+MOST_SEEDS = 20
 
 
 class Recipe(BaseModel):
@@ -75,6 +77,9 @@ class Experiment(Recipe, Group):
     name: str = Field(default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     seeds: int = Field(default=10, ge=1, strict=True)
+    until_decided: bool = Field(default=False, strict=True)
+    """Look at every quarter of the seeds, and spend more on those pairs only that have no verdict
+    yet."""
     budget: str
     margin: float = Field(default=1.0, gt=0)
     """Half width of the region of equivalence, in points of the metric."""
@@ -184,6 +189,10 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     values = {key.replace("-", "_"): value for key, value in values.items()}
     values.setdefault("name", path.stem)
     given = {key: value for key, value in overrides.items() if value is not None}
+    if given.get("until_decided"):
+        given.setdefault("seeds", MOST_SEEDS)
+    elif values.get("until_decided"):
+        values.setdefault("seeds", MOST_SEEDS)
     if {"pair", "strategy"} & given.keys():
         # A question of the user's own: the side questions go, and a shipped report stays its own.
         values.pop("also", None)

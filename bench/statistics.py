@@ -20,9 +20,9 @@ POWER = 0.8
 class PairedResult:
     """What n paired differences say about their mean.
 
-    `low` and `high` bound the 95 % Student t interval. `p_t` and `p_sign_flip` are two-sided, for a
-    mean of zero. `p_equivalence` is that of two one-sided tests against ±margin. Fields are NaN
-    where n is too small for them.
+    `low` and `high` bound the Student t interval, of 95 % unless asked otherwise. `p_t` and
+    `p_sign_flip` are two-sided, for a mean of zero. `p_equivalence` is that of two one-sided tests
+    against ±margin. Fields are NaN where n is too small for them.
     """
 
     n: int
@@ -40,8 +40,11 @@ class PairedResult:
         return max(self.p_t, self.p_sign_flip)
 
 
-def paired(differences: Sequence[float], margin: float) -> PairedResult:
-    """Summarise paired differences, one a seed. `margin` is the half width of equivalence."""
+def paired(differences: Sequence[float], margin: float, level: float = ALPHA) -> PairedResult:
+    """Summarise paired differences, one a seed. `margin` is the half width of equivalence.
+
+    The interval leaves out `level`; of a level of 0 it is the whole line.
+    """
     d = np.asarray(differences, dtype=float)
     n = len(d)
     if n == 0:
@@ -56,7 +59,7 @@ def paired(differences: Sequence[float], margin: float) -> PairedResult:
         same = 1.0 if mean == 0 else 0.0
         inside = 0.0 if abs(mean) < margin else 1.0
         return PairedResult(n, mean, 0.0, mean, mean, same, sign_flip_p(d), inside)
-    interval = stats.ttest_1samp(d, 0.0).confidence_interval(1 - ALPHA)
+    interval = stats.ttest_1samp(d, 0.0).confidence_interval(1 - level)
     above = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
     below = stats.ttest_1samp(d, margin, alternative="less").pvalue
     return PairedResult(
@@ -109,41 +112,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _power(shift: float, n: int) -> float:
-    """Return the power of a two-sided t test at ALPHA; `shift` is the true mean over its error.
+def _power(shift: float, n: int, level: float) -> float:
+    """Return the power of a two-sided t test; `shift` is the true mean over its error.
 
     Rejecting on the wrong side detects nothing and is not counted.
     """
-    return float(1 - special.nctdtr(n - 1, shift, stats.t.ppf(1 - ALPHA / 2, n - 1)))
+    return float(1 - special.nctdtr(n - 1, shift, stats.t.ppf(1 - level / 2, n - 1)))
 
 
 @cache
-def detectable_effect(n: int) -> float:
-    """Return the effect, in standard deviations, that n seeds detect with 80 % power."""
-    if n < 2:
+def detectable_effect(n: int, level: float = ALPHA) -> float:
+    """Return the effect, in standard deviations, that n seeds detect at `level` with 80 % power."""
+    if n < 2 or level == 0:
         return float("nan")
     top = 3.0
-    while _power(top, n) < POWER:
+    while _power(top, n, level) < POWER:
         top *= 1.5
-    shift = optimize.brentq(lambda shift: _power(shift, n) - POWER, 0.1, top)
+    shift = optimize.brentq(lambda shift: _power(shift, n, level) - POWER, 0.1, top)
     return float(shift) / math.sqrt(n)
 
 
-def minimum_detectable_gain(sd: float, n: int) -> float:
-    """Return the gain that n seeds detect with 80 % power, in the unit of `sd`."""
-    return sd * detectable_effect(n) if n >= 2 else float("nan")
+def minimum_detectable_gain(sd: float, n: int, level: float = ALPHA) -> float:
+    """Return the gain that n seeds detect at `level` with 80 % power, in the unit of `sd`."""
+    return sd * detectable_effect(n, level) if n >= 2 else float("nan")
 
 
-def seeds_to_detect(gain: float, sd: float, limit: int = 1000) -> int | None:
-    """Return the seeds that detect `gain` with 80 % power, or None where `limit` are too few."""
+def seeds_to_detect(gain: float, sd: float, limit: int = 1000, level: float = ALPHA) -> int | None:
+    """Return the seeds that detect `gain` at `level` with 80 % power, or None above `limit`."""
     if gain == 0 or not np.isfinite(gain):
         return None
     low, high = 2, limit
-    if minimum_detectable_gain(sd, high) > abs(gain):
+    if minimum_detectable_gain(sd, high, level) > abs(gain):
         return None
     while low < high:
         middle = (low + high) // 2
-        if minimum_detectable_gain(sd, middle) <= abs(gain):
+        if minimum_detectable_gain(sd, middle, level) <= abs(gain):
             high = middle
         else:
             low = middle + 1

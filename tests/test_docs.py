@@ -61,7 +61,7 @@ def test_the_readme_shows_the_committed_results(name: str) -> None:
 
 
 def test_the_committed_results_are_of_the_shipped_experiments() -> None:
-    for name in ("default", "multimnist", "relatedness", "linear", "teachers"):
+    for name in ("default", "multimnist", "relatedness", "linear", "teachers", "calibration"):
         committed = load_experiment(str(ROOT / "results/reference" / name / "experiment.toml"), {})
         assert committed == load_experiment(name, {})
 

@@ -4,8 +4,8 @@ from bench.report.document import gains_json
 from bench.report.fidelity import fidelity_markdown, fidelity_table
 from bench.report.terminal import terminal_table
 from bench.report.tuning import tuning_note
-from bench.report.wording import amount, fold, stall
-from bench.report.write import Report, RunCounts, write_report
+from bench.report.wording import amount, fold, look_lines, stall
+from bench.report.write import Report, RunCounts, write_calibration, write_report
 
 __all__ = [
     "Report",
@@ -15,8 +15,10 @@ __all__ = [
     "fidelity_table",
     "fold",
     "gains_json",
+    "look_lines",
     "stall",
     "terminal_table",
     "tuning_note",
+    "write_calibration",
     "write_report",
 ]

@@ -19,10 +19,11 @@ def gains_json(
     """Return everything that an experiment found. What is not a finite number is None."""
     document = {
         "schema_version": SCHEMA_VERSION,
-        "how_to_read": how_to_read(),
+        "how_to_read": how_to_read(declaration.experiment),
         "experiment": declaration.experiment.model_dump(mode="json"),
         "data": list(declaration.data),
         "declaration_changes": declaration.changes,
+        "looks": [look.model_dump(mode="json") for look in declaration.looks],
         "rows": [_row(result) for result in results],
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
         "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},
@@ -97,6 +98,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "mean": result.mean,
         "sd": result.sd,
         "interval_95": [result.low, result.high],
+        "level": comparison.level,
         "p_t": result.p_t,
         "p_sign_flip": result.p_sign_flip,
         "p_holm": comparison.p_holm,

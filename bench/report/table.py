@@ -17,6 +17,7 @@ from bench.report.wording import (
     heading,
     how_to_read,
     interval,
+    look_lines,
     metric_label,
     network,
     number,
@@ -64,10 +65,11 @@ def markdown(
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
-        f"**How to read it.** {how_to_read()}",
+        f"**How to read it.** {how_to_read(experiment)}",
         f"**Settings.** {facts}.",
         _data(declaration),
         changed,
+        _looks(declaration),
         _table(results) if results else "No rows were declared.",
         escape(same_finding(results)),
         "## In words",
@@ -88,6 +90,11 @@ def markdown(
 def _data(declaration: Declaration) -> str:
     lines = [f"- {escape(line)}" for line in declaration.data]
     return "**Data.**\n\n" + "\n".join(lines) if lines else ""
+
+
+def _looks(declaration: Declaration) -> str:
+    lines = [f"- {escape(line)}" for line in look_lines(declaration)]
+    return "**Looks.**\n\n" + "\n".join(lines) if lines else ""
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.gains import CellResult, Comparison, standing
-from bench.records import AnchorName
+from bench.looks import undecided
+from bench.records import AnchorName, Declaration
 from bench.spec import Experiment
 from bench.statistics import PairedResult
 
@@ -84,6 +85,17 @@ GRADIENTS = (
     "the gain says that."
 )
 
+#: What changes where an experiment goes on until it is decided.
+SEQUENTIAL = (
+    "This experiment went on until it was decided: every pair was looked at several times, and got "
+    "more seeds only while a row of it had no verdict. The p-values, those of equivalence and the "
+    "intervals are repeated ones (Jennison & Turnbull 1989), of O'Brien–Fleming looks: p says how "
+    "small the error of all looks together can be made before the row's own look no longer "
+    "rejects, and an interval, wider than one of a single look, holds the true gain at all looks "
+    "at once in 95 % of experiments. So neither minds when a pair was stopped. The mean gain of a "
+    "pair that was stopped early is likely to lie further from zero than the true one."
+)
+
 
 def anchor_meanings() -> str:
     """Return a sentence that says what each anchor is."""
@@ -91,9 +103,25 @@ def anchor_meanings() -> str:
     return f"Anchors: {clauses}."
 
 
-def how_to_read() -> str:
+def how_to_read(experiment: Experiment) -> str:
     """Return the paragraph that explains the table to who never saw the project."""
-    return " ".join([_GAIN, anchor_meanings(), _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT])
+    parts = [_GAIN, anchor_meanings(), _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT]
+    return " ".join([*parts, *[SEQUENTIAL] * experiment.until_decided])
+
+
+def look_lines(declaration: Declaration) -> list[str]:
+    """Return a line a look that was taken: at how many seeds, by which bound, what came of it."""
+    lines = []
+    for number, look in enumerate(declaration.looks, 1):
+        seeds = " and ".join(map(str, sorted({row.seeds for row in look.rows})))
+        bounds = " and ".join(f"{p:.2g}" for p in sorted({row.bound for row in look.rows}) if p)
+        rule = f"p ≤ {bounds} for a row alone" if bounds else "too few to reject"
+        pairs = {row.pair for row in look.rows}
+        left = {row.pair for row in look.rows if undecided(row.verdict)}
+        done = f"{len(pairs - left)} of {len(pairs)} pairs done"
+        names = f" ({', '.join(sorted(pairs - left))})" if pairs - left else ""
+        lines.append(f"look {number} at {seeds} seeds ({rule}): {done}{names}")
+    return lines
 
 
 def fold(text: str, fits: Callable[[str], bool]) -> str:
@@ -280,7 +308,7 @@ def settings(experiment: Experiment) -> dict[str, str]:
     trials = f"{experiment.tune} trials of every arm at {_seeds(experiment.tune_seeds)}"
     return {
         "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
-        "seeds": str(experiment.seeds),
+        "seeds": f"{experiment.seeds}{' at most a pair' if experiment.until_decided else ''}",
         "network": recipe.network,
         "training images": f"{size} a seed",
         "batch size": str(recipe.batch_size),

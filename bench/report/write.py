@@ -3,17 +3,20 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from bench.budget import Budget
+from bench.calibration import Quality, Rate, Timing
+from bench.calibration import summary as calibration_summary
 from bench.gains import CellResult, Lookup, results
-from bench.records import Declaration
+from bench.records import SCHEMA_VERSION, Declaration
 from bench.report.document import gains_csv, gains_json
 from bench.report.table import markdown
 from bench.report.terminal import summary
 from bench.report.tuning import Tuned, tuned
-from bench.spec import experiment_toml
+from bench.spec import Experiment, experiment_toml
 from bench.store import write_atomically
 
 #: The plots in the order in which they are read, with the text that stands for each. A matrix,
@@ -89,6 +92,43 @@ def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report
         runs=_count(declaration, find),
         tuning=tuning,
     )
+
+
+def write_calibration(
+    experiment: Experiment, found: Quality, clocks: Timing, folder: Path
+) -> dict[str, Path]:
+    """Write what an A/A experiment came to; return the files by name."""
+    from bench.report.calibration import calibration_plot
+    from bench.report.canvas import picture, style
+
+    with style():
+        pictures = picture(calibration_plot(found))
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "experiment": experiment.model_dump(mode="json"),
+        "quality": _with_rates(found),
+        "timing": _with_rates(clocks),
+    }
+    contents = {
+        "calibration.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        "summary.txt": (calibration_summary(found, clocks) + "\n").encode(),
+        "experiment.toml": experiment_toml(experiment).encode(),
+        **{f"calibration.{suffix}": content for suffix, content in pictures.items()},
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return {name: folder / name for name in contents}
+
+
+def _with_rates(found: Quality | Timing) -> dict[str, Any]:
+    """Return the fields, every rate with its share and its interval."""
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    return {
+        name: {"count": v.count, "of": v.of, "share": v.share, "interval_95": v.interval}
+        if isinstance(v, Rate)
+        else v
+        for name, v in values.items()
+    }
 
 
 def _pictures(

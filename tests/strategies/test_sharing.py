@@ -25,7 +25,7 @@ Toy = Callable[[str], TaskData]
 PARTS = sorted(name for name, p in strategy_parts().found.items() if issubclass(p, Sharing))
 SHARING = [*PARTS, "branch@0", "branch@2", "mmoe@experts=3,width=0.5"]
 #: What is trained on both tasks' losses, so that the partner moves the target's weights.
-SHARED = [s for s in SHARING if s not in ("single", "ensemble", "branch@0")]
+SHARED = [s for s in SHARING if s not in ("single", "renamed", "ensemble", "branch@0")]
 PAIRS = [("row", "column"), ("row", "column~noise")]
 
 

@@ -1,0 +1,34 @@
+"""Single-task learning under another name: an A/A arm, whose gain over single-task learning is 0.
+
+It starts from other initial weights, a shuffle of those that the seed has drawn, and has in common
+with its anchor what real arms of a seed have: the images and their order. `bench calibrate` asks
+how often the harness finds a difference all the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from bench.contracts import MultiTaskNetwork, Trunk
+from bench.networks import Encoder
+
+from ._redraw import redrawn
+from .single import Single
+
+
+@dataclass(frozen=True)
+class Renamed(Single):
+    """One network a task, from other initial weights."""
+
+    name = "renamed"
+    summary = "single under another name, from other initial weights: no gain is true (A/A)"
+    paper = "none: a placebo"
+    single_task = False
+    exact_null = False
+
+    def build(
+        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+    ) -> MultiTaskNetwork:
+        """Return as many separate networks as there are tasks."""
+        return redrawn(super().build(trunk, heads))
