@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bench.errors import (
+    EXIT_DEFECT,
     EXIT_INTERRUPTED,
     EXIT_INVALID,
     EXIT_OK,
     EXIT_RUNS_FAILED,
-    EXIT_USAGE,
     UserError,
     say,
 )
@@ -29,6 +29,20 @@ app = typer.Typer(
 )
 
 Results = Annotated[Path, typer.Option(help="Folder of records and reports.", metavar="DIR")]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder of real data, in torchvision's layout.", metavar="DIR")
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(help="What may be lost, in points; the experiment's margin if not given."),
+]
+OnInconclusive = Annotated[
+    Literal["warn", "fail"],
+    typer.Option(help="Whether cells that are not decided exit with 3 (fail) or 0 (warn)."),
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", help="Write the findings as JUnit XML.", metavar="FILE")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -358,12 +372,105 @@ def validate(
     raise typer.Exit(EXIT_INVALID if any(r.failed for r in reports) else EXIT_OK)
 
 
+@app.command()
+def check(
+    baseline: Annotated[
+        str,
+        typer.Option(help="A file, or a name as `baseline show` lists it.", metavar="NAME|FILE"),
+    ],
+    results: Results = Path("results"),
+    margin: Margin = None,
+    on_inconclusive: OnInconclusive = "fail",
+    time: Annotated[
+        Literal["off", "advise", "gate"],
+        typer.Option(help="Time a step of each network: not at all, to tell, or to fail."),
+    ] = "advise",
+    junit: Junit = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Hold the runs of an experiment against a baseline; the exit code says what came of it.
+
+    0 pass, 1 regression, 2 wrong usage, 3 inconclusive, 4 runs failed, 5 no baseline, or one of
+    something else.
+    """
+    from bench.checking import Options, check_results
+    from bench.contracts import DataSource
+
+    options = Options(margin, on_inconclusive == "fail", time, junit, as_json)
+    source = DataSource(root, False, results / "cache")
+    raise typer.Exit(check_results(baseline, results, source, options))
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Results folder, baseline (.json) or git revision.")],
+    b: Annotated[str, typer.Argument(help="What is held against it.")],
+    experiment: Annotated[
+        str | None, typer.Option(help="Which experiment, where there are several.")
+    ] = None,
+    results: Results = Path("results"),
+    margin: Margin = None,
+    on_inconclusive: OnInconclusive = "fail",
+    junit: Junit = None,
+    as_json: Json = False,
+) -> None:
+    """Hold one version's runs against another's, with the statistics and exit codes of `check`."""
+    from bench.checking import Options, compare
+
+    options = Options(margin, on_inconclusive == "fail", "off", junit, as_json)
+    raise typer.Exit(compare(a, b, experiment, results, options))
+
+
+baselines = typer.Typer(
+    help="Make and show what `check` holds runs against.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(baselines, name="baseline")
+
+
+@baselines.command("set")
+def baseline_set(
+    name: Annotated[str, typer.Argument(help="Name of the baseline: results/baselines/NAME.json.")],
+    experiment: Annotated[
+        str | None, typer.Option(help="The experiment, where it has another name.")
+    ] = None,
+    results: Results = Path("results"),
+    time: Annotated[bool, typer.Option(help="Time a step of each network too.")] = True,
+    root: Root = None,
+) -> None:
+    """Write the finished runs of an experiment as a baseline. Commit the file."""
+    from bench.checking import set_baseline
+    from bench.contracts import DataSource
+
+    source = DataSource(root, False, results / "cache")
+    print(f"wrote {set_baseline(name, experiment or name, results, source, time)}")
+
+
+@baselines.command("show")
+def baseline_show(
+    name: Annotated[str | None, typer.Argument(help="One baseline; all if none is named.")] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """List the baselines, or show what one holds."""
+    from bench.checking import show_baselines
+
+    show_baselines(name, results, as_json)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
     try:
         app(arguments)
     except UserError as error:
         say(f"error: {error}")
-        raise SystemExit(EXIT_USAGE) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        raise SystemExit(EXIT_DEFECT) from None

@@ -8,9 +8,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 EXIT_OK = 0
+EXIT_REGRESSION = 1
 EXIT_USAGE = 2
 EXIT_INVALID = 3
+EXIT_INCONCLUSIVE = 3
 EXIT_RUNS_FAILED = 4
+EXIT_NOT_COMPARABLE = 5
+#: A defect of the harness, as BSD's sysexits has it: Python's own 1 means a regression here.
+EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
 
@@ -19,6 +24,14 @@ class UserError(Exception):
 
     Where many things are wrong with a user's data, a line for each follows.
     """
+
+    exit_code = EXIT_USAGE
+
+
+class NotComparableError(UserError):
+    """A baseline is missing, cannot be read, or is of something else than what it is held to."""
+
+    exit_code = EXIT_NOT_COMPARABLE
 
 
 def say(message: str) -> None:

@@ -270,20 +270,20 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float, at: St
         flops[0] += _used([ours], "flop") or 0.0
         flops[1] += _used(list(theirs.values()), "flop") or 0.0
     anchor_mean = statistics.mean(scores) if scores else _NAN
-    half_width = _half_width(margin, unit, anchor_mean)
+    width = half_width(margin, unit, anchor_mean)
     return _Paired(
         gains,
         anchor_mean,
         audits,
         flops[0] / flops[1] if flops[1] else _NAN,
-        half_width,
-        paired(list(gains.values()), half_width, at.bound()),
+        width,
+        paired(list(gains.values()), width, at.bound()),
         network,
         at,
     )
 
 
-def _half_width(margin: float, unit: str, anchor_mean: float) -> float:
+def half_width(margin: float, unit: str, anchor_mean: float) -> float:
     """Return the margin in the unit of a metric.
 
     It is given in points where the metric is a percentage. Elsewhere a point means nothing, so it

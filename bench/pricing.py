@@ -209,7 +209,7 @@ class Clock:
         return self._seconds
 
 
-class _TimedLane:
+class TimedLane:
     """A phase in calibration: takes blocks of steps and remembers what each step took."""
 
     def __init__(
@@ -229,6 +229,7 @@ class _TimedLane:
         self.seconds: list[float] = []
 
     def block(self, steps: int) -> float:
+        """Take some steps and return the device-seconds of one."""
         clock = Clock(self._device)
         clock.start()
         for _ in range(steps):
@@ -260,10 +261,10 @@ def time_steps(
     place and holds up no other.
     """
     found: list[float | Exception] = [0.0] * len(arms)
-    lanes: dict[int, tuple[_TimedLane, int]] = {}
+    lanes: dict[int, tuple[TimedLane, int]] = {}
     for index, arm in enumerate(arms):
         try:
-            lane = _TimedLane(*arm, device, source)
+            lane = TimedLane(*arm, device, source)
             lane.block(2)
             lanes[index] = lane, max(1, round(block_seconds / lane.block(2)))
         except Exception as error:

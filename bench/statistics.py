@@ -151,3 +151,17 @@ def seeds_to_detect(gain: float, sd: float, limit: int = 1000, level: float = AL
         else:
             low = middle + 1
     return low
+
+
+def non_inferiority_p(differences: Sequence[float], margin: float) -> float:
+    """Return the one-sided p-value of a t test that the true mean lies above −margin.
+
+    NaN for fewer than two differences. Differences that are all the same decide by their size.
+    """
+    d = np.asarray(differences, dtype=float)
+    if len(d) < 2:
+        return float("nan")
+    mean = float(d.mean())
+    if d.std(ddof=1) <= 1e-12 * max(1.0, abs(mean)):
+        return 0.0 if mean > -margin else 1.0
+    return float(stats.ttest_1samp(d, -margin, alternative="greater").pvalue)

@@ -2,6 +2,7 @@
 
 from bench.report.document import gains_json
 from bench.report.fidelity import fidelity_markdown, fidelity_table
+from bench.report.gate import annotations, gate_json, gate_markdown, gate_table, junit
 from bench.report.terminal import terminal_table
 from bench.report.tuning import tuning_note
 from bench.report.wording import amount, fold, look_lines, stall
@@ -11,10 +12,15 @@ __all__ = [
     "Report",
     "RunCounts",
     "amount",
+    "annotations",
     "fidelity_markdown",
     "fidelity_table",
     "fold",
     "gains_json",
+    "gate_json",
+    "gate_markdown",
+    "gate_table",
+    "junit",
     "look_lines",
     "stall",
     "terminal_table",

@@ -28,8 +28,8 @@ def gains_json(
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
         "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},
     }
-    finite: dict[str, Any] = _finite(document)
-    return finite
+    whole: dict[str, Any] = finite(document)
+    return whole
 
 
 def _row(result: CellResult) -> dict[str, Any]:
@@ -142,21 +142,21 @@ def _delta_m(results: Sequence[CellResult]) -> list[dict[str, Any]]:
     ]
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace what JSON has no number for by None, at every depth."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return value
 
 
 def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
     """Return one line a row and anchor. Gains are in points of the metric; a blank is no number."""
     lines = [
-        _finite(_flat(declaration.experiment.name, result, comparison))
+        finite(_flat(declaration.experiment.name, result, comparison))
         for result in results
         for comparison in (*result.against.values(), *result.references.values())
     ]

@@ -114,10 +114,10 @@ def _named(row: CellResult) -> str:
 
 
 def _table(results: Sequence[CellResult]) -> str:
-    return _grid(_COLUMNS, map(_cells, results, finding_marks(results)))
+    return grid(_COLUMNS, map(_cells, results, finding_marks(results)))
 
 
-def _grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Return cells as a table under the names of their columns."""
     rows = [columns, ("---",) * len(columns), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -216,7 +216,7 @@ def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
         )
     ]
     text = f"{REFERENCE_MEANING[name]} {REFERENCE}"
-    return f"## Against {title}\n\n{text}\n\n{_grid(columns, lines)}"
+    return f"## Against {title}\n\n{text}\n\n{grid(columns, lines)}"
 
 
 def _tuning(tuning: Sequence[Tuned]) -> str:
@@ -251,5 +251,5 @@ def _folded(
     """Return a table that is folded away under its title; nothing where it has no line."""
     if not lines:
         return ""
-    parts = [f"<details><summary>{title}</summary>", text, _grid(columns, lines), "</details>"]
+    parts = [f"<details><summary>{title}</summary>", text, grid(columns, lines), "</details>"]
     return "\n\n".join(part for part in parts if part)
