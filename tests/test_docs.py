@@ -80,3 +80,17 @@ def test_every_flag_in_the_readme_is_one(capsys: pytest.CaptureFixture[str]) -> 
     commands = "\n".join(_blocks("README.md", "(?:bash)?"))
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", commands))
     assert used <= known | {"--json", "--results"}
+
+
+def test_every_flag_of_the_page_on_ci_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    known = set()
+    for command in (["check"], ["compare"], ["baseline", "set"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        known |= set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    workflow = (ROOT / "docs/examples/bench.yml").read_text("utf-8").splitlines()
+    lines = (ROOT / "docs/ci.md").read_text("utf-8").splitlines()
+    lines += [line for line in workflow if "python -m bench" in line]
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(lines)))
+    assert used <= known
+    assert {"--on-inconclusive", "--junit", "--time", "--margin"} <= used

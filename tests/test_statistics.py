@@ -8,6 +8,7 @@ from bench.statistics import (
     detectable_effect,
     holm,
     minimum_detectable_gain,
+    non_inferiority_p,
     paired,
     seeds_to_detect,
     sign_flip_p,
@@ -119,3 +120,17 @@ def test_seeds_to_detect_is_the_inverse_of_the_detectable_gain() -> None:
     assert seeds_to_detect(-0.5, sd=1.0) == n
     assert seeds_to_detect(1e-6, sd=1.0) is None
     assert seeds_to_detect(0.0, sd=1.0) is None
+
+
+def test_a_loss_of_the_whole_margin_is_called_none_at_the_nominal_rate() -> None:
+    rng = np.random.default_rng(0)
+    called = [
+        non_inferiority_p(list(rng.normal(-2, 1.5, 6)), margin=2) <= 0.05 for _ in range(2000)
+    ]
+    assert np.mean(called) == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
+
+
+def test_differences_that_are_all_the_same_lie_above_the_margin_or_do_not() -> None:
+    assert non_inferiority_p([-0.3] * 8, margin=0.5) == 0
+    assert non_inferiority_p([-0.5] * 8, margin=0.5) == 1
+    assert math.isnan(non_inferiority_p([0.0], margin=0.5))
