@@ -96,6 +96,7 @@ _MAY_DIFFER = {
     "pair",
     "strategy",
     "also",
+    "also_against",
     "seeds",
     "margin",
     "device",

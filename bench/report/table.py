@@ -224,7 +224,7 @@ def _tuning(tuning: Sequence[Tuned]) -> str:
     if not tuning:
         return ""
     lines = [(_code(name), *(escape(cell) for cell in rest)) for name, *rest in map(cells, tuning)]
-    parts = ("## Tuning", f"{escape(tuning_note(tuning))}.", TUNING, _grid(COLUMNS, lines))
+    parts = ("## Tuning", f"{escape(tuning_note(tuning))}.", TUNING, grid(COLUMNS, lines))
     return "\n\n".join(parts)
 
 
