@@ -460,6 +460,41 @@ def baseline_show(
     show_baselines(name, results, as_json)
 
 
+@app.command()
+def speed(
+    only: Annotated[
+        str, typer.Option(help="Tables to measure, of 1 to 5.", metavar="1,2,...")
+    ] = "1,2,3,4,5",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Under a minute, to see that it works: no figures.")
+    ] = False,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Measure the harness side by side with a loop by hand, other libraries and the machine.
+
+    Takes about twelve minutes on two cores, on the CPU; let nothing else run beside it.
+    """
+    from bench.launch import usable_cores
+    from bench.speed import TABLES, measure
+    from bench.speed.report import circumstances, show, write
+    from bench.speed.settings import load
+
+    wanted = {int(part) for part in only.split(",") if part.strip().isdecimal()}
+    if not wanted or not wanted <= TABLES.keys() or only.count(",") + 1 != len(wanted):
+        raise UserError(f"--only {only}: give numbers from 1 to {len(TABLES)}, such as 1,3")
+    cores, chosen = usable_cores(), "quick" if quick else "full"
+    command = f"bench speed --only {only}" + (" --quick" if quick else "")
+    where = circumstances(command, cores)
+    tables = list(measure(load(chosen), wanted, cores, say))
+    files = write(tables, where, results / "reports" / "speed")
+    if as_json:
+        print(files["speed.json"].read_text("utf-8"), end="")
+    else:
+        show(tables)
+        print(f"tables, data and plots in {files['speed.md'].parent}")
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
     try:

@@ -1,0 +1,48 @@
+"""How fast the harness is, measured side by side in one go: five tables, each with a plot.
+
+Everything is timed in turns and shown as a ratio with an interval, because a time alone says what
+the machine was doing. The names of networks, strategies and data sets are in `full.toml`.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+
+from bench.speed.settings import Settings
+from bench.speed.tables import Table
+
+#: The tables by number, in a few words.
+TABLES = {
+    1: "a training step against a loop by hand",
+    2: "against other libraries",
+    3: "the machine's limit",
+    4: "cost as work grows",
+    5: "overhead of a whole command",
+}
+
+
+def measure(
+    settings: Settings, only: Collection[int], cores: int, say: Callable[[str], None]
+) -> Iterator[Table]:
+    """Measure the tables that are asked for and yield each; table 2 comes in two parts."""
+    from bench.speed.growth import growth
+    from bench.speed.matrix import matrix
+    from bench.speed.overhead import overhead
+    from bench.speed.step import against_machine, against_peers, by_hand
+    from bench.speed.turns import own_process
+
+    with ExitStack() as stack:
+        *crew, other = [stack.enter_context(own_process()) for _ in range(cores + 1)]
+        measures: dict[int, list[Callable[[], Table]]] = {
+            1: [lambda: by_hand(settings, crew[0])],
+            2: [
+                lambda: against_peers(settings, crew, other),
+                lambda: matrix(settings, cores, other),
+            ],
+            3: [lambda: against_machine(settings, crew[0])],
+            4: [lambda: growth(settings)],
+            5: [lambda: overhead(settings, cores)],
+        }
+        for number in sorted(only):
+            say(f"{number} of {len(TABLES)}: {TABLES[number]}")
+            for take in measures[number]:
+                yield take()

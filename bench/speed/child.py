@@ -1,0 +1,79 @@
+"""One size of what grows, in a process of its own, which says how large it has become.
+
+`python -m bench.speed.child run ARGUMENTS` is `bench run ARGUMENTS`; `images` and `width` take the
+parts of one run on drawn images. The last line printed is JSON.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held.
+
+    From Linux's own file where there is one: what `getrusage` says may be the parent's.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def run(arguments: list[str]) -> float:
+    """Do what `bench run` does and return the seconds since the process began."""
+    from bench.cli import main
+
+    try:
+        main(["run", *arguments])
+    except SystemExit as end:
+        if end.code:
+            raise
+    return time.time() - float(psutil.Process().create_time())
+
+
+def images(arguments: list[str]) -> float:
+    """Train one epoch of `size` images, with all that a run does with them; return its seconds."""
+    from bench.data import Batches, fingerprint
+    from bench.evaluation import evaluate, evaluation_sets
+    from bench.registry import parse_strategy
+    from bench.run import prepare
+    from bench.speed.loops import Workload, drawn_tasks
+    from bench.training import Lane
+
+    work, device = Workload(**json.loads(arguments[0])), prepare("cpu")
+    data = drawn_tasks(work.image, work.pool, work.pool // 6)
+    began = time.perf_counter()
+    fingerprint(data)
+    batches = Batches(data, work.recipe, 0, device)
+    lane = Lane(parse_strategy(work.strategy), data, work.recipe, work.width, 0, device)
+    steps = work.pool // work.batch_size
+    for _ in lane.train(batches, steps, [steps]):
+        pass
+    test = evaluation_sets([(d, d.images.test, d.test_labels, None) for d in data], device, True)
+    evaluate(lane.network, lane.tasks, test)
+    return time.perf_counter() - began
+
+
+def width(arguments: list[str]) -> float:
+    """Take training steps of one width and return the seconds of one."""
+    from bench.speed.loops import Workload, block, harness
+
+    work = Workload(**json.loads(arguments[0]))
+    block(1, harness, work)
+    return statistics.median(block(1, harness, work)[0] for _ in range(5))
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    seconds = {"run": run, "images": images, "width": width}[what](rest)
+    print(json.dumps({"seconds": seconds, "bytes": peak_bytes()}))

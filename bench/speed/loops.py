@@ -1,0 +1,220 @@
+"""Training loops over the same images: the harness's own, one written by hand, and plain products.
+
+A loop is made from a workload and then takes as many steps as it is told. Those of other libraries
+are in `peers`.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from bench.data import Batches
+from bench.networks import ClassificationHead, Encoder, encoder_builder
+from bench.pricing import count
+from bench.registry import parse_strategy
+from bench.run import prepare
+from bench.spec import Recipe
+from bench.speed.settings import Method, Network, Precision, Settings
+from bench.tasks import ImageSet, TaskData, classification_tasks
+from bench.training import Lane
+
+CLASSES = 10
+_ENDLESS = 10**6
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a loop trains: two tasks of ten classes on drawn images."""
+
+    network: str
+    width: float
+    image: tuple[int, int, int]
+    batch_size: int
+    pool: int
+    precision: Precision
+    strategy: str
+    peers: tuple[tuple[str, str], ...] = ()
+    threads: int = 1
+    """Of the loops of other libraries; the harness's and the one by hand have one."""
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        network: Network,
+        method: Method,
+        precision: Precision,
+        threads: int = 1,
+    ) -> "Workload":
+        """Return the workload of a row."""
+        return cls(
+            network.name,
+            network.width,
+            network.image,
+            settings.batch_size,
+            settings.pool,
+            precision,
+            method.strategy,
+            tuple(method.peers.items()),
+            threads,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """The harness's recipe for it."""
+        # One line once Recipe has a precision.
+        asked = {"precision": self.precision} if "precision" in Recipe.model_fields else {}
+        made = {"network": self.network, "batch_size": self.batch_size, "validation_size": 0}
+        return Recipe.model_validate({**made, **asked})
+
+    def encoder(self) -> Encoder:
+        """Return a fresh encoder."""
+        return encoder_builder(self.network, self.width, self.image)()
+
+
+#: Takes so many training steps.
+Steps = Callable[[int], None]
+Loop = Callable[[Workload], Steps]
+
+
+def drawn_tasks(image: tuple[int, int, int], train: int, test: int = 1) -> list[TaskData]:
+    """Return two tasks of ten classes on images of noise, uint8 `[N, C, H, W]`."""
+    draw = torch.Generator().manual_seed(0)
+
+    def pixels(count: int) -> Tensor:
+        return torch.randint(0, 256, (count, *image), dtype=torch.uint8, generator=draw)
+
+    def labels(count: int) -> Tensor:
+        return torch.randint(0, CLASSES, (count,), generator=draw)
+
+    images = ImageSet("drawn", pixels(train), pixels(test))
+    columns = {task: (CLASSES, labels(train), labels(test)) for task in "ab"}
+    return list(classification_tasks(images, columns).values())
+
+
+def autocast(precision: Precision) -> torch.autocast | nullcontext[None]:
+    """Return the context in which a forward pass has a precision."""
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def _endless(steps: Iterator[object]) -> Steps:
+    def take(count: int) -> None:
+        for _ in islice(steps, count):
+            pass
+
+    return take
+
+
+def harness(work: Workload) -> Steps:
+    """Return the loop that scored runs train in."""
+    device = prepare("cpu")
+    data = drawn_tasks(work.image, work.pool)
+    lane = Lane(parse_strategy(work.strategy), data, work.recipe, work.width, 0, device)
+    batches = Batches(data, work.recipe, 0, device)
+    return _endless(lane.train(batches, _ENDLESS, range(1, _ENDLESS)))
+
+
+def by_hand(work: Workload) -> Steps:
+    """Return the loop one would write in a script for one trunk with two heads."""
+    prepare("cpu")
+    return _endless(_by_hand(work))
+
+
+def _by_hand(work: Workload) -> Iterator[None]:
+    data = drawn_tasks(work.image, work.pool)
+    trunk = work.encoder()
+    heads = nn.ModuleList(ClassificationHead(trunk.features, CLASSES) for _ in data)
+    model = nn.ModuleList([trunk, heads]).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    images = (data[0].images.train.float() / 127.5 - 1).to(memory_format=torch.channels_last)
+    labels = [d.train_labels for d in data if d.train_labels is not None]
+    while True:
+        for index in torch.split(torch.randperm(work.pool), work.batch_size):
+            with autocast(work.precision):
+                shared: Tensor = trunk(images[index])
+                losses = [
+                    F.cross_entropy(head(shared), y[index])
+                    for head, y in zip(heads, labels, strict=True)
+                ]
+            optimiser.zero_grad()
+            (0.5 * losses[0] + 0.5 * losses[1]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            yield
+
+
+def products(side: int, precision: Precision) -> Steps:
+    """Return a loop of products of square matrices: 2 · side³ FLOPs a step, on one thread."""
+    prepare("cpu")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, side, side).to(dtype).unbind()
+    out = torch.empty_like(a)
+
+    def take(count: int) -> None:
+        for _ in range(count):
+            torch.mm(a, b, out=out)
+
+    return take
+
+
+@lru_cache(maxsize=8)
+def _made(loop: Callable[..., Steps], arguments: tuple[object, ...]) -> Steps:
+    return loop(*arguments)
+
+
+def block(count: int, loop: Callable[..., Steps], *arguments: object) -> tuple[float, float]:
+    """Take steps of a loop, made once a process; return wall and process seconds a step."""
+    take = _made(loop, arguments)
+    wall, process = time.perf_counter(), time.process_time()
+    take(count)
+    return (time.perf_counter() - wall) / count, (time.process_time() - process) / count
+
+
+def block_length(seconds: float, loop: Callable[..., Steps], *arguments: object) -> int:
+    """Return how many steps of a loop fill a block, after a short warm-up."""
+    block(2, loop, *arguments)
+    wall, _ = block(2, loop, *arguments)
+    return max(2, round(seconds / wall))
+
+
+def flops(work: Workload) -> float:
+    """Return the FLOPs of one step of the harness, as its price counts them."""
+    data = drawn_tasks(work.image, work.pool)
+    return count(parse_strategy(work.strategy), data, work.recipe, work.width).flops
+
+
+class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up what the operators take whose FLOPs are counted. They run at once on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seconds = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        began = time.perf_counter()
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.seconds += time.perf_counter() - began
+        return out
+
+
+def counted_seconds(work: Workload, steps: int = 5) -> float:
+    """Return the seconds of a step that the operators take whose FLOPs its price counts."""
+    take, found = _made(harness, (work,)), list[float]()
+    for _ in range(steps):
+        with _Stopwatch() as watch:
+            take(1)
+        found.append(watch.seconds)
+    return statistics.median(found)

@@ -1,0 +1,57 @@
+"""Table 5: what a whole command does beside training steps, from its records and its wall time."""
+
+import tempfile
+from pathlib import Path
+
+from bench.speed.matrix import command
+from bench.speed.settings import Settings
+from bench.speed.tables import Column, Table, met, number, percent
+from bench.store import Store
+
+
+def overhead(settings: Settings, cores: int) -> Table:
+    """Measure a command, and the same again when all its runs are finished."""
+    arguments = [*settings.run, "--workers", str(cores)]
+    with tempfile.TemporaryDirectory() as scratch:
+        wall = command(arguments, Path(scratch))
+        again = command(arguments, Path(scratch))
+        records = list(Store(Path(scratch), read_only=True).records())
+    ledgers = [record.ledger for record in records if record.ledger]
+    steps = sum(ledger.used["s"] for ledger in ledgers)
+    evaluation = sum(ledger.evaluation_seconds for ledger in ledgers)
+    runs = sum(record.seconds for record in records)
+    parts = {
+        "training steps": steps,
+        "evaluation, looks at gradients": evaluation,
+        "data, network and audit of each run": runs - steps - evaluation,
+        "start, planning, report (one core works)": cores * again,
+        "start of workers, records, waiting": cores * (wall - again) - runs,
+    }
+    share = 1 - steps / (cores * wall)
+    rows: list[dict[str, object]] = [
+        {"part": name, "seconds": seconds, "share": seconds / (cores * wall)}
+        for name, seconds in parts.items()
+    ]
+    rows.append(
+        {"part": "**all but training steps**", "seconds": cores * wall - steps, "share": share}
+        | {"goal": settings.overhead_goal, "met": share <= settings.overhead_goal}
+    )
+    return Table(
+        "overhead",
+        "5. Overhead of a whole command",
+        [
+            Column("part", "part"),
+            Column("seconds", "core-seconds", number),
+            Column("share", "share", percent),
+            Column("goal", "at most", percent),
+            Column("met", "met", met),
+        ],
+        rows,
+        (
+            f"`bench {' '.join(settings.run)}` with no result yet: {len(records)} runs in "
+            f"{wall:.1f} s on {cores} workers, which is {cores} × {wall:.1f} core-seconds. Start, "
+            "planning and report are the wall time of the same command when all runs are finished, "
+            f"{again:.1f} s; the other cores idle in it. Steps are in process time, so other work "
+            "on the machine makes their share too small.",
+        ),
+    )

@@ -1,0 +1,206 @@
+"""Other libraries in their own documented ways: LibMTL's trainer, and TorchJD's backward pass.
+
+Both are optional (`pip install -e '.[peers]'`) and are imported only here. They get the same
+network, images, batch size and number of steps as the harness; all else is theirs.
+
+LibMTL (Lin and Zhang 2023) brings a trainer: it reads float images from a `DataLoader`, without
+workers of its own, and keeps losses and accuracies at every step. Its package on PyPI, 1.1.5, is
+older than its repository and needs four mends to run on a CPU with a torch of today. They are what
+later versions of it do too, and cost nothing: the device is not always `cuda:0`; `next(iterator)`
+for the method `next` that iterators no longer have; gradients are set to zero, not to None, as its
+gradient methods need; and where `torchvision.models.utils` is asked for, which is gone, the
+function it had is handed over. Evaluation is left out of timed blocks on all sides.
+
+TorchJD (Quinton and Rey 2024) has no trainer. Its loop is the one its pages show for multi-task
+learning, `mtl_backward` and `jac_to_grad`, over the same `DataLoader`.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import io
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from bench.networks import ClassificationHead, Encoder
+from bench.speed.loops import CLASSES, Steps, Workload, autocast, drawn_tasks
+
+_GONE = "torchvision.models.utils"
+_RATE = 1e-3
+
+
+class AbsentError(Exception):
+    """A library that is not there, or does not import; the message says how to mend it."""
+
+
+def _libmtl() -> ModuleType:
+    try:
+        return importlib.import_module("LibMTL")
+    except ModuleNotFoundError as error:
+        if error.name == "LibMTL":
+            raise AbsentError("not installed: pip install -e '.[peers]'") from None
+        if error.name != _GONE:
+            raise AbsentError(f"does not import: {error}") from None
+    # What an interrupted import has left would be taken for the whole.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "LibMTL"]:
+        del sys.modules[name]
+    stub = ModuleType(_GONE)
+    stub.load_state_dict_from_url = torch.hub.load_state_dict_from_url  # type: ignore[attr-defined]
+    sys.modules[_GONE] = stub
+    return importlib.import_module("LibMTL")
+
+
+def _torchjd() -> ModuleType:
+    try:
+        importlib.import_module("torchjd.autojac")
+        return importlib.import_module("torchjd")
+    except ImportError as error:
+        if getattr(error, "name", "") == "torchjd":
+            raise AbsentError("not installed: pip install -e '.[peers]'") from None
+        raise AbsentError(f"does not import: {error}") from None
+
+
+def found(name: str) -> str:
+    """Return the version of a library, and what it needed to be imported. Raises `AbsentError`."""
+    {"LibMTL": _libmtl, "TorchJD": _torchjd}[name]()
+    stubbed = ", imported with a stub" if name == "LibMTL" and _GONE in sys.modules else ""
+    return f"{name} {importlib.metadata.version(name)}{stubbed}"
+
+
+class Labelled(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """Float images `[N, C, H, W]` with a label a task, as LibMTL's loaders hand them out."""
+
+    def __init__(self, pixels: Tensor, labels: Mapping[str, Tensor]) -> None:
+        """Scale uint8 images to -1..1."""
+        self.images, self.labels = pixels.float() / 127.5 - 1, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.images[index], {task: y[index] for task, y in self.labels.items()}
+
+
+def _labelled(work: Workload) -> Labelled:
+    data = drawn_tasks(work.image, work.pool)
+    labels = {d.task.name: d.train_labels for d in data if d.train_labels is not None}
+    return Labelled(data[0].images.train, labels)
+
+
+def loader(data: Labelled, batch_size: int, steps: int) -> DataLoader[Any]:
+    """Return the batches of so many steps, in random order."""
+    return DataLoader(data, batch_size, sampler=RandomSampler(data, num_samples=steps * batch_size))
+
+
+def libmtl_trainer(
+    method: str,
+    encoder: Callable[[], Encoder],
+    heads: Mapping[str, Callable[[Encoder], nn.Module]],
+) -> Any:
+    """Return LibMTL's trainer, mended as told above, of hard sharing with a weighting of its own.
+
+    Raises `AbsentError` where LibMTL cannot be imported.
+    """
+    library = _libmtl()
+    trunk = encoder()
+
+    class Sharing(library.architecture.HPS):  # type: ignore[name-defined, misc]
+        def zero_grad_share_params(self) -> None:
+            self.encoder.zero_grad(set_to_none=False)
+
+    class Trainer(library.Trainer):  # type: ignore[name-defined, misc]
+        def _prepare_model(self, *parts: Any) -> None:
+            self.device = torch.device("cpu")
+            super()._prepare_model(*parts)
+
+        def _process_data(self, loader: list[Any]) -> Any:
+            try:
+                images, labels = next(loader[1])
+            except StopIteration:
+                loader[1] = iter(loader[0])
+                images, labels = next(loader[1])
+            return images.to(self.device), {t: y.to(self.device) for t, y in labels.items()}
+
+    return Trainer(
+        task_dict={
+            task: {
+                "metrics": ["Acc"],
+                "metrics_fn": library.metrics.AccMetric(),
+                "loss_fn": library.loss.CELoss(),
+                "weight": [1],
+            }
+            for task in heads
+        },
+        weighting=getattr(library.weighting, method),
+        architecture=Sharing,
+        encoder_class=lambda: trunk,
+        decoders=nn.ModuleDict({task: head(trunk) for task, head in heads.items()}),
+        rep_grad=False,
+        multi_input=False,
+        optim_param={"optim": "adam", "lr": _RATE, "weight_decay": 1e-4},
+        scheduler_param=None,
+        weight_args={},
+        arch_args={},
+    )
+
+
+def quiet() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which LibMTL's prints go nowhere."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def libmtl(work: Workload) -> Steps:
+    """Return a loop of LibMTL's trainer, one epoch a call."""
+    data = _labelled(work)
+
+    def head(trunk: Encoder) -> nn.Module:
+        return ClassificationHead(trunk.features, CLASSES)
+
+    with quiet():
+        trainer = libmtl_trainer(
+            dict(work.peers)["LibMTL"], work.encoder, dict.fromkeys(data.labels, head)
+        )
+    trainer.test = lambda *_, **__: None  # evaluation is no part of a step
+
+    def take(count: int) -> None:
+        torch.set_num_threads(work.threads)
+        with quiet():
+            trainer.train(loader(data, work.batch_size, count), None, epochs=1)
+
+    return take
+
+
+def torchjd(work: Workload) -> Steps:
+    """Return the loop of TorchJD's page on multi-task learning."""
+    _torchjd()
+    from torchjd import aggregation
+    from torchjd.autojac import jac_to_grad, mtl_backward
+
+    data = _labelled(work)
+    trunk = work.encoder()
+    heads = nn.ModuleList(ClassificationHead(trunk.features, CLASSES) for _ in data.labels)
+    aggregator = getattr(aggregation, dict(work.peers)["TorchJD"])()
+    optimiser = torch.optim.Adam([*trunk.parameters(), *heads.parameters()], lr=_RATE)
+
+    def take(count: int) -> None:
+        torch.set_num_threads(work.threads)
+        for images, labels in loader(data, work.batch_size, count):
+            with autocast(work.precision):
+                features = trunk(images)
+                losses = [
+                    F.cross_entropy(head(features), y)
+                    for head, y in zip(heads, labels.values(), strict=True)
+                ]
+            mtl_backward(losses, features=features)
+            jac_to_grad(trunk.parameters(), aggregator)
+            optimiser.step()
+            optimiser.zero_grad()
+
+    return take

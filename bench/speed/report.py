@@ -1,0 +1,72 @@
+"""The measurements as files: Markdown, JSON, a plot a table, the machine and the versions."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench.provenance import provenance
+from bench.speed.tables import Table
+from bench.store import write_atomically
+
+
+def circumstances(command: str, cores: int) -> dict[str, str]:
+    """Return where, when and with what it was measured."""
+    made = dict(provenance("cpu"))
+    memory = psutil.virtual_memory().total / 2**30
+    return {
+        "command": command,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cores": f"{cores}, {memory:.0f} GiB of memory",
+        "load before": f"{psutil.getloadavg()[0]:.1f}",
+        **made,
+    }
+
+
+def document(tables: Sequence[Table], where: Mapping[str, str]) -> dict[str, object]:
+    """Return the measurements as JSON-able data."""
+    return {"made": dict(where), "tables": [table.document() for table in tables]}
+
+
+def show(tables: Sequence[Table]) -> None:
+    """Print the tables."""
+    console = Console(markup=False, emoji=False)
+    for table in tables:
+        drawn = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+        for column in table.columns:
+            drawn.add_column(column.heading, overflow="fold")
+        for cells in table.cells():
+            drawn.add_row(*(cell.replace("**", "") for cell in cells))
+        console.print(drawn)
+        for note in table.notes:
+            console.print(note, soft_wrap=False)
+
+
+def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Write the report and return its files by name.
+
+    Raises `UserError` where the folder cannot be written.
+    """
+    from bench.report.canvas import picture, style
+    from bench.speed.plots import PLOTS
+
+    text = json.dumps(document(tables, where), indent=1, allow_nan=False)
+    contents = {"speed.json": f"{text}\n".encode()}
+    parts = ["# Speed, measured side by side"]
+    parts.append("\n".join(f"- {key}: {value}" for key, value in where.items()))
+    for table in tables:
+        parts.append(table.markdown())
+        if draw := PLOTS.get(table.name):
+            with style():
+                pictures = picture(draw(table))
+            contents |= {f"{table.name}.{suffix}": data for suffix, data in pictures.items()}
+            parts.append(f"![{table.title}]({table.name}.png)")
+    contents["speed.md"] = ("\n\n".join(parts) + "\n").encode()
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return {name: folder / name for name in contents}

@@ -1,0 +1,88 @@
+"""What `bench speed` measures, read from a file: names of plugins are data here, not code."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Precision = Literal["fp32", "bf16"]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(_Settings):
+    """A network, the images it reads, and what is asked of it."""
+
+    label: str
+    name: str
+    width: float
+    image: tuple[int, int, int]
+    peer_goals: dict[Precision, float] = {}
+    """How many times the step of LibMTL it is to be."""
+    peak_goals: dict[Precision, float] = {}
+    """What share of the machine's peak it is to reach."""
+
+
+class Method(_Settings):
+    """A strategy, and what other libraries call it."""
+
+    label: str
+    strategy: str
+    peers: dict[str, str]
+    """By library, the name of the class in it."""
+
+
+class Matrix(_Settings):
+    """A whole experiment that is run here and, run by run, with LibMTL."""
+
+    goal: float
+    turns: int
+    experiment: dict[str, Any]
+
+
+class Growth(_Settings):
+    """Something that grows, and how far.
+
+    `seeds` and `pairs` run the command line with `arguments`; `images` and `width` run the parts of
+    one run on drawn images.
+    """
+
+    what: Literal["seeds", "pairs", "images", "width"]
+    sizes: tuple[float, ...]
+    arguments: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    network: str = ""
+    image: tuple[int, int, int] = (3, 32, 32)
+
+
+class Settings(_Settings):
+    """All that is measured and for how long."""
+
+    batch_size: int
+    pool: int
+    """Drawn images that the loops of tables 1 to 3 train on."""
+    precisions: tuple[Precision, ...]
+    networks: tuple[Network, ...]
+    methods: tuple[Method, ...]
+    """The first one is plain training, which tables 1 and 3 measure."""
+    block_seconds: float
+    row_seconds: float
+    """About how long the turns for one row of a table go on."""
+    step_goal: float
+    product_sides: tuple[int, ...]
+    """Sides of the square matrices whose products show the machine's peak."""
+    matrix: Matrix
+    growth: tuple[Growth, ...]
+    growth_rounds: int
+    overhead_goal: float
+    run: tuple[str, ...]
+    """Arguments of the `bench run` whose overhead is measured."""
+
+
+def load(name: str) -> Settings:
+    """Return the settings called `full` or `quick`, which stand beside this file."""
+    path = Path(__file__).parent / f"{name}.toml"
+    return Settings.model_validate(tomllib.loads(path.read_text("utf-8")))

@@ -1,0 +1,261 @@
+"""Tables 1 to 3: a training step against a loop by hand, other libraries, and the machine."""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from dataclasses import replace
+from itertools import product
+from time import perf_counter
+
+from bench.speed import loops, peers
+from bench.speed.loops import Steps, Workload
+from bench.speed.settings import Method, Network, Precision, Settings
+from bench.speed.tables import Column, Table, met, milliseconds, number, percent, times
+from bench.speed.turns import in_turns, ratio
+
+_NETWORK = Column("network", "network")
+_PRECISION = Column("precision", "precision")
+_GOAL = Column("goal", "goal", number)
+_MET = Column("met", "met", met)
+
+
+def by_hand(settings: Settings, process: ProcessPoolExecutor) -> Table:
+    """Measure the harness's step against a loop by hand: process time of one thread."""
+    rows = list[dict[str, object]]()
+    for network, precision in product(settings.networks, settings.precisions):
+        work = Workload.of(settings, network, settings.methods[0], precision)
+        sides = {"harness": loops.harness, "by hand": loops.by_hand}
+        steps = _length(settings, process, loops.harness, work)
+        taken = in_turns(
+            {name: _timed(process, 1, steps, loop, work) for name, loop in sides.items()},
+            settings.row_seconds,
+        )
+        found = ratio(taken["harness"], taken["by hand"])
+        rows.append(
+            {
+                "network": network.label,
+                "precision": precision,
+                **{name: statistics.median(seconds) for name, seconds in taken.items()},
+                "ratio": found,
+                "rounds": len(taken["harness"]),
+                "goal": settings.step_goal,
+                "met": found.value <= settings.step_goal,
+            }
+        )
+    return Table(
+        "step",
+        "1. A training step against a loop written by hand",
+        [
+            _NETWORK,
+            _PRECISION,
+            Column("harness", "harness (ms)", milliseconds),
+            Column("by hand", "by hand (ms)", milliseconds),
+            Column("ratio", "harness / by hand", times),
+            Column("goal", "at most", number),
+            _MET,
+        ],
+        rows,
+        (
+            "Hard sharing of two tasks; the same network, optimiser and images in one process, in "
+            "process time of one thread. By hand means float images in memory, nothing recorded.",
+        ),
+    )
+
+
+def _timed(
+    process: ProcessPoolExecutor, which: int, count: int, loop: Callable[..., Steps], *work: object
+) -> Callable[[], float]:
+    """Return a block of a loop in another process; `which` is 0 for wall, 1 for process time."""
+    return lambda: process.submit(loops.block, count, loop, *work).result()[which]
+
+
+def _together(
+    crew: Sequence[ProcessPoolExecutor], count: int, loop: Callable[..., Steps], *work: object
+) -> Callable[[], float]:
+    """Return blocks of a loop in several processes at once: wall seconds a step of all of them."""
+
+    def take() -> float:
+        began = perf_counter()
+        blocks = [process.submit(loops.block, count, loop, *work) for process in crew]
+        wait(blocks)
+        for each in blocks:
+            each.result()
+        return (perf_counter() - began) / (count * len(crew))
+
+    return take
+
+
+def _length(
+    settings: Settings, process: ProcessPoolExecutor, loop: Callable[..., Steps], *work: object
+) -> int:
+    return process.submit(loops.block_length, settings.block_seconds, loop, *work).result()
+
+
+# ---------------------------------------------------------------------------------- table 2
+
+_LOOPS = {"LibMTL": peers.libmtl, "TorchJD": peers.torchjd}
+
+
+def against_peers(
+    settings: Settings, crew: Sequence[ProcessPoolExecutor], other: ProcessPoolExecutor
+) -> Table:
+    """Measure the harness's step against LibMTL's and TorchJD's: wall time, core by core and all.
+
+    One run: a core each. All cores: as many runs of the harness side by side as there are cores,
+    which is how it runs seeds, against one after the other with torch's own threads on all cores,
+    which is how the others do.
+    """
+    rows = list[dict[str, object]]()
+    known, notes = _known(other)
+    for network, method in product(settings.networks, settings.methods):
+        rows += _peer_rows(settings, network, method, crew, other, known)
+    notes.append(
+        "Wall time of training steps, evaluation left out. LibMTL has no bf16: its float32 steps "
+        "stand against both. One core: a thread each. All cores: the harness trains as many seeds "
+        f"side by side as there are cores ({len(crew)}), the others one after the other, with "
+        "torch's own threads. The goals are on all cores."
+    )
+    return Table(
+        "peers",
+        "2. Against other libraries",
+        [
+            _NETWORK,
+            Column("method", "method"),
+            _PRECISION,
+            Column("library", "library"),
+            Column("cores", "cores"),
+            Column("harness", "harness (ms)", milliseconds),
+            Column("theirs", "theirs (ms)", milliseconds),
+            Column("ratio", "theirs / harness", times),
+            Column("goal", "at least", number),
+            _MET,
+        ],
+        rows,
+        notes,
+    )
+
+
+def _known(process: ProcessPoolExecutor) -> tuple[list[str], list[str]]:
+    """Return the libraries that are there, and a note on each."""
+    known, notes = [], []
+    for name in _LOOPS:
+        try:
+            notes.append(f"{process.submit(peers.found, name).result()}.")
+            known.append(name)
+        except peers.AbsentError as error:
+            notes.append(f"{name}: {error}")
+    return known, notes
+
+
+def _peer_rows(
+    settings: Settings,
+    network: Network,
+    method: Method,
+    crew: Sequence[ProcessPoolExecutor],
+    other: ProcessPoolExecutor,
+    known: Sequence[str],
+) -> Iterator[dict[str, object]]:
+    cores, blocks = len(crew), dict[str, Callable[[], float]]()
+    for precision in settings.precisions:
+        work = Workload.of(settings, network, method, precision)
+        steps = _length(settings, crew[0], loops.harness, work)
+        blocks[f"harness, one core, {precision}"] = _timed(crew[0], 0, steps, loops.harness, work)
+        blocks[f"harness, all cores, {precision}"] = _together(crew, steps, loops.harness, work)
+        for name in known:
+            if name == "LibMTL" and precision != "fp32":
+                continue
+            for how, threads in (("one core", 1), ("all cores", cores)):
+                theirs = replace(work, threads=threads)
+                blocks[f"{name}, {how}, {precision}"] = _timed(
+                    other, 0, steps, _LOOPS[name], theirs
+                )
+    taken = in_turns(blocks, settings.row_seconds)
+    for precision, name, how in product(settings.precisions, known, ("one core", "all cores")):
+        own = taken[f"harness, {how}, {precision}"]
+        seconds = taken.get(f"{name}, {how}, {precision}") or taken[f"{name}, {how}, fp32"]
+        found = ratio(seconds, own)
+        judged = name == "LibMTL" and how == "all cores"
+        goal = network.peer_goals.get(precision) if judged else None
+        yield {
+            "network": network.label,
+            "method": method.label,
+            "precision": precision,
+            "library": name,
+            "cores": how.partition(" ")[0],
+            "harness": statistics.median(own),
+            "theirs": statistics.median(seconds),
+            "ratio": found,
+            "rounds": len(own),
+            "goal": goal,
+            "met": None if goal is None else found.value >= goal,
+        }
+
+
+# ---------------------------------------------------------------------------------- table 3
+
+
+def against_machine(settings: Settings, process: ProcessPoolExecutor) -> Table:
+    """Measure the FLOPs of a step a second against those of plain products of matrices."""
+    rows = list[dict[str, object]]()
+    for precision in settings.precisions:
+        rows += _machine_rows(settings, precision, process)
+    return Table(
+        "machine",
+        "3. The machine's limit",
+        [
+            _NETWORK,
+            _PRECISION,
+            Column("flops", "GFLOP a step", lambda flops: number(flops / 1e9)),
+            Column("seconds", "step (ms)", milliseconds),
+            Column("rate", "GFLOP/s", lambda rate: number(rate / 1e9)),
+            Column("peak", "peak (GFLOP/s)", lambda rate: number(rate / 1e9)),
+            Column("share", "share of the peak", percent),
+            Column("goal", "at least", percent),
+            _MET,
+            Column("bound", "products alone", percent),
+        ],
+        rows,
+        (
+            "One thread. The peak is the fastest product of two square matrices of side "
+            f"{', '.join(map(str, settings.product_sides))}. The FLOPs of a step are those that "
+            "its price counts: convolutions and products, nothing else. "
+            "*Products alone* is the share of the peak that a step would reach if all but its "
+            "convolutions and products took no time, and what bounds it with these kernels.",
+        ),
+    )
+
+
+def _machine_rows(
+    settings: Settings, precision: Precision, process: ProcessPoolExecutor
+) -> Iterator[dict[str, object]]:
+    blocks = {}
+    for side in settings.product_sides:
+        steps = _length(settings, process, loops.products, side, precision)
+        blocks[f"{side}"] = _timed(process, 0, steps, loops.products, side, precision)
+    works = {
+        network.label: Workload.of(settings, network, settings.methods[0], precision)
+        for network in settings.networks
+    }
+    for label, work in works.items():
+        steps = _length(settings, process, loops.harness, work)
+        blocks[label] = _timed(process, 0, steps, loops.harness, work)
+    taken = in_turns(blocks, settings.row_seconds)
+    peak = max(2 * s**3 / statistics.median(taken[f"{s}"]) for s in settings.product_sides)
+    for network in settings.networks:
+        work, seconds = works[network.label], statistics.median(taken[network.label])
+        flops = process.submit(loops.flops, work).result()
+        counted = process.submit(loops.counted_seconds, work).result()
+        share, goal = flops / seconds / peak, network.peak_goals.get(precision)
+        yield {
+            "network": network.label,
+            "precision": precision,
+            "flops": flops,
+            "seconds": seconds,
+            "rate": flops / seconds,
+            "peak": peak,
+            "share": share,
+            "goal": goal,
+            "met": None if goal is None else share >= goal,
+            "bound": flops / counted / peak,
+            "in products": counted / seconds,
+        }

@@ -1,0 +1,61 @@
+"""Timing in turns: blocks of all sides follow each other, so a slow minute falls on all alike."""
+
+import math
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+#: Rounds that an interval needs, and that are enough.
+_LEAST, _MOST = 4, 30
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long one side takes as another, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(longer: Sequence[float], shorter: Sequence[float]) -> Ratio:
+    """Return the geometric mean of paired ratios, with a t interval of the logarithms.
+
+    Both hold seconds of the same rounds, at least two.
+    """
+    from scipy import stats
+
+    logs = [math.log(a / b) for a, b in zip(longer, shorter, strict=True)]
+    mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
+    half = float(stats.t.ppf(0.975, len(logs) - 1)) * error
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+
+
+def in_turns(blocks: Mapping[str, Callable[[], float]], seconds: float) -> dict[str, list[float]]:
+    """Take every block in turn, over and over for about `seconds`, and return what each took.
+
+    Blocks return their own seconds. Every other round goes backwards. The first is a warm-up.
+    """
+    order = list(blocks)
+    for name in order:
+        blocks[name]()
+    began, taken = time.perf_counter(), {name: list[float]() for name in order}
+    for done in range(1, _MOST + 1):
+        for name in order:
+            taken[name].append(blocks[name]())
+        order.reverse()
+        if done >= _LEAST and (time.perf_counter() - began) * (done + 1) / done > seconds:
+            break
+    return taken
+
+
+def own_process() -> ProcessPoolExecutor:
+    """Return a process of its own, to be told what to do.
+
+    So no side runs with what another has set: threads, allocator, the handling of denormals.
+    """
+    # Not fork: torch's threads do not survive it.
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
