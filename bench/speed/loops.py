@@ -190,7 +190,8 @@ def block_length(seconds: float, loop: Callable[..., Steps], *arguments: object)
 def flops(work: Workload) -> float:
     """Return the FLOPs of one step of the harness, as its price counts them."""
     data = drawn_tasks(work.image, work.pool)
-    return count(parse_strategy(work.strategy), data, work.recipe, work.width).flops
+    (price,) = count(parse_strategy(work.strategy), data, work.recipe, work.width)
+    return price.flops
 
 
 class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]

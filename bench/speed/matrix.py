@@ -163,7 +163,7 @@ def _libmtl_run(spec: RunSpec, classes: Mapping[str, str]) -> float:
     )
     points, size = recipe.curve_points, recipe.batch_size
     trainer.train(
-        loader(trained(split.train), size, spec.steps // points),
+        loader(trained(split.train), size, sum(spec.steps) // points),
         DataLoader(trained(split.validation), size),
         epochs=points,
     )

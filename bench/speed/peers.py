@@ -59,10 +59,9 @@ def _libmtl() -> ModuleType:
 
 def _torchjd() -> ModuleType:
     try:
-        importlib.import_module("torchjd.autojac")
         return importlib.import_module("torchjd")
-    except ImportError as error:
-        if getattr(error, "name", "") == "torchjd":
+    except ModuleNotFoundError as error:
+        if error.name == "torchjd":
             raise AbsentError("not installed: pip install -e '.[peers]'") from None
         raise AbsentError(f"does not import: {error}") from None
 
