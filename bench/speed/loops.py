@@ -73,10 +73,10 @@ class Workload:
     @property
     def recipe(self) -> Recipe:
         """The harness's recipe for it."""
-        # One line once Recipe has a precision.
-        asked = {"precision": self.precision} if "precision" in Recipe.model_fields else {}
-        made = {"network": self.network, "batch_size": self.batch_size, "validation_size": 0}
-        return Recipe.model_validate({**made, **asked})
+        asked = {"network": self.network, "batch_size": self.batch_size, "validation_size": 0}
+        if self.precision != "fp32":
+            asked["precision"] = self.precision
+        return Recipe.model_validate(asked)
 
     def encoder(self) -> Encoder:
         """Return a fresh encoder."""

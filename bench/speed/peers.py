@@ -44,10 +44,8 @@ def _libmtl() -> ModuleType:
     try:
         return importlib.import_module("LibMTL")
     except ModuleNotFoundError as error:
-        if error.name == "LibMTL":
-            raise AbsentError("not installed: pip install -e '.[peers]'") from None
         if error.name != _GONE:
-            raise AbsentError(f"does not import: {error}") from None
+            raise
     # What an interrupted import has left would be taken for the whole.
     for name in [name for name in sys.modules if name.partition(".")[0] == "LibMTL"]:
         del sys.modules[name]
@@ -58,17 +56,19 @@ def _libmtl() -> ModuleType:
 
 
 def _torchjd() -> ModuleType:
-    try:
-        return importlib.import_module("torchjd")
-    except ModuleNotFoundError as error:
-        if error.name == "torchjd":
-            raise AbsentError("not installed: pip install -e '.[peers]'") from None
-        raise AbsentError(f"does not import: {error}") from None
+    import torchjd
+
+    return torchjd
 
 
 def found(name: str) -> str:
     """Return the version of a library, and what it needed to be imported. Raises `AbsentError`."""
-    {"LibMTL": _libmtl, "TorchJD": _torchjd}[name]()
+    try:
+        {"LibMTL": _libmtl, "TorchJD": _torchjd}[name]()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").lower() == name.lower()
+        why = "not installed: pip install -e '.[peers]'" if missing else f"no import: {error}"
+        raise AbsentError(why) from None
     stubbed = ", imported with a stub" if name == "LibMTL" and _GONE in sys.modules else ""
     return f"{name} {importlib.metadata.version(name)}{stubbed}"
 
@@ -103,10 +103,7 @@ def libmtl_trainer(
     encoder: Callable[[], Encoder],
     heads: Mapping[str, Callable[[Encoder], nn.Module]],
 ) -> Any:
-    """Return LibMTL's trainer, mended as told above, of hard sharing with a weighting of its own.
-
-    Raises `AbsentError` where LibMTL cannot be imported.
-    """
+    """Return LibMTL's trainer, mended as told above, of hard sharing with its own weighting."""
     library = _libmtl()
     trunk = encoder()
 
@@ -178,7 +175,6 @@ def libmtl(work: Workload) -> Steps:
 
 def torchjd(work: Workload) -> Steps:
     """Return the loop of TorchJD's page on multi-task learning."""
-    _torchjd()
     from torchjd import aggregation
     from torchjd.autojac import jac_to_grad, mtl_backward
 

@@ -18,14 +18,14 @@ from bench.report.canvas import (
     text_width,
     widest,
 )
-from bench.speed.tables import Table, percent
+from bench.speed.tables import Table, number, percent
 from bench.speed.turns import Ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINE, _BODY, _SCALE = 0.34, 4.2, 0.45
+_LINE, _OWN, _BODY, _SCALE = 0.34, 0.12, 4.2, 0.45  # heights of a line and of a mark beside others
 _INTERVALS = "Marks are geometric means over rounds in turns, lines their 95 % intervals."
 
 Row = Mapping[str, Any]
@@ -47,7 +47,8 @@ def _dots(
     if any(row.get("goal") is not None for row in table.rows):
         goal = Mark(INK, "|")
         legend.append((handle(goal, line=False, markersize=11, markeredgewidth=2), "goal"))
-    left, height = widest(labels) + 0.2, _LINE * len(labels)
+    line = _LINE + _OWN * (len(series) - 1)
+    left, height = widest(labels) + 0.2, line * len(labels)
     sheet = Sheet(left + _BODY, height + _SCALE, table.title, caption, legend)
     axes = sheet.axes(left, 0, _BODY, height)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -58,10 +59,10 @@ def _dots(
     for y, row in enumerate(table.rows):
         for i, (name, key) in enumerate(series.items()):
             if (value := row.get(key)) is not None:
-                offset = 0.18 * (i - (len(series) - 1) / 2)
+                offset = _OWN / line * (i - (len(series) - 1) / 2)
                 _dot(axes, value, y + offset, marks[name], scale)
         if (goal_at := row.get("goal")) is not None:
-            axes.plot(scale * goal_at, y, "|", color=INK, markersize=15, markeredgewidth=2)
+            axes.plot(scale * goal_at, y, "|", color=INK, markersize=20, markeredgewidth=2)
     low, high = axes.get_xlim()
     axes.set_xlim(min(0, low) if scale != 1 else low, high)
     return sheet.figure
@@ -164,14 +165,14 @@ def _growth(table: Table) -> "Figure":
     groups: dict[str, list[Row]] = {}
     for row in table.rows:
         groups.setdefault(row["what"], []).append(row)
-    width, height, gap, left = 1.75, 1.5, 0.55, 0.75
+    width, height, gap, left = 1.6, 1.4, 0.65, 0.75
     mark, guide = cycle_marks([""])[""], Mark(SOFT, "", (0, (5, 2)))
     legend = [(handle(mark), "measured"), (handle(guide), "as fast as the work")]
     body = left + len(groups) * (width + gap)
     caption = (
         "Both axes are logarithmic. Flatter than the dashed line is cheaper than in proportion."
     )
-    sheet = Sheet(body, 2 * height + 1.35, table.title, caption, legend)
+    sheet = Sheet(body, 2 * height + 0.9, table.title, caption, legend)
     for column, (what, rows) in enumerate(groups.items()):
         x = left + column * (width + gap)
         sheet.text(x, 0.05, what, weight="bold", va="center")
@@ -185,13 +186,15 @@ def _growth(table: Table) -> "Figure":
             if line:
                 axes.set_xlabel(rows[0]["unit"], size=SMALL)
             else:
-                axes.set_xticklabels([])
+                axes.tick_params(labelbottom=False)
     return sheet.figure
 
 
 def _panel(
     axes: "Axes", rows: Sequence[Row], key: str, scale: float, mark: Mark, guide: Mark
 ) -> None:
+    from matplotlib.ticker import EngFormatter
+
     work, values = [row["work"] for row in rows], [scale * row[key] for row in rows]
     axes.loglog(
         work, values, color=mark.colour, marker=mark.marker, markersize=5, linestyle=mark.line
@@ -203,6 +206,10 @@ def _panel(
     axes.minorticks_off()
     low, high = min(values), max(values)
     axes.set_ylim(low / 2, high * 2)
+    # Their own ends are the only ticks: the usual ones are written as formulas.
+    axes.set_xticks([work[0], work[-1]], [EngFormatter(sep="")(w) for w in (work[0], work[-1])])
+    ends = [low, high] if high > 1.3 * low else [high]
+    axes.set_yticks(ends, [number(end) for end in ends])
 
 
 PLOTS: Mapping[str, Callable[[Table], "Figure"]] = {
