@@ -37,11 +37,17 @@ def show(tables: Sequence[Table]) -> None:
     """Print the tables."""
     console = Console(markup=False, emoji=False)
     for table in tables:
-        drawn = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
-        for column in table.columns:
-            drawn.add_column(column.heading, overflow="fold")
-        for cells in table.cells():
-            drawn.add_row(*(cell.replace("**", "") for cell in cells))
+        lines = [[cell.replace("**", "") for cell in cells] for cells in table.cells()]
+        drawn = RichTable(
+            title=table.title, box=box.SIMPLE_HEAD, title_justify="left", padding=0, pad_edge=False
+        )
+        for i, column in enumerate(table.columns):
+            texts = [column.heading, *(line[i] for line in lines)]
+            # A narrow terminal breaks texts at spaces, not words.
+            least = max(len(word) for text in texts for word in text.split())
+            drawn.add_column(column.heading, min_width=least)
+        for line in lines:
+            drawn.add_row(*line)
         console.print(drawn)
         for note in table.notes:
             console.print(note, soft_wrap=False)
