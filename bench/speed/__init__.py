@@ -10,20 +10,14 @@ from contextlib import ExitStack
 from bench.speed.settings import Settings
 from bench.speed.tables import Table
 
-#: The tables by number, in a few words.
-TABLES = {
-    1: "a training step against a loop by hand",
-    2: "against other libraries",
-    3: "the machine's limit",
-    4: "cost as work grows",
-    5: "overhead of a whole command",
-}
+#: How many tables there are; the second has two parts.
+TABLES = 5
 
 
 def measure(
     settings: Settings, only: Collection[int], cores: int, say: Callable[[str], None]
 ) -> Iterator[Table]:
-    """Measure the tables that are asked for and yield each; table 2 comes in two parts."""
+    """Measure the tables that are asked for, by number, and yield each."""
     from bench.speed.growth import growth
     from bench.speed.matrix import matrix
     from bench.speed.overhead import overhead
@@ -32,17 +26,15 @@ def measure(
 
     with ExitStack() as stack:
         *crew, other = [stack.enter_context(own_process()) for _ in range(cores + 1)]
-        measures: dict[int, list[Callable[[], Table]]] = {
-            1: [lambda: by_hand(settings, crew[0])],
-            2: [
-                lambda: against_peers(settings, crew, other),
-                lambda: matrix(settings, cores, other),
-            ],
-            3: [lambda: against_machine(settings, crew[0])],
-            4: [lambda: growth(settings)],
-            5: [lambda: overhead(settings, cores)],
-        }
-        for number in sorted(only):
-            say(f"{number} of {len(TABLES)}: {TABLES[number]}")
-            for take in measures[number]:
+        measures: list[tuple[int, str, Callable[[], Table]]] = [
+            (1, "a training step against a loop by hand", lambda: by_hand(settings, crew[0])),
+            (2, "other libraries", lambda: against_peers(settings, crew, other)),
+            (2, "a whole experiment", lambda: matrix(settings, cores, other)),
+            (3, "the machine's limit", lambda: against_machine(settings, crew[0])),
+            (4, "cost as work grows", lambda: growth(settings)),
+            (5, "overhead of a whole command", lambda: overhead(settings, cores)),
+        ]
+        for number, what, take in measures:
+            if number in only:
+                say(f"{number} of {TABLES}: {what}")
                 yield take()

@@ -34,7 +34,7 @@ def growth(settings: Settings) -> Table:
     for grown in settings.growth:
         rows += (found := _grow(settings, grown))
         for key, word in (("time exponent", "time"), ("memory exponent", "memory")):
-            exponent = found[-1][key]
+            exponent = found[-1].get(key)
             if isinstance(exponent, float) and exponent > 1 + NOISE:
                 faster.append(f"{word} of {grown.what}")
     verdict = (

@@ -209,7 +209,7 @@ def against_machine(settings: Settings, process: ProcessPoolExecutor) -> Table:
             Column("seconds", "step (ms)", milliseconds),
             Column("rate", "GFLOP/s", lambda rate: number(rate / 1e9)),
             Column("peak", "its peak", lambda rate: number(rate / 1e9)),
-            Column("share", "share", percent),
+            Column("share", "of it", percent),
             Column("goal", "at least", percent),
             _MET,
             Column("bound", "products alone", percent),
