@@ -24,8 +24,8 @@ from bench.networks import ClassificationHead, Encoder, encoder_builder
 from bench.pricing import count
 from bench.registry import parse_strategy
 from bench.run import prepare
-from bench.spec import Recipe
-from bench.speed.settings import Method, Network, Precision, Settings
+from bench.spec import Precision, Recipe
+from bench.speed.settings import Method, Network, Settings
 from bench.tasks import ImageSet, TaskData, classification_tasks
 from bench.training import Lane
 
@@ -73,10 +73,12 @@ class Workload:
     @property
     def recipe(self) -> Recipe:
         """The harness's recipe for it."""
-        asked = {"network": self.network, "batch_size": self.batch_size, "validation_size": 0}
-        if self.precision != "fp32":
-            asked["precision"] = self.precision
-        return Recipe.model_validate(asked)
+        return Recipe(
+            network=self.network,
+            batch_size=self.batch_size,
+            validation_size=0,
+            precision=self.precision,
+        )
 
     def encoder(self) -> Encoder:
         """Return a fresh encoder."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Precision = Literal["fp32", "bf16"]
+from bench.spec import Precision
 
 
 class _Settings(BaseModel):

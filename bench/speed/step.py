@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import product
 from time import perf_counter
 
+from bench.spec import Precision
 from bench.speed import loops, peers
 from bench.speed.loops import Steps, Workload
-from bench.speed.settings import Method, Network, Precision, Settings
+from bench.speed.settings import Method, Network, Settings
 from bench.speed.tables import Column, Table, met, milliseconds, number, percent, times
 from bench.speed.turns import in_turns, ratio
 
