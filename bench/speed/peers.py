@@ -5,11 +5,11 @@ network, images, batch size and number of steps as the harness; all else is thei
 
 LibMTL (Lin and Zhang 2023) brings a trainer: it reads float images from a `DataLoader`, without
 workers of its own, and keeps losses and accuracies at every step. Its package on PyPI, 1.1.5, is
-older than its repository and needs four mends to run on a CPU with a torch of today. They are what
-later versions of it do too, and cost nothing: the device is not always `cuda:0`; `next(iterator)`
-for the method `next` that iterators no longer have; gradients are set to zero, not to None, as its
-gradient methods need; and where `torchvision.models.utils` is asked for, which is gone, the
-function it had is handed over. Evaluation is left out of timed blocks on all sides.
+old and needs four mends to run on a CPU with a torch of today, which let it run and take no time:
+the device is not always `cuda:0`; `next(iterator)` for the method `next` that iterators no longer
+have; the shared gradients are set to zero, not to None, between tasks, as its gradient methods
+need; and where `torchvision.models.utils` is asked for, which is gone, the function it had is
+handed over. Evaluation is left out of timed blocks on all sides.
 
 TorchJD (Quinton and Rey 2024) has no trainer. Its loop is the one its pages show for multi-task
 learning, `mtl_backward` and `jac_to_grad`, over the same `DataLoader`.
