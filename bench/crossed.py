@@ -21,7 +21,7 @@ from bench.statistics import ALPHA
 
 @dataclass(frozen=True)
 class CrossedResult:
-    """The mean of a table of differences, with its 95 % interval over both its sides.
+    """The mean of a table of differences, with its interval over both its sides.
 
     `seeds`, `examples` and `residual` are the estimated variances A, B and C; each is at least 0.
     `freedom` are the degrees of freedom of the interval.
@@ -36,8 +36,10 @@ class CrossedResult:
     freedom: float
 
 
-def crossed(differences: np.ndarray) -> CrossedResult | None:
+def crossed(differences: np.ndarray, level: float = ALPHA) -> CrossedResult | None:
     """Return the interval of the mean of `differences` `[seeds, examples]`; None under two of one.
+
+    It leaves out `level`.
 
     A and B are estimated without bias from the mean squares of lines, columns and residuals
     (Searle, Casella & McCulloch 1992), which gives the variance of the mean as
@@ -65,5 +67,5 @@ def crossed(differences: np.ndarray) -> CrossedResult | None:
         return CrossedResult(mean, mean, mean, seeds, examples, ms[2], math.inf)
     spread = sum((w * m / (s * e)) ** 2 / f for w, m, f in zip(weights, ms, free, strict=True))
     freedom = variance**2 / spread
-    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * math.sqrt(variance)
+    half = float(stats.t.ppf(1 - level / 2, freedom)) * math.sqrt(variance)
     return CrossedResult(mean, mean - half, mean + half, seeds, examples, ms[2], freedom)

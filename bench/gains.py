@@ -8,9 +8,13 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
+from bench.crossed import CrossedResult, crossed
 from bench.group_sequential import Stage, stage
 from bench.records import (
     ANCHORS,
@@ -26,6 +30,7 @@ from bench.records import (
 from bench.statistics import (
     ALPHA,
     PairedResult,
+    benjamini_hochberg,
     holm,
     minimum_detectable_gain,
     paired,
@@ -41,8 +46,8 @@ class Comparison:
 
     `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
     mean score as measured; `strategy`, `width` and `parameters` are those of its network for the
-    target. `p_holm` and `p_equivalence_holm` are corrected over all cells of the
-    experiment that have this anchor.
+    target. `p_holm` and `p_equivalence_holm` are corrected over the `family`: all cells of the
+    experiment that have this anchor, so many.
     """
 
     anchor: AnchorName
@@ -55,12 +60,19 @@ class Comparison:
     flops: float
     """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
     margin: float
-    """Half width of equivalence, in the unit of the gains."""
+    """Half width of equivalence, in the unit of the gains; NaN where it has none."""
     strategy: str
     width: float
     parameters: int
+    constant: bool
+    """Whether all runs of both sides have the very same score, so that there is nothing to tell."""
+    population: CrossedResult | None
+    """The mean gain over seeds and test images; None where the score is no mean over images."""
     level: float = ALPHA
     """The two-sided p-value that a row alone has to reach; what the interval leaves out."""
+    family_level: float = ALPHA
+    """The p-value to reach where Holm holds the row to the strictest level of its family."""
+    family: int = 1
 
     @property
     def relative_gain(self) -> float:
@@ -71,6 +83,28 @@ class Comparison:
     def minimum_detectable_gain(self) -> float:
         """The gain that so many seeds detect with 80 % power, were the row alone."""
         return minimum_detectable_gain(self.result.sd, self.result.n, self.level)
+
+    @property
+    def family_detectable_gain(self) -> float:
+        """The gain that they detect so at the strictest level that Holm may ask for."""
+        return minimum_detectable_gain(self.result.sd, self.result.n, self.family_level)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a gain, a loss or equivalence has been shown."""
+        return self.sign != 0 or self.equivalent
+
+    @property
+    def sought(self) -> float:
+        """The gain that an undecided row looks for: the one seen, or the margin if that is more."""
+        small = abs(self.result.mean) < self.margin
+        return self.margin if small else abs(self.result.mean)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """The seeds that find `sought` with 80 % power in this family; None where none in reach."""
+        needed = seeds_to_detect(self.sought, self.result.sd, level=ALPHA / self.family)
+        return needed and max(needed, self.result.n + 1)
 
     @property
     def audit(self) -> Audit | None:
@@ -106,12 +140,19 @@ class Comparison:
             return 0
         return 1 if self.result.mean > 0 else -1
 
+    @property
+    def equivalent(self) -> bool:
+        """Whether a verdict may rest on the gain being within the margin."""
+        enough = self.result.n >= SCREEN_BELOW and not self.constant
+        return enough and self.audited and self.p_equivalence_holm <= ALPHA
+
 
 @dataclass(frozen=True)
 class MetricResult:
     """A metric of a row against `full`, as measured, with its gains: positive where better.
 
-    All metrics of a kind are looked at; only the primary one has tests and a verdict.
+    All metrics of a kind are looked at; only the primary one has a verdict. `q` is the p-value of
+    another one, corrected for the false discovery rate over all such of the experiment.
     """
 
     unit: str
@@ -119,6 +160,7 @@ class MetricResult:
     score_mean: float
     anchor_mean: float
     gains: PairedResult
+    q: float = _NAN
 
 
 @dataclass(frozen=True)
@@ -135,10 +177,20 @@ class GradientResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a row found. `name` is one of a few words; `sentence` says it in plain ones."""
+    """What a row found, and how sure that is.
+
+    `name` is one of a few words; `sentence` says it in plain ones; `certainty` says what it rests
+    on, for a reader who knows no statistics.
+    """
 
     name: str
     sentence: str
+    certainty: str = ""
+
+    @property
+    def against_full(self) -> str:
+        """The first half of the name."""
+        return self.name.partition(" · ")[0]
 
 
 def standing(comparison: Comparison) -> str:
@@ -149,9 +201,11 @@ def standing(comparison: Comparison) -> str:
         return "unequal budgets"
     if comparison.result.n < SCREEN_BELOW:
         return "screen"
+    if comparison.constant:
+        return "no variation"
     if comparison.sign:
         return "better" if comparison.sign > 0 else "worse"
-    return "equivalent" if comparison.p_equivalence_holm <= ALPHA else "inconclusive"
+    return "equivalent" if comparison.equivalent else "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -159,7 +213,7 @@ class CellResult:
     """One row of the result table.
 
     `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
-    those that did not end or have not run. `seeds` have a gain against every anchor. `steps` are
+    those that did not end or have not run. `seeds` have a gain against `full`. `steps` are
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
     waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
@@ -203,6 +257,10 @@ class CellResult:
 
 
 Lookup = Callable[[str], Record | None]
+#: The scores of the single test images of the run with a key, by task; empty where there are none.
+Examples = Callable[[str], Mapping[str, np.ndarray]]
+#: Runs whose images are held in memory at once: those of a few rows and their anchors.
+_HELD = 128
 
 
 def value(record: Record | None, target: str) -> float | None:
@@ -226,26 +284,23 @@ def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
     return total
 
 
-@dataclass(frozen=True)
-class _Paired:
-    """A cell's numbers against one anchor, before the correction over the family."""
+def _pair_up(
+    cell: Cell,
+    anchor: AnchorName,
+    find: Lookup,
+    examples: Examples,
+    margin: float,
+    level: float,
+) -> Comparison:
+    """Pair the seeds of a cell with an anchor's; a seed counts if all its runs are there.
 
-    gains: dict[int, float]
-    anchor_mean: float
-    audits: dict[int, Audit]
-    flops: float
-    margin: float
-    result: PairedResult
-    network: tuple[str, float, int]
-    at: Stage
-
-
-def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float, at: Stage) -> _Paired:
-    """Pair the seeds of a cell with an anchor's; a seed counts if all its runs are there."""
+    The result is not yet corrected over the family.
+    """
     gains: dict[int, float] = {}
     audits: dict[int, Audit] = {}
-    scores: list[float] = []
-    unit, flops, network = "%", [0.0, 0.0], ("", _NAN, 0)
+    both: list[tuple[Record, Record]] = []
+    scores: list[tuple[float, float]] = []
+    flops, network = [0.0, 0.0], ("", _NAN, 0)
     for seed in cell.seeds:
         ours, target = find(seed.strategy), cell.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
@@ -262,67 +317,125 @@ def _pair_up(cell: Cell, anchor: AnchorName, find: Lookup, margin: float, at: St
             continue
         audits[seed.seed] = Audit(axis, used, spent)
         gains[seed.seed] = gained - reference
-        scores.append(baseline.primary(target).value or 0.0)
-        unit = baseline.primary(target).unit
+        both.append((ours, baseline))
+        scores.append((gained, reference))
         assert baseline.ledger is not None
         spec, prices = baseline.spec, baseline.ledger.prices
         network = spec.strategy, spec.width, prices[0].parameters
         flops[0] += _used([ours], "flop") or 0.0
         flops[1] += _used(list(theirs.values()), "flop") or 0.0
-    anchor_mean = statistics.mean(scores) if scores else _NAN
-    width = half_width(margin, unit, anchor_mean)
-    return _Paired(
-        gains,
-        anchor_mean,
-        audits,
-        flops[0] / flops[1] if flops[1] else _NAN,
-        width,
-        paired(list(gains.values()), width, at.bound()),
-        network,
-        at,
+    example = both[0][1].primary(cell.target) if both else None
+    anchor_mean = statistics.mean(reference for _, reference in scores) if scores else _NAN
+    anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
+    margin = half_width(margin, example.unit if example else "%", anchor_mean)
+    return Comparison(
+        anchor=anchor,
+        gains=gains,
+        result=paired(list(gains.values()), margin, level),
+        p_holm=_NAN,
+        p_equivalence_holm=_NAN,
+        anchor_mean=anchor_mean,
+        audits=audits,
+        flops=flops[0] / flops[1] if flops[1] else _NAN,
+        margin=margin,
+        strategy=network[0],
+        width=network[1],
+        parameters=network[2],
+        constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
+        population=_population(cell.target, both, examples, level),
+        level=level,
     )
 
 
+def _population(
+    target: str, both: Sequence[tuple[Record, Record]], examples: Examples, level: float
+) -> CrossedResult | None:
+    """Return the mean gain over seeds and test images, from runs of strategy and anchor by seed.
+
+    Only where the score of every run is the mean of its images' scores, as accuracy is and F1 is
+    not: what is shown here must be the gain of the row. All seeds have the same test images.
+    """
+    lines = []
+    for pair in both:
+        ours, theirs = (_of_images(record, target, examples) for record in pair)
+        if ours is None or theirs is None or len(ours) != len(theirs):
+            return None
+        lines.append(ours - theirs)
+    if len({len(line) for line in lines}) != 1:
+        return None
+    differences = np.stack(lines)
+    sign = 1 if both[0][0].primary(target).higher_is_better else -1
+    return crossed(sign * differences[:, ~np.isnan(differences).any(0)], level)
+
+
+def _of_images(record: Record, target: str, examples: Examples) -> np.ndarray | None:
+    """Return the scores of a run's test images in the unit of its score, or None (see above)."""
+    score, found = record.primary(target), examples(record.key).get(target)
+    if found is None or score.value is None or np.isnan(found).all():
+        return None
+    images = found * (100.0 if score.unit == "%" else 1.0)
+    same = math.isclose(float(np.nanmean(images)), score.value, rel_tol=1e-5, abs_tol=1e-9)
+    return images if same else None
+
+
 def half_width(margin: float, unit: str, anchor_mean: float) -> float:
-    """Return the margin in the unit of a metric.
+    """Return the margin in the unit of a metric, or NaN.
 
     It is given in points where the metric is a percentage. Elsewhere a point means nothing, so it
-    is that many hundredths of the anchor's mean score.
+    is that many hundredths of the anchor's mean score; of a score of 0 there are none.
     """
-    relative = unit != "%" and math.isfinite(anchor_mean) and anchor_mean != 0
-    return margin / 100 * abs(anchor_mean) if relative else margin
+    return margin if unit == "%" else margin / 100 * abs(anchor_mean) or _NAN
 
 
-def results(declaration: Declaration, find: Lookup) -> list[CellResult]:
-    """Return the row of every declared cell, from the records that `find` returns by key."""
+def results(
+    declaration: Declaration, find: Lookup, examples: Examples = lambda _: {}
+) -> list[CellResult]:
+    """Return the row of every declared cell.
+
+    `find` returns records by key, `examples` the scores of their single test images.
+    """
+    images = lru_cache(maxsize=_HELD)(examples)
     experiment = declaration.experiment
-    numbers = []
-    for cell in declaration.cells:
-        at, margin = stage(experiment, len(cell.seeds)), experiment.margin
-        numbers.append({a: _pair_up(cell, a, find, margin, at) for a in _rivals(cell)})
-    compared: list[dict[AnchorName, Comparison]] = [{} for _ in numbers]
+    stages = [stage(experiment, len(cell.seeds)) for cell in declaration.cells]
+    compared = [
+        {a: _pair_up(cell, a, find, images, experiment.margin, at.bound()) for a in _rivals(cell)}
+        for cell, at in zip(declaration.cells, stages, strict=True)
+    ]
     for anchor in RIVALS:
-        family = [index for index, row in enumerate(numbers) if anchor in row]
-        parts = [numbers[index][anchor] for index in family]
-        different = holm([part.at.repeated_p(part.result.p) for part in parts])
-        same = holm([part.at.repeated_one_sided_p(part.result.p_equivalence) for part in parts])
-        for index, part, p, q in zip(family, parts, different, same, strict=True):
-            compared[index][anchor] = Comparison(
-                anchor,
-                part.gains,
-                part.result,
-                p,
-                q,
-                part.anchor_mean,
-                part.audits,
-                part.flops,
-                part.margin,
-                *part.network,
-                part.at.bound(),
+        family = [(row, at) for row, at in zip(compared, stages, strict=True) if anchor in row]
+        different = holm([at.repeated_p(row[anchor].result.p) for row, at in family])
+        same = holm(
+            [at.repeated_one_sided_p(row[anchor].result.p_equivalence) for row, at in family]
+        )
+        for (row, at), p, q in zip(family, different, same, strict=True):
+            row[anchor] = replace(
+                row[anchor],
+                p_holm=p,
+                p_equivalence_holm=q,
+                family=len(family),
+                family_level=at.bound(ALPHA / len(family)),
             )
+    return _explored(
+        [
+            _result(cell, rivals, find)
+            for cell, rivals in zip(declaration.cells, compared, strict=True)
+        ]
+    )
+
+
+def _explored(rows: Sequence[CellResult]) -> list[CellResult]:
+    """Return rows whose other metrics are corrected for the false discovery rate over all rows."""
+    lines = [m.gains.p for row in rows for name, m in row.metrics.items() if name != row.metric]
+    q = iter(benjamini_hochberg(lines))
     return [
-        _result(cell, rivals, find)
-        for cell, rivals in zip(declaration.cells, compared, strict=True)
+        replace(
+            row,
+            metrics={
+                name: metric if name == row.metric else replace(metric, q=next(q))
+                for name, metric in row.metrics.items()
+            },
+        )
+        for row in rows
     ]
 
 
@@ -357,7 +470,7 @@ def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -
         unit=unit,
         higher_is_better=score.higher_is_better if score else True,
         planned=len(cell.seeds),
-        seeds=min((len(c.gains) for c in against.values()), default=0),
+        seeds=len(against["full"].gains),
         score_mean=statistics.mean(values) if values else _NAN,
         score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
         steps=sum(ledgers[0].steps) if ledgers else 0,
@@ -396,7 +509,7 @@ def _metrics(
             example.higher_is_better,
             statistics.mean(values) if values else _NAN,
             statistics.mean(references) if references else _NAN,
-            paired(gains, 1.0, alpha),
+            paired(gains, level=alpha),
         )
     return found
 
@@ -413,7 +526,7 @@ def _gradients(target: str, runs: Sequence[Record]) -> dict[str, GradientResult]
             for curve in curves
         )
         ratio = math.exp(statistics.mean(ratios)) if ratios else _NAN
-        found[other] = GradientResult(paired(cosines, margin=1.0), ratio)
+        found[other] = GradientResult(paired(cosines), ratio)
     return found
 
 
@@ -433,53 +546,144 @@ def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0
     """Return the verdict of a row from its comparisons.
 
     The first half answers whether there is transfer (against `full`); a second half is added
-    where the strategy beats an anchor that had less compute or capacity. `unscored` runs diverged
+    where the strategy beats an anchor that had less compute or capacity. An anchor without equal
+    budgets or enough seeds takes away what it would say, and nothing else. `unscored` runs diverged
     so far that they have no score; leaving them out of a mean would reward them.
     """
-    full = against["full"]
-    result, margin = full.result, full.margin
-    seeds = min(len(comparison.gains) for comparison in against.values())
     if unscored:
         runs = "One run" if unscored == 1 else f"{unscored} runs"
         return Verdict("collapsed", f"{runs} diverged and left no score, so there is no verdict.")
-    if seeds == 0:
+    first = _first_half(against["full"], unit)
+    if first.name in ("no result", "screen"):
+        return first
+    second, clauses = _second_half(against)
+    name = f"{first.name} · {second}" if second else first.name
+    return Verdict(name, " ".join([first.sentence, *clauses]), first.certainty)
+
+
+def _first_half(full: Comparison, unit: str) -> Verdict:
+    """Return what the comparison with `full` says."""
+    result = full.result
+    if result.n == 0:
         return Verdict("no result", "No seed has all the runs that a gain needs.")
-    if not all(comparison.audited for comparison in against.values()):
-        worst = max(against.values(), key=lambda comparison: abs(comparison.deviation))
+    if not full.audited:
         return Verdict(
             "unequal budgets",
-            f"The compute used differs by {worst.deviation:+.1%} from that of {worst.anchor}, "
-            "so there is no verdict.",
+            f"{_unequal(full)}, so there is no verdict against it.",
         )
     shown = f"{_figure(result.mean)} {_points(unit)} {_terms(full)}"
-    if seeds < SCREEN_BELOW:
-        over = "one seed" if seeds == 1 else f"{seeds} seeds"
-        return Verdict("screen", f"A first look: {shown} over {over}, too few for a verdict.")
-    if full.sign > 0:
-        return Verdict("transfer", f"Sharing helps this task: {shown}.")
-    if full.sign < 0:
-        name, sentence = "negative", f"Sharing hurts this task: {shown}."
-    elif full.p_equivalence_holm <= ALPHA:
-        name = "equivalent"
-        sentence = f"No difference above {_size(margin, unit)}: {shown}."
-    else:
-        name, sentence = "inconclusive", f"Undecided: {shown}; {_outlook(result, margin, unit)}."
-    beaten = [a for a in ANCHORS if a in against and against[a].sign > 0]
+    if result.n < SCREEN_BELOW:
+        over = "one seed" if result.n == 1 else f"{result.n} seeds"
+        return Verdict(
+            "screen",
+            f"A first look: {shown} over {over}, too few for a verdict.",
+            "Not sure at all: chance alone gives gains like this one so often that no test can "
+            "tell.",
+        )
+    if full.constant:
+        return Verdict(
+            "no variation",
+            f"All runs of both sides have the very same score ({full.anchor_mean:.4g} "
+            f"{unit}".rstrip()
+            + "), as where nothing is learned or nothing is wrong: a harder "
+            "or easier task, or another budget, would tell.",
+        )
+    chances = f"{_chances(full.p_holm)} such tables"
+    if full.sign:
+        effect = "helps" if full.sign > 0 else "hurts"
+        return Verdict(
+            "transfer" if full.sign > 0 else "negative",
+            f"Sharing {effect} this task: {shown}.",
+            f"Sure: were no true difference in any row, chance would show one as clear as this in "
+            f"{chances}. {_range(full, unit)}",
+        )
+    if full.equivalent:
+        return Verdict(
+            "equivalent",
+            f"No difference above {_size(full.margin, unit)}: {shown}.",
+            f"Sure: were all true differences that large, one would look as small as this in "
+            f"{_chances(full.p_equivalence_holm)} such tables. {_range(full, unit)}",
+        )
+    missed, alone = full.family_detectable_gain, ""
+    if result.low > 0 or result.high < 0:
+        alone = f" Alone this row would be clear; one such among {full.family} is no surprise."
+    return Verdict(
+        "inconclusive",
+        f"Undecided: {shown}; {_outlook(full, unit)}.",
+        f"Not sure: {_range(full, unit)[0].lower()}{_range(full, unit)[1:]}{alone} "
+        + (
+            f"A true gain under {_size(missed, unit)} is more likely missed than in one table of "
+            "five."
+            if math.isfinite(missed)
+            else f"With {result.n} seeds and {full.family} rows no gain could have been called."
+        ),
+    )
+
+
+def _second_half(against: Mapping[AnchorName, Comparison]) -> tuple[str, list[str]]:
+    """Return what the anchors with less compute or capacity add: a name, or none, and sentences."""
+    others = {anchor: against[anchor] for anchor in ANCHORS[1:] if anchor in against}
+    silent = {anchor: why for anchor, c in others.items() if (why := _silence(c))}
+    clauses = [f"{why}, so nothing is said against it." for why in silent.values()]
+    beaten = [anchor for anchor, c in others.items() if c.sign > 0]
+    if against["full"].sign > 0 and against["full"].audited:
+        return "", clauses  # who has less is beaten too, as a rule
+    figures = {anchor: _figure(c.result.mean) for anchor, c in others.items()}
     if "split" in beaten:
-        split, slim = (_figure(against[a].result.mean) for a in ("split", "slim"))
-        same = "" if "slim" in beaten else ", which is no clear difference"
-        return Verdict(
-            f"{name} · compute saving",
-            f"{sentence} Against separate networks that share the budget: {split}; "
-            f"against narrow ones of the same parameters: {slim}{same}.",
-        )
+        clause = f"Against separate networks that share the budget: {figures['split']}"
+        if "slim" in others and "slim" not in silent:
+            same = "" if "slim" in beaten else ", which is no clear difference"
+            clause += f"; against narrow ones of the same parameters: {figures['slim']}{same}"
+        return "compute saving", [f"{clause}.", *clauses]
+    if "slim" in beaten and "split" in silent:
+        return "", [f"It beats separate narrow networks ({figures['slim']}).", *clauses]
     if "slim" in beaten:
-        gain = _figure(against["slim"].result.mean)
-        return Verdict(
-            f"{name} · capacity",
-            f"{sentence} It beats separate narrow networks only ({gain}), which is capacity.",
-        )
-    return Verdict(name, sentence)
+        clause = f"It beats separate narrow networks only ({figures['slim']}), which is capacity."
+        return "capacity", [clause, *clauses]
+    return "", clauses
+
+
+def _silence(comparison: Comparison) -> str:
+    """Return why an anchor says nothing, or an empty text where it may."""
+    if comparison.result.n == 0:
+        return f"No seed has all the runs of {comparison.anchor}"
+    if not comparison.audited:
+        return _unequal(comparison)
+    if comparison.result.n < SCREEN_BELOW:
+        return f"Only {comparison.result.n} seeds have all the runs of {comparison.anchor}"
+    return ""
+
+
+def _unequal(comparison: Comparison) -> str:
+    return (
+        f"The compute used differs by {comparison.deviation:+.1%} from that of {comparison.anchor}"
+    )
+
+
+def _chances(p: float) -> str:
+    """Return a p-value as so many of so many."""
+    return "fewer than 1 of 1,000" if p < 0.001 else f"about {math.ceil(100 * p)} of 100"
+
+
+def _range(comparison: Comparison, unit: str) -> str:
+    """Return where the true gain lies, on these test images and on others."""
+    result, population = comparison.result, comparison.population
+    if math.isinf(result.low):
+        return "At this look nothing can be said yet of where the true gain lies."
+    if result.low == result.high:
+        return "The gain is the same at every seed."
+    text = f"The true gain most likely lies between {_between(result.low, result.high)}"
+    if population is None:
+        return f"{text} {_points(unit)}."
+    sign = 1 if result.mean > 0 else -1
+    fits = population.low <= 0 <= population.high
+    doubt = ", so other images might show none" if comparison.sign == sign and fits else ""
+    others = _between(population.low, population.high)
+    return f"{text} {_points(unit)}; on other test images of this sort, between {others}{doubt}."
+
+
+def _between(low: float, high: float) -> str:
+    return f"{_figure(low)} and {_figure(high)}"
 
 
 def _terms(full: Comparison) -> str:
@@ -493,13 +697,13 @@ def _terms(full: Comparison) -> str:
     return terms
 
 
-def _outlook(result: PairedResult, margin: float, unit: str) -> str:
+def _outlook(comparison: Comparison, unit: str) -> str:
     """Return how many seeds would find a true gain as large as the one seen, or as the margin."""
-    small = abs(result.mean) < margin
-    needed = seeds_to_detect(margin if small else result.mean, result.sd)
-    seeds = f"about {max(needed, result.n + 1)} seeds" if needed else "no number of seeds in reach"
-    size = _size(margin, unit) if small else "this size"
-    return f"{seeds} would find a true gain of {size} in 80 % of experiments, before Holm"
+    needed = comparison.seeds_needed
+    seeds = f"about {needed} seeds" if needed else "no number of seeds in reach"
+    seen = comparison.sought == abs(comparison.result.mean)
+    size = "this size" if seen else _size(comparison.sought, unit)
+    return f"{seeds} would find a true gain of {size} in 80 % of such tables"
 
 
 def _points(unit: str) -> str:

@@ -4,10 +4,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pytest
 
 from bench.budget import Budget, Ledger, Price
-from bench.gains import CellResult, results, standing
+from bench.crossed import crossed
+from bench.gains import CellResult, Examples, results, standing
 from bench.records import (
     REFERENCES,
     AnchorName,
@@ -68,6 +70,7 @@ def _judge(
     change: Callable[[dict[str, Record]], None] = lambda _: None,
     margin: float = 1.0,
     higher: bool = True,
+    examples: Examples = lambda _: {},
 ) -> CellResult:
     """Build one cell: `split` and `slim` share the budget between two tasks, as in a pair."""
     records: dict[str, Record] = {}
@@ -88,7 +91,7 @@ def _judge(
     experiment = Experiment(
         pair=("d:t+partner",), strategy=("hard",), budget="1e9flop", margin=margin
     )
-    return results(Declaration(experiment=experiment, cells=(cell,)), records.get)[0]
+    return results(Declaration(experiment=experiment, cells=(cell,)), records.get, examples)[0]
 
 
 def _around(mean: float, wobble: float = 1.0) -> list[float]:
@@ -227,7 +230,116 @@ def test_a_seed_whose_budget_cannot_be_audited_does_not_count() -> None:
     row = _judge(_around(83), {"full": FLAT, "split": FLAT}, lose)
     assert not row.against["split"].gains
     assert not row.against["split"].audited
-    assert row.verdict.name == "no result"
+    assert row.verdict.name == "transfer"
+    assert "No seed has all the runs of split, so nothing is said against it." in (
+        row.verdict.sentence
+    )
+
+
+def _spend(name: str, used: float) -> Callable[[dict[str, Record]], None]:
+    def change(records: dict[str, Record]) -> None:
+        for seed in range(10):
+            scores = records[f"{name}{seed}t"].primary("t")
+            records[f"{name}{seed}t"] = _record(f"{name}{seed}t", scores.value, used=used)
+
+    return change
+
+
+LOSES: Mapping[AnchorName, Sequence[float]] = {
+    "full": FLAT,
+    "split": [70.0] * 10,
+    "slim": [69.0] * 10,
+}
+
+
+@pytest.mark.parametrize(
+    ("anchor", "used", "name"),
+    [
+        ("full", 0.9e9, "unequal budgets · compute saving"),
+        ("split", 0.4e9, "negative"),
+        ("slim", 0.4e9, "negative · compute saving"),
+    ],
+)
+def test_an_anchor_with_another_budget_takes_away_only_what_it_would_say(
+    anchor: AnchorName, used: float, name: str
+) -> None:
+    row = _judge(_around(77), LOSES, _spend(anchor, used))
+    assert [c.audited for c in row.against.values()].count(False) == 1
+    assert row.verdict.name == name
+    assert f"% from that of {anchor}, so" in row.verdict.sentence
+    if anchor == "split":  # it beats the narrow ones; whether only them is not known
+        assert "It beats separate narrow networks" in row.verdict.sentence
+        assert "capacity" not in row.verdict.sentence
+
+
+def test_two_sides_that_never_change_show_nothing() -> None:
+    row = _judge(FLAT, {"full": FLAT})
+    assert row.verdict.name == "no variation"
+    assert not row.against["full"].equivalent
+    # The exact null: the gain is 0 at every seed, of scores that differ from seed to seed.
+    null = _judge(_around(80), {"full": _around(80)}).verdict
+    assert null.name == "equivalent"
+    assert null.certainty.endswith("The gain is the same at every seed.")
+
+
+def test_a_score_of_zero_has_no_hundredths() -> None:
+    def in_metres(records: dict[str, Record]) -> None:
+        for key, record in records.items():
+            score = record.scores["t"]["accuracy"].model_copy(update={"unit": "m"})
+            records[key] = record.model_copy(update={"scores": {"t": {"error": score}}})
+
+    row = _judge(_around(0.1), {"full": [0.0] * 10}, in_metres)
+    assert math.isnan(row.against["full"].margin)
+    assert math.isnan(row.against["full"].p_equivalence_holm)
+    assert row.verdict.name == "inconclusive"
+
+
+def test_the_certainty_of_a_verdict_is_said_in_plain_words() -> None:
+    sure = _judge(_around(83), {"full": FLAT}).verdict.certainty
+    assert sure.startswith("Sure: were no true difference in any row")
+    assert "about 1 of 100 such tables" in sure  # the smallest p of ten seeds is 2/1024
+    result = _judge(_around(83), {"full": FLAT}).against["full"].result
+    assert f"between {result.low:+.2f} and {result.high:+.2f} points." in sure
+    unsure = _judge(_around(80.5, 5), {"full": FLAT})
+    assert unsure.verdict.certainty.startswith("Not sure: the true gain most likely lies between")
+    missed = unsure.against["full"].family_detectable_gain
+    assert f"A true gain under {missed:.3g} points is more likely missed" in (
+        unsure.verdict.certainty
+    )
+
+
+def test_the_gain_over_test_images_too_is_that_of_crossed_random_effects() -> None:
+    rng = np.random.default_rng(0)
+    images = {
+        f"{side}{seed}{'t' if side == 'full' else ''}": (rng.random(50) < 0.8).astype("f4")
+        for side in ("s", "full")
+        for seed in range(10)
+    }
+
+    def score(records: dict[str, Record]) -> None:
+        for key, right in images.items():
+            records[key] = _record(key, 100 * float(right.mean()))
+
+    def examples(key: str) -> dict[str, np.ndarray]:
+        return {"t": images[key]} if key in images else {}
+
+    row = _judge(FLAT, {"full": FLAT}, score, examples=examples)
+    ours = np.array([images[f"s{seed}"] - images[f"full{seed}t"] for seed in range(10)])
+    found, expected = row.against["full"].population, crossed(100 * ours)
+    assert found is not None
+    assert expected is not None
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx(row.against["full"].result.mean)
+
+    def another_metric(records: dict[str, Record]) -> None:
+        score(records)
+        records["s3"] = _record("s3", 61.0)  # no mean of its images, as F1 is none
+
+    assert (
+        _judge(FLAT, {"full": FLAT}, another_metric, examples=examples).against["full"].population
+        is None
+    )
+    assert _judge(FLAT, {"full": FLAT}, score).against["full"].population is None
 
 
 def test_seconds_are_audited_over_all_seeds_and_counts_at_each() -> None:
@@ -253,7 +365,7 @@ def test_equal_steps_are_not_called_equal_compute() -> None:
                 f"s{seed}", 83.0, used=2.5e9, budget=Budget(1000, "steps")
             )
 
-    sentence = _judge(FLAT, {"full": FLAT}, dear).verdict.sentence
+    sentence = _judge(FLAT, {"full": _around(80)}, dear).verdict.sentence
     assert "at equal steps (and 2.5 times the FLOPs)" in sentence
     assert "at equal FLOPs." in _judge(_around(83), {"full": FLAT}).verdict.sentence
 
@@ -305,7 +417,10 @@ def test_the_other_metrics_are_shown_with_gains_that_are_positive_where_better()
     assert row.metric == "accuracy"
     error = row.metrics["error"]
     assert (error.score_mean, error.anchor_mean, error.gains.mean) == (3, 4, 1)
-    assert row.metrics["accuracy"].gains == row.against["full"].result
+    assert row.metrics["accuracy"].gains.mean == row.against["full"].result.mean
+    # Ten equal gains: the smallest p-value of ten seeds, and one line in the exploratory table.
+    assert error.q == error.gains.p == 2 / 1024
+    assert math.isnan(row.metrics["accuracy"].q)
 
 
 def test_the_longest_wait_for_images_of_a_row_and_its_anchors_is_kept() -> None:
