@@ -254,7 +254,9 @@ def _report(
     store: Store, declaration: Declaration, records: Mapping[str, Record], as_json: bool
 ) -> bool:
     folder = store.root / "reports" / declaration.experiment.name
-    report = write_report(declaration, records.get, folder)
+    report = write_report(
+        declaration, records.get, folder, lambda key: store.examples(records[key])
+    )
     if as_json:
         document = gains_json(declaration, report.results, report.tuning)
         print(json.dumps(document, indent=1, allow_nan=False))

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Audit, Axis
 from bench.crossed import CrossedResult, crossed
-from bench.group_sequential import Stage, stage
+from bench.group_sequential import stage
 from bench.records import (
     ANCHORS,
     REFERENCES,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.gains import CellResult, Comparison
 from bench.records import AnchorName
-from bench.report.wording import fold
+from bench.report.wording import fold, gain_unit
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -225,24 +225,47 @@ BAND: dict[str, Any] = {"facecolor": "#e4e4e4", "edgecolor": "none", "zorder": 0
 CROSS: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 8.0, "markeredgewidth": 1.6}
 
 
-def by_metric(results: Sequence[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
-    """Return the rows of each metric and unit, since one axis holds one unit.
+@dataclass(frozen=True)
+class Scale:
+    """What rows share that stand on one axis: a metric, its unit and, without one, the target."""
 
-    A row that no run of it or its anchors tells the metric of stands with the first.
+    metric: str
+    unit: str
+    target: str = ""
+
+    @property
+    def gain_unit(self) -> str:
+        """The unit that gains have, in words."""
+        words = gain_unit(self.metric, self.unit)
+        return f"{self.target}: {words}" if self.target else words
+
+
+def by_scale(results: Sequence[CellResult]) -> dict[Scale, list[CellResult]]:
+    """Return the rows of each scale, since one axis holds one unit.
+
+    Numbers without a unit are of one only where they are of one task. A row that no run of it or
+    its anchors tells the metric of stands with the first.
     """
-    known = [(row.metric, row.unit) for row in results if row.metric] or [("", "")]
-    groups: dict[tuple[str, str], list[CellResult]] = {}
+    scales = {
+        id(row): Scale(row.metric, row.unit, "" if row.unit else row.target)
+        for row in results
+        if row.metric
+    }
+    first = next(iter(scales.values()), Scale("", ""))
+    groups: dict[Scale, list[CellResult]] = {}
     for row in results:
-        groups.setdefault((row.metric, row.unit) if row.metric else known[0], []).append(row)
+        groups.setdefault(scales.get(id(row), first), []).append(row)
     return groups
 
 
-def gain_limits(comparisons: Sequence[Comparison], margin: float) -> tuple[float, float]:
+def gain_limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
     """Return limits that show all seeds, and intervals unless those dwarf everything else."""
     seeds = [gain for c in comparisons for gain in c.gains.values()]
     ends = [end for c in comparisons for end in (c.result.low, c.result.high)]
+    margin = max((c.margin for c in comparisons if math.isfinite(c.margin)), default=0.0)
     low, high = min([*seeds, -1.5 * margin]), max([*seeds, 1.5 * margin])
-    room = high - low
+    room = high - low or 2.0
+    low, high = (low, high) if low < high else (low - 1, high + 1)
     low = max(min([low, *(end for end in ends if math.isfinite(end))]), low - room / 2)
     high = min(max([high, *(end for end in ends if math.isfinite(end))]), high + room / 2)
     pad = 0.04 * (high - low)

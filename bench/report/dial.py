@@ -15,9 +15,10 @@ from bench.report.canvas import (
     NORMAL,
     SMALL,
     Mark,
+    Scale,
     Sheet,
     band_handle,
-    by_metric,
+    by_scale,
     cycle_marks,
     gain_limits,
     handle,
@@ -25,7 +26,6 @@ from bench.report.canvas import (
     text_width,
     wrap,
 )
-from bench.report.wording import gain_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,8 +101,7 @@ def _settings(pair: str) -> list[tuple[str, str, float]]:
 @dataclass(frozen=True)
 class _Panel:
     dial: Dial
-    key: tuple[str, str]
-    """Metric and unit."""
+    scale: Scale
     lines: Mapping[str, Mapping[float, Comparison]]
     """Comparisons against full by line and value."""
 
@@ -110,9 +109,10 @@ class _Panel:
     def comparisons(self) -> list[Comparison]:
         return [comparison for line in self.lines.values() for comparison in line.values()]
 
-    @property
-    def margin(self) -> float:
-        return max(comparison.margin for comparison in self.comparisons)
+    def margin(self, value: float) -> float:
+        """Return the half width of equivalence at a value of the dial; NaN where there is none."""
+        here = [line[value].margin for line in self.lines.values() if value in line]
+        return max((margin for margin in here if math.isfinite(margin)), default=math.nan)
 
 
 def dial_plot(name: str, results: Sequence[CellResult]) -> "Figure | None":
@@ -123,8 +123,10 @@ def dial_plot(name: str, results: Sequence[CellResult]) -> "Figure | None":
     panels = [panel for dial in found for panel in _panels(dial)]
     # Panels of one metric have one scale, so that dials can be held against each other.
     limits = {
-        key: _limits([panel for panel in panels if panel.key == key])
-        for key in {panel.key for panel in panels}
+        scale: gain_limits(
+            [c for panel in panels if panel.scale == scale for c in panel.comparisons]
+        )
+        for scale in {panel.scale for panel in panels}
     }
     marks = cycle_marks(list(dict.fromkeys(line for panel in panels for line in panel.lines)))
     legend = [(handle(mark), line) for line, mark in marks.items()]
@@ -144,8 +146,8 @@ def dial_plot(name: str, results: Sequence[CellResult]) -> "Figure | None":
         left, top = _GAP[0] + index % columns * each[0], index // columns * each[1]
         axes = sheet.axes(left, top + head, *_PANEL)
         sheet.text(left, top + head - 0.1, text, weight="bold", va="bottom")
-        axes.set_ylabel(f"gain ({gain_unit(*panel.key)})")
-        axes.set_ylim(*limits[panel.key])
+        axes.set_ylabel(f"gain ({panel.scale.gain_unit})")
+        axes.set_ylim(*limits[panel.scale])
         _draw(axes, panel, marks)
     return sheet.figure
 
@@ -153,24 +155,23 @@ def dial_plot(name: str, results: Sequence[CellResult]) -> "Figure | None":
 def _panels(dial: Dial) -> list[_Panel]:
     rows = [(value, row) for value, members in dial.rows.items() for row in members]
     panels = []
-    for key, members in by_metric([row for _, row in rows]).items():
+    for scale, members in by_scale([row for _, row in rows]).items():
         lines: dict[str, dict[float, Comparison]] = {}
         for value, row in rows:
             if any(row is member for member in members):
                 line = lines.setdefault(f"{row.strategy} → {row.target}", {})
                 line[value] = row.against["full"]
-        panels.append(_Panel(dial, key, lines))
+        panels.append(_Panel(dial, scale, lines))
     return panels
-
-
-def _limits(panels: Sequence[_Panel]) -> tuple[float, float]:
-    comparisons = [comparison for panel in panels for comparison in panel.comparisons]
-    return gain_limits(comparisons, max(panel.margin for panel in panels))
 
 
 def _draw(axes: "Axes", panel: _Panel, marks: Mapping[str, Mark]) -> None:
     places = _scale(axes, panel.dial)
-    axes.axhspan(-panel.margin, panel.margin, **BAND)
+    middles = [(a + b) / 2 for a, b in pairwise(places.values())]
+    for value, ends in zip(places, pairwise([0.0, *middles, _PANEL[0]]), strict=True):
+        margin = panel.margin(value)
+        if math.isfinite(margin):
+            axes.fill_between(ends, -margin, margin, **BAND)
     axes.axhline(0, color=INK, linewidth=0.9, zorder=0.5)
     axes.grid(axis="y")
     nearest = min(b - a for a, b in pairwise(places.values()))

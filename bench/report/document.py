@@ -4,13 +4,15 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from bench.across import AcrossPairs, Contrast, across_pairs, contrasts, expectations
 from bench.budget import TOLERANCE
 from bench.gains import CellResult, Comparison, standing
 from bench.records import SCHEMA_VERSION, Declaration
 from bench.report.tuning import TUNING, Tuned, tuning_json
-from bench.report.wording import RELATIVE, how_to_read
+from bench.report.wording import ACROSS, CONTRASTS, EXPECTATIONS, RELATIVE, how_to_read
 
 
 def gains_json(
@@ -27,6 +29,15 @@ def gains_json(
         "rows": [_row(result) for result in results],
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
         "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},
+        "expectations": {
+            "how_to_read": EXPECTATIONS,
+            "rows": [asdict(expectation) for expectation in expectations(results)],
+        },
+        "contrasts": {"how_to_read": CONTRASTS, "rows": [_contrast(c) for c in contrasts(results)]},
+        "across_pairs": {
+            "how_to_read": ACROSS,
+            "rows": [_across(a) for a in across_pairs(results)],
+        },
     }
     whole: dict[str, Any] = finite(document)
     return whole
@@ -63,6 +74,8 @@ def _row(result: CellResult) -> dict[str, Any]:
                 "n": metric.gains.n,
                 "gain_mean": metric.gains.mean,
                 "interval_95": [metric.gains.low, metric.gains.high],
+                "p": metric.gains.p,
+                "q": metric.q,
             }
             for name, metric in result.metrics.items()
         },
@@ -86,7 +99,34 @@ def _row(result: CellResult) -> dict[str, Any]:
             }
             for name, comparison in result.references.items()
         },
-        "verdict": {"name": result.verdict.name, "sentence": result.verdict.sentence},
+        "verdict": asdict(result.verdict),
+    }
+
+
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    result = contrast.result
+    return {
+        "strategy": contrast.strategy,
+        "others": contrast.others,
+        "targets": list(contrast.targets),
+        "n": result.n,
+        "mean": result.mean,
+        "interval_95": [result.low, result.high],
+        "p_t": result.p_t,
+        "p_sign_flip": result.p_sign_flip,
+        "p_holm": contrast.p_holm,
+        "finding": contrast.finding,
+    }
+
+
+def _across(across: AcrossPairs) -> dict[str, Any]:
+    return {
+        "strategy": across.strategy,
+        "questions": [list(question) for question in across.questions],
+        "left_out": across.left_out,
+        "n": len(across.gains),
+        "interquartile_mean": asdict(across.interquartile_mean),
+        "probability_of_improvement": asdict(across.improvement),
     }
 
 
@@ -99,13 +139,18 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "sd": result.sd,
         "interval_95": [result.low, result.high],
         "level": comparison.level,
+        "population": comparison.population and asdict(comparison.population),
         "p_t": result.p_t,
         "p_sign_flip": result.p_sign_flip,
+        "family": comparison.family,
         "p_holm": comparison.p_holm,
         "p_equivalence": result.p_equivalence,
         "p_equivalence_holm": comparison.p_equivalence_holm,
         "flops_ratio": comparison.flops,
         "minimum_detectable_gain": comparison.minimum_detectable_gain,
+        "minimum_detectable_gain_in_family": comparison.family_detectable_gain,
+        "margin": comparison.margin,
+        "seeds_needed": None if comparison.decided else comparison.seeds_needed,
         "relative_gain": comparison.relative_gain,
         "anchor_mean": comparison.anchor_mean,
         "audit": {
@@ -169,7 +214,7 @@ def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
 
 
 def _flat(experiment: str, row: CellResult, comparison: Comparison) -> dict[str, Any]:
-    result = comparison.result
+    result, population = comparison.result, comparison.population
     return {
         "experiment": experiment,
         "pair": row.pair,
@@ -197,6 +242,9 @@ def _flat(experiment: str, row: CellResult, comparison: Comparison) -> dict[str,
         "p_equivalence": result.p_equivalence,
         "p_equivalence_holm": comparison.p_equivalence_holm,
         "minimum_detectable_gain_points": comparison.minimum_detectable_gain,
+        "minimum_detectable_gain_in_family_points": comparison.family_detectable_gain,
+        "population_low95_points": population.low if population else None,
+        "population_high95_points": population.high if population else None,
         "steps": row.steps,
         "parameters": row.parameters,
         "collapsed_runs": row.collapsed,

@@ -13,13 +13,13 @@ from bench.report.canvas import (
     SOFT,
     Sheet,
     band_handle,
-    by_metric,
+    by_scale,
     empty_sheet,
     gain_limits,
     handle,
 )
 from bench.report.rows import Line, draw_panels, lay_out, sheet_width
-from bench.report.wording import anchor_meanings, gain_unit, half_width, trouble
+from bench.report.wording import anchor_meanings, trouble
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def forest(name: str, results: Sequence[CellResult]) -> "Figure":
     title = f"{name}: gain of sharing over single-task networks"
     if not results:
         return empty_sheet(title, "No rows were declared.")
-    groups = by_metric(results)
+    groups = by_scale(results)
     panels = [lay_out(rows, [row.verdict.name for row in rows]) for rows in groups.values()]
     shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.against for row in results)]
     legend = [
@@ -46,19 +46,19 @@ def forest(name: str, results: Sequence[CellResult]) -> "Figure":
     legend.append((band_handle(), "region of equivalence"))
     sheet = Sheet(sheet_width(panels), sum(panel.whole for panel in panels), title, CAPTION, legend)
     drawn = draw_panels(sheet, panels, "verdict")
-    for axes, panel, ((metric, unit), rows) in zip(drawn, panels, groups.items(), strict=True):
-        margin = half_width(rows)
-        comparisons = [c for row in rows for c in row.against.values()]
-        axes.set_xlim(*gain_limits(comparisons, margin))
-        axes.axvspan(-margin, margin, **BAND)
+    for axes, panel, (scale, rows) in zip(drawn, panels, groups.items(), strict=True):
+        axes.set_xlim(*gain_limits([c for row in rows for c in row.against.values()]))
         axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)
-        axes.set_xlabel(f"gain over the single-task anchor ({gain_unit(metric, unit)})")
+        axes.set_xlabel(f"gain over the single-task anchor ({scale.gain_unit})")
         for line in panel.lines:
             _draw_line(axes, line)
     return sheet.figure
 
 
 def _draw_line(axes: "Axes", line: Line) -> None:
+    margin = line.row.against["full"].margin
+    if math.isfinite(margin):
+        axes.fill_betweenx([line.top, line.bottom], -margin, margin, **BAND)
     if not any(comparison.gains for comparison in line.row.against.values()):
         why = trouble(line.row) or "no runs yet"
         axes.text(

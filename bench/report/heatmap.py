@@ -12,14 +12,15 @@ from bench.report.canvas import (
     NORMAL,
     SMALL,
     SOFT,
+    Scale,
     Sheet,
-    by_metric,
+    by_scale,
     empty_sheet,
     line_count,
     widest,
     wrap,
 )
-from bench.report.wording import NOTHING, gain, gain_unit, half_width, heading
+from bench.report.wording import NOTHING, gain, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,12 +50,12 @@ def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
     if not results:
         return empty_sheet(title, "No rows were declared.")
     parts = []
-    for (metric, unit), rows in by_metric(results).items():
+    for scale, rows in by_scale(results).items():
         cells = {(heading(row.pair, row.target), row.strategy): row for row in rows}
         strategies = {row.strategy for row in rows}
         if len(strategies) > max(_COLUMNS, len({question for question, _ in cells})):
             cells = {(strategy, question): row for (question, strategy), row in cells.items()}
-        parts.append(Grid(cells, metric, unit, colour_limit(rows)))
+        parts.append(Grid(cells, scale, colour_limit(rows)))
     left = max(part.label_width for part in parts) + 0.15
     width = left + max(part.width for part in parts)
     sheet = Sheet(width, sum(part.whole for part in parts), title, CAPTION)
@@ -70,9 +71,10 @@ def colour_limit(rows: Sequence[CellResult]) -> tuple[float, bool]:
 
     One collapsed row must not bleach all others.
     """
-    means = [abs(row.against["full"].result.mean) for row in rows]
-    means = [mean for mean in means if math.isfinite(mean)] or [half_width(rows)]
-    limit = max(half_width(rows), min(max(means), 4 * float(np.median(means))))
+    full = [row.against["full"] for row in rows]
+    means = [abs(c.result.mean) for c in full if math.isfinite(c.result.mean)] or [0.0]
+    margin = max((c.margin for c in full if math.isfinite(c.margin)), default=0.0)
+    limit = max(margin, min(max(means), 4 * float(np.median(means)))) or max(means) or 1.0
     return limit, max(means) > limit
 
 
@@ -85,13 +87,12 @@ class Grid:
     def __init__(
         self,
         cells: Mapping[tuple[str, str], CellResult],
-        metric: str,
-        unit: str,
+        scale: Scale,
         limit: tuple[float, bool],
         columns: Sequence[str] = (),
         unasked: str = NOTHING,
     ) -> None:
-        self.unit, self.gain_unit = unit, gain_unit(metric, unit)
+        self.unit, self.gain_unit = scale.unit, scale.gain_unit
         self.cells, self.limit, self.unasked = cells, limit, unasked
         self.lines = list(dict.fromkeys(line for line, _ in cells))
         self.names = list(columns) or list(dict.fromkeys(column for _, column in cells))
@@ -150,8 +151,8 @@ class Grid:
             face, ink, bold = (1.0, 1.0, 1.0), SOFT, False
         else:
             face = colour(mean)
-            unequal = row.verdict.name == "unequal budgets"
-            bold = row.against["full"].sign != 0 and not unequal
+            unequal = not row.against["full"].audited
+            bold = row.against["full"].sign != 0
             text = gain(mean, self.unit).replace("-", "−") + (" ★" if bold else "")
             text += " †" if unequal else ""
             ink = INK if _luminance(face) > _EVEN else "white"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.gains import CellResult
-from bench.report.canvas import NORMAL, SMALL, SOFT, Sheet, by_metric, line_count, wrap
+from bench.report.canvas import NORMAL, SMALL, SOFT, Sheet, by_scale, line_count, wrap
 from bench.report.heatmap import Grid, colour_limit
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def matrix(name: str, results: Sequence[CellResult]) -> "Figure | None":
         return None
     rows = [row for cells in found.values() for row in cells.values()]
     # Strategies of one metric have one scale, so that they can be held against each other.
-    limits = {key: colour_limit(members) for key, members in by_metric(rows).items()}
+    limits = {key: colour_limit(members) for key, members in by_scale(rows).items()}
     grids = []
     for (dataset, strategy), cells in found.items():
         tasks = list(dict.fromkeys([*(target for target, _ in cells), *(p for _, p in cells)]))
-        for (metric, unit), members in by_metric(list(cells.values())).items():
+        for scale, members in by_scale(list(cells.values())).items():
             own = {key: row for key, row in cells.items() if any(row is m for m in members)}
-            grid = Grid(own, metric, unit, limits[metric, unit], tasks, unasked="")
+            grid = Grid(own, scale, limits[scale], tasks, unasked="")
             grids.append((f"{dataset}, {strategy}", grid))
     left = max(grid.label_width for _, grid in grids) + 0.15
     width = left + max(grid.width for _, grid in grids)

@@ -27,13 +27,19 @@ _TALL = 7.0
 
 @dataclass(frozen=True)
 class Line:
-    """A row with its place: `middle` and the `marks` are heights in inches from a panel's top."""
+    """A row with its place: all heights are in inches from a panel's top, those of `marks` too."""
 
     row: CellResult
     label: str
     note: str
-    middle: float
+    top: float
+    bottom: float
     marks: dict[AnchorName, float]
+
+    @property
+    def middle(self) -> float:
+        """Where its label stands."""
+        return (self.top + self.bottom) / 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def lay_out(rows: Sequence[CellResult], notes: Sequence[str]) -> Panel:
             middle = y + height / 2
             first = middle - _PITCH * (len(row.against) - 1) / 2
             marks = {anchor: first + _PITCH * i for i, anchor in enumerate(row.against)}
-            lines.append(Line(row, label, note, middle, marks))
+            lines.append(Line(row, label, note, y, y + height, marks))
             y += height
         y += 0.1
     return Panel(tuple(headings), tuple(lines), y)

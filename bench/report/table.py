@@ -1,17 +1,29 @@
-"""The result table as Markdown. Every declared cell is a row, also one whose runs failed."""
+"""The report as Markdown: what was found in words, then the numbers that it rests on.
+
+Every declared cell is a row, also one whose runs failed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from types import MappingProxyType
 
-from bench.gains import CellResult, standing
+from bench.across import Estimate, across_pairs, contrasts, expectations, without_gains
+from bench.gains import CellResult, Comparison, standing
 from bench.records import ANCHORS, REFERENCES, AnchorName, Declaration
 from bench.report.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.wording import (
+    ACROSS,
+    CONTRASTS,
+    EXPECTATIONS,
+    EXPLORED,
     GRADIENTS,
     NOTHING,
     REFERENCE,
     REFERENCE_MEANING,
     VERDICTS,
     audit,
+    bounded,
+    detectable,
     expected,
     finding_marks,
     heading,
@@ -25,6 +37,7 @@ from bench.report.wording import (
     percent,
     same_finding,
     score,
+    seeds_needed,
     settings,
     spread,
     stall,
@@ -52,8 +65,12 @@ def markdown(
     results: Sequence[CellResult],
     plots: Mapping[str, str],
     tuning: Sequence[Tuned] = (),
+    made: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
-    """Return the report in Markdown. `plots` are texts that stand for images, by file name."""
+    """Return the report in Markdown.
+
+    `plots` are texts that stand for images, by file name; `made` says on what the runs were made.
+    """
     experiment = declaration.experiment
     facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
     times = "once" if declaration.changes == 1 else f"{declaration.changes} times"
@@ -65,26 +82,116 @@ def markdown(
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
+        changed,
+        "## What was found",
+        _words(results) if results else "No rows were declared.",
+        _expectations(results),
+        _contrasts(results),
+        _across(results),
+        "## Plots",
+        "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
+        "## Numbers",
+        _table(results) if results else "",
+        escape(same_finding(results)),
+        _tests(results),
         f"**How to read it.** {how_to_read(experiment)}",
+        f"**Verdicts.** {VERDICTS}",
         f"**Settings.** {facts}.",
         _data(declaration),
-        changed,
         _looks(declaration),
-        _table(results) if results else "No rows were declared.",
-        escape(same_finding(results)),
-        "## In words",
-        "\n".join(f"- {_named(row)}: {escape(row.verdict.sentence)}" for row in results),
+        _made(made),
         *(_reference(name, results) for name in REFERENCES),
         _troubles(results),
         _stalls(results),
-        f"**Verdicts.** {VERDICTS}",
         _tuning(tuning),
         _metrics(results),
         _gradients(results),
-        "## Plots",
-        "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _words(results: Sequence[CellResult]) -> str:
+    """Return each verdict with what it rests on, under the question that it answers."""
+    parts = [
+        "Each line says what sharing did to the task behind the arrow, against a network of its "
+        "own with the whole budget, and how sure that is."
+    ]
+    for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
+        rows = list(group)
+        expect = f" (declared before the runs: {rows[0].expect})" if rows[0].expect else ""
+        lines = [
+            f"- {_code(row.strategy)}: **{escape(row.verdict.name)}.** "
+            f"{escape(row.verdict.sentence)} {escape(row.verdict.certainty)}".rstrip()
+            for row in rows
+        ]
+        parts += [f"{_code(heading(*question))}{expect}", "\n".join(lines)]
+    return "\n\n".join(parts)
+
+
+def _expectations(results: Sequence[CellResult]) -> str:
+    """Return how what was declared came out."""
+    found = expectations(results)
+    if not found:
+        return ""
+    true, false = sum(e.came_true for e in found), sum(e.came_false for e in found)
+    rows = sum(e.rows for e in found)
+    columns = ("strategy", "declared", "rows", "came true", "came false", "open")
+    lines = [
+        (_code(e.strategy), e.expect, *map(str, (e.rows, e.came_true, e.came_false, e.open)))
+        for e in found
+    ]
+    return (
+        f"## Was it expected?\n\n{true} of {rows} declared expectations came true, {false} came "
+        f"false, {rows - true - false} are open. {EXPECTATIONS}\n\n{grid(columns, lines)}"
+    )
+
+
+def _contrasts(results: Sequence[CellResult]) -> str:
+    """Return whether related partners bring more than others, where a target has met both."""
+    columns = ("strategy", "related against", "targets", "difference [95 % CI]", "p (Holm)", "")
+    lines = [
+        (
+            _code(c.strategy),
+            c.others,
+            ", ".join(map(_code, c.targets)),
+            spread(c.result, "%"),
+            escape(p_value(c.p_holm)),
+            f"**{c.finding}**",
+        )
+        for c in contrasts(results)
+    ]
+    if not lines:
+        return ""
+    return f"## Does a related partner bring more?\n\n{CONTRASTS}\n\n{grid(columns, lines)}"
+
+
+def _across(results: Sequence[CellResult]) -> str:
+    """Return the gains over several pairs together."""
+    columns = ("strategy", "questions", "seeds", "IQM [95 % CI]", "chance of a gain [95 % CI]")
+    lines = [
+        (
+            _code(a.strategy),
+            f"{len(a.questions)}" + (f" ({a.left_out} left out)" if a.left_out else ""),
+            str(len(a.gains)),
+            _estimate(a.interquartile_mean, sign=True),
+            _estimate(a.improvement),
+        )
+        for a in across_pairs(results)
+    ]
+    lost = [(_code(strategy), *[NOTHING] * 4) for strategy in without_gains(results)]
+    if not lines:
+        return ""
+    return f"## Across pairs\n\n{ACROSS}\n\n{grid(columns, [*lines, *lost])}"
+
+
+def _estimate(found: Estimate, sign: bool = False) -> str:
+    return bounded(found.value, found.low, found.high, sign=sign)
+
+
+def _made(made: Mapping[str, Sequence[str]]) -> str:
+    """Return the versions and machines that the runs were made with."""
+    facts = " · ".join(f"{key}: {escape(', '.join(values))}" for key, values in made.items())
+    return f"**Made with.** {facts}." if made else ""
 
 
 def _data(declaration: Declaration) -> str:
@@ -99,7 +206,7 @@ def _looks(declaration: Declaration) -> str:
 
 def escape(text: str) -> str:
     """Return a text that Markdown shows as it is, in a table cell too."""
-    for sign in "\\|`*_~<>[]":
+    for sign in "\\|`*_~<>[]&":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
 
@@ -134,10 +241,61 @@ def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
         number(full.anchor_mean, row.unit),
         *(interval(row.against.get(anchor), row.unit) for anchor in ANCHORS),
         escape(p_value(full.p_holm)),
-        number(full.minimum_detectable_gain, row.unit),
+        detectable(full.minimum_detectable_gain, row.unit),
         f"{row.collapsed}/{row.failed}",
         audit(row),
         f"**{escape(row.verdict.name)}**",
+    )
+
+
+def _tests(results: Sequence[CellResult]) -> str:
+    """Return every test of every row, folded away."""
+    columns = (
+        "question",
+        "strategy",
+        "against",
+        "seeds",
+        "gain [95 % CI]",
+        "for new test images too",
+        "p (t)",
+        "p (sign flip)",
+        "p (Holm)",
+        "p of equivalence (Holm)",
+        "MDG",
+        "MDG in this table",
+        "seeds needed",
+    )
+    lines = [
+        (_code(heading(row.pair, row.target)), _code(row.strategy), *_test(comparison, row.unit))
+        for row in results
+        for comparison in row.against.values()
+    ]
+    text = (
+        "Seeds needed: what would find a true gain of the size seen, or of the margin where that "
+        "is more, in 80 % of experiments; only where neither a gain nor equivalence was shown."
+    )
+    return _folded("All tests, against every anchor", columns, lines, text)
+
+
+def _test(comparison: Comparison, unit: str) -> tuple[str, ...]:
+    result, wide = comparison.result, comparison.population
+    return (
+        comparison.anchor,
+        str(result.n),
+        spread(result, unit),
+        bounded(wide.mean, wide.low, wide.high, unit, sign=True) if wide else NOTHING,
+        *(
+            escape(p_value(p))
+            for p in (
+                result.p_t,
+                result.p_sign_flip,
+                comparison.p_holm,
+                comparison.p_equivalence_holm,
+            )
+        ),
+        detectable(comparison.minimum_detectable_gain, unit),
+        detectable(comparison.family_detectable_gain, unit),
+        seeds_needed(comparison),
     )
 
 
@@ -153,7 +311,7 @@ def _stalls(results: Sequence[CellResult]) -> str:
 
 def _metrics(results: Sequence[CellResult]) -> str:
     """Return the metrics beside the primary one, folded away: they have no test and no verdict."""
-    columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]")
+    columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]", "q")
     lines = []
     for row in results:
         for name, metric in row.metrics.items():
@@ -168,12 +326,14 @@ def _metrics(results: Sequence[CellResult]) -> str:
                     number(metric.score_mean, unit),
                     number(metric.anchor_mean, unit),
                     spread(gains, unit),
+                    escape(p_value(metric.q)),
                 )
             )
     return _folded(
         "Other metrics against full (a gain is positive where better; no verdict rests on them)",
         columns,
         lines,
+        EXPLORED,
     )
 
 
@@ -207,7 +367,7 @@ def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
             interval(comparison, row.unit),
             escape(p_value(comparison.p_holm)),
             escape(p_value(comparison.p_equivalence_holm)),
-            number(comparison.minimum_detectable_gain, row.unit),
+            detectable(comparison.minimum_detectable_gain, row.unit),
             percent(comparison.deviation),
             f"**{standing(comparison)}**",
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from bench.across import Contrast, contrasts
 from bench.gains import CellResult, Comparison
 from bench.records import ANCHORS
 from bench.report.wording import (
@@ -21,6 +22,7 @@ from bench.report.wording import (
     number,
     p_value,
     same_finding,
+    spread,
     trouble,
     versus,
 )
@@ -35,6 +37,7 @@ _NOTE = (
     "p against full, Holm-corrected."
 )
 _WIDEST_NAME = 20
+_OTHERS = {"unrelated": "an unrelated one", "placebo": "a placebo"}
 
 
 def terminal_table(results: Sequence[CellResult]) -> "Table":
@@ -62,6 +65,8 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
                 if part
             )
             outer.add_row(Padding(Text(f"{words}."), (0, 0, 0, 4)))
+    for contrast in contrasts(results):
+        outer.add_row(Text(f"\n{_contrast(contrast)}"))
     note = f"{_NOTE} {same_finding(results)}" if results else "No rows were declared."
     outer.add_row(Text(f"\n{note.strip()}", style="dim"))
     return outer
@@ -75,6 +80,14 @@ def summary(results: Sequence[CellResult], width: int = 100) -> str:
     with console.capture() as captured:
         console.print(terminal_table(results))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _contrast(contrast: Contrast) -> str:
+    """Return what a related partner brings beyond another one."""
+    return (
+        f"A related partner instead of {_OTHERS[contrast.others]}, {contrast.strategy} → "
+        f"{', '.join(contrast.targets)}: {spread(contrast.result, '%')}, {contrast.finding}."
+    )
 
 
 def _context(rows: Sequence[CellResult]) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.gains import CellResult, Comparison, standing
 from bench.looks import undecided
-from bench.records import AnchorName, Declaration
+from bench.records import SCREEN_BELOW, AnchorName, Declaration
 from bench.spec import Experiment
 from bench.statistics import PairedResult
 
@@ -29,7 +29,10 @@ _GAIN = (
 _INTERVAL = (
     "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
     "this way, 95 % hold the true mean gain over training runs from this pool of images, scored on "
-    "these test images. It is not corrected for the number of rows; verdicts are."
+    "these test images. The interval for new test images too takes both seeds and test images for "
+    "drawn from more of their sort (crossed random effects), so it speaks of other images of this "
+    "sort as well; it is there where the metric is a mean over images. Neither is corrected for "
+    "the number of rows; verdicts are, and rest on these test images."
 )
 _P_VALUE = (
     "p (Holm) says how often a mean gain at least this far from zero would arise if the true one "
@@ -38,8 +41,8 @@ _P_VALUE = (
 )
 _DETECTABLE = (
     "The minimum detectable gain (MDG) is the true gain that so many seeds, spread as these are, "
-    "would find against full in 80 % of experiments, before that correction; with many rows the "
-    "chance of a verdict at that gain is far lower."
+    "would find against full in 80 % of experiments, were the row alone; the one in this table is "
+    "what they would find after the strictest correction that its number of rows can ask for."
 )
 _AUDIT = (
     "The audit compares what both sides really used on the axis of the budget, against the anchor "
@@ -50,8 +53,10 @@ VERDICTS = (
     "transfer: beats full. negative: loses to full. equivalent: neither, and within the margin of "
     "full. inconclusive: neither, and not shown to be within the margin. · compute saving: it also "
     "beats split. · capacity: it beats slim only. screen: too few seeds for a verdict. unequal "
-    "budgets: the audit failed. collapsed: a run diverged and left no score. All rest on tests "
-    "corrected over the rows that have the same anchor, for each anchor by itself."
+    "budgets: the audit against full failed; an anchor whose own budget was unequal says nothing, "
+    "and the others speak. no variation: all runs of both sides have one and the same score. "
+    "collapsed: a run diverged and left no score. All rest on tests corrected over the rows that "
+    "have the same anchor, for each anchor by itself."
 )
 #: What each reference is and answers.
 REFERENCE_MEANING: Mapping[AnchorName, str] = {
@@ -68,6 +73,30 @@ REFERENCE = (
     "Both sides had the whole budget, at the same seeds. better, worse: significant after Holm's "
     "correction over the rows that are held against it. equivalent: two one-sided tests, corrected "
     "too, place the difference inside the margin. inconclusive: neither."
+)
+EXPLORED = (
+    "q is the larger of the two tests' p-values, corrected over all lines of this table for the "
+    "false discovery rate (Benjamini and Hochberg): of the lines with q at most 0.05, 5 % are "
+    "expected to be no difference. This table explores; no verdict rests on it."
+)
+#: What was found over several pairs.
+ACROSS = (
+    "Gains over full, all pairs of a strategy together, placebos aside; in points where the metric "
+    "is a percentage, else in hundredths of full's score. IQM: the mean of the middle half of all "
+    "runs, which a single wild pair does not move. Chance of a gain: the share of runs above zero, "
+    "paired by seed. Both have 95 % intervals over the seeds; a seed is drawn with its gains in "
+    "all pairs. They speak of these pairs, not of all pairs there are."
+)
+#: What related partners bring beyond others.
+CONTRASTS = (
+    "For one target the partner is swapped and all else stays, at the same seeds: the gain beside "
+    "partners that were declared to help, minus that beside the others."
+)
+#: How declared expectations are scored.
+EXPECTATIONS = (
+    "What was declared before the runs came true where the verdict against full says so: positive "
+    "is transfer, negative is negative, and none is equivalent, which has to be shown; "
+    "inconclusive rows and those without a verdict are open."
 )
 RELATIVE = (
     "Δm is the mean over a pair's targets of the gain against full as a share of the anchor's "
@@ -197,9 +226,26 @@ def finding_marks(results: Sequence[CellResult]) -> list[str]:
 
 def spread(result: PairedResult, unit: str) -> str:
     """Return the mean of gains with its 95 % interval, where there is one."""
-    if not math.isfinite(result.low):
-        return gain(result.mean, unit)
-    return f"{gain(result.mean, unit)} [{gain(result.low, unit)}, {gain(result.high, unit)}]"
+    return bounded(result.mean, result.low, result.high, unit, sign=True)
+
+
+def bounded(value: float, low: float, high: float, unit: str = "%", sign: bool = False) -> str:
+    """Return a figure with its interval, where there is one."""
+    shown = [number(x, unit, sign) for x in (value, low, high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if math.isfinite(low) else shown[0]
+
+
+def detectable(value: float, unit: str) -> str:
+    """Return a minimum detectable gain; there is none where no gain could be called."""
+    return "none" if value == math.inf else number(value, unit)
+
+
+def seeds_needed(comparison: Comparison) -> str:
+    """Return how many seeds would decide a row that is undecided."""
+    if comparison.decided or comparison.result.n < SCREEN_BELOW:
+        return NOTHING
+    needed = comparison.seeds_needed
+    return str(needed) if needed else "over 1,000"
 
 
 def score(result: CellResult) -> str:
@@ -265,11 +311,6 @@ def stall(result: CellResult) -> str:
     )
 
 
-def half_width(results: Sequence[CellResult]) -> float:
-    """Return the largest half width of equivalence among rows of one metric."""
-    return max(row.against["full"].margin for row in results)
-
-
 def gain_unit(metric: str, unit: str) -> str:
     """Return the unit that gains in a metric have."""
     if unit == "%":
@@ -302,7 +343,6 @@ def amount(budget: Budget) -> str:
 def settings(experiment: Experiment) -> dict[str, str]:
     """Return what all rows of an experiment have in common."""
     recipe = experiment.recipe
-    size = str(recipe.train_size or "all, or as many as the data set draws,")
     schedule = f"warm-up over {100 * recipe.warmup:g} %, then cosine"
     tuned = "each arm's own, tuned around " if experiment.tune else ""
     trials = f"{experiment.tune} trials of every arm at {_seeds(experiment.tune_seeds)}"
@@ -310,7 +350,6 @@ def settings(experiment: Experiment) -> dict[str, str]:
         "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
         "seeds": f"{experiment.seeds}{' at most a pair' if experiment.until_decided else ''}",
         "network": recipe.network,
-        "training images": f"{size} a seed",
         "batch size": str(recipe.batch_size),
         "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}",
         "weight decay": f"{tuned if recipe.weight_decay else ''}{recipe.weight_decay:g}",

@@ -10,7 +10,7 @@ from typing import Any
 from bench.budget import Budget
 from bench.calibration import Quality, Rate, Timing
 from bench.calibration import summary as calibration_summary
-from bench.gains import CellResult, Lookup, results
+from bench.gains import CellResult, Examples, Lookup, results
 from bench.records import SCHEMA_VERSION, Declaration
 from bench.report.document import gains_csv, gains_json
 from bench.report.table import markdown
@@ -20,11 +20,12 @@ from bench.spec import Experiment, experiment_toml
 from bench.store import write_atomically
 
 #: The plots in the order in which they are read, with the text that stands for each. A matrix,
-#: gradients and dials are there only where rows have any.
+#: gradients, dials and what holds across pairs are there only where rows have any.
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
     "heatmap": "Heat map: the mean gain against the full anchor, tasks by strategies",
     "matrix": "Task affinity: the mean gain against full of each target beside each partner",
+    "across": "Across pairs: how many runs gain more than so much, and the mean of the middle half",
     "curves": "Learning curves: validation score over the compute used, strategies and anchors",
     "gradients": "Gradients of the tasks on the shared parameters: cosine and ratio of norms",
     "dial": "Dial plot: the mean gain against the full anchor over the value of a data set's knob",
@@ -61,18 +62,21 @@ class Report:
     tuning: tuple[Tuned, ...]
 
 
-def write_report(declaration: Declaration, find: Lookup, folder: Path) -> Report:
+def write_report(
+    declaration: Declaration, find: Lookup, folder: Path, examples: Examples = lambda _: {}
+) -> Report:
     """Write the tables and plots of an experiment from the records that `find` returns by key.
 
-    Raises `UserError` where the folder cannot be written.
+    `examples` returns the scores of the single test images of a record, by task. Raises `UserError`
+    where the folder cannot be written.
     """
-    found = results(declaration, find)
+    found = results(declaration, find, examples)
     pictures = _pictures(declaration, found, find)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     tuning = tuned(declaration, find)
     document = gains_json(declaration, found, tuning)
     contents = {
-        "table.md": markdown(declaration, found, images, tuning).encode(),
+        "table.md": markdown(declaration, found, images, tuning, _made(declaration, find)).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
         "summary.txt": summary(found).encode(),
@@ -135,6 +139,7 @@ def _pictures(
     declaration: Declaration, found: Sequence[CellResult], find: Lookup
 ) -> dict[str, bytes]:
     # matplotlib is heavy, so it loads only here, where something is drawn.
+    from bench.report.across import across_plot
     from bench.report.audit import audit_plot
     from bench.report.canvas import picture, style
     from bench.report.curves import curves
@@ -151,6 +156,7 @@ def _pictures(
             "gains": forest(name, found),
             "heatmap": heatmap(name, found),
             "matrix": matrix(name, found),
+            "across": across_plot(name, found, experiment.margin),
             "curves": curves(name, declaration.cells, found, find, axis),
             "gradients": gradient_plot(name, declaration.cells, found, find, axis),
             "dial": dial_plot(name, found),
@@ -162,6 +168,15 @@ def _pictures(
             if figure is not None
             for suffix, content in picture(figure).items()
         }
+
+
+def _made(declaration: Declaration, find: Lookup) -> dict[str, list[str]]:
+    """Return what the runs were made with, each fact with all its values."""
+    made: dict[str, set[str]] = {}
+    for key in declaration.keys:
+        for fact, value in (record.provenance if (record := find(key)) else {}).items():
+            made.setdefault(fact, set()).add(value)
+    return {fact: sorted(values) for fact, values in sorted(made.items())}
 
 
 def _count(declaration: Declaration, find: Lookup) -> RunCounts:

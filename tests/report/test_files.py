@@ -25,9 +25,10 @@ def cells_of(line: str) -> list[str]:
     return [c.strip() for c in line.replace("\\|", "\0").strip("|").split("|")]
 
 
-def table_rows(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return [cells_of(line) for line in lines[2:]]
+def table_rows(text: str, under: str = "## Numbers") -> list[list[str]]:
+    """Return the cells of the first table under a heading."""
+    table = text.split(f"{under}\n")[1].partition("\n| ")[2].split("\n\n")[0]
+    return [cells_of(line) for line in table.splitlines()[2:]]
 
 
 def png_size(content: bytes) -> tuple[int, int]:
@@ -47,7 +48,7 @@ def _world(make_world: Callable[..., Any]) -> Any:
 def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_path: Path) -> None:
     report = write_report(world.declaration, world.find, tmp_path / "reports" / "made-up")
     names = {"table.md", "table.csv", "gains.json", "summary.txt", "experiment.toml"}
-    names |= {f"{plot}.{suffix}" for plot in PLOTS for suffix in ("png", "svg")}
+    names |= {f"{plot}.{suffix}" for plot in (*PLOTS, "across") for suffix in ("png", "svg")}
     assert set(report.files) == names
     assert {path.name for path in report.folder.iterdir()} == names
     assert report.runs.planned == len(world.records)
@@ -117,19 +118,20 @@ def test_a_row_whose_runs_failed_stands_in_the_table_with_its_reason(world: Any)
 def test_every_row_is_said_in_words_and_every_plot_has_an_alt_text(world: Any) -> None:
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {"gains.png": "the gains"})
-    words = text.split("## In words")[1]
+    words = text.split("## What was found")[1].split("## ")[0]
     for row in found:
         assert escape(row.verdict.sentence) in words
+        assert escape(row.verdict.certainty) in words
     assert "![the gains](gains.png)" in text
 
 
 def test_markdown_signs_in_names_and_reasons_are_escaped(make_world: Callable[..., Any]) -> None:
-    trouble = {("a|b:x+y", "hard"): {0: ("failed", "bad | pipe\nand <tag> *star*")}}
+    trouble = {("a|b:x+y", "hard"): {0: ("failed", "bad | pipe\nand <tag> *star* &amp;")}}
     world = make_world(pairs=["a|b:x+y"], strategies=["hard"], seeds=3, trouble=trouble)
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {})
     assert {len(cells) for cells in table_rows(text)} == {14}
-    assert r"bad \| pipe and \<tag\> \*star\*" in text
+    assert r"bad \| pipe and \<tag\> \*star\* \&amp;" in text
 
 
 def test_what_the_data_are_stands_in_the_report(world: Any) -> None:
@@ -224,6 +226,7 @@ def test_small_and_broken_experiments_are_reported_too(
     world = make_world(**options)
     report = write_report(world.declaration, world.find, tmp_path)
     assert len(table_rows(report.files["table.md"].read_text())) == len(world.declaration.cells)
+    assert "nan" not in report.files["table.md"].read_text()
 
 
 def test_an_experiment_that_has_not_run_is_reported_as_missing(
@@ -275,7 +278,7 @@ def test_each_reference_has_a_section_with_both_networks_and_their_sizes(world: 
         "## Against `single` as costly as the row (wide)\n",
         "## Against `single` as large as the row (same-size)\n",
     ):
-        rows = table_rows(text.split(title)[1].split("\n## ")[0])
+        rows = table_rows(text, title.strip())
         assert len(rows) == len(found)
         full = found[0].against["full"].result
         assert rows[0][:4] == [
@@ -317,3 +320,56 @@ def test_rows_of_one_finding_are_marked_and_counted_once_in_words(
     assert names == ["`hard`", "`hard+pcgrad`", "= `hard+upgrad`"] * 2
     assert "With two tasks these have one direction: hard+pcgrad and hard+upgrad." in text
     assert "= " not in markdown(world.declaration, results(world.declaration, world.find), {})
+
+
+def test_all_tests_of_a_row_stand_in_the_table(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    text = markdown(world.declaration, found, {})
+    lines = table_rows(text, "<details><summary>All tests, against every anchor</summary>")
+    comparisons = [c for row in found for c in row.against.values()]
+    assert len(lines) == len(comparisons)
+    for cells, comparison in zip(lines, comparisons, strict=True):
+        assert cells[2:4] == [comparison.anchor, str(comparison.result.n)]
+        undecided = comparison.result.n >= 8 and not comparison.decided
+        assert (cells[12] == "–") != undecided
+        if undecided:
+            assert cells[12] == str(comparison.seeds_needed or "over 1,000")
+        if comparison.result.n:
+            found_here = comparison.family_detectable_gain
+            # The sign-flip test of so few seeds has no p-value that would do among so many rows.
+            none = comparison.family * 2.0 ** (1 - comparison.result.n) > 0.05
+            assert cells[11] == ("none" if none else f"{found_here:.2f}")
+            assert comparison.family_detectable_gain > comparison.minimum_detectable_gain
+
+
+def test_the_other_metrics_have_a_false_discovery_rate(world: Any) -> None:
+    for key, record in world.records.items():
+        scores = {
+            task: {**found, "nll": found["accuracy"].model_copy(update={"primary": False})}
+            for task, found in record.scores.items()
+        }
+        world.records[key] = record.model_copy(update={"scores": scores})
+    found = results(world.declaration, world.find)
+    text = markdown(world.declaration, found, {})
+    (title,) = (line for line in text.splitlines() if "<summary>Other metrics" in line)
+    shown = [cells[6] for cells in table_rows(text, title)]
+    q = [row.metrics["nll"].q for row in found if row.metrics]
+    assert shown == [("–" if math.isnan(x) else f"{x:.3f}") for x in q]
+    p = [row.metrics["nll"].gains.p for row in found if row.metrics]
+    lowest = min(range(len(p)), key=lambda i: math.inf if math.isnan(p[i]) else p[i])
+    assert q[lowest] >= p[lowest]
+
+
+def test_what_the_runs_were_made_with_stands_in_the_report(world: Any, tmp_path: Path) -> None:
+    for i, (key, record) in enumerate(world.records.items()):
+        made = {"torch": "2.15.0", "commit": f"c{i % 2}", "processor": "A<B"}
+        world.records[key] = record.model_copy(update={"provenance": made})
+    write_report(world.declaration, world.find, tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "**Made with.** commit: c0, c1 · processor: A\\<B · torch: 2.15.0." in text
+
+
+def test_the_settings_leave_the_number_of_images_to_the_lines_on_the_data(world: Any) -> None:
+    # Small and drawn sets do not have the number that a recipe asks for.
+    text = markdown(world.declaration, results(world.declaration, world.find), {})
+    assert "training images" not in text

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from bench.gains import results
+from bench.report.across import across_plot
 from bench.report.audit import audit_plot
-from bench.report.canvas import cycle_marks, style, text_width, wrap
+from bench.report.canvas import by_scale, cycle_marks, style, text_width, wrap
 from bench.report.curves import curve_of, curves
 from bench.report.dial import dial_plot
 from bench.report.forest import forest
@@ -41,6 +42,7 @@ def figures(world: Any) -> dict[str, Any]:
             "curves": curves(name, world.declaration.cells, found, world.find, "flop"),
             "audit": audit_plot(name, found, "flop"),
             "dial": dial_plot(name, found),
+            "across": across_plot(name, found, 1.0),
         }
     return {plot: figure for plot, figure in drawn.items() if figure is not None}
 
@@ -111,6 +113,42 @@ def test_an_axis_says_the_unit_of_gains_where_there_is_one(
     metric: str, unit: str, words: str
 ) -> None:
     assert gain_unit(metric, unit) == words
+
+
+def test_each_row_has_the_band_of_its_own_margin(make_world: Callable[..., Any]) -> None:
+    world = make_world(pairs=["a:x+y"], strategies=["hard"], metric="MAE", unit="m", trouble={})
+    found = results(world.declaration, world.find)
+    for row, value in zip(found, (100.0, 10.0), strict=True):
+        assert row.against["full"].margin == pytest.approx(row.against["full"].anchor_mean / 100)
+        object.__setattr__(row.against["full"], "margin", value)
+    with style():
+        (axes,) = forest("bands", found).axes
+    bands = [c.get_paths()[0].get_extents().width for c in axes.collections if c.get_zorder() == 0]
+    assert bands == [200.0, 20.0]
+
+
+def test_numbers_without_a_unit_have_an_axis_for_each_task(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(pairs=["a:x+y"], strategies=["hard"], metric="MAE", unit="", seeds=3)
+    found = results(world.declaration, world.find)
+    with style():
+        labels = [axes.get_xlabel() for axes in forest("two units", found).axes]
+    assert [scale.target for scale in by_scale(found)] == ["x", "y"]
+    assert labels == [
+        f"gain over the single-task anchor ({task}: MAE; positive is better)" for task in "xy"
+    ]
+
+
+def test_a_score_of_zero_is_drawn_without_a_band(make_world: Callable[..., Any]) -> None:
+    world = make_world(pairs=["a:x+y"], strategies=["hard"], metric="MAE", unit="m", trouble={})
+    for key, record in world.records.items():
+        scores = {
+            t: {m: s.model_copy(update={"value": 0.0}) for m, s in f.items()}
+            for t, f in record.scores.items()
+        }
+        world.records[key] = record.model_copy(update={"scores": scores})
+    assert figures(world)
 
 
 def test_wrapped_text_fits_its_width_and_loses_nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.across import contrasts
 from bench.gains import CellResult, results
 from bench.report import terminal_table
 
@@ -105,3 +106,12 @@ def test_a_row_of_the_finding_above_is_marked(
     text = printed(found, 80)
     assert text.count("\nhard+pcgrad") == text.count("\n= hard+upgrad") == 2
     assert "one direction: hard+pcgrad and hard+upgrad." in " ".join(text.split())
+
+
+def test_a_swapped_partner_is_told_under_the_rows(found: list[CellResult]) -> None:
+    text = " ".join(printed(found, 100).split())
+    told = [contrast for contrast in contrasts(found) if contrast.others == "placebo"]
+    assert told
+    for contrast in told:
+        assert f"instead of a placebo, {contrast.strategy} → species: " in text
+        assert f"{contrast.result.mean:+.2f} [" in text
