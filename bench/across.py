@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from bench.gains import CellResult
+from bench.comparison import CellResult
 from bench.records import SCREEN_BELOW
 from bench.statistics import ALPHA, PairedResult, holm, paired
 

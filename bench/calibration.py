@@ -13,9 +13,10 @@ import torch
 from scipy import stats
 
 from bench.budget import TOLERANCE, Audit
+from bench.comparison import Comparison
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.gains import Comparison, Lookup, results
+from bench.gains import Lookup, results
 from bench.pricing import time_steps
 from bench.records import SCREEN_BELOW, Cell, Declaration, Record
 from bench.registry import parse_strategy

@@ -6,7 +6,8 @@ Both have the same seeds, data, initial weights, order and steps, so what differ
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.gains import CellResult, Lookup, results, value
+from bench.comparison import CellResult
+from bench.gains import Lookup, results, value
 from bench.records import Cell, Declaration
 from bench.statistics import PairedResult, paired
 

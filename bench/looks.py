@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.gains import CellResult
+from bench.comparison import CellResult
 from bench.group_sequential import schedule, stage
 from bench.records import Declaration, Look, LookedRow
 

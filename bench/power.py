@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.comparison import CellResult, Comparison
 from bench.errors import UserError, unknown
-from bench.gains import CellResult, Comparison, Lookup, results
+from bench.gains import Lookup, results
 from bench.records import SCREEN_BELOW, AnchorName, Cell, Declaration, SeedRuns
 from bench.report.wording import NOTHING, fold, heading
 from bench.statistics import ALPHA, POWER, seeds_to_detect, smallest_sign_flip_p

@@ -17,7 +17,7 @@ from bench.across import (
     without_gains,
 )
 from bench.budget import Audit
-from bench.gains import CellResult, Comparison, Verdict
+from bench.comparison import CellResult, Comparison, Verdict
 from bench.statistics import paired
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from bench.budget import Budget, Ledger, Price
+from bench.comparison import CellResult
 from bench.crossed import crossed
-from bench.gains import CellResult, Examples, results, standing
+from bench.gains import Examples, results
 from bench.records import (
     REFERENCES,
     AnchorName,
@@ -21,6 +22,7 @@ from bench.records import (
     Status,
 )
 from bench.spec import Experiment, Recipe, RunSpec
+from bench.verdicts import standing
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
 FLOPS = Budget(1e9, "flop")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.across import AcrossPairs, across_pairs, shares_above
-from bench.gains import CellResult
+from bench.comparison import CellResult
 from bench.report.canvas import (
     BAND,
     INK,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.budget import AXIS_NAMES, TOLERANCE, Axis
-from bench.gains import CellResult, Comparison
+from bench.comparison import CellResult, Comparison
 from bench.report.canvas import (
     ANCHOR_MARKS,
     BAND,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from bench.gains import CellResult, Comparison
+from bench.comparison import CellResult, Comparison
 from bench.records import AnchorName
 from bench.report.wording import fold, gain_unit
 

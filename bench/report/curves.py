@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.budget import Axis
-from bench.gains import CellResult, Lookup
+from bench.comparison import CellResult
+from bench.gains import Lookup
 from bench.records import Cell, CurvePoint, Record
 from bench.report.canvas import (
     INK,

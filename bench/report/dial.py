@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from bench.comparison import CellResult, Comparison
 from bench.errors import UserError
-from bench.gains import CellResult, Comparison
 from bench.report.canvas import (
     BAND,
     CROSS,

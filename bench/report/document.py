@@ -9,10 +9,11 @@ from typing import Any
 
 from bench.across import AcrossPairs, Contrast, across_pairs, contrasts, expectations
 from bench.budget import TOLERANCE
-from bench.gains import CellResult, Comparison, standing
+from bench.comparison import CellResult, Comparison
 from bench.records import SCHEMA_VERSION, Declaration
 from bench.report.tuning import TUNING, Tuned, tuning_json
 from bench.report.wording import ACROSS, CONTRASTS, EXPECTATIONS, RELATIVE, how_to_read
+from bench.verdicts import standing
 
 
 def gains_json(

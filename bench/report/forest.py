@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.gains import CellResult, Comparison
+from bench.comparison import CellResult, Comparison
 from bench.report.canvas import (
     ANCHOR_MARKS,
     BAND,

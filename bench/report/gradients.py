@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bench.budget import Axis
-from bench.gains import CellResult, Lookup
+from bench.comparison import CellResult
+from bench.gains import Lookup
 from bench.records import Cell, CurvePoint
 from bench.report.canvas import (
     INK,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.gains import CellResult
+from bench.comparison import CellResult
 from bench.report.canvas import (
     INK,
     NORMAL,

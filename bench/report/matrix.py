@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.gains import CellResult
+from bench.comparison import CellResult
 from bench.report.canvas import NORMAL, SMALL, SOFT, Sheet, by_scale, line_count, wrap
 from bench.report.heatmap import Grid, colour_limit
 

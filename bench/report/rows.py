@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from bench.gains import CellResult
+from bench.comparison import CellResult
 from bench.records import AnchorName
 from bench.report.canvas import NORMAL, SMALL, SOFT, Sheet, line_count, widest, wrap
 from bench.report.wording import heading

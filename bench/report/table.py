@@ -8,7 +8,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from bench.across import Estimate, across_pairs, contrasts, expectations, without_gains
-from bench.gains import CellResult, Comparison, standing
+from bench.comparison import CellResult, Comparison
 from bench.records import ANCHORS, REFERENCES, AnchorName, Declaration
 from bench.report.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.wording import (
@@ -43,6 +43,7 @@ from bench.report.wording import (
     stall,
     trouble,
 )
+from bench.verdicts import standing
 
 _COLUMNS = (
     "pair",

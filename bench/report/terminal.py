@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bench.across import Contrast, contrasts
-from bench.gains import CellResult, Comparison
+from bench.comparison import CellResult, Comparison
 from bench.records import ANCHORS
 from bench.report.wording import (
     NOTHING,

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from bench.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
-from bench.gains import CellResult, Comparison, standing
+from bench.comparison import CellResult, Comparison
 from bench.looks import undecided
 from bench.records import SCREEN_BELOW, AnchorName, Declaration
 from bench.spec import Experiment
 from bench.statistics import PairedResult
+from bench.verdicts import standing
 
 NOTHING = "–"
 

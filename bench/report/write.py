@@ -10,7 +10,8 @@ from typing import Any
 from bench.budget import Budget
 from bench.calibration import Quality, Rate, Timing
 from bench.calibration import summary as calibration_summary
-from bench.gains import CellResult, Examples, Lookup, results
+from bench.comparison import CellResult
+from bench.gains import Examples, Lookup, results
 from bench.records import SCHEMA_VERSION, Declaration
 from bench.report.document import gains_csv, gains_json
 from bench.report.table import markdown

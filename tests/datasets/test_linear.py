@@ -13,10 +13,11 @@ import torch
 from bench.datasets.linear import DRAWN, LinearTeachers, teachers
 from scipy import stats
 
+from bench.comparison import CellResult
 from bench.contracts import DataSource
 from bench.data import Standardise, draw_split
 from bench.errors import UserError
-from bench.gains import CellResult, results
+from bench.gains import results
 from bench.records import Declaration, Record
 from bench.registry import parse_dataset
 from bench.spec import Recipe

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.gains import CellResult, results
+from bench.comparison import CellResult
+from bench.gains import results
 from bench.report import write_report
 from bench.report.canvas import style
 from bench.report.dial import dial_plot, dials

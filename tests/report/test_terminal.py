@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from bench.across import contrasts
-from bench.gains import CellResult, results
+from bench.comparison import CellResult
+from bench.gains import results
 from bench.report import terminal_table
 
 
