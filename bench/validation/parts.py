@@ -1,0 +1,516 @@
+"""What every part of a strategy keeps.
+
+Parts are tried on a pair of tasks of this module's own, drawn in memory: both on the same images,
+and each on images of its own.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.budget import TOLERANCE, Price
+from bench.contracts import Auxiliary, Merging, MultiTaskNetwork, Part, Schedule, Sharing, Weighting
+from bench.data import Batch, Batches
+from bench.errors import UserError
+from bench.kinds import Classification
+from bench.networks import encoder_builder
+from bench.pricing import count, count_flops
+from bench.randomness import seeded, stream
+from bench.registry import (
+    Strategy,
+    default_strategy,
+    parse_strategy,
+    shown,
+    spelling,
+    strategy_parts,
+)
+from bench.search import respelled, searched
+from bench.spec import Recipe
+from bench.tasks import ImageSet, Task, TaskData
+from bench.training import Lane, build_network
+from bench.validation.checks import (
+    COUNTED,
+    RECIPE,
+    SEED,
+    InapplicableError,
+    ViolationError,
+    check_documented,
+    check_spelled,
+    origin,
+)
+
+_CPU = torch.device("cpu")
+_NETWORKS = ("lenet", "resnet8")
+#: Steps that a lane is trained for, a phase.
+_STEPS = 8
+
+
+def _image_set(name: str) -> ImageSet:
+    """Return 32 + 16 images, 16 × 16 in colour: the least that every network takes."""
+    generator = stream(SEED, "validation", name)
+    pixels = torch.randint(0, 256, (48, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    return ImageSet(name, pixels[:32], pixels[32:])
+
+
+def _task(name: str, images: ImageSet, classes: int) -> TaskData:
+    generator = stream(SEED, "validation", name)
+    labels = torch.randint(0, classes, (48,), generator=generator)
+    return TaskData(Task(name, Classification(), classes), images, labels[:32], labels[32:])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A part under test, in a strategy that has nothing else but defaults."""
+
+    plugin: Part
+    strategy: Strategy
+
+    @cached_property
+    def arms(self) -> Mapping[str, list[TaskData]]:
+        """The tasks that a run trains, on one set of images and on two."""
+        images = _image_set("validation")
+        target = _task("first", images, 3)
+        partners = {
+            "tasks on the same images": _task("second", images, 4),
+            "tasks on different images": _task("second", _image_set("others"), 4),
+        }
+        if isinstance(self.plugin, Merging) and self.plugin.on_features:
+            del partners["tasks on different images"]  # they have no features in common
+        return {name: self._arm(target, partner) for name, partner in partners.items()}
+
+    def _arm(self, target: TaskData, partner: TaskData) -> list[TaskData]:
+        if not self.strategy.auxiliaries:
+            return [target, partner]
+        attached = [a.attach(target, [partner]) for a in self.strategy.auxiliaries]
+        return [target, *(d for group in attached for d in group)]
+
+    @cached_property
+    def cases(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
+        """Every arm on every network: what it is in words, its tasks and its recipe."""
+        return [
+            (f"{network}, {words}", data, RECIPE.model_copy(update={"network": network}))
+            for words, data in self.arms.items()
+            for network in _NETWORKS
+        ]
+
+    @property
+    def priced(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
+        """The cases whose steps are counted: all but one, as counting takes most of the time."""
+        return [self.cases[0], *self.cases[2:]] if len(self.arms) > 1 else self.cases
+
+    @cached_property
+    def prices(self) -> Sequence[Sequence[Price]]:
+        """The prices of each of `priced`, one a phase. Raises what a step without data does."""
+        return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.priced]
+
+    @cached_property
+    def trained(self) -> Mapping[str, tuple[Lane, list[Tensor]]]:
+        """The lane of each arm after a few steps a phase, and the losses `[steps, T]` of each."""
+        return {words: _trained(self.strategy, data) for words, data in self.arms.items()}
+
+
+def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[Lane, list[Tensor]]:
+    """Train as a run does: a strategy's global generator is its own stream."""
+    with seeded(SEED, "strategy", strategy.name):
+        lane = Lane(strategy, data, RECIPE, 1.0, SEED, _CPU)
+        return lane, _steps(lane)
+
+
+def _steps(lane: Lane) -> list[Tensor]:
+    """Take a few steps of each phase and return their losses `[steps, T]`."""
+    losses: list[Tensor] = []
+    for phase in range(len(lane.phases)):
+        lane.enter(phase)
+        losses += lane.train(lane.batches(), _STEPS, [_STEPS])
+    return losses
+
+
+def _first_batch(data: Sequence[TaskData], recipe: Recipe) -> Batch:
+    return next(iter(Batches(data, recipe, SEED, _CPU)))
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two states have the same bits; NaN equals NaN."""
+    return a.keys() == b.keys() and all(
+        torch.equal(torch.as_tensor(a[name]).nan_to_num(), torch.as_tensor(b[name]).nan_to_num())
+        for name in a
+    )
+
+
+def _state(network: MultiTaskNetwork) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def documented(candidate: Candidate) -> None:
+    """It has a docstring, a summary and a source."""
+    check_documented(type(candidate.plugin), ("summary", "paper"))
+
+
+def knobs(candidate: Candidate) -> None:
+    """It has one spelling, whether its defaults are named or not."""
+    part = candidate.plugin
+    beside = [a.name for a in candidate.strategy.auxiliaries if a is not part]
+
+    def parse(text: str) -> str:
+        found = parse_strategy("+".join([text, *beside]))
+        return next(spelling(p) for p in found.parts if type(p) is type(part))
+
+    check_spelled(part, spelling(part), parse)
+
+
+def builds(candidate: Candidate) -> None:
+    """Its network has an output a task, for any of the tasks, on the same images or not."""
+    for words, data, recipe in candidate.cases:
+        for d in data[1:] if candidate.strategy.auxiliaries else ():
+            if d.task.scored or not 0 <= d.task.weight < math.inf:
+                raise ViolationError(
+                    f"the auxiliary task '{d.task.name}' is scored, or its weight is no number of "
+                    "at least 0: give its Task scored=False and a weight"
+                )
+        if candidate.strategy.auxiliaries and len(data) < 2:
+            raise ViolationError(
+                "attach returns no task: there is nothing to train beside the target"
+            )
+        network = build_network(candidate.strategy, data, recipe.network, 1.0, SEED).eval()
+        own = {id(p) for p in network.parameters()}
+        if not {id(p) for p in network.shared_parameters()} <= own:
+            raise ViolationError(
+                f"{words}: shared_parameters returns what is none of the network's"
+            )
+        batch = _first_batch(data, recipe)
+        _check_outputs(words, network, data, recipe, batch.images)
+
+
+def _check_outputs(
+    words: str,
+    network: MultiTaskNetwork,
+    data: Sequence[TaskData],
+    recipe: Recipe,
+    images: Sequence[Tensor | None],
+) -> None:
+    together = network(images)
+    if len(together) != len(data):
+        raise ViolationError(
+            f"{words}: {len(together)} outputs for {len(data)} tasks: return one a task"
+        )
+    for task, d in enumerate(data):
+        x, output = images[task], together[task]
+        assert x is not None
+        encoder = encoder_builder(recipe.network, 1.0, d.images.image)()
+        features = encoder(x)
+        wanted = d.task.kind.head(encoder.features, d.images.image, d.task.outputs)(features).shape
+        if output is None or output.shape != wanted:
+            shape = None if output is None else list(output.shape)
+            raise ViolationError(
+                f"{words}: the output of task {task} is {shape}, not {list(wanted)}: give each "
+                "head, built for its encoder, the features of the task's own images"
+            )
+        alone = network([x if t == task else None for t in range(len(data))])
+        if any(output is not None for t, output in enumerate(alone) if t != task):
+            raise ViolationError(
+                f"{words}: a task whose images are None has an output: return None"
+            )
+        if alone[task] is None or not torch.equal(torch.as_tensor(alone[task]), output):
+            raise ViolationError(
+                f"{words}: the output of task {task} is another where the other tasks' images are "
+                "None: evaluation asks for them one by one"
+            )
+
+
+def shared(candidate: Candidate) -> None:
+    """Its shared parameters are those that more than one task's output depends on."""
+    for words, data, recipe in candidate.cases:
+        network = build_network(candidate.strategy, data, recipe.network, 1.0, SEED).eval()
+        # Away from the start, where modules that begin at zero let no gradient through.
+        draw = stream(SEED, "validation", "noise")
+        parameters = dict(network.named_parameters())
+        for parameter in parameters.values():
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
+        reached = dict.fromkeys(parameters, 0)
+        for output in network(_first_batch(data, recipe).images):
+            assert output is not None
+            gradients = torch.autograd.grad(
+                output.square().sum(), [*parameters.values()], retain_graph=True, allow_unused=True
+            )
+            for name, gradient in zip(parameters, gradients, strict=True):
+                reached[name] += gradient is not None and bool(gradient.abs().sum() > 0)
+        returned = {id(p) for p in network.shared_parameters()}
+        for name, parameter in parameters.items():
+            if (reached[name] > 1) != (id(parameter) in returned):
+                tasks = f"{reached[name]} of {len(data)} tasks depend on it"
+                not_ = "not " if reached[name] > 1 else ""
+                raise ViolationError(
+                    f"{words}: {tasks}, and '{name}' is {not_}among shared_parameters: merging "
+                    "methods merge there, and only there"
+                )
+
+
+def phases(candidate: Candidate) -> None:
+    """Each phase trains some of the tasks, the target is trained, and the shares sum to 1."""
+    for words, data in candidate.arms.items():
+        tasks = [d.task for d in data]
+        found = candidate.strategy.schedule.phases(tasks)
+        for phase in found:
+            if not phase.tasks or not set(phase.tasks) <= set(range(len(tasks))):
+                raise ViolationError(
+                    f"{words}: a phase trains the tasks {list(phase.tasks)} of {len(tasks)}: give "
+                    f"positions from 0 to {len(tasks) - 1}"
+                )
+        if not all(phase.share > 0 for phase in found) or not math.isclose(
+            sum(phase.share for phase in found), 1
+        ):
+            raise ViolationError(
+                f"{words}: the phases' shares of the budget are {[p.share for p in found]}: give "
+                "each more than 0, with the sum 1"
+            )
+        trained = {place for phase in found for place in phase.tasks}
+        for place, task in enumerate(tasks):
+            if task.scored and place not in trained:
+                raise ViolationError(f"{words}: '{task.name}' is scored and trained in no phase")
+
+
+def prices(candidate: Candidate) -> None:
+    """Its step can be taken without data, on the meta device, so it waits for no value."""
+    try:
+        found = candidate.prices
+    except UserError:
+        raise
+    except Exception as error:
+        place = origin(error, candidate.plugin)
+        raise ViolationError(
+            f"a step without data raises {type(error).__name__}: {error}{place}; a step must not "
+            "wait for the device: no .item(), no `if` on a tensor, no value read"
+        ) from None
+    for each, (words, _, _) in zip(found, candidate.priced, strict=True):
+        if not all(price.flops > 0 for price in each):
+            raise ViolationError(f"{words}: a step is counted to cost nothing")
+
+
+def costs(candidate: Candidate) -> None:
+    """A real step has the FLOPs that were counted without data, and as many parameters."""
+    try:
+        found = candidate.prices
+    except Exception:
+        raise InapplicableError("it has no price") from None
+    for each, (words, data, recipe) in zip(found, candidate.priced, strict=True):
+        with seeded(SEED, "strategy", candidate.strategy.name):
+            lane = Lane(candidate.strategy, data, recipe, 1.0, SEED, _CPU)
+            for phase, price in enumerate(each):
+                lane.enter(phase)
+                _check_costs(words, lane, price)
+
+
+def _check_costs(words: str, lane: Lane, price: Price) -> None:
+    batch = next(iter(lane.batches()))
+    lane.step(batch)
+    real = sum(count_flops(lane, batch) for _ in range(COUNTED)) / COUNTED
+    if abs(real / price.flops - 1) > TOLERANCE["flop"]:
+        raise ViolationError(
+            f"{words}: a step costs {real:.4g} FLOPs and is priced at {price.flops:.4g}: do "
+            "the same work whatever the values, in every step and on the meta device too"
+        )
+    if lane.parameters != price.parameters:
+        raise ViolationError(
+            f"{words}: {lane.parameters} parameters, and {price.parameters} without data"
+        )
+
+
+def searches(candidate: Candidate) -> None:
+    """It can be set to both ends of what `--tune` searches, where a step costs what it did."""
+    _, data, recipe = candidate.cases[0]
+    for knob in searched(candidate.strategy, recipe):
+        if knob.part != candidate.plugin:
+            continue
+        if not isinstance(knob.default, int | float | tuple) or isinstance(knob.default, bool):
+            raise ViolationError(f"{knob.field} is no number, so nothing can be drawn for it")
+        for end in (0.0, 1.0):
+            value = knob.at([end] * knob.size)
+            try:
+                name = respelled(candidate.strategy, {knob: value})
+            except UserError as error:
+                raise ViolationError(f"{error}; narrow the range") from None
+            found, usual = (
+                [(price.flops, price.parameters) for price in each]
+                for each in (count(parse_strategy(name), data, recipe, 1.0), candidate.prices[0])
+            )
+            if found != usual:
+                raise ViolationError(
+                    f"with {knob.field} at {shown(value)} the FLOPs of a step and the parameters "
+                    f"are {found}, a phase each, and {usual} as it is: search no knob that decides "
+                    "what is trained; name a row for each value"
+                )
+
+
+def scale(candidate: Candidate) -> None:
+    """It keeps the scale of the losses: equal gradients give what single-task training gives."""
+    strategy = candidate.strategy
+    roles = [True, not strategy.auxiliaries]
+    for weights in ([1.0, 1.0], [1.0, 0.25]):
+        tasks = [
+            Task(name, Classification(), 2, weight, scored)
+            for name, weight, scored in zip(("first", "second"), weights, roles, strict=True)
+        ]
+        shares = torch.tensor(weights) / sum(weights)
+        with seeded(SEED, "strategy", strategy.name):
+            if isinstance(candidate.plugin, Merging):
+                merge = candidate.plugin.build(tasks, stream(SEED, "strategy", strategy.name))
+                gradient = torch.randn(50)
+                direction = merge(shares[:, None] * gradient, torch.ones(2), shares)
+                if direction.shape != gradient.shape:
+                    raise ViolationError(
+                        f"the direction is {list(direction.shape)}, not [P] = [{len(gradient)}]"
+                    )
+                factor = float(direction @ gradient / (gradient @ gradient))
+                if not torch.allclose(direction, gradient, rtol=1e-3, atol=1e-5):
+                    raise ViolationError(
+                        f"tasks of weights {weights} with equal gradients get another direction, "
+                        f"{factor:.3g} times as long: rows come times weights that sum to 1, so "
+                        "scale the direction until equal gradients give that gradient"
+                    )
+            if isinstance(candidate.plugin, Weighting):
+                _check_weights(candidate.plugin, tasks, shares)
+
+
+def _check_weights(part: Weighting, tasks: Sequence[Task], shares: Tensor) -> None:
+    layer = torch.nn.Parameter(torch.ones(3, 3))
+    module = part.build(tasks, [layer])
+    for size in (0.1, 3.0):
+        losses = torch.stack([layer.sum() * size, layer.square().sum()])
+        (weights,) = torch.autograd.grad(module(losses, shares), losses)
+        if not (abs(weights.sum().item() - 1) < 1e-4 and (weights >= 0).all()):
+            given = " and ".join(f"{weight:.4g}" for weight in weights.tolist())
+            raise ViolationError(
+                f"the network descends the losses with weights {given}: keep them at least 0 and "
+                "their sum 1, or the method changes the learning rate"
+            )
+
+
+def trains(candidate: Candidate) -> None:
+    """A few steps on the CPU move the network, and all losses and weights stay finite."""
+    for words, (lane, each) in candidate.trained.items():
+        for phase, losses in zip(lane.phases, each, strict=True):
+            if not losses.isfinite().all():
+                step, task = (~losses.isfinite()).nonzero()[0].tolist()
+                name = lane.tasks[phase.tasks[task]].name
+                raise ViolationError(
+                    f"{words}: the loss of '{name}' is not finite in step {step + 1}"
+                )
+        state = _state(lane.network)
+        if not all(value.isfinite().all() for value in state.values()):
+            raise ViolationError(
+                f"{words}: weights of the network are not finite after {_STEPS} steps"
+            )
+        data = candidate.arms[words]
+        start = build_network(candidate.strategy, data, RECIPE.network, 1.0, SEED)
+        if _same(_state(start), state):
+            raise ViolationError(f"{words}: {_STEPS} steps move no weight of the network")
+
+
+def independent(candidate: Candidate) -> None:
+    """Two networks that are built one after the other have no weight in common."""
+    for words, data in candidate.arms.items():
+        with seeded(SEED, "strategy", candidate.strategy.name):
+            first, second = (
+                Lane(candidate.strategy, data, RECIPE, 1.0, SEED, _CPU) for _ in range(2)
+            )
+            before = _state(second.network)
+            _steps(first)
+        if not _same(before, _state(second.network)):
+            raise ViolationError(
+                f"{words}: training one network moves another: make all that learns anew in build"
+            )
+
+
+def repeats(candidate: Candidate) -> None:
+    """The same seed gives the same losses, weights and outputs twice."""
+    for words, (lane, losses) in candidate.trained.items():
+        data = candidate.arms[words]
+        again, those = _trained(candidate.strategy, data)
+        images = _first_batch(data, RECIPE).images
+        same = all(map(torch.equal, losses, those))
+        same &= _same(_state(lane.network), _state(again.network))
+        outputs = zip(_outputs(lane, images), _outputs(again, images), strict=True)
+        if not (same and all(torch.equal(a, b) for a, b in outputs)):
+            raise ViolationError(
+                f"{words}: the same seed gave other numbers: draw from torch's global generator "
+                "(or the one that build is given) alone, and keep no state outside what build "
+                "returns"
+            )
+
+
+@torch.no_grad()
+def _outputs(lane: Lane, images: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return what a trained network says where it is asked, as in an evaluation."""
+    return [output for output in lane.network.eval()(images) if output is not None]
+
+
+def null(candidate: Candidate) -> None:
+    """Partners of weight 0 change no bit of the target."""
+    if not candidate.plugin.exact_null:
+        raise InapplicableError("it says that a partner of weight 0 may change the target")
+    for words, data in candidate.arms.items():
+        target, *partners = data
+        silent = [replace(d, task=replace(d.task, weight=0.0)) for d in partners]
+        beside, _ = _trained(candidate.strategy, [target, *silent])
+        alone, _ = _trained(default_strategy(candidate.strategy.sharing), [target])
+        x = _first_batch([target], RECIPE).images[0]
+        (ours,) = _outputs(beside, [x, *[None] * len(partners)])
+        (theirs,) = _outputs(alone, [x])
+        if not torch.equal(ours, theirs):
+            raise ViolationError(
+                f"{words}: a partner of weight 0 changes the target: give it no gradient and no "
+                "part in the sum of weights, draw nothing for it that shifts the target's draws; "
+                "or declare exact_null = False where the method means it so"
+            )
+
+
+PART_CHECKS: Mapping[Callable[[Candidate], None], type[Part] | tuple[type[Part], ...]] = {
+    documented: Part,
+    knobs: Part,
+    builds: Part,
+    shared: Sharing,
+    phases: Schedule,
+    prices: Part,
+    costs: Part,
+    searches: Part,
+    scale: (Weighting, Merging),
+    trains: Part,
+    independent: Part,
+    repeats: Part,
+    null: Part,
+}
+#: What the checks after them build on.
+PART_GATES = (builds, trains)
+
+
+def _strategy_text(text: str) -> str:
+    """Return the strategy that tries a part, which may need an auxiliary task beside it."""
+    part = strategy_parts().get("strategy", text.partition("@")[0])
+    if not (issubclass(part, Merging | Schedule) and part.needs_auxiliary):
+        return text
+    helpers = [p for p in strategy_parts().found.values() if issubclass(p, Auxiliary)]
+    helpers.sort(key=lambda p: (not p.uses_partners, p.name))
+    if not helpers:
+        raise UserError(f"{part.name} needs an auxiliary task, and there is none")
+    return f"{text}+{helpers[0].name}"
+
+
+def candidate(text: str) -> Candidate:
+    """Return a part as users type it, ready to be tried.
+
+    Raises `InapplicableError` where a package that it needs is not installed.
+    """
+    plugin = strategy_parts().get("strategy", text.partition("@")[0])
+    for package in plugin.packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            raise InapplicableError(f"needs the package {package}") from None
+    strategy = parse_strategy(_strategy_text(text))
+    return Candidate(next(p for p in strategy.parts if type(p) is plugin), strategy)

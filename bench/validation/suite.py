@@ -1,0 +1,141 @@
+"""Tries the checks on plugins, and says what each found."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.contracts import DataSource
+from bench.errors import UserError, unknown
+from bench.registry import datasets, parse_dataset, sort_of, strategy_parts
+from bench.run import prepare
+from bench.validation.checks import InapplicableError, ViolationError, origin
+from bench.validation.datasets import DATASET_CHECKS, DATASET_GATES, Loaded
+from bench.validation.parts import PART_CHECKS, PART_GATES, Candidate, candidate
+
+Outcome = Literal["ok", "failed", "skipped"]
+
+#: What others build on. Where one does not hold or cannot be tried, what follows is left out.
+_GATES = {check.__name__ for check in (*PART_GATES, *DATASET_GATES)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; `reason` is empty where it holds."""
+
+    check: str
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all checks found of one plugin, and the wall seconds they took."""
+
+    plugin: str
+    sort: str
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """The checks that do not hold."""
+        return tuple(finding for finding in self.findings if finding.outcome == "failed")
+
+    @property
+    def outcome(self) -> Outcome:
+        """Failed where any check is, skipped where what others build on could not be tried."""
+        if self.failed:
+            return "failed"
+        tried = all(f.outcome == "ok" for f in self.findings if f.check in _GATES)
+        return "ok" if tried else "skipped"
+
+
+def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> Finding:
+    name = check.__name__
+    try:
+        check(tried)
+    except InapplicableError as reason:
+        return Finding(name, "skipped", str(reason))
+    except ViolationError as violation:
+        return Finding(name, "failed", str(violation))
+    except UserError as error:
+        if isinstance(tried, Loaded):
+            return Finding(name, "failed", str(error))
+        # A part may refuse tasks that it cannot have.
+        return Finding(name, "skipped", f"cannot be tried here: {error}")
+    except Exception as error:
+        place = origin(error, tried.plugin)
+        return Finding(name, "failed", f"{type(error).__name__}: {error}{place}")
+    return Finding(name, "ok")
+
+
+def _findings(
+    checks: Iterable[Callable[[Any], None]], tried: Candidate | Loaded
+) -> Iterator[Finding]:
+    for check in checks:
+        finding = _finding(check, tried)
+        yield finding
+        if finding.outcome != "ok" and finding.check in _GATES:
+            return
+
+
+def _part_findings(text: str) -> Iterator[Finding]:
+    try:
+        tried = candidate(text)
+    except InapplicableError as reason:
+        yield Finding("builds", "skipped", str(reason))
+        return
+    plugin = type(tried.plugin)
+    checks = [check for check, sort in PART_CHECKS.items() if issubclass(plugin, sort)]
+    yield from _findings(checks, tried)
+
+
+def _dataset_findings(text: str, source: DataSource) -> Iterator[Finding]:
+    plugin = datasets().found[text.partition(":")[0].partition("@")[0]]
+    if plugin.takes_path and ":" not in text:
+        yield Finding("loads", "skipped", f"needs {plugin.needs}: validate {text}:PATH")
+        return
+    yield from _findings(DATASET_CHECKS, Loaded(parse_dataset(text), source))
+
+
+def _report(plugin: str, sort: str, findings: Iterator[Finding]) -> Report:
+    began = time.perf_counter()
+    try:
+        found = tuple(findings)
+    except UserError as error:
+        found = (Finding("knobs", "failed", str(error)),)
+    except Exception as error:
+        found = (Finding("knobs", "failed", f"{type(error).__name__}: {error}"),)
+    return Report(plugin, sort, found, time.perf_counter() - began)
+
+
+def selected(names: Sequence[str]) -> list[str]:
+    """Return what is to be validated: the names, or every plugin's, broken ones included.
+
+    Raises `UserError` for an unknown name, with the nearest known one.
+    """
+    parts, sets = strategy_parts(), datasets()
+    known = [*parts.found, *sets.found, *parts.broken, *sets.broken]
+    for text in names:
+        head = text.partition(":")[0].partition("@")[0]
+        if head not in known:
+            raise unknown("plugin", head, known)
+    return list(names) or list(dict.fromkeys(known))
+
+
+def validate(name: str, source: DataSource) -> Iterator[Report]:
+    """Try all checks on a plugin: a part of a strategy, a data set, or both if both are called so.
+
+    `name` is as users type it: `part@knob=value`, `dataset@knob=value` or `dataset:PATH`.
+    """
+    prepare("cpu")
+    head = name.partition(":")[0].partition("@")[0]
+    if head in strategy_parts().found:
+        sort = sort_of(strategy_parts().found[head])
+        yield _report(name, sort, _part_findings(name))
+    if head in datasets().found:
+        yield _report(name, "data set", _dataset_findings(name, source))
+    reasons = strategy_parts().broken.get(head) or datasets().broken.get(head)
+    if reasons:
+        yield Report(name, "broken", (Finding("imports", "failed", reasons),), 0.0)
