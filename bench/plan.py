@@ -1,51 +1,32 @@
-"""From an experiment to its runs: arms, anchors, prices, steps and the cells they fill.
+"""From rows to runs: prices, steps and the cells they fill.
 
-Anchors are added here. Runs that several cells need (a single-task anchor of two pairs, say) have
-one key and are planned once. Where arms are tuned, a plan has their trials; once those have run, it
-makes the plan of what they choose.
+Runs that several cells need (a single-task anchor of two pairs, say) have one key and are planned
+once. Where arms are tuned, a plan has their trials; once those have run, it makes the plan of what
+they choose.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Self
 
 import torch
 
+from bench.arms import Arm, Row, arm_spec, rows_of
 from bench.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
 from bench.contracts import DataSource
 from bench.data import draw_split, task_data
 from bench.description import describe
 from bench.errors import UserError
-from bench.pricing import Timings, count, price_name, step_flops, time_steps
-from bench.records import (
-    AnchorName,
-    Cell,
-    Declaration,
-    Record,
-    SeedRuns,
-    TunedArm,
-    TuningTrial,
-)
-from bench.registry import (
-    Strategy,
-    default_strategy,
-    parse_dataset,
-    parse_pairs,
-    parse_strategy,
-    single_task,
-)
+from bench.pricing import Timings, count, price_name, time_steps
+from bench.records import AnchorName, Cell, Declaration, Record, SeedRuns, TunedArm, TuningTrial
+from bench.registry import parse_dataset, parse_pairs, parse_strategy
 from bench.run import Job, arm_data, prepare, run_key
 from bench.search import Setting, searched, settings
-from bench.spec import Experiment, Recipe, RunSpec
+from bench.spec import Experiment, Recipe
 from bench.statistics import smallest_sign_flip_p
-from bench.tasks import Pair
-from bench.training import build_network
 from bench.tuning import choose
 
-#: No network is made wider than this many hundredths to match another.
-_WIDEST = 1600
 #: What some references have in common with their row.
 _SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
     "wide": (
@@ -54,31 +35,6 @@ _SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
     ),
     "same-size": ("parameters", lambda job: job.prices[0].parameters),
 }
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What is trained, before a budget or a seed: the unit that has one price."""
-
-    dataset: str
-    tasks: tuple[str, ...]
-    scored: tuple[str, ...]
-    strategy: str
-    width: float = 1.0
-    share: int = 1
-    """The arm gets the budget divided by this."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A cell before its keys are known."""
-
-    pair: Pair
-    strategy: str
-    target: str
-    arm: Arm
-    same_as: str
-    anchors: Mapping[AnchorName, Mapping[str, Arm]]
 
 
 @dataclass(frozen=True)
@@ -117,7 +73,7 @@ class _Draft:
     ) -> list[Job]:
         """Return the runs of an arm as it is set, one a seed."""
         update["strategy"] = setting.strategy
-        spec = _spec(arm, setting.recipe, self.device).model_copy(update=update)
+        spec = arm_spec(arm, setting.recipe, self.device).model_copy(update=update)
         data, prices = arm_data(spec, self.source), self.prices[arm]
         budget = Budget.parse(self.experiment.budget).split(arm.share)
         if isinstance(prices, Fault):
@@ -198,64 +154,6 @@ def resolve_device(asked: str) -> str:
     return asked
 
 
-@lru_cache(maxsize=1024)
-def _parameters(arm: Arm, recipe: Recipe, source: DataSource) -> float:
-    strategy, data = parse_strategy(arm.strategy), arm_data(_spec(arm, recipe, "cpu"), source)
-    with torch.device("meta"):
-        network = build_network(strategy, data, recipe.network, arm.width, seed=0)
-    return sum(p.numel() for p in network.parameters())
-
-
-@lru_cache(maxsize=1024)
-def _flops(arm: Arm, recipe: Recipe, source: DataSource) -> float:
-    data = arm_data(_spec(arm, recipe, "cpu"), source)
-    return step_flops(parse_strategy(arm.strategy), data, recipe, arm.width)
-
-
-Size = Callable[[Arm, Recipe, DataSource], float]
-
-
-def _fitted(
-    arms: Sequence[Arm],
-    like: Arm,
-    size: Size,
-    experiment: Experiment,
-    source: DataSource,
-    widest: int = _WIDEST,
-) -> list[Arm]:
-    """Return arms at the one width at which they together are as large as another arm.
-
-    To a hundredth, and at most `widest` hundredths. At width 1 where an audit would not tell that
-    from the other arm, or no width is nearer: those networks may be trained already.
-    """
-
-    def at(hundredths: int) -> list[Arm]:
-        return [replace(arm, width=hundredths / 100) for arm in arms]
-
-    def excess(hundredths: int) -> float:
-        return sum(size(arm, experiment.recipe, source) for arm in at(hundredths)) - goal
-
-    try:
-        goal = size(like, experiment.recipe, source)
-    except UserError:
-        raise
-    except Exception:
-        return at(100)  # it cannot be built; its pricing will say why
-    if abs(excess(100)) <= TOLERANCE["flop"] * goal:
-        return at(100)
-    low, high = 1, 100
-    while high < widest and excess(high) < 0:
-        low, high = high, min(2 * high, widest)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
-    return at(min((100, high, low), key=lambda hundredths: abs(excess(hundredths))))
-
-
-def _single_arm(dataset: str, task: str, share: int = 1) -> Arm:
-    return Arm(dataset, (task,), (task,), single_task().name, share=share)
-
-
 def _asked(experiment: Experiment) -> dict[str, list[str]]:
     """Return the tasks that are asked for, by data set; a placebo counts as what it is made of."""
     asked: dict[str, dict[str, None]] = {}
@@ -276,106 +174,6 @@ def _described(
     )
 
 
-def _rows(experiment: Experiment, source: DataSource) -> list[Row]:
-    """Return the cells of an experiment; one that two pairs share stands under the first."""
-    rows: dict[tuple[str, Arm], Row] = {}
-    for group in experiment.groups:
-        pairs = [pair for text in group.pair for pair in parse_pairs(text)]
-        for pair in pairs:
-            found = [
-                row
-                for text in group.strategy
-                for row in _rows_of(pair, parse_strategy(text), experiment, source)
-            ]
-            # Strategies that are one finding stand together, where the first of them was asked.
-            order = [row.same_as or row.strategy for row in found]
-            for row in sorted(
-                found,
-                key=lambda r: (pair.tasks.index(r.target), order.index(r.same_as or r.strategy)),
-            ):
-                rows.setdefault((row.target, row.arm), row)
-    return list(rows.values())
-
-
-def _rows_of(
-    pair: Pair, strategy: Strategy, experiment: Experiment, source: DataSource
-) -> list[Row]:
-    targets = _targets(pair)
-    rows = []
-    for target in targets:
-        arm = _arm(pair, strategy, target)
-        rivals: dict[AnchorName, dict[str, Arm]]
-        rivals = {"full": {target: _single_arm(pair.dataset, target)}}
-        # A placebo is no task that anyone would train alone, so there is no pair to split a budget
-        # over: such a row asks one thing, whether the target gains.
-        shares = len(pair.tasks)
-        if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
-            split = [_single_arm(pair.dataset, task, shares) for task in targets]
-            # An arm larger than these together gains nothing from wider ones here.
-            slim = _fitted(split, arm, _parameters, experiment, source, widest=100)
-            rivals["split"] = dict(zip(targets, split, strict=True))
-            rivals["slim"] = dict(zip(targets, slim, strict=True))
-        for name, reference in _references(pair, strategy, target, arm, experiment, source):
-            if reference != arm and {target: reference} not in rivals.values():
-                rivals[name] = {target: reference}
-        two = len(arm_data(_spec(arm, experiment.recipe, "cpu"), source)) == 2
-        same_as = strategy.same_for_two if two else ""
-        rows.append(Row(pair, strategy.name, target, arm, same_as, rivals))
-    return rows
-
-
-def _references(
-    pair: Pair,
-    strategy: Strategy,
-    target: str,
-    arm: Arm,
-    experiment: Experiment,
-    source: DataSource,
-) -> Iterator[tuple[AnchorName, Arm]]:
-    """Yield what a row is held against with the whole budget, beside its anchors.
-
-    It may be the row itself, or what the row is held against already.
-    """
-    if experiment.reference is not None:
-        yield "reference", _arm(pair, parse_strategy(experiment.reference), target)
-    if "wide" in experiment.also_against:
-        alone = [_single_arm(pair.dataset, target)]
-        yield "wide", _fitted(alone, arm, _flops, experiment, source)[0]
-    # What an auxiliary task adds, a decoder say, is no part of the network that is scored.
-    if "same-size" in experiment.also_against and not strategy.auxiliaries:
-        plain = [_arm(pair, default_strategy(), target)]
-        yield "same-size", _fitted(plain, arm, _parameters, experiment, source)[0]
-
-
-def _targets(pair: Pair) -> list[str]:
-    return [task for task in pair.tasks if "~" not in task]
-
-
-def _arm(pair: Pair, strategy: Strategy, target: str) -> Arm:
-    """Return what a strategy trains of a pair: an auxiliary one serves one target alone."""
-    if not strategy.auxiliaries:
-        return Arm(pair.dataset, pair.tasks, tuple(_targets(pair)), strategy.name)
-    partners = [t for t in pair.tasks if t != target] if strategy.uses_partners else []
-    if strategy.uses_partners and not partners:
-        raise UserError(f"strategy '{strategy.name}' needs a partner; {pair.name} has none")
-    return Arm(pair.dataset, (target, *partners), (target,), strategy.name)
-
-
-def _spec(arm: Arm, recipe: Recipe, device: str) -> RunSpec:
-    return RunSpec(
-        dataset=arm.dataset,
-        tasks=arm.tasks,
-        scored=arm.scored,
-        strategy=arm.strategy,
-        width=arm.width,
-        budget="",
-        steps=(),
-        seed=0,
-        device=device,
-        recipe=recipe,
-    )
-
-
 def price_arms(
     arms: Sequence[Arm],
     recipe: Recipe,
@@ -391,7 +189,7 @@ def price_arms(
     """
     inputs = {}
     for arm in arms:
-        data = arm_data(_spec(arm, recipe, device), source)
+        data = arm_data(arm_spec(arm, recipe, device), source)
         inputs[arm] = (parse_strategy(arm.strategy), data, recipe, arm.width)
     names = {arm: price_name(*inputs[arm], device) for arm in arms}
     models = {name: arm for arm, name in names.items()}
@@ -417,7 +215,7 @@ def price_arms(
             if isinstance(result, Exception):
                 faults[name] = Fault.of(result)
                 continue
-            label = _spec(models[name], recipe, device).label
+            label = arm_spec(models[name], recipe, device).label
             seconds = timings.freeze_timing(f"{name}-{phase}", result, label)
             prices[name][phase] = replace(prices[name][phase], seconds=seconds)
     return {
@@ -445,7 +243,7 @@ def _drafted(
     asked = _asked(experiment)
     for dataset, tasks in asked.items():
         parse_dataset(dataset).check(source, tasks)
-    rows = _rows(experiment, source)
+    rows = rows_of(experiment, source)
     arms = list(
         dict.fromkeys(
             arm
@@ -454,7 +252,7 @@ def _drafted(
         )
     )
     for arm in arms:
-        for d in arm_data(_spec(arm, recipe, device), source):
+        for d in arm_data(arm_spec(arm, recipe, device), source):
             draw_split(d.images, recipe, seed=0)
             for half, known in zip(("training", "test"), d.known, strict=True):
                 if d.task.scored and not known.any():
@@ -480,7 +278,7 @@ def _chosen(
     jobs = draft.jobs(arm, setting, seeds, spent, trials=spent.runs)
     knobs = searched(parse_strategy(arm.strategy), draft.experiment.recipe)
     tuned = TunedArm(
-        label=_spec(arm, setting.recipe, draft.device).label,
+        label=arm_spec(arm, setting.recipe, draft.device).label,
         budget=jobs[0].spec.budget,
         ranges={knob.name: (knob.range.low, knob.range.high) for knob in knobs},
         trials=tuple(
