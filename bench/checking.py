@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from bench.baseline import (
@@ -24,13 +23,13 @@ from bench.baseline import (
 )
 from bench.budget import Budget
 from bench.contracts import DataSource
-from bench.errors import NotComparableError, UserError, say, unknown
+from bench.errors import NotComparableError, UserError, say
 from bench.gate import check, exit_code, undecidable
 from bench.plan import resolve_device
 from bench.provenance import code_fingerprint, provenance
-from bench.records import Declaration
 from bench.registry import parse_strategy
 from bench.report import annotations, gate_json, gate_markdown, gate_table, junit
+from bench.screen import console
 from bench.store import Store, write_atomically
 from bench.yardstick import step_ratios
 
@@ -61,20 +60,9 @@ def baseline_path(name: str, results: Path) -> Path:
     return results / "baselines" / f"{name}.json"
 
 
-def _declared(store: Store, name: str) -> Declaration:
-    declarations = {d.experiment.name: d for d in store.declarations()}
-    if not declarations:
-        raise UserError(
-            f"no experiment in '{store.root}': `python -m bench run {name}` makes what is compared"
-        )
-    if name not in declarations:
-        raise unknown(f"experiment in '{store.root}'", name, declarations)
-    return declarations[name]
-
-
 def _from_results(results: Path, name: str) -> Snapshot:
     store = Store(results, read_only=True)
-    found = snapshot(_declared(store, name), store.load)
+    found = snapshot(store.experiment(name), store.load)
     for line in store.damaged:
         say(f"note: {line}")
     return found
@@ -172,7 +160,7 @@ def _tell(
     if options.as_json:
         print(text, end="")
     else:
-        Console(markup=False, emoji=False, highlight=False).print(gate_table(findings))
+        console().print(gate_table(findings))
     for note in notes:
         say(f"note: {note}")
     if folder is not None:
@@ -246,7 +234,7 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(str, row.values()))
-    Console(markup=False, emoji=False).print(table)
+    console().print(table)
 
 
 def _show(baseline: Baseline, as_json: bool) -> None:
@@ -259,7 +247,7 @@ def _show(baseline: Baseline, as_json: bool) -> None:
     # Held against itself, a baseline shows its own means.
     shown = [replace(f, change=None, remark="") for f in check(baseline, baseline)]
     quality = [f for f in shown if f.quantity in ("score", "gain")]
-    Console(markup=False, emoji=False, highlight=False).print(gate_table(quality))
+    console().print(gate_table(quality))
 
 
 def compare(a: str, b: str, experiment: str | None, results: Path, options: Options) -> int:
@@ -280,7 +268,7 @@ def _side(text: str, experiment: str | None, results: Path) -> Baseline:
         return _from_results(path, experiment or _only(Store(path, read_only=True))).baseline
     commit = _commit(text)
     store = Store(results, read_only=True)
-    declaration = _declared(store, experiment or _only(store))
+    declaration = store.experiment(experiment or _only(store))
     find = of_revision(declaration, store.load, list(store.records()), commit)
     if all(find(key) is None for key in declaration.keys):
         raise UserError(
@@ -291,11 +279,11 @@ def _side(text: str, experiment: str | None, results: Path) -> Baseline:
 
 
 def _only(store: Store) -> str:
-    names = [d.experiment.name for d in store.declarations()]
+    names = [d.experiment.name for d in store.experiments()]
     if len(names) != 1:
         raise UserError(
-            f"'{store.root}' has {len(names) or 'no'} experiments"
-            + (f" ({', '.join(names)}): name one with --experiment" if names else "")
+            f"'{store.root}' has {len(names)} experiments ({', '.join(names)}): name one with "
+            "--experiment"
         )
     return names[0]
 

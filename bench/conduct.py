@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from bench.budget import AXIS_NAMES, Budget, cost
@@ -39,24 +38,12 @@ from bench.report import (
     write_report,
 )
 from bench.run import Job, prepare
+from bench.screen import console
 from bench.spec import Experiment
 from bench.store import Store, write_atomically
 
 #: FLOPs of one arm over all seeds that keep several processes busy for longer than they start.
 _SURELY_WORTH_PROCESSES = 2e11
-
-
-@dataclass(frozen=True)
-class _ReadOnlyTimings:
-    """Frozen timings that are read but not added to: a dry run leaves nothing behind."""
-
-    store: Store
-
-    def timing(self, name: str) -> float | None:
-        return self.store.timing(name)
-
-    def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
-        return seconds
 
 
 def conduct(
@@ -73,11 +60,10 @@ def conduct(
     store = Store(results, read_only=dry_run)
     if not dry_run:
         store.check_writable()
-    timings = _ReadOnlyTimings(store) if dry_run else store
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
     with _early_pool(experiment, 1 if dry_run else workers) as pool:
-        plan = make_plan(experiment, source, timings, say)
+        plan = make_plan(experiment, source, store, say)
         for line in plan.declaration.data:
             say(f"data: {line}")
         for warning in plan.warnings:
@@ -261,8 +247,7 @@ def _report(
         document = gains_json(declaration, report.results, report.tuning)
         print(json.dumps(document, indent=1, allow_nan=False))
     else:
-        console = Console()
-        console.print(terminal_table(report.results))
+        console().print(terminal_table(report.results))
         print(f"table, data and plots (each .svg too) in {folder}:")
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
             print(f"  {report.files[name]}")
@@ -310,11 +295,11 @@ def check_fidelity(
             as_json=False,
         )
     store = Store(results, read_only=True)
-    declared = {d.experiment.name: d for d in store.declarations()}
-    rows = fidelity(declared[whole.name], declared[reduced.name], store.load)
+    sides = [store.experiment(asked.name) for asked in (whole, reduced)]
+    rows = fidelity(sides[0], sides[1], store.load)
     path = store.root / "reports" / reduced.name / "fidelity.md"
     write_atomically(path, fidelity_markdown(rows).encode())
-    Console().print(fidelity_table(rows))
+    console().print(fidelity_table(rows))
     print(f"the table is {path}")
     return bad
 
@@ -322,13 +307,8 @@ def check_fidelity(
 def report_all(results: Path, as_json: bool) -> bool:
     """Report every declared experiment of a folder; return whether any run is bad or missing."""
     store = Store(results, read_only=True)
-    declarations = store.declarations()
-    if not declarations:
-        raise UserError(
-            f"no experiment in '{results}': run one first, or name its folder with --results"
-        )
     bad = False
-    for declaration in declarations:
+    for declaration in store.experiments():
         keys, name = declaration.keys, declaration.experiment.name
         every = keys | declaration.tuning_keys
         records = {key: record for key in every if (record := store.load(key)) is not None}
@@ -387,19 +367,19 @@ def _show_plan(plan: Plan, trials: _Round, scored: _Round, as_json: bool) -> Non
             f"{prices[0].parameters:,}" if prices else "",
         )
         lines.append(line)
-    console = Console(markup=False, emoji=False)  # names may hold brackets: `weight [kg]`
+    out = console()
     widths = [
         max(len(part) for cell in column for part in cell.split("\n"))
         for column in zip(header, *lines, strict=True)
     ]
-    room = console.width - sum(widths[1:]) - len(widths) - 1  # one space around each column
+    room = out.width - sum(widths[1:]) - len(widths) - 1  # one space around each column
     title = f"plan of {plan.experiment.name}, B = {amount(whole)}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     for column in header:
         table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
     for label, *figures in lines:
         table.add_row(fold(label, lambda text: len(text) <= room), *figures)
-    console.print(table)
+    out.print(table)
     if trials.jobs:
         print(f"before them, {plan.experiment.tune} trials of every arm: {trials.prospect}")
     if plan.experiment.until_decided:

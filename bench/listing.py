@@ -9,7 +9,7 @@ from dataclasses import Field, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +26,7 @@ from bench.registry import (
     sort_of,
     strategy_parts,
 )
+from bench.screen import console
 from bench.spec import shipped_experiments
 
 if TYPE_CHECKING:
@@ -157,15 +158,15 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
         print()
         return
-    console = Console(markup=False, emoji=False)
+    out = console()
     table = Table(box=box.SIMPLE_HEAD, leading=1)
     for position, column in enumerate(rows[0] if rows else [what]):
         # The name is what a user copies, so it is never broken.
         table.add_column(column, no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*row.values())
-    unbroken = console.measure(table, options=console.options.update(max_width=10_000)).minimum
-    console.print(table if unbroken <= console.width else Group(*map(_block, rows)))
+    unbroken = out.measure(table, options=out.options.update(max_width=10_000)).minimum
+    out.print(table if unbroken <= out.width else Group(*map(_block, rows)))
     if what == "strategies":
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
     if what == "datasets":
@@ -215,7 +216,7 @@ def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:
             Text("\n".join([report.outcome, *told])),
             f"{report.seconds:.1f}",
         )
-    Console().print(table)
+    console().print(table)
     outcomes = [report.outcome for report in reports]
     counts = ", ".join(
         f"{outcomes.count(outcome)} {outcome}"

@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bench.comparison import CellResult, Comparison
-from bench.errors import UserError, unknown
 from bench.gains import Lookup, results
 from bench.records import SCREEN_BELOW, AnchorName, Cell, Declaration, SeedRuns
 from bench.report.wording import NOTHING, fold, heading
+from bench.screen import console
 from bench.statistics import ALPHA, POWER, seeds_to_detect, smallest_sign_flip_p
 from bench.store import Store
 
@@ -179,18 +178,8 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
     Raises `UserError` where there is none, or none of that name.
     """
     store = Store(folder, read_only=True)
-    declarations = store.declarations()
-    names = [declaration.experiment.name for declaration in declarations]
-    if not names:
-        raise UserError(
-            f"no experiment in '{folder}': run one first, name its folder with --results, or give "
-            "a spread with --sd"
-        )
-    if name is not None and name not in names:
-        raise unknown("experiment", name, names)
-    declarations = [d for d in declarations if name in (None, d.experiment.name)]
     tables = []
-    for declaration in declarations:
+    for declaration in store.experiments() if name is None else [store.experiment(name)]:
         known = {key: store.load(key) for key in declaration.keys}
         tables.append(requirements(declaration, known.get, detect))
     if as_json:
@@ -236,7 +225,7 @@ def _cells(row: Requirement | Total) -> list[str]:
 
 
 def _show(rows: Sequence[Requirement], total: Total, detect: float) -> None:
-    console = Console(markup=False, emoji=False)
+    out = console()
     title = f"{total.experiment}: seeds that find a true gain of {detect:g} in 80 % of experiments"
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("row", overflow="fold", min_width=_WIDEST)
@@ -250,13 +239,13 @@ def _show(rows: Sequence[Requirement], total: Total, detect: float) -> None:
         table.add_row(f"  {row.strategy}", row.anchor, f"{row.sd:.3g}", *_cells(row))
     table.add_section()
     table.add_row("all rows", "", "", *_cells(total))
-    console.print(table)
+    out.print(table)
     smallest = " and ".join(
         f"{fewest_seeds(n.level)} {name}"
         for name, n in (("alone", total.alone), ("in the family", total.family))
     )
     held = f"{total.rows} row{'s' * (total.rows > 1)}"
-    console.print(
+    out.print(
         f"alone: p ≤ {ALPHA:g}; family: p ≤ {total.family.level:.2g}, what Holm asks of {held} "
         f"at worst. No gain is large enough under {smallest}: the sign-flip "
         "test has too few patterns of signs. Gains in points, or hundredths of the score where "

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.records import SCREEN_BELOW, Declaration, ExamplesFile, Record
 
 
@@ -57,6 +57,13 @@ def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) ->
             f"cannot write {path}: {error.strerror}; nothing finished is lost. "
             "Free space or name another folder with --results, then run the same command again"
         ) from None
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Path]:
+    """Write files by name into a folder; return where each is. Raises as `write_atomically`."""
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return {name: folder / name for name in contents}
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -201,6 +208,25 @@ class Store:
         paths = sorted((self.root / "experiments").glob("*.json"))
         return [d for path in paths if (d := self._declaration(path)) is not None]
 
+    def experiments(self) -> list[Declaration]:
+        """Return all declared experiments, by name. Raises `UserError` where there is none."""
+        if not (found := self.declarations()):
+            raise UserError(
+                f"no experiment in '{self.root}': run one first, or name its folder with --results"
+            )
+        return found
+
+    def experiment(self, name: str) -> Declaration:
+        """Return the experiment of a name. Raises `UserError` where there is none."""
+        found = {declaration.experiment.name: declaration for declaration in self.declarations()}
+        if not found:
+            raise UserError(
+                f"no experiment in '{self.root}': `python -m bench run {name}` makes one"
+            )
+        if name not in found:
+            raise unknown(f"experiment in '{self.root}'", name, found)
+        return found[name]
+
     def timing(self, name: str) -> float | None:
         """Return a frozen timing in device-seconds a step."""
         try:
@@ -210,7 +236,12 @@ class Store:
         return float(value) if isinstance(value, (int, float)) and value > 0 else None
 
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
-        """Save a timing, so that later calls buy the same steps; return the one that stands."""
+        """Save a timing, so that later calls buy the same steps; return the one that stands.
+
+        Where the store is read-only, nothing is saved.
+        """
+        if self._read_only:
+            return seconds
         path = self.root / "prices" / f"{name}.json"
         # In this order: a file that was not there yet may be another process's fresh one by now.
         if path.exists() and self.timing(name) is None:

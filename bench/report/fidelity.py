@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.fidelity import FidelityRow
-from bench.report.table import escape
+from bench.report.table import escape, grid
 from bench.report.wording import heading, number, spread
 
 if TYPE_CHECKING:
@@ -68,13 +68,6 @@ def fidelity_markdown(rows: Sequence[FidelityRow]) -> str:
     lines = [
         "# What bf16 changes",
         fidelity_summary(rows) + " " + _NOTE,
-        "\n".join(
-            f"| {' | '.join(cells)} |"
-            for cells in (
-                _COLUMNS,
-                ["---"] * len(_COLUMNS),
-                *([escape(cell) for cell in _cells(row)] for row in rows),
-            )
-        ),
+        grid(_COLUMNS, ([escape(cell) for cell in _cells(row)] for row in rows)),
     ]
     return "\n\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from bench.report.table import markdown
 from bench.report.terminal import summary
 from bench.report.tuning import Tuned, tuned
 from bench.spec import Experiment, experiment_toml
-from bench.store import write_atomically
+from bench.store import write_files
 
 #: The plots in the order in which they are read, with the text that stands for each. A matrix,
 #: gradients, dials and what holds across pairs are there only where rows have any.
@@ -84,8 +84,7 @@ def write_report(
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **pictures,
     }
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    files = write_files(folder, contents)
     # A plot that an earlier report of this name had and this one has not would tell of other rows.
     for name in {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}:
         if name not in contents:
@@ -93,7 +92,7 @@ def write_report(
     return Report(
         results=tuple(found),
         folder=folder,
-        files={name: folder / name for name in contents},
+        files=files,
         runs=_count(declaration, find),
         tuning=tuning,
     )
@@ -120,9 +119,7 @@ def write_calibration(
         "experiment.toml": experiment_toml(experiment).encode(),
         **{f"calibration.{suffix}": content for suffix, content in pictures.items()},
     }
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return {name: folder / name for name in contents}
+    return write_files(folder, contents)
 
 
 def _with_rates(found: Quality | Timing) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 from rich import box
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.provenance import provenance
+from bench.screen import console
 from bench.speed.tables import Table
-from bench.store import write_atomically
+from bench.store import write_files
 
 
 def circumstances(command: str, cores: int) -> dict[str, str]:
@@ -35,7 +35,7 @@ def document(tables: Sequence[Table], where: Mapping[str, str]) -> dict[str, obj
 
 def show(tables: Sequence[Table]) -> None:
     """Print the tables."""
-    console = Console(markup=False, emoji=False)
+    out = console()
     for table in tables:
         lines = [[cell.replace("**", "") for cell in cells] for cells in table.cells()]
         drawn = RichTable(
@@ -48,9 +48,9 @@ def show(tables: Sequence[Table]) -> None:
             drawn.add_column(column.heading, min_width=least)
         for line in lines:
             drawn.add_row(*line)
-        console.print(drawn)
+        out.print(drawn)
         for note in table.notes:
-            console.print(note, soft_wrap=False)
+            out.print(note, soft_wrap=False)
 
 
 def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> dict[str, Path]:
@@ -73,6 +73,4 @@ def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> di
             contents |= {f"{table.name}.{suffix}": data for suffix, data in pictures.items()}
             parts.append(f"![{table.title}]({table.name}.png)")
     contents["speed.md"] = ("\n\n".join(parts) + "\n").encode()
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return {name: folder / name for name in contents}
+    return write_files(folder, contents)
