@@ -32,6 +32,20 @@ Results = Annotated[Path, typer.Option(help="Folder of records and reports.", me
 Root = Annotated[
     Path | None, typer.Option(help="Folder of real data, in torchvision's layout.", metavar="DIR")
 ]
+Experiment = Annotated[
+    str, typer.Argument(help="A shipped experiment (see `list experiments`) or a TOML file.")
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--pair", help="DATASET or DATASET:TASK+TASK. May be repeated."),
+]
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
+]
+Workers = Annotated[
+    str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
+]
 Margin = Annotated[
     float | None,
     typer.Option(help="What may be lost, in points; the experiment's margin if not given."),
@@ -48,17 +62,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 
 @app.command()
 def run(
-    experiment: Annotated[
-        str, typer.Argument(help="A shipped experiment (see `list experiments`) or a TOML file.")
-    ] = "default",
-    pair: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--pair", help="DATASET or DATASET:TASK+TASK. May be repeated."),
-    ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
-    ] = None,
+    experiment: Experiment = "default",
+    pair: Pairs = None,
+    strategy: Strategies = None,
     seeds: Annotated[
         int | None, typer.Option(help="Paired seeds; fewer than 8 give no verdict.")
     ] = None,
@@ -111,9 +117,7 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the report.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option()] = None,
     results: Results = Path("results"),
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of real data, in torchvision's layout.")
-    ] = None,
+    root: Root = None,
     download: Annotated[
         bool, typer.Option("--download", help="Fetch missing data into --root.")
     ] = False,
@@ -124,9 +128,7 @@ def run(
         Literal["auto", "always", "never"],
         typer.Option(help="Images on the device: where they fit, always, or read by the batch."),
     ] = "auto",
-    workers: Annotated[
-        str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
-    ] = "auto",
+    workers: Workers = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, prices, steps and time, and stop.")
     ] = False,
@@ -188,24 +190,14 @@ def _workers(text: str) -> int | None:
 
 @app.command()
 def fidelity(
-    experiment: Annotated[
-        str, typer.Argument(help="A shipped experiment (see `list experiments`) or a TOML file.")
-    ] = "default",
-    pair: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--pair", help="DATASET or DATASET:TASK+TASK. May be repeated."),
-    ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
-    ] = None,
+    experiment: Experiment = "default",
+    pair: Pairs = None,
+    strategy: Strategies = None,
     seeds: Annotated[int | None, typer.Option(help="Paired seeds.")] = None,
     budget: Annotated[str | None, typer.Option(help="In flop, steps or samples.")] = None,
     results: Results = Path("results"),
-    root: Annotated[Path | None, typer.Option(help="Folder of real data.")] = None,
-    workers: Annotated[
-        str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
-    ] = "auto",
+    root: Root = None,
+    workers: Workers = "auto",
 ) -> None:
     """Run an experiment in fp32 and in bf16, and say what the reduced precision changes."""
     count = _workers(workers)
@@ -270,12 +262,8 @@ def calibrate(
     group: Annotated[int, typer.Option(help="Seeds of one comparison.")] = 10,
     budget: Annotated[str | None, typer.Option(help="Compute for a run, as for `run`.")] = None,
     results: Results = Path("results"),
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of real data, in torchvision's layout.")
-    ] = None,
-    workers: Annotated[
-        str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
-    ] = "auto",
+    root: Root = None,
+    workers: Workers = "auto",
     as_json: Json = False,
 ) -> None:
     """Say how often a difference is found where none is, and a planted one where it is.
