@@ -242,7 +242,7 @@ def power(
     as_json: Json = False,
 ) -> None:
     """Say how many seeds, and hours of device time, would find a gain of a given size."""
-    from bench import power as planning
+    from bench import planning
 
     if sd is not None:
         planning.power_of(sd, rows, detect, as_json)

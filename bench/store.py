@@ -224,7 +224,7 @@ class Store:
                 f"no experiment in '{self.root}': `python -m bench run {name}` makes one"
             )
         if name not in found:
-            raise unknown(f"experiment in '{self.root}'", name, found)
+            raise unknown("experiment", name, found)
         return found[name]
 
     def timing(self, name: str) -> float | None:

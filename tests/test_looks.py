@@ -98,7 +98,7 @@ def test_an_interrupted_experiment_goes_on_to_the_same_report(
                 raise KeyboardInterrupt
             yield event
 
-    monkeypatch.setattr("bench.conduct.launch", stops)
+    monkeypatch.setattr("bench.rounds.launch", stops)
     with pytest.raises(SystemExit) as end:
         main([*asked, str(broken)])
     assert end.value.code == 130
