@@ -29,6 +29,7 @@ from bench.plan import resolve_device
 from bench.provenance import code_fingerprint, provenance
 from bench.registry import parse_strategy
 from bench.report import annotations, gate_json, gate_markdown, gate_table, junit
+from bench.report.document import json_text
 from bench.screen import console
 from bench.store import Store, write_atomically
 from bench.yardstick import step_ratios
@@ -156,7 +157,7 @@ def _tell(
     code = exit_code(findings, options.inconclusive_fails)
     name = before.experiment.name
     document = gate_json(before, now, findings, notes, code)
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    text = json_text(document)
     if options.as_json:
         print(text, end="")
     else:

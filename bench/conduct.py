@@ -1,6 +1,5 @@
 """Carries out the commands that train: plan, tune if asked, train what is missing, report."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from bench.records import Declaration, Record
 from bench.report import (
     fidelity_markdown,
     fidelity_table,
-    gains_json,
     look_lines,
     stall,
     terminal_table,
@@ -127,8 +125,7 @@ def _report(
         declaration, records.get, folder, lambda key: store.examples(records[key])
     )
     if as_json:
-        document = gains_json(declaration, report.results, report.tuning)
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(report.files["gains.json"].read_text("utf-8"), end="")
     else:
         console().print(terminal_table(report.results))
         print(f"table, data and plots (each .svg too) in {folder}:")

@@ -1,7 +1,6 @@
 """Carries out `power`: reads what the experiments of a folder need, and shows it."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
+from bench.report.document import finite
 from bench.report.wording import NOTHING, fold, heading
 from bench.screen import console
 from bench.statistics import ALPHA, POWER
@@ -31,7 +31,7 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
         tables.append(requirements(declaration, known.get, detect))
     if as_json:
         found = [
-            {"rows": [_finite(asdict(row)) for row in rows], "total": _finite(asdict(total))}
+            finite({"rows": [asdict(row) for row in rows], "total": asdict(total)})
             for rows, total in tables
         ]
         print(json.dumps({"power": POWER, "detect": detect, "experiments": found}, indent=1))
@@ -44,7 +44,7 @@ def power_of(sd: float, rows: int, detect: float, as_json: bool) -> None:
     """Show what a row of a given spread needs, alone and in a family of so many rows."""
     needs = {"alone": need(detect, sd, ALPHA), "family": need(detect, sd, ALPHA / rows)}
     if as_json:
-        document = {k: _finite(asdict(n)) for k, n in needs.items()}
+        document = finite({k: asdict(n) for k, n in needs.items()})
         given = {"power": POWER, "detect": detect, "sd": sd, "rows": rows}
         print(json.dumps({**given, **document}, indent=1))
         return
@@ -55,11 +55,6 @@ def power_of(sd: float, rows: int, detect: float, as_json: bool) -> None:
             f"{sd:g}, {terms} (p ≤ {one.level:.2g}; under {fewest_seeds(one.level)} seeds "
             "no gain is large enough)"
         )
-
-
-def _finite(values: dict[str, object]) -> dict[str, object]:
-    bad = (k for k, v in values.items() if isinstance(v, float) and not math.isfinite(v))
-    return {**values, **dict.fromkeys(bad)}
 
 
 def _seeds(one: Need) -> str:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,24 @@ def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
     for text in _strings(path):
         first = text.partition(":")[0].partition("@")[0]
         assert first not in names, f"{path.name} says '{text}'"
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_imports_run_one_way() -> None:
+    known = {_module(path) for path in CORE}
+    imports: dict[str, set[str]] = {}
+    for path in CORE:
+        module = _module(path)
+        imports[module] = set()
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.module in known:
+                parts = {f"{node.module}.{alias.name}" for alias in node.names}
+                imports[module] |= (parts & known) or {node.module}
+    # Raises where modules import each other in a circle.
+    assert set(TopologicalSorter(imports).static_order()) == known
 
 
 @pytest.mark.parametrize("folder", ["datasets", "strategies"])

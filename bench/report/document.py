@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -197,6 +198,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(part) for part in value]
     return value
+
+
+def json_text(document: Any) -> str:
+    """Return a document as a file has it. Raises `ValueError` for what JSON has no number for."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:

@@ -1,6 +1,5 @@
 """The report of an experiment as files in one folder. The same records give the same bytes."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ from bench.calibration import summary as calibration_summary
 from bench.comparison import CellResult
 from bench.gains import Examples, Lookup, results
 from bench.records import SCHEMA_VERSION, Declaration
-from bench.report.document import gains_csv, gains_json
+from bench.report.document import gains_csv, gains_json, json_text
 from bench.report.table import markdown
 from bench.report.terminal import summary
 from bench.report.tuning import Tuned, tuned
@@ -79,7 +78,7 @@ def write_report(
     contents = {
         "table.md": markdown(declaration, found, images, tuning, _made(declaration, find)).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
-        "gains.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        "gains.json": json_text(document).encode(),
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **pictures,
@@ -114,7 +113,7 @@ def write_calibration(
         "timing": _with_rates(clocks),
     }
     contents = {
-        "calibration.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        "calibration.json": json_text(document).encode(),
         "summary.txt": (calibration_summary(found, clocks) + "\n").encode(),
         "experiment.toml": experiment_toml(experiment).encode(),
         **{f"calibration.{suffix}": content for suffix, content in pictures.items()},

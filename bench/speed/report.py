@@ -1,6 +1,5 @@
 """The measurements as files: Markdown, JSON, a plot a table, the machine and the versions."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,10 +58,10 @@ def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> di
     Raises `UserError` where the folder cannot be written.
     """
     from bench.report.canvas import picture, style
+    from bench.report.document import json_text
     from bench.speed.plots import PLOTS
 
-    text = json.dumps(document(tables, where), indent=1, allow_nan=False)
-    contents = {"speed.json": f"{text}\n".encode()}
+    contents = {"speed.json": json_text(document(tables, where)).encode()}
     parts = ["# Speed, measured side by side"]
     parts.append("\n".join(f"- {key}: {value}" for key, value in where.items()))
     for table in tables:

@@ -41,9 +41,10 @@ class Table:
 
     def markdown(self) -> str:
         """Return title, table and notes."""
-        lines = [[column.heading for column in self.columns], ["---"] * len(self.columns)]
-        body = [f"| {' | '.join(cells)} |" for cells in [*lines, *self.cells()]]
-        return "\n\n".join([f"## {self.title}", "\n".join(body), *self.notes])
+        from bench.report.table import grid
+
+        body = grid([column.heading for column in self.columns], self.cells())
+        return "\n\n".join([f"## {self.title}", body, *self.notes])
 
     def document(self) -> dict[str, Any]:
         """Return the same as JSON-able data, never rounded."""
