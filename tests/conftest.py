@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PLUGINS = Path(__file__).parent / "plugins"
 os.environ["BENCH_PLUGINS"] = str(PLUGINS)  # before bench is imported, and for subprocesses
@@ -14,7 +15,10 @@ import torch  # noqa: E402
 
 from bench.contracts import DataSource  # noqa: E402
 from bench.data import task_data  # noqa: E402
-from bench.spec import Recipe  # noqa: E402
+from bench.plan import make_plan  # noqa: E402
+from bench.run import Job  # noqa: E402
+from bench.spec import Experiment, Recipe, RunSpec  # noqa: E402
+from bench.store import Store  # noqa: E402
 from bench.tasks import TaskData  # noqa: E402
 
 torch.set_num_threads(1)
@@ -32,6 +36,34 @@ validation-size = 50
 curve-points = 2
 batch-size = 16
 """
+
+
+def plain_spec(**values: Any) -> RunSpec:
+    """Return the specification of a run that only ever stands in a record."""
+    plain: dict[str, Any] = {
+        "dataset": "d",
+        "tasks": ("t",),
+        "scored": ("t",),
+        "strategy": "s",
+        "width": 1.0,
+        "budget": "10steps",
+        "steps": (10,),
+        "seed": 0,
+        "device": "cpu",
+        "recipe": Recipe(),
+    }
+    return RunSpec(**plain | values)
+
+
+def toy_jobs(folder: Path, strategy: str, pair: str, **how: object) -> tuple[Job, ...]:
+    """Return the runs of one seed of 24 steps, anchors included."""
+    values = {"train_size": 100, "validation_size": 50, "batch_size": 16, "curve_points": 2}
+    experiment = Experiment.model_validate(
+        {"pair": pair, "strategy": strategy, "seeds": 1, "budget": "24steps", "device": "cpu"}
+        | values
+        | how
+    )
+    return make_plan(experiment, DataSource(), Store(folder), lambda _: None).jobs
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from bench.calibration import Rate, quality, run_ratios, timing
 from bench.cli import main
 from bench.errors import UserError
 from bench.records import Cell, Declaration, Record, Score, SeedRuns
-from bench.spec import Experiment, Recipe, RunSpec
+from bench.spec import Experiment
 from bench.statistics import detectable_effect
+from tests.conftest import plain_spec
 
 SEEDS, GROUP = 400, 10
 
@@ -26,18 +27,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _record(key: str, score: float | None, seconds: float, higher: bool) -> Record:
-    spec = RunSpec(
-        dataset="d",
-        tasks=("t",),
-        scored=("t",),
-        strategy="s",
-        width=1.0,
-        budget="10steps",
-        steps=(10,),
-        seed=0,
-        device="cpu",
-        recipe=Recipe(),
-    )
+    spec = plain_spec()
     price = Price(flops=1.0, samples=1, peak_bytes=1, parameters=1)
     metric = Score(value=score, unit="%", higher_is_better=higher, primary=True)
     used: dict[Axis, float] = {"flop": 10.0, "steps": 10.0, "s": seconds}

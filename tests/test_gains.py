@@ -21,8 +21,9 @@ from bench.records import (
     SeedRuns,
     Status,
 )
-from bench.spec import Experiment, Recipe, RunSpec
+from bench.spec import Experiment
 from bench.verdicts import standing
+from tests.conftest import plain_spec
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
 FLOPS = Budget(1e9, "flop")
@@ -39,18 +40,7 @@ def _record(
     reason: str = "",
     budget: Budget = FLOPS,
 ) -> Record:
-    spec = RunSpec(
-        dataset="d",
-        tasks=("t",),
-        scored=("t",),
-        strategy="s",
-        width=1.0,
-        budget="1e9flop",
-        steps=(1000,),
-        seed=0,
-        device="cpu",
-        recipe=Recipe(),
-    )
+    spec = plain_spec(budget="1e9flop", steps=(1000,))
     metric = Score(value=score, unit="%", higher_is_better=higher, primary=True)
     return Record(
         key=key,

@@ -11,29 +11,21 @@ import pytest
 import torch
 
 import bench.run
-from bench.contracts import DataSource
 from bench.data import Batches
-from bench.plan import make_plan
 from bench.records import CurvePoint, Record
 from bench.registry import parse_strategy
 from bench.run import Job, execute
-from bench.spec import Experiment, Recipe, RunSpec
-from bench.store import Store
+from bench.spec import Recipe, RunSpec
 from bench.tasks import TaskData
 from bench.training import Lane
+from tests.conftest import toy_jobs
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
 
 
 def _job(tmp_path: Path, strategy: str, pair: str = "toy:row+column", **how: object) -> Job:
-    values = {"train_size": 100, "validation_size": 50, "batch_size": 16, "curve_points": 2}
-    experiment = Experiment.model_validate(
-        {"pair": pair, "strategy": strategy, "seeds": 1, "budget": "24steps", "device": "cpu"}
-        | values
-        | how
-    )
-    jobs = make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None).jobs
+    jobs = toy_jobs(tmp_path, strategy, pair, **how)
     return next(job for job in jobs if job.spec.strategy != "single")
 
 

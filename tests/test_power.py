@@ -12,8 +12,9 @@ from bench.budget import Axis, Budget, Ledger, Price
 from bench.cli import main
 from bench.power import fewest_seeds, need, requirements
 from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns
-from bench.spec import Experiment, Recipe, RunSpec
+from bench.spec import Experiment
 from bench.store import Store
+from tests.conftest import plain_spec
 
 SEEDS = 10
 #: Gains of a spread of 3 points around 0.
@@ -21,18 +22,7 @@ GAINS = [3 * x for x in stats.zscore(np.arange(SEEDS), ddof=1)]
 
 
 def _record(key: str, score: float, seconds: float) -> Record:
-    spec = RunSpec(
-        dataset="d",
-        tasks=("t",),
-        scored=("t",),
-        strategy="s",
-        width=1.0,
-        budget="10steps",
-        steps=(10,),
-        seed=0,
-        device="cpu",
-        recipe=Recipe(),
-    )
+    spec = plain_spec()
     price = Price(flops=1.0, samples=1, peak_bytes=1, parameters=1)
     metric = Score(value=score, unit="%", higher_is_better=True, primary=True)
     used: dict[Axis, float] = {"flop": 10.0, "steps": 10.0, "s": seconds}

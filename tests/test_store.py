@@ -8,8 +8,9 @@ import pytest
 from bench.budget import Budget, Ledger, Price
 from bench.errors import UserError
 from bench.records import Cell, Declaration, Record, Score, SeedRuns, Status
-from bench.spec import Experiment, Recipe, RunSpec
+from bench.spec import Experiment
 from bench.store import Store, write_atomically
+from tests.conftest import plain_spec
 
 KEY = "ab" + 38 * "0"
 EXAMPLES: dict[str, np.ndarray] = {
@@ -22,18 +23,7 @@ PRICE = Price(flops=1, samples=1, peak_bytes=1, parameters=1)
 
 
 def _record(key: str = KEY, status: Status = "ok") -> Record:
-    spec = RunSpec(
-        dataset="toy",
-        tasks=("row",),
-        scored=("row",),
-        strategy="hard",
-        width=1.0,
-        budget="5steps",
-        steps=(5,),
-        seed=0,
-        device="cpu",
-        recipe=Recipe(),
-    )
+    spec = plain_spec(dataset="toy", tasks=("row",), scored=("row",), budget="5steps", steps=(5,))
     score = Score(value=50.0, unit="%", higher_is_better=True, primary=True)
     return Record(
         key=key,

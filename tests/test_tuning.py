@@ -18,10 +18,11 @@ from bench.errors import UserError
 from bench.plan import Plan, make_plan
 from bench.records import Record, Score, Status
 from bench.run import attempt
-from bench.spec import Experiment, Recipe, RunSpec, load_experiment
+from bench.spec import Experiment, Recipe, load_experiment
 from bench.store import Store
 from bench.tasks import TaskData
 from bench.tuning import choose
+from tests.conftest import plain_spec
 
 SMALL: dict[str, Any] = {
     "train_size": 100,
@@ -37,19 +38,8 @@ SMALL: dict[str, Any] = {
 def _record(
     scores: Mapping[str, float | None], status: Status = "ok", higher: bool = True
 ) -> Record:
-    spec = RunSpec(
-        dataset="d",
-        tasks=tuple(scores),
-        scored=tuple(scores),
-        strategy="s",
-        width=1.0,
-        budget="10steps",
-        steps=(10,),
-        seed=-1,
-        device="cpu",
-        recipe=Recipe(),
-        split="validation",
-    )
+    names = tuple(scores)
+    spec = plain_spec(tasks=names, scored=names, seed=-1, split="validation")
     price = Price(flops=1, samples=1, peak_bytes=1, parameters=1)
     metric = {
         task: {"m": Score(value=value, unit="%", higher_is_better=higher, primary=True)}
