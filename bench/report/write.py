@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.budget import Budget
-from bench.calibration import Quality, Rate, Timing
-from bench.calibration import summary as calibration_summary
 from bench.comparison import CellResult
 from bench.gains import Examples, Lookup, results
 from bench.records import SCHEMA_VERSION, Declaration
@@ -18,6 +16,9 @@ from bench.report.terminal import summary
 from bench.report.tuning import Tuned, tuned
 from bench.spec import Experiment, experiment_toml
 from bench.store import write_files
+
+if TYPE_CHECKING:
+    from bench.calibration import Quality, Timing
 
 #: The plots in the order in which they are read, with the text that stands for each. A matrix,
 #: gradients, dials and what holds across pairs are there only where rows have any.
@@ -98,9 +99,10 @@ def write_report(
 
 
 def write_calibration(
-    experiment: Experiment, found: Quality, clocks: Timing, folder: Path
+    experiment: Experiment, found: "Quality", clocks: "Timing", folder: Path
 ) -> dict[str, Path]:
     """Write what an A/A experiment came to; return the files by name."""
+    from bench.calibration import summary as in_words
     from bench.report.calibration import calibration_plot
     from bench.report.canvas import picture, style
 
@@ -114,15 +116,17 @@ def write_calibration(
     }
     contents = {
         "calibration.json": json_text(document).encode(),
-        "summary.txt": (calibration_summary(found, clocks) + "\n").encode(),
+        "summary.txt": (in_words(found, clocks) + "\n").encode(),
         "experiment.toml": experiment_toml(experiment).encode(),
         **{f"calibration.{suffix}": content for suffix, content in pictures.items()},
     }
     return write_files(folder, contents)
 
 
-def _with_rates(found: Quality | Timing) -> dict[str, Any]:
+def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
     """Return the fields, every rate with its share and its interval."""
+    from bench.calibration import Rate
+
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     return {
         name: {"count": v.count, "of": v.of, "share": v.share, "interval_95": v.interval}
