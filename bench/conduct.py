@@ -154,8 +154,14 @@ def check_fidelity(
     """Run an experiment in both precisions and show what the reduced one changes.
 
     Returns whether any run failed or diverged. The budget buys both the same steps.
-    Raises `UserError` for a budget in seconds, which does not.
+    Raises `UserError` for a budget in seconds, which does not, and for an experiment that is tuned,
+    since each precision would choose for itself.
     """
+    if experiment.tune:
+        raise UserError(
+            "fidelity compares equal runs, and tuning may choose others in each precision: take "
+            f"tune = {experiment.tune} out of the experiment"
+        )
     if Budget.parse(experiment.budget).axis == "s":
         raise UserError(
             "fidelity compares equal steps, and seconds buy each precision others: give --budget "

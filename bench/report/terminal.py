@@ -17,7 +17,7 @@ from bench.report.wording import (
     expected,
     finding_marks,
     fold,
-    gain,
+    halved,
     heading,
     number,
     p_value,
@@ -48,8 +48,8 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
 
     outer = Table.grid(expand=True)
     outer.add_column(overflow="fold")
-    widths = _widths(results)
-    outer.add_row(_line([Text(text, style="bold") for text in _HEADER], widths))
+    columns = widths([_HEADER, *map(_cells, results, finding_marks(results))])
+    outer.add_row(aligned([Text(text, style="bold") for text in _HEADER], columns))
     for (pair, target), group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
         outer.add_row(Text(f"\n{heading(pair, target)}", style="bold cyan", end=""))
@@ -58,7 +58,7 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
             style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
             cells = [Text(text) for text in _cells(row, mark)]
             cells[-1].stylize(f"bold {style}".strip())
-            outer.add_row(_line(cells, widths))
+            outer.add_row(aligned(cells, columns))
             words = ". ".join(
                 part.rstrip(".")
                 for part in (row.verdict.sentence, versus(row), trouble(row))
@@ -100,29 +100,34 @@ def _context(rows: Sequence[CellResult]) -> str:
 
 def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
     gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
-    name = fold(mark + row.strategy, lambda line: len(line) <= _WIDEST_NAME)
-    return (name, *gains, p_value(row.against["full"].p_holm), row.verdict.name)
+    return (
+        short(mark + row.strategy),
+        *gains,
+        p_value(row.against["full"].p_holm),
+        row.verdict.name,
+    )
 
 
 def _gain(comparison: Comparison | None, unit: str) -> str:
-    if comparison is None:
-        return NOTHING
-    mean, half = comparison.result.mean, comparison.result.high - comparison.result.mean
-    # The t interval is symmetric, so its half width says all of it in fewer columns.
-    return gain(mean, unit) + (f" ±{number(half, unit)}" if math.isfinite(half) else "")
+    return NOTHING if comparison is None else halved(comparison.result, unit)
 
 
-def _widths(results: Sequence[CellResult]) -> list[int]:
-    """Return the width of every column but the last, so that all lines align."""
-    table = [_HEADER, *map(_cells, results, finding_marks(results))]
-    widths = [
+def short(name: str) -> str:
+    """Return a strategy's name in lines that a narrow column holds."""
+    return fold(name, lambda line: len(line) <= _WIDEST_NAME)
+
+
+def widths(table: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of every column but the last, so that all lines of a table align."""
+    found = [
         max(len(part) for line in table for part in line[column].split("\n"))
-        for column in range(len(_HEADER) - 1)
+        for column in range(len(table[0]) - 1)
     ]
-    return [min(widths[0], _WIDEST_NAME), *widths[1:]]  # a name without joints is broken anywhere
+    return [min(found[0], _WIDEST_NAME), *found[1:]]  # a name without joints is broken anywhere
 
 
-def _line(cells: Sequence[object], widths: Sequence[int]) -> "Table":
+def aligned(cells: Sequence[object], widths: Sequence[int]) -> "Table":
+    """Return a line of a table: columns of these widths, and a last one that gets the rest."""
     from rich.table import Table
 
     line = Table.grid(expand=True, padding=(0, 1, 0, 0))

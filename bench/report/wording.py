@@ -157,7 +157,7 @@ def look_lines(declaration: Declaration) -> list[str]:
 def fold(text: str, fits: Callable[[str], bool]) -> str:
     """Break a text into lines that fit, at spaces or after the signs that join names."""
     lines = [""]
-    for piece in re.findall(r"\s+|[^\s+:~_-]+[+:~_-]*|[+:~_-]+", text):
+    for piece in re.findall(r"\s+|[^\s+:~_@,-]+[+:~_@,-]*|[+:~_@,-]+", text):
         if lines[-1].strip() and not fits((lines[-1] + piece).strip()):
             lines.append("")
         lines[-1] += piece
@@ -228,6 +228,12 @@ def finding_marks(results: Sequence[CellResult]) -> list[str]:
 def spread(result: PairedResult, unit: str) -> str:
     """Return the mean of gains with its 95 % interval, where there is one."""
     return bounded(result.mean, result.low, result.high, unit, sign=True)
+
+
+def halved(result: PairedResult, unit: str) -> str:
+    """Return the mean of gains ± half of its interval: it is symmetric, so that says all of it."""
+    half = result.high - result.mean
+    return gain(result.mean, unit) + (f" ±{number(half, unit)}" if math.isfinite(half) else "")
 
 
 def bounded(value: float, low: float, high: float, unit: str = "%", sign: bool = False) -> str:

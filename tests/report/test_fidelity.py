@@ -1,17 +1,20 @@
 """What a reduced precision changes: paired by seed, against differences that are planted."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.conduct import check_fidelity
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.fidelity import fidelity
 from bench.records import Record
-from bench.report import fidelity_markdown
+from bench.report import fidelity_markdown, fidelity_table
 from bench.spec import Experiment
 from bench.store import Store
 
@@ -69,6 +72,30 @@ def test_both_precisions_are_run_reported_and_compared(tmp_path: Path) -> None:
     page = (tmp_path / "reports" / "toy-bf16" / "fidelity.md").read_text()
     assert page == fidelity_markdown(rows)
     assert "2 of 2 verdicts are the same" in page
+
+
+def test_in_a_terminal_of_80_columns_no_name_or_figure_is_broken(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world([PAIR], ["hard", "hard+reconstruction"], trouble={})
+    rows = fidelity(world.declaration, world.declaration, world.find)
+    whole = replace(rows[0].full, strategy="hard+partner@decay=linear+frozen-probe")
+    rough = replace(rows[0].reduced, verdict=replace(rows[0].reduced.verdict, name="negative"))
+    rows = [replace(rows[0], full=whole, reduced=rough), *rows[1:]]
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(fidelity_table(rows))
+    words = captured.get().split()
+    told = {"creatures:species+kin", "hard+partner@", "decay=linear+frozen-", "probe", "±0.00"}
+    assert told < set(words)
+    assert words.count("creatures:species+kin") == 2  # once a target
+    assert words.count("negative") == 1  # where the verdicts differ
+
+
+def test_a_tuned_experiment_is_refused(tmp_path: Path) -> None:
+    experiment = Experiment(pair=("toy",), strategy=("hard",), budget="30steps", tune=4)
+    with pytest.raises(UserError, match="take tune = 4 out"):
+        check_fidelity(experiment, results=tmp_path, source=DataSource(), workers=1)
 
 
 def test_a_budget_in_seconds_is_refused(tmp_path: Path) -> None:
