@@ -54,10 +54,11 @@ class Knob:
     def on_border(self, value: Any) -> bool:
         """Return whether a value lies in the outer tenth of the range: more may lie beyond.
 
-        Of a tuple, all entries: one alone may stand for no more than a ratio.
+        Of several, whether entries lie at both ends: often it is only their ratios that count.
         """
-        values = value if isinstance(value, tuple) else (value,)
-        return all(not _BORDER <= _share(self.range, v) <= 1 - _BORDER for v in values)
+        places = [_share(self.range, v) for v in (value if isinstance(value, tuple) else (value,))]
+        low, high = min(places) < _BORDER, max(places) > 1 - _BORDER
+        return low and high if len(places) > 1 else low or high
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,9 @@ def test_a_knob_that_the_user_sets_is_not_searched() -> None:
         (Range(0.01, 100, log=True), 0.02, True),
         (Range(0, 1), (0.5, 0.99), False),
         (Range(0, 1), (0.01, 0.99), True),
+        (Range(0, 1), (0.5, 0.99, 0.01), True),
+        (Range(0, 1), (0.97, 0.99), False),  # as (0.5, 0.5), where only ratios count
+        (Range(0, 1), (0.99,), True),
     ],
 )
 def test_an_outer_tenth_is_the_end_of_a_range(range: Range, value: object, found: bool) -> None:
