@@ -293,7 +293,8 @@ def parse_strategy(text: str) -> Strategy:
         chosen = [part for part in parts if isinstance(part, sort)]
         if len(chosen) > 1:
             names = " and ".join(part.name for part in chosen)
-            raise UserError(f"strategy '{text}': {names} are both {sort.__name__.lower()} parts")
+            kind = sort.__name__.lower()
+            raise UserError(f"strategy '{text}': {names} are both {kind} parts; choose one")
         return chosen[0] if chosen else None
 
     sharing = pick(Sharing) or _default(Sharing)
@@ -307,9 +308,10 @@ def parse_strategy(text: str) -> Strategy:
     schedule = pick(Schedule) or _default(Schedule)
     for part in (merging, schedule):
         if part and part.needs_auxiliary and not auxiliaries:
+            known = sorted(n for n, p in strategy_parts().found.items() if issubclass(p, Auxiliary))
             raise UserError(
                 f"strategy '{text}': {part.name} is for auxiliary tasks, and there is none: join "
-                "one to it with +"
+                f"one to it with + ({', '.join(known)})"
             )
     names = [part.name for part in auxiliaries]
     if len(set(names)) < len(names):

@@ -225,5 +225,6 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
             raise UserError(f"{origin}: {problem}") from None
         given = first.get("input")
         shown = "" if first["type"] == "missing" else f" (given: {given!r})"
-        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        message = first["msg"].removeprefix("Value error, ")  # one of ours, as pydantic puts it
+        message = f"{message[0].lower()}{message[1:]}"
         raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None
