@@ -391,6 +391,17 @@ def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
             f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: join another "
             f"to it, {row.pair.name}+TASK"
         )
+    strategy = parse_strategy(row.strategy)
+    idle = [part.name for part in (strategy.weighting, strategy.merging) if part in strategy.named]
+    job = jobs[row.arm, 0]
+    if idle and not job.fault:
+        tasks = [d.task for d in arm_data(job.spec, job.source)]
+        phases = strategy.schedule.phases(tasks)
+        if len(tasks) > 1 and all(len(phase.tasks) == 1 for phase in phases):
+            yield (
+                f"{row.strategy} on {row.pair.name} trains one task at a time, so {idle[0]} has "
+                "nothing to weigh or to merge: leave it out"
+            )
     for name, (unit, size) in _SIZES.items():
         both = [jobs[arm, 0] for arm in (row.arm, *row.anchors.get(name, {}).values())]
         if len(both) == 1 or any(job.fault for job in both):

@@ -330,6 +330,18 @@ def test_a_row_that_shares_nothing_is_told_of(tmp_path: Path) -> None:
     assert not [w for w in _plan(tmp_path).warnings if "one task" in w]
 
 
+def test_a_method_that_has_one_task_at_a_time_is_told_of(tmp_path: Path) -> None:
+    def notes(*strategies: str) -> list[str]:
+        plan = _plan(tmp_path, strategy=list(strategies))
+        return [w for w in plan.warnings if "one task at a time" in w]
+
+    (note,) = notes("pcgrad+partner+finetune")
+    assert note.startswith("hard+pcgrad+partner+finetune on toy:row+column trains one task at a")
+    assert "so pcgrad has nothing" in note
+    # Pretraining on two tasks, or no phases at all: there is something to weigh.
+    assert not notes("partner+finetune", "uncertainty+partner+reconstruction+finetune", "pcgrad")
+
+
 def test_methods_that_are_one_for_two_tasks_stand_together_and_say_so(tmp_path: Path) -> None:
     asked = ["pcgrad", "hard", "upgrad", "mgda", "upgrad+reconstruction", "branch@1+upgrad"]
     cells = _plan(tmp_path, strategy=asked).declaration.cells
