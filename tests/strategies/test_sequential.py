@@ -208,8 +208,11 @@ def test_any_auxiliary_task_pretrains_any_sharing(tmp_path: Path, strategy: str)
     assert record.scores["row"]
 
 
-def test_a_silent_partner_teaches_nothing_and_breaks_nothing(tmp_path: Path) -> None:
-    record = _record(tmp_path, "partner+finetune", pair="toy:row+column~none")
+@pytest.mark.parametrize("weighting", ["", "dwa+", "gradnorm+", "auto-lambda+"])
+def test_a_silent_partner_teaches_nothing_and_breaks_nothing(
+    tmp_path: Path, weighting: str
+) -> None:
+    record = _record(tmp_path, f"{weighting}partner+finetune", pair="toy:row+column~none")
     assert record.status == "ok"
 
 
