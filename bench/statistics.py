@@ -213,11 +213,14 @@ def minimum_detectable_gain(sd: float, n: int, level: float = ALPHA) -> float:
 
 
 def seeds_to_detect(gain: float, sd: float, limit: int = 1000, level: float = ALPHA) -> int | None:
-    """Return the seeds that detect `gain` with 80 % power, or None where `limit` are too few."""
+    """Return the seeds that detect `gain` with 80 % power, or None where `limit` are too few.
+
+    None too where the spread is not known.
+    """
     if gain == 0 or not np.isfinite(gain):
         return None
     low, high = 2, limit
-    if minimum_detectable_gain(sd, high, level) > abs(gain):
+    if not minimum_detectable_gain(sd, high, level) <= abs(gain):
         return None
     while low < high:
         middle = (low + high) // 2

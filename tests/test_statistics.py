@@ -154,6 +154,10 @@ def test_a_family_asks_for_more_seeds() -> None:
     assert family > 1.5 * alone
 
 
+def test_an_unknown_spread_says_nothing_of_the_seeds_needed() -> None:
+    assert seeds_to_detect(1.0, math.nan) is None
+
+
 def test_seeds_to_detect_is_the_inverse_of_the_detectable_gain() -> None:
     n = seeds_to_detect(0.5, sd=1.0)
     assert n is not None
