@@ -127,7 +127,8 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
                 )
             name = known[0].spec.label
             names.append(name)
-            keys[name] = by_seed
+            # An anchor of two rows has the seeds of both: looks may end pairs at different ones.
+            keys.setdefault(name, {}).update(by_seed)
             records[name] = known[0]
         rows.append(
             Row(

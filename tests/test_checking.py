@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.baseline import read_baseline
+from bench.baseline import read_baseline, snapshot
 from bench.cli import main
 from bench.spec import load_experiment
+from bench.store import Store
 from tests.conftest import PLUGINS
 
 ROOT = Path(__file__).parents[1]
@@ -317,6 +318,17 @@ def test_the_runs_of_two_revisions_are_compared(
     assert all(f["change"]["mean"] == pytest.approx(-25) for f in lost)
     _git("commit", "-q", "--allow-empty", "-m", "three")
     assert "check it out, without changes, and run" in here("compare", "HEAD", "HEAD~1").err
+
+
+def test_an_arm_of_two_rows_keeps_the_seeds_of_both(trained: Path) -> None:
+    store = Store(trained / "results", read_only=True)
+    (declaration,) = store.declarations()
+    first, second = declaration.cells
+    # As where an experiment went on for one pair and ended for the other.
+    short = second.model_copy(update={"seeds": second.seeds[:4]})
+    found = snapshot(declaration.model_copy(update={"cells": (first, short)}), store.load)
+    scores = found.baseline.arms["hard on toy:row+column"].scores
+    assert list(scores["row"].by_seed) == list(range(8))
 
 
 PLUGIN = '''
