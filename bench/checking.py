@@ -24,7 +24,7 @@ from bench.baseline import (
 from bench.budget import Budget
 from bench.contracts import DataSource
 from bench.errors import NotComparableError, UserError, say
-from bench.gate import check, exit_code, undecidable
+from bench.gate import check, exit_code, undecidable, unused_seeds
 from bench.plan import resolve_device
 from bench.provenance import code_fingerprint, provenance
 from bench.registry import parse_strategy
@@ -102,8 +102,7 @@ def _notes(before: Baseline, now: Baseline) -> list[str]:
             "scores and gains are advisory: what a budget in device-seconds buys is not the same "
             "from one time to the next"
         )
-    if text := undecidable(before):
-        notes.append(text)
+    notes += filter(None, (unused_seeds(before, now), undecidable(before, now)))
     return notes
 
 

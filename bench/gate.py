@@ -143,12 +143,10 @@ def exit_code(findings: Sequence[Finding], inconclusive_fails: bool) -> int:
     return EXIT_OK
 
 
-def undecidable(before: Baseline) -> str:
+def undecidable(before: Baseline, now: Baseline) -> str:
     """Return why no single cell can fail, or an empty text where one can."""
     cells = len(_cells(before.rows))
-    seeds = max(
-        (len(s.by_seed) for a in before.arms.values() for s in a.scores.values()), default=0
-    )
+    seeds = max((len(_seeds(a) & _seeds(b)) for a, b in _twice(before, now)), default=0)
     if cells * 0.5**seeds <= ALPHA:
         return ""
     needed = math.ceil(math.log2(cells / ALPHA))
@@ -156,6 +154,27 @@ def undecidable(before: Baseline) -> str:
         f"with {seeds} seeds no single one of {cells} cells can fail: after Holm's correction the "
         f"sign-flip test cannot reach 5 %; give {needed} seeds or more"
     )
+
+
+def unused_seeds(before: Baseline, now: Baseline) -> str:
+    """Return how many seeds only the baseline has, or an empty text where it has none of its own.
+
+    Runs that went wrong are errors and are not counted here.
+    """
+    pairs = [(_seeds(a), _seeds(b) | b.trouble.keys()) for a, b in _twice(before, now)]
+    old, new = (set().union(*(pair[side] for pair in pairs)) for side in (0, 1))
+    if old <= new:
+        return ""
+    return f"{len(old - new)} of the baseline's {len(old)} seeds were not run and count for nothing"
+
+
+def _twice(before: Baseline, now: Baseline) -> Iterator[tuple[Arm, Arm]]:
+    """Yield the arms of the rows that both sides have."""
+    there = {_name(row): row for row in now.rows}
+    for row in before.rows:
+        if same := there.get(_name(row)):
+            yield before.arms[row.arm], now.arms[same.arm]
+            yield before.arms[row.alone], now.arms[same.alone]
 
 
 # ---------------------------------------------------------------------------------- quality
@@ -187,7 +206,7 @@ def _quality(
     # A row that is gone was declared too; leaving it out would reward losing it.
     lost = [_NAN] * (family - len(found))
     corrected = holm([compared.p_worse for compared in found] + lost)
-    return [_judge(compared, p) for compared, p in zip(found, corrected, strict=False)]
+    return [_judge(compared, p, family) for compared, p in zip(found, corrected, strict=False)]
 
 
 def _compare(
@@ -239,7 +258,7 @@ def _values(cell: _Cell, arms: Mapping[str, Arm]) -> dict[int, float]:
     return {seed: sign * (own.by_seed[seed] - reference[seed]) for seed in shared}
 
 
-def _judge(found: _Compared, p_worse: float) -> Finding:
+def _judge(found: _Compared, p_worse: float, family: int) -> Finding:
     change, margin = found.change, found.margin
     unit = "points" if found.unit == "%" else found.unit
     size = f"{margin:.3g} {unit}".strip()
@@ -256,15 +275,7 @@ def _judge(found: _Compared, p_worse: float) -> Finding:
     elif found.p_not_worse <= ALPHA:
         status, sentence = "PASS", f"not worse by {size}"
     else:
-        worse = change.mean < -margin
-        needed = seeds_to_detect(change.mean if worse else margin, change.sd)
-        what = "a loss of this size" if worse else f"that nothing above {size} is lost, if so"
-        status = "INCONCLUSIVE"
-        sentence = (
-            f"undecided over {seeds}; "
-            + (f"about {max(needed, change.n + 1)}" if needed else "no number of seeds in reach")
-            + f"{' seeds' if needed else ''} would show {what}"
-        )
+        status, sentence = "INCONCLUSIVE", f"undecided over {seeds}; {_outlook(found, size, family)}"
     return Finding(
         name=found.cell.name,
         quantity=found.cell.quantity,
@@ -279,6 +290,25 @@ def _judge(found: _Compared, p_worse: float) -> Finding:
         p_worse=p_worse,
         p_not_worse=found.p_not_worse,
     )
+
+
+def _outlook(found: _Compared, size: str, family: int) -> str:
+    """Return how many seeds would decide. The tests have one side, so two-sided levels double."""
+    change, margin = found.change, found.margin
+    if change.n < 2:
+        return "one seed has no spread: run two or more"
+    if math.isnan(margin):
+        return "the baseline's score is 0, and a margin in per cent of it is nothing"
+    if change.mean < -margin:
+        # Failing is corrected by Holm, passing is not.
+        needed = seeds_to_detect(change.mean, change.sd, level=2 * ALPHA / family)
+        shown = "would show a loss of this size"
+    else:
+        needed = seeds_to_detect(margin, change.sd, level=2 * ALPHA)
+        shown = f"would show that nothing above {size} is lost, if so"
+    if needed is None:
+        return f"no number of seeds in reach {shown}"
+    return f"about {max(needed, change.n + 1)} seeds {shown}"
 
 
 # ---------------------------------------------------------------------------------- cost

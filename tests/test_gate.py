@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from bench.baseline import Arm, Baseline, Row, Scores
-from bench.gate import Finding, check, exit_code, undecidable
+from bench.gate import Finding, check, exit_code, undecidable, unused_seeds
 from bench.spec import Experiment
 
 SEEDS = range(10)
@@ -105,11 +105,37 @@ def test_what_noise_hides_is_inconclusive_and_says_what_would_decide() -> None:
     finding = found(findings, "score")
     assert finding.status == "INCONCLUSIVE"
     sd = np.std(differences, ddof=1)
-    # The normal approximation for 80 % power at 5 %, two-sided: (1.96 + 0.84)² (sd / margin)².
+    # The normal approximation for 80 % power at 5 %, one-sided: (1.645 + 0.842)² (sd / margin)².
     seeds = int(finding.sentence.partition("about ")[2].split()[0])
-    assert seeds == pytest.approx(7.85 * float(sd) ** 2, rel=0.1)
+    assert seeds == pytest.approx(6.18 * float(sd) ** 2, rel=0.1)
     assert exit_code(findings, inconclusive_fails=True) == 3
     assert exit_code(findings, inconclusive_fails=False) == 0
+
+
+def test_a_loss_that_noise_hides_says_how_many_seeds_would_fail_it_after_holm() -> None:
+    differences = plus(np.asarray(NOISE) * 8, -1.5)
+    finding = found(check(baseline(), baseline({"hard": arm(plus(SHARED, differences))})), "score")
+    assert finding.status == "INCONCLUSIVE"
+    assert finding.sentence.endswith("seeds would show a loss of this size")
+    # One of three cells: 5 % / 3, one-sided, so (2.128 + 0.842)² (sd / loss)², and a t test's more.
+    ratio = float(np.std(differences, ddof=1)) / 1.5
+    seeds = int(finding.sentence.partition("about ")[2].split()[0])
+    assert seeds == pytest.approx(8.82 * ratio**2 + 2, abs=1)
+
+
+def test_one_seed_has_no_spread_to_reckon_with() -> None:
+    one = {"hard": arm(SHARED[:1]), "single": arm(ALONE[:1])}
+    lower = {"hard": arm(plus(SHARED[:1], -0.5)), "single": arm(ALONE[:1])}
+    finding = found(check(baseline(one), baseline(lower)), "score")
+    assert finding.sentence == "undecided over one seed; one seed has no spread: run two or more"
+
+
+def test_a_margin_in_per_cent_of_nothing_is_said_to_be_none() -> None:
+    error: Any = {"unit": "m", "higher_is_better": False}
+    none = {"hard": arm([0.0] * 10, **error), "single": arm(ALONE, **error)}
+    some = {"hard": arm([0.1, 0.0] * 5, **error), "single": arm(ALONE, **error)}
+    finding = found(check(baseline(none), baseline(some)), "score")
+    assert "a margin in per cent of it is nothing" in finding.sentence
 
 
 def test_a_better_single_task_network_is_a_loss_of_transfer() -> None:
@@ -236,5 +262,17 @@ def test_what_is_gravest_decides_the_exit_code() -> None:
 def test_a_baseline_with_too_few_seeds_for_its_cells_says_so() -> None:
     # Three cells: 3 / 2^5 is over 5 %, 3 / 2^6 under.
     few = {"hard": arm(SHARED[:5]), "single": arm(ALONE[:5])}
-    assert "give 6 seeds or more" in undecidable(baseline(few))
-    assert not undecidable(baseline({"hard": arm(SHARED[:6]), "single": arm(ALONE[:6])}))
+    assert "give 6 seeds or more" in undecidable(baseline(few), baseline(few))
+    enough = baseline({"hard": arm(SHARED[:6]), "single": arm(ALONE[:6])})
+    assert not undecidable(enough, enough)
+    # It is the seeds of both sides that can decide.
+    assert "with 5 seeds" in undecidable(baseline(), baseline(few))
+
+
+def test_seeds_that_were_not_run_again_are_told() -> None:
+    few = {"hard": arm(SHARED[:7]), "single": arm(ALONE[:7])}
+    assert unused_seeds(baseline(), baseline(few)).startswith("3 of the baseline's 10 seeds")
+    assert not unused_seeds(baseline(few), baseline())
+    # A run that went wrong was run, and is an error of its own.
+    broken = {"hard": arm(SHARED[:9], trouble={9: "failed: planted"}), "single": arm(ALONE[:9])}
+    assert not unused_seeds(baseline(), baseline(broken))
