@@ -7,8 +7,9 @@ pairs: they have draws in common, and are no independent runs.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -177,7 +178,7 @@ class Contrast:
     For each of the `targets` the mean gain beside the partners that were declared to help, minus
     that beside the `others`; the mean over targets at each seed. The single-task networks are the
     same runs, so the difference is that of the partners. `p_holm` is corrected over all contrasts
-    of the experiment.
+    of the experiment, and over looks as a row's is.
     """
 
     strategy: str
@@ -200,7 +201,8 @@ def contrasts(rows: Sequence[CellResult]) -> list[Contrast]:
     """Return, for each strategy, related partners against unrelated ones and against placebos.
 
     Related is what was declared `positive`; unrelated a real partner that was declared `none` or
-    `negative`; a placebo is one by its make. Only targets that met both sorts count.
+    `negative`; a placebo is one by its make. Only targets that met both sorts count. A row without
+    a verdict, where budgets were unequal or a run left no score, is left out.
     """
     found = []
     for strategy in dict.fromkeys(row.strategy for row in rows):
@@ -215,26 +217,31 @@ def contrasts(rows: Sequence[CellResult]) -> list[Contrast]:
                 each = [_difference(here[target], there[target]) for target in targets]
                 seeds = sorted(set.intersection(*map(set, each)))
                 gains = [sum(gain[seed] for gain in each) / len(each) for seed in seeds]
-                found.append((strategy, others, tuple(name for _, name in targets), paired(gains)))
-    corrected = holm([result.p for *_, result in found])
-    return [Contrast(*parts, p) for parts, p in zip(found, corrected, strict=True)]
+                # Its seeds are those that all pairs have, so it stands where the first pair ended.
+                met = (row for t in targets for row in (*here[t], *there[t]))
+                at = min((row.against["full"].stage for row in met), key=lambda at: at.seen)
+                result = paired(gains, level=at.bound())
+                names = tuple(name for _, name in targets)
+                found.append((Contrast(strategy, others, names, result, _NAN), at))
+    corrected = holm([at.repeated_p(contrast.result.p) for contrast, at in found])
+    return [replace(c, p_holm=p) for (c, _), p in zip(found, corrected, strict=True)]
 
 
-def _by_target(rows: Sequence[CellResult]) -> dict[tuple[str, str], list[dict[int, float]]]:
-    """Return the gains by seed of rows, by data set and target."""
-    found: dict[tuple[str, str], list[dict[int, float]]] = {}
+def _by_target(rows: Sequence[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
+    """Return the rows that have a verdict, by data set and target."""
+    found: dict[tuple[str, str], list[CellResult]] = {}
     for row in rows:
-        if gains := _normalised(row):
-            found.setdefault((row.pair.rpartition(":")[0], row.target), []).append(gains)
+        if _normalised(row) and not _collapsed(row):
+            found.setdefault((row.pair.rpartition(":")[0], row.target), []).append(row)
     return found
 
 
-def _difference(
-    here: Sequence[dict[int, float]], there: Sequence[dict[int, float]]
-) -> dict[int, float]:
-    seeds = set.intersection(*(set(gains) for gains in (*here, *there)))
+def _difference(here: Sequence[CellResult], there: Sequence[CellResult]) -> dict[int, float]:
+    """Return the mean gain of some rows minus that of others, at each seed that all have."""
+    ours, theirs = ([_normalised(row) for row in rows] for rows in (here, there))
+    seeds = set.intersection(*(set(gains) for gains in (*ours, *theirs)))
     return {
-        seed: sum(g[seed] for g in here) / len(here) - sum(g[seed] for g in there) / len(there)
+        seed: statistics.mean(g[seed] for g in ours) - statistics.mean(g[seed] for g in theirs)
         for seed in seeds
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bench.budget import Audit
 from bench.crossed import CrossedResult
+from bench.group_sequential import ONE_LOOK, Stage
 from bench.records import SCREEN_BELOW, AnchorName
 from bench.statistics import ALPHA, PairedResult, minimum_detectable_gain, seeds_to_detect
 
@@ -44,6 +45,8 @@ class Comparison:
     family_level: float = ALPHA
     """The p-value to reach where Holm holds the row to the strictest level of its family."""
     family: int = 1
+    stage: Stage = ONE_LOOK
+    """The look that the row stands at, where its seeds are looked at more than once."""
 
     @property
     def relative_gain(self) -> float:

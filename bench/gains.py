@@ -181,6 +181,7 @@ def results(
                 p_equivalence_holm=q,
                 family=len(family),
                 family_level=at.bound(ALPHA / len(family)),
+                stage=at,
             )
     return _explored(
         [
@@ -192,7 +193,12 @@ def results(
 
 def _explored(rows: Sequence[CellResult]) -> list[CellResult]:
     """Return rows whose other metrics are corrected for the false discovery rate over all rows."""
-    lines = [m.gains.p for row in rows for name, m in row.metrics.items() if name != row.metric]
+    lines = [
+        row.against["full"].stage.repeated_p(m.gains.p)
+        for row in rows
+        for name, m in row.metrics.items()
+        if name != row.metric
+    ]
     q = iter(benjamini_hochberg(lines))
     return [
         replace(

@@ -275,7 +275,8 @@ def _judge(found: _Compared, p_worse: float, family: int) -> Finding:
     elif found.p_not_worse <= ALPHA:
         status, sentence = "PASS", f"not worse by {size}"
     else:
-        status, sentence = "INCONCLUSIVE", f"undecided over {seeds}; {_outlook(found, size, family)}"
+        status = "INCONCLUSIVE"
+        sentence = f"undecided over {seeds}; {_outlook(found, size, family)}"
     return Finding(
         name=found.cell.name,
         quantity=found.cell.quantity,

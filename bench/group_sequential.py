@@ -65,6 +65,10 @@ class Stage:
         return max(p, self.repeated_p(min(1.0, 2 * p)) / 2)
 
 
+#: Where nothing is looked at twice.
+ONE_LOOK = Stage((1,), 1)
+
+
 def stage(experiment: Experiment, seeds: int) -> Stage:
     """Return the look at which a row of so many planned seeds stands."""
     looks = schedule(experiment.seeds) if experiment.until_decided else (seeds,)

@@ -18,6 +18,7 @@ from bench.across import (
 )
 from bench.budget import Audit
 from bench.comparison import CellResult, Comparison, Verdict
+from bench.group_sequential import ONE_LOOK, Stage
 from bench.statistics import paired
 
 
@@ -32,6 +33,7 @@ def row(
     used: float = 1.0,
     unit: str = "%",
     mean: float = 80.0,
+    stage: Stage = ONE_LOOK,
 ) -> CellResult:
     by_seed = dict(gains) if isinstance(gains, Mapping) else dict(enumerate(gains))
     margin = 1.0 if unit == "%" else mean / 100
@@ -50,6 +52,7 @@ def row(
         parameters=1,
         constant=False,
         population=None,
+        stage=stage,
     )
     rest: dict[str, Any] = dict.fromkeys(CellResult.__dataclass_fields__)
     known = {
@@ -177,6 +180,28 @@ def test_few_seeds_make_no_contrast_certain_and_no_swap_makes_none() -> None:
     ]
     assert contrasts(rows)[0].finding == "screen"
     assert contrasts(rows[:1]) == contrasts(rows[1:]) == []
+
+
+def test_a_contrast_leaves_out_a_row_that_has_no_verdict() -> None:
+    rows = [
+        row("d:a+b", "a", RELATED[:7], expect="positive", verdict="collapsed"),
+        row("d:a+c", "a", UNRELATED, expect="none"),
+    ]
+    assert contrasts(rows) == []  # the seed that diverged is the one that would be missing
+
+
+def test_a_contrast_of_pairs_that_ended_at_a_look_is_corrected_for_the_looks() -> None:
+    first, second = Stage((5, 10, 15, 20), 10), Stage((5, 10, 15, 20), 15)
+    gains = [float(gain) for gain in np.random.default_rng(0).normal(0.8, 1, 15)]
+    rows = [
+        row("d:a+b", "a", gains, expect="positive", stage=second),
+        row("d:a+c", "a", [0.0] * 10, expect="none", stage=first),
+        # A pair that ended earlier and has no part in it.
+        row("d:b+e", "e", [0.0] * 5, expect="none", stage=Stage((5, 10, 15, 20), 5)),
+    ]
+    (found,) = contrasts(rows)
+    assert found.result == paired(gains[:10], level=first.bound())
+    assert found.p_holm == first.repeated_p(found.result.p) > found.result.p
 
 
 def test_expectations_come_true_where_the_verdict_says_so() -> None:

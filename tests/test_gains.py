@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.budget import Budget, Ledger, Price
 from bench.comparison import CellResult
@@ -63,6 +64,7 @@ def _judge(
     margin: float = 1.0,
     higher: bool = True,
     examples: Examples = lambda _: {},
+    until_decided: bool = False,
 ) -> CellResult:
     """Build one cell: `split` and `slim` share the budget between two tasks, as in a pair."""
     records: dict[str, Record] = {}
@@ -81,7 +83,12 @@ def _judge(
     change(records)
     cell = Cell(pair="d:t+partner", strategy="hard", target="t", expect=None, seeds=tuple(seeds))
     experiment = Experiment(
-        pair=("d:t+partner",), strategy=("hard",), budget="1e9flop", margin=margin
+        pair=("d:t+partner",),
+        strategy=("hard",),
+        budget="1e9flop",
+        margin=margin,
+        seeds=2 * len(ours) if until_decided else len(ours),
+        until_decided=until_decided,
     )
     return results(Declaration(experiment=experiment, cells=(cell,)), records.get, examples)[0]
 
@@ -397,15 +404,23 @@ def test_a_margin_is_in_points_of_a_percentage_and_in_per_cent_of_any_other_scor
     assert row.against["full"].margin == pytest.approx(0.02 * 80)
 
 
-def test_the_other_metrics_are_shown_with_gains_that_are_positive_where_better() -> None:
-    def add_errors(records: dict[str, Record]) -> None:
-        for key, record in records.items():
-            error = 3.0 if key.startswith("s") else 4.0
-            other = Score(value=error, unit="m", higher_is_better=False, primary=False)
-            scores = {"t": {**record.scores["t"], "error": other}}
-            records[key] = record.model_copy(update={"scores": scores})
+def _add_errors(records: dict[str, Record]) -> None:
+    for key, record in records.items():
+        error = 3.0 if key.startswith("s") else 4.0
+        other = Score(value=error, unit="m", higher_is_better=False, primary=False)
+        scores = {"t": {**record.scores["t"], "error": other}}
+        records[key] = record.model_copy(update={"scores": scores})
 
-    row = _judge(_around(82), {"full": FLAT}, add_errors)
+
+def test_the_other_metrics_are_corrected_for_looks_too() -> None:
+    row = _judge(_around(82), {"full": FLAT}, _add_errors, until_decided=True)
+    # Ten of twenty seeds, the first look that may reject: Φ(Φ⁻¹(p / 2) √½) twice.
+    expected = 2 * stats.norm.cdf(stats.norm.ppf(1 / 1024) * math.sqrt(0.5))
+    assert row.metrics["error"].q == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_other_metrics_are_shown_with_gains_that_are_positive_where_better() -> None:
+    row = _judge(_around(82), {"full": FLAT}, _add_errors)
     assert row.metric == "accuracy"
     error = row.metrics["error"]
     assert (error.score_mean, error.anchor_mean, error.gains.mean) == (3, 4, 1)

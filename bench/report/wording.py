@@ -123,7 +123,8 @@ SEQUENTIAL = (
     "small the error of all looks together can be made before the row's own look no longer "
     "rejects, and an interval, wider than one of a single look, holds the true gain at all looks "
     "at once in 95 % of experiments. So neither minds when a pair was stopped. The mean gain of a "
-    "pair that was stopped early is likely to lie further from zero than the true one."
+    "pair that was stopped early is likely to lie further from zero than the true one. The "
+    "intervals of what holds across pairs are those of one look, and too narrow by what that costs."
 )
 
 
