@@ -96,12 +96,15 @@ class Timing:
 def only_row(declaration: Declaration, group: int) -> Cell:
     """Return the one row of an A/A experiment.
 
-    Raises `UserError` where there are several, or too few seeds for two groups.
+    Raises `UserError` where there are several, where seeds are looked at more than once, or where
+    they are too few for two groups.
     """
     if len(declaration.cells) != 1:
         raise UserError(
             "an A/A experiment has one row: one pair of one task (-p DATASET:TASK) and one strategy"
         )
+    if declaration.experiment.until_decided:
+        raise UserError("an A/A experiment judges every group once: take until-decided out of it")
     cell = declaration.cells[0]
     if group < SCREEN_BELOW:
         raise UserError(f"--group {group}: verdicts need {SCREEN_BELOW} seeds or more")
@@ -116,7 +119,7 @@ def only_row(declaration: Declaration, group: int) -> Cell:
 def quality(declaration: Declaration, find: Lookup, group: int) -> Quality:
     """Judge groups of `group` seeds of an A/A experiment.
 
-    Raises `UserError` where a run has no score.
+    Raises `UserError` where a run has no score, or where all gains are the same.
     """
     cell = only_row(declaration, group)
 
@@ -129,8 +132,16 @@ def quality(declaration: Declaration, find: Lookup, group: int) -> Quality:
     disjoint = [judged(part, find) for part in _groups(every, group)]
     gains = [gain for comparison in disjoint for gain in comparison.gains.values()]
     if lost := len(disjoint) * group - len(gains):
-        raise UserError(f"{lost} seeds lack a run with a score: run the same command again")
+        raise UserError(
+            f"{lost} seeds lack a run with a score: run the same command again, or where runs "
+            "diverged, with a smaller learning rate"
+        )
     sd = statistics.stdev(gains)
+    if sd == 0:
+        raise UserError(
+            f"all runs differ by {gains[0]:g} points, so there is nothing to tell: take another "
+            "budget, or an easier or harder task"
+        )
     planted = detectable_effect(group) * sd
     helped = _shifted(find, {seed.strategy for seed in cell.seeds}, cell.target, planted)
     rng = np.random.default_rng(0)

@@ -125,6 +125,13 @@ def test_what_cannot_be_calibrated_is_told() -> None:
     declaration, records = _study([*_noise(3, 15), None])
     with pytest.raises(UserError, match="1 seeds lack a run with a score"):
         quality(declaration, records.get, 8)
+    declaration, records = _study([0.0] * 16)
+    with pytest.raises(UserError, match="all runs differ by 0 points"):
+        quality(declaration, records.get, 8)
+    declaration, records = _study(_noise(3, 16))
+    looks = declaration.experiment.model_copy(update={"until_decided": True})
+    with pytest.raises(UserError, match="take until-decided out"):
+        quality(declaration.model_copy(update={"experiment": looks}), records.get, 8)
 
 
 def test_a_network_goes_through_the_whole_pipeline_against_itself(
