@@ -7,6 +7,7 @@ character of theirs gets into a line, and whoever shows one in Markdown escapes 
 from collections.abc import Iterator, Sequence
 
 from bench.data import asked_sizes, split_sizes
+from bench.errors import printable
 from bench.kinds import Classification, MultiLabel, Segmentation
 from bench.spec import Recipe
 from bench.tasks import ImageSet, TaskData
@@ -20,7 +21,7 @@ _COLOURS = {1: "grey", 3: "RGB"}
 def describe(dataset: str, data: Sequence[TaskData], recipe: Recipe) -> Iterator[str]:
     """Yield what a user must know of a data set's images, and then of each task on them."""
     for line in _lines(dataset, data, recipe):
-        yield "".join(sign if sign.isprintable() else "�" for sign in line)
+        yield printable(line)
 
 
 def _lines(dataset: str, data: Sequence[TaskData], recipe: Recipe) -> Iterator[str]:

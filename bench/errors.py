@@ -34,13 +34,17 @@ class NotComparableError(UserError):
     exit_code = EXIT_NOT_COMPARABLE
 
 
-def say(message: str) -> None:
-    """Print a message to standard error, without the control characters that a file's names hold.
+def printable(text: str, keep: str = "") -> str:
+    """Return a text without the control characters that names in files may hold, but for `keep`.
 
     A terminal obeys what it is shown.
     """
-    shown = (sign if sign.isprintable() or sign == "\n" else "�" for sign in message)
-    print("".join(shown), file=sys.stderr, flush=True)
+    return "".join(sign if sign.isprintable() or sign in keep else "�" for sign in text)
+
+
+def say(message: str) -> None:
+    """Print a message to standard error, without control characters."""
+    print(printable(message, keep="\n"), file=sys.stderr, flush=True)
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:

@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.errors import printable
 from bench.run import Job
 
 #: Without a terminal, a line at most this often.
@@ -74,7 +75,8 @@ class Display:
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+        shown = printable(message, keep="\n")
+        self._console.print(shown, highlight=False, soft_wrap=True, markup=False)
 
     def _left(self) -> str:
         if not self._worked:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from bench.baseline import Baseline
+from bench.errors import printable
 from bench.gate import Finding, Status
 from bench.report.document import finite
 from bench.report.table import escape, grid
@@ -111,7 +112,7 @@ def gate_table(findings: Sequence[Finding]) -> "Group":
     shown, same = _split(findings)
     parts: list[Any] = []
     for name, group in groupby(shown, key=lambda finding: finding.name):
-        parts.append(Text(name, style="bold cyan"))
+        parts.append(Text(printable(name), style="bold cyan"))
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=not parts[1:])
         table.add_column("", width=10, no_wrap=True)
         for title, width in (("baseline", 11), ("now", 11), ("change [95 %]", 23)):
@@ -123,7 +124,9 @@ def gate_table(findings: Sequence[Finding]) -> "Group":
             *cells, status = _cells(finding)
             table.add_row(*map(Text, cells), Text(status, style=style))
             if finding.status != "PASS":
-                words.append(Text(f"{finding.quantity}: {finding.sentence}", style=style))
+                words.append(
+                    Text(printable(f"{finding.quantity}: {finding.sentence}"), style=style)
+                )
         parts.append(Padding(table, (0, 0, 0, 2)))
         parts += [Padding(text, (0, 0, 0, 4)) for text in words]
     if same:
@@ -204,15 +207,10 @@ def junit(name: str, findings: Sequence[Finding]) -> bytes:
     )
     for finding, kind in zip(findings, kinds, strict=True):
         case = ElementTree.SubElement(
-            suite, "testcase", classname=_plain(finding.name), name=finding.quantity
+            suite, "testcase", classname=printable(finding.name), name=finding.quantity
         )
         if kind:
-            message = _plain(f"{told(finding)}: {finding.sentence}")
+            message = printable(f"{told(finding)}: {finding.sentence}")
             ElementTree.SubElement(case, kind, message=message)
     document: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     return document
-
-
-def _plain(text: str) -> str:
-    """Return a text without control characters, which XML cannot hold."""
-    return "".join(sign if sign.isprintable() else "�" for sign in text)

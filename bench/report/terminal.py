@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.across import Contrast, contrasts
 from bench.comparison import CellResult, Comparison
+from bench.errors import printable
 from bench.records import ANCHORS
 from bench.report.wording import (
     NOTHING,
@@ -52,11 +53,11 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
     outer.add_row(aligned([Text(text, style="bold") for text in _HEADER], columns))
     for (pair, target), group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
-        outer.add_row(Text(f"\n{heading(pair, target)}", style="bold cyan", end=""))
-        outer.add_row(Padding(Text(_context(rows), style="dim"), (0, 0, 0, 2)))
+        outer.add_row(Text(f"\n{printable(heading(pair, target))}", style="bold cyan", end=""))
+        outer.add_row(Padding(Text(printable(_context(rows)), style="dim"), (0, 0, 0, 2)))
         for row, mark in zip(rows, finding_marks(rows), strict=True):
             style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
-            cells = [Text(text) for text in _cells(row, mark)]
+            cells = [Text(printable(text, keep="\n")) for text in _cells(row, mark)]
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(aligned(cells, columns))
             words = ". ".join(
@@ -64,9 +65,9 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
                 for part in (row.verdict.sentence, versus(row), trouble(row))
                 if part
             )
-            outer.add_row(Padding(Text(f"{words}."), (0, 0, 0, 4)))
+            outer.add_row(Padding(Text(printable(f"{words}.")), (0, 0, 0, 4)))
     for contrast in contrasts(results):
-        outer.add_row(Text(f"\n{_contrast(contrast)}"))
+        outer.add_row(Text(f"\n{printable(_contrast(contrast))}"))
     note = f"{_NOTE} {same_finding(results)}" if results else "No rows were declared."
     outer.add_row(Text(f"\n{note.strip()}", style="dim"))
     return outer

@@ -47,6 +47,11 @@ def test_names_of_a_user_cannot_draw_in_the_table_or_in_markdown() -> None:
     assert "\\[red\\]x\\[/red\\]\\|\\`\\<img\\>\\`" in line
 
 
+def test_a_baseline_of_somebody_elses_cannot_move_the_cursor() -> None:
+    rude = quality("ERROR", name="hard on a:\x1b[2Jx", sentence="\x1b]0;title\x07")
+    assert not set(printed([rude], 80)) & {"\x1b", "\x07"}
+
+
 def test_the_gravest_comes_first_in_markdown_and_statuses_are_explained() -> None:
     text = gate_markdown("ci", [quality("PASS"), quality("FAIL"), counted()], ["a note"])
     assert text.startswith("## Gate of ci: 1 FAIL, 2 PASS\n")

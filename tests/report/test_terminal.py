@@ -1,5 +1,6 @@
 """The terminal table keeps its numbers whole at any width it promises to read at."""
 
+import dataclasses
 import io
 import math
 import re
@@ -107,6 +108,17 @@ def test_a_row_of_the_finding_above_is_marked(
     text = printed(found, 80)
     assert text.count("\nhard+pcgrad") == text.count("\n= hard+upgrad") == 2
     assert "one direction: hard+pcgrad and hard+upgrad." in " ".join(text.split())
+
+
+def test_names_and_reasons_cannot_move_the_cursor(found: list[CellResult]) -> None:
+    named: dict[str, Any] = {
+        "pair": "a:\x1b[2J+b",
+        "strategy": "\x1b]0;x\x07",
+        "reasons": ("\x1b[31mboom",),
+    }
+    text = printed([dataclasses.replace(row, failed=1, **named) for row in found[:1]], 80)
+    assert "\x1b" not in text
+    assert "�[31mboom" in text
 
 
 def test_a_swapped_partner_is_told_under_the_rows(found: list[CellResult]) -> None:
