@@ -23,7 +23,7 @@ from bench.baseline import (
 )
 from bench.budget import Budget
 from bench.contracts import DataSource
-from bench.errors import NotComparableError, UserError, say
+from bench.errors import NotComparableError, UserError, printable, say
 from bench.gate import check, exit_code, undecidable, unused_seeds
 from bench.plan import resolve_device
 from bench.provenance import code_fingerprint, provenance
@@ -63,10 +63,15 @@ def baseline_path(name: str, results: Path) -> Path:
 
 def _from_results(results: Path, name: str) -> Snapshot:
     store = Store(results, read_only=True)
-    found = snapshot(store.experiment(name), store.load)
+    try:
+        return snapshot(store.experiment(name), store.load)
+    finally:  # what cannot be read may be why nothing is found
+        _say_damaged(store)
+
+
+def _say_damaged(store: Store) -> None:
     for line in store.damaged:
         say(f"note: {line}")
-    return found
 
 
 def _timed(side: Snapshot, source: DataSource) -> Baseline:
@@ -233,7 +238,7 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*(printable(str(value)) for value in row.values()))
     console().print(table)
 
 
@@ -243,7 +248,7 @@ def _show(baseline: Baseline, as_json: bool) -> None:
         return
     print(f"{baseline.experiment.name}, {baseline.experiment.budget}, made by")
     for what, value in baseline.made.items():
-        print(f"  {what}: {value}")
+        print(printable(f"  {what}: {value}"))
     # Held against itself, a baseline shows its own means.
     shown = [replace(f, change=None, remark="") for f in check(baseline, baseline)]
     quality = [f for f in shown if f.quantity in ("score", "gain")]
@@ -270,6 +275,7 @@ def _side(text: str, experiment: str | None, results: Path) -> Baseline:
     store = Store(results, read_only=True)
     declaration = store.experiment(experiment or _only(store))
     find = of_revision(declaration, store.load, list(store.records()), commit)
+    _say_damaged(store)
     if all(find(key) is None for key in declaration.keys):
         raise UserError(
             f"no run of {declaration.experiment.name} in '{results}' was made at {text} "

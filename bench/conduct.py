@@ -197,8 +197,9 @@ def report_all(results: Path, as_json: bool) -> bool:
     for declaration in store.experiments():
         keys, name = declaration.keys, declaration.experiment.name
         every = keys | declaration.tuning_keys
+        told = len(store.damaged)
         records = {key: record for key in every if (record := store.load(key)) is not None}
-        for line in store.damaged:
+        for line in store.damaged[told:]:
             say(f"note: {line}")
         if missing := len(every) - len(records):
             say(f"note: {missing} of {len(every)} runs of {name} are missing; run it to add them")

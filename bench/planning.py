@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bench.errors import say
 from bench.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
 from bench.report.document import finite
 from bench.report.wording import NOTHING, fold, heading
@@ -29,6 +30,11 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
     for declaration in store.experiments() if name is None else [store.experiment(name)]:
         known = {key: store.load(key) for key in declaration.keys}
         tables.append(requirements(declaration, known.get, detect))
+    for line in store.damaged:
+        say(f"note: {line}")
+    for rows, total in tables:
+        if not rows:
+            say(f"note: no row of {total.experiment} has two seeds with a gain, so no spread yet")
     if as_json:
         found = [
             finite({"rows": [asdict(row) for row in rows], "total": asdict(total)})
@@ -37,7 +43,8 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
         print(json.dumps({"power": POWER, "detect": detect, "experiments": found}, indent=1))
         return
     for rows, total in tables:
-        _show(rows, total, detect)
+        if rows:
+            _show(rows, total, detect)
 
 
 def power_of(sd: float, rows: int, detect: float, as_json: bool) -> None:

@@ -86,7 +86,7 @@ def requirements(
     """Return what each row of an experiment needs against each anchor, and all rows together.
 
     `detect` is a gain in points, or where the metric is no percentage in hundredths of the
-    anchor's score. Rows without a spread are left out.
+    anchor's score. Rows without a spread, or of a score of 0, are left out.
     """
     experiment = declaration.experiment
     rows = results(declaration, find)
@@ -95,7 +95,7 @@ def requirements(
     for cell, row in zip(declaration.cells, rows, strict=True):
         seconds = _seconds_per_seed([cell], find)
         for anchor, comparison in row.against.items():
-            if math.isfinite(comparison.result.sd):
+            if math.isfinite(comparison.result.sd) and math.isfinite(comparison.margin):
                 gain = detect * comparison.margin / experiment.margin
                 found.append(
                     _requirement(experiment.name, row, comparison, gain, sizes[anchor], seconds)

@@ -76,6 +76,16 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+def _maker(content: bytes) -> str:
+    """Return which version wrote a whole record that does not fit this one; empty if it is torn."""
+    try:
+        made = json.loads(content)["provenance"]
+        versions = [f"{what} {made[what][:12]}" for what in ("bench", "commit") if what in made]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f"another version ({', '.join(versions) or 'unknown'})"
+
+
 class Store:
     """The records under one results folder."""
 
@@ -116,8 +126,10 @@ class Store:
     def load(self, key: str) -> Record | None:
         """Return a record, or None where there is none; one that is damaged is set aside."""
         path = self._folder(key) / "run.json"
+        content = b""
         try:
-            record = Record.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            record = Record.model_validate_json(content)
             if record.key != key:
                 raise ValueError(f"it says it is run {record.key}")
             if record.examples is not None:
@@ -125,7 +137,7 @@ class Store:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            self._put_aside(key, f"{where + ': ' if where else ''}{first['msg']}")
+            self._put_aside(key, f"{where + ': ' if where else ''}{first['msg']}", _maker(content))
         except ValueError as error:
             self._put_aside(key, str(error))
         except (FileNotFoundError, NotADirectoryError):
@@ -156,9 +168,16 @@ class Store:
         with np.load(io.BytesIO(self._examples_bytes(record)), allow_pickle=False) as file:
             return {task: file[task] for task in file.files}
 
-    def _put_aside(self, key: str, why: str) -> None:
+    def _put_aside(self, key: str, why: str, maker: str = "") -> None:
         if self._read_only:
-            self.damaged.append(f"corrupt record {key[:12]} ignored: {why}")
+            line = f"corrupt record {key[:12]} ignored: {why}"
+            if maker:
+                line = (
+                    f"records that {maker} wrote are not read ({why}): run the experiment again, "
+                    "or read them with that version"
+                )
+            if line not in self.damaged:
+                self.damaged.append(line)
             return
         folder = self._folder(key)
         target = self.root / "corrupt" / f"{key}-{time.time_ns()}"

@@ -146,6 +146,25 @@ def test_a_lost_run_exits_with_4_and_its_name(here: Here, trained: Path) -> None
     assert "1 runs of toy failed or are missing" in again.err
 
 
+def test_runs_that_another_version_wrote_are_said_to_be_why_nothing_is_found(
+    here: Here, trained: Path
+) -> None:
+    kept = {path: path.read_bytes() for path in (trained / "results/runs").glob("*/*/run.json")}
+    for path, content in kept.items():
+        path.write_text(json.dumps(json.loads(content) | {"ledger": {"price": {}}}))
+    try:
+        done = here(*CHECK)
+        planned = here("power")
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert done.code == 2
+    note, error = done.err.splitlines()
+    assert "run the experiment again, or read them with that version" in note
+    assert error.startswith("error: no run of hard on toy:row+column is there")
+    assert note in planned.err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -109,6 +109,28 @@ def test_a_seed_that_lacks_a_run_says_nothing_of_the_cost() -> None:
     assert total.seconds_per_seed == pytest.approx(9 + 10 / 8)
 
 
+def test_an_experiment_without_a_spread_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declaration, _ = _study()
+    Store(tmp_path).declare(declaration)
+    with pytest.raises(SystemExit) as end:
+        main(["power", "--results", str(tmp_path)])
+    assert end.value.code == 0
+    said = capsys.readouterr()
+    assert "no row of study has two seeds with a gain" in said.err
+    assert not said.out
+
+
+def test_a_row_of_a_score_of_0_has_no_hundredths_to_detect() -> None:
+    declaration, records = _study()
+    for key, record in records.items():
+        value = 0.0 if key.startswith("full") else record.scores["t"]["accuracy"].value
+        score = Score(value=value, unit="m", higher_is_better=False, primary=True)
+        records[key] = record.model_copy(update={"scores": {"t": {"error": score}}})
+    assert requirements(declaration, records.get, 1.0)[0] == []
+
+
 def test_a_folder_is_shown_as_a_table_and_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

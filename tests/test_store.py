@@ -205,6 +205,22 @@ def test_a_read_only_store_moves_nothing(tmp_path: Path) -> None:
     assert "ignored" in store.damaged[0]
 
 
+def test_records_of_another_version_are_told_once_with_the_mend(tmp_path: Path) -> None:
+    keys = [KEY, "cd" + KEY[2:]]
+    for key in keys:
+        Store(tmp_path).save(_record(key), {})
+        path = tmp_path / "runs" / key[:2] / key / "run.json"
+        record = json.loads(path.read_text())
+        record["ledger"]["price"] = record["ledger"].pop("prices")[0]  # an earlier shape
+        record["provenance"] = {"bench": "0.1.0", "commit": "1a2b3c4d" + 32 * "0"}
+        path.write_text(json.dumps(record))
+    store = Store(tmp_path, read_only=True)
+    assert [store.load(key) for key in keys] == [None, None]
+    (line,) = store.damaged
+    assert "another version (bench 0.1.0, commit 1a2b3c4d0000) wrote" in line
+    assert "run the experiment again, or read them with that version" in line
+
+
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("")
