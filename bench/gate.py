@@ -28,7 +28,15 @@ from bench.errors import (
     EXIT_RUNS_FAILED,
 )
 from bench.gains import half_width
-from bench.statistics import ALPHA, PairedResult, holm, non_inferiority_p, paired, seeds_to_detect
+from bench.statistics import (
+    ALPHA,
+    PairedResult,
+    holm,
+    non_inferiority_p,
+    paired,
+    seeds_to_detect,
+    smallest_sign_flip_p,
+)
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "MISSING", "NEW", "ERROR"]
 #: Device-seconds may rise by this share.
@@ -146,8 +154,8 @@ def exit_code(findings: Sequence[Finding], inconclusive_fails: bool) -> int:
 def undecidable(before: Baseline, now: Baseline) -> str:
     """Return why no single cell can fail, or an empty text where one can."""
     cells = len(_cells(before.rows))
-    seeds = max((len(_seeds(a) & _seeds(b)) for a, b in _twice(before, now)), default=0)
-    if cells * 0.5**seeds <= ALPHA:
+    seeds = max((len(_seeds(a) & _seeds(b)) for a, b in _kept_arms(before, now)), default=0)
+    if cells * smallest_sign_flip_p(seeds) / 2 <= ALPHA:
         return ""
     needed = math.ceil(math.log2(cells / ALPHA))
     return (
@@ -161,14 +169,14 @@ def unused_seeds(before: Baseline, now: Baseline) -> str:
 
     Runs that went wrong are errors and are not counted here.
     """
-    pairs = [(_seeds(a), _seeds(b) | b.trouble.keys()) for a, b in _twice(before, now)]
+    pairs = [(_seeds(a), _seeds(b) | b.trouble.keys()) for a, b in _kept_arms(before, now)]
     old, new = (set().union(*(pair[side] for pair in pairs)) for side in (0, 1))
     if old <= new:
         return ""
     return f"{len(old - new)} of the baseline's {len(old)} seeds were not run and count for nothing"
 
 
-def _twice(before: Baseline, now: Baseline) -> Iterator[tuple[Arm, Arm]]:
+def _kept_arms(before: Baseline, now: Baseline) -> Iterator[tuple[Arm, Arm]]:
     """Yield the arms of the rows that both sides have."""
     there = {_name(row): row for row in now.rows}
     for row in before.rows:

@@ -90,7 +90,7 @@ def _first_half(full: Comparison, unit: str) -> Verdict:
             f"{_chances(full.p_equivalence_holm)} such tables. {_range(full, unit)}",
         )
     missed, alone = full.family_detectable_gain, ""
-    if result.low > 0 or result.high < 0:
+    if result.p <= full.level:
         alone = f" Alone this row would be clear; one such among {full.family} is no surprise."
     return Verdict(
         "inconclusive",
@@ -153,8 +153,6 @@ def _chances(p: float) -> str:
 def _range(comparison: Comparison, unit: str) -> str:
     """Return where the true gain lies, on these test images and on others."""
     result, population = comparison.result, comparison.population
-    if math.isinf(result.low):
-        return "At this look nothing can be said yet of where the true gain lies."
     if result.low == result.high:
         return "The gain is the same at every seed."
     text = f"The true gain most likely lies between {_between(result.low, result.high)}"

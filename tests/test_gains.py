@@ -387,6 +387,16 @@ def test_a_row_without_any_result_is_a_row() -> None:
     assert math.isnan(row.score_mean)
 
 
+def test_a_row_that_one_test_alone_finds_is_not_said_to_be_clear() -> None:
+    gains = [2.5, 2.0, 1.1, -0.5, 0.7, 1.4, -0.6, 1.1]
+    row = _judge([80 + gain for gain in gains], {"full": [80.0] * 8})
+    result = row.against["full"].result
+    assert result.p_t < 0.05 < result.p_sign_flip
+    assert result.low > 0
+    assert row.verdict.name == "inconclusive"
+    assert "Alone this row would be clear" not in row.verdict.certainty
+
+
 def test_holm_corrects_over_the_declared_family_of_an_anchor() -> None:
     alone = _judge(_around(80.3), {"full": FLAT}).against["full"]
     assert alone.p_holm == alone.result.p
