@@ -249,3 +249,12 @@ def differences(before: Baseline, now: Baseline) -> Iterator[str]:
         arm, known = before.arms[name], now.arms.get(name)
         if known and known.data and arm.data != known.data:
             yield f"the data of {name.partition(' on ')[2]} are not those of the baseline"
+        for task, scores in arm.scores.items():
+            same = known.scores.get(task) if known else None
+            if same and (was := _measure(scores)) != (now_by := _measure(same)):
+                yield f"{task} is scored by {was} in the baseline and by {now_by} now"
+
+
+def _measure(scores: Scores) -> str:
+    better = "higher" if scores.higher_is_better else "lower"
+    return f"{scores.metric} [{scores.unit}], {better} is better"

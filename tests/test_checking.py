@@ -199,6 +199,10 @@ def _other_data(document: dict[str, Any]) -> None:
     document["arms"]["single on toy:row"]["data"] = "0" * 64
 
 
+def _other_metric(document: dict[str, Any]) -> None:
+    document["arms"]["single on toy:row"]["scores"]["row"]["metric"] = "hits"
+
+
 def _other_device(document: dict[str, Any]) -> None:
     document["made"]["device"] = "NVIDIA H200"
 
@@ -209,6 +213,10 @@ def _other_device(document: dict[str, Any]) -> None:
         (_without_an_arm, "is damaged: it has no values of 'single on toy:row'"),
         (_other_rate, "budget is 13steps in the baseline and 12steps now; learning-rate is 0.1"),
         (_other_data, "the data of toy:row are not those of the baseline"),
+        (
+            _other_metric,
+            "row is scored by hits [%], higher is better in the baseline and by accuracy [%]",
+        ),
         (_other_device, "the baseline was made on cuda, and this on cpu"),
     ],
 )
