@@ -230,7 +230,7 @@ def _compare(
     seeds = sorted(old.keys() & new.keys())
     measured = before[cell.over or cell.arm].scores.get(cell.target)
     unit = measured.unit if measured else ""
-    level = statistics.mean(measured.by_seed.values()) if measured else _NAN
+    level = statistics.mean(measured.by_seed.values()) if measured and measured.by_seed else _NAN
     width = half_width(margin, unit, level)
     sign = 1 if measured is None or measured.higher_is_better or cell.over else -1
     differences = [sign * (new[seed] - old[seed]) for seed in seeds]

@@ -197,6 +197,12 @@ def test_a_run_that_went_wrong_is_an_error_with_its_reason() -> None:
     )
 
 
+def test_a_cell_without_any_score_is_an_error_that_says_so() -> None:
+    none = baseline({"hard": arm([])})
+    finding = found(check(none, baseline()), "score")
+    assert (finding.status, finding.sentence) == ("ERROR", "no seed has a score on both sides")
+
+
 def test_other_seeds_than_the_baselines_are_not_asked_for() -> None:
     more = {"hard": arm([*SHARED, 0.0]), "single": arm([*ALONE, 90.0])}
     assert {f.status for f in check(baseline(), baseline(more))} == {"PASS"}
