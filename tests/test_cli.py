@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from bench.cli import main
+from bench.records import Cell, Declaration, SeedRuns
+from bench.spec import Experiment
+from bench.store import Store, write_atomically
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -277,6 +280,21 @@ def test_a_corrupt_record_is_set_aside_said_so_and_made_again(
     assert "1 runs to train (13 are finished already)" in done.stderr
     assert _numbers(tmp_path / "results") == before
     assert done.stdout == first.stdout
+
+
+def test_a_damaged_record_is_told_once_however_many_experiments_there_are(
+    here: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.conduct._report", lambda *_: False)
+    store = Store(tmp_path / "results")
+    for name, key in (("first", "a1"), ("second", "b2")):
+        runs = SeedRuns(seed=0, strategy=key, anchors={})
+        cell = Cell(pair="d:t", strategy="s", target="t", expect=None, seeds=(runs,))
+        asked = Experiment(name=name, pair=("d:t",), strategy=("s",), budget="5steps")
+        store.declare(Declaration(experiment=asked, cells=(cell,)))
+        write_atomically(tmp_path / f"results/runs/{key}/{key}/run.json", b"{")
+    said = here("report").stderr
+    assert said.count("corrupt record a1 ignored") == said.count("corrupt record b2 ignored") == 1
 
 
 def test_failures_are_rows_and_exit_with_4(bench: CommandLine, toy_experiment: Path) -> None:
