@@ -10,37 +10,16 @@ grey images are those that the seed has drawn, and pass through the trunk beside
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bench.contracts import UserError
-from bench.kinds import Reconstruction
 from bench.tasks import ImageSet, Task, TaskData
 
+from ._pixels import pixels
 from ._pretext import changed_set, shuffled
 from ._weighted import WeightedAuxiliary
-
-
-@dataclass(frozen=True)
-class Colours(Reconstruction):
-    """The colours of an image; labels uint8 `[N, 3, H, W]`, outputs `[N, 3, H, W]`.
-
-    `mean` and `deviation` of each channel standardise them, as they do the images of a batch.
-    """
-
-    name: ClassVar[str] = "colours"
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the standardised colours; `images` are grey."""
-        if labels is None:
-            raise ValueError(f"a {self.name} task needs labels")
-        channels = zip(labels.float().unbind(1), self.mean, self.deviation, strict=True)
-        return torch.stack([(channel - mean) / scale for channel, mean, scale in channels], dim=1)
 
 
 def greyed(images: Tensor) -> Tensor:
@@ -74,7 +53,6 @@ class Colourisation(WeightedAuxiliary):
         images = target.images
         if images.image[0] != 3:
             raise UserError(f"{self.name} needs images in colour; those of '{images.name}' are not")
-        mean, deviation = (tuple(values.tolist()) for values in images.channel_statistics)
-        task = Task(self.name, Colours(mean, deviation), 3)
+        task = Task(self.name, pixels(images), 3)
         labels = shuffled(images.train, self.name) if self.placebo else images.train
         return [TaskData(task, _grey_set(images), labels, images.test[:0])]

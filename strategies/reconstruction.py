@@ -2,7 +2,8 @@
 
 The encoder is the trunk, the decoder a head, and the loss the mean squared error per pixel and
 channel (see `bench.kinds.Reconstruction`). The decoder's work is billed and its parameters are
-thrown away after training.
+thrown away after training. The placebo asks for the picture of another image: the same work, and
+nothing about the image to learn from it.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from bench.kinds import Reconstruction as ReconstructionKind
 from bench.tasks import Task, TaskData
 
+from ._pixels import pixels
+from ._pretext import shuffled
 from ._weighted import WeightedAuxiliary
 
 
@@ -22,8 +25,14 @@ class Reconstruction(WeightedAuxiliary):
     summary = "auxiliary task: an autoencoder rebuilds the image"
     paper = "Le et al. 2018, Supervised Autoencoders"
 
+    placebo: bool = False
+    """Ask for the picture of another image: all the work, and nothing to learn from it."""
+
     def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the reconstruction of the target's own images."""
-        channels = target.images.image[0]
-        task = Task("reconstruction", ReconstructionKind(), channels)
-        return [TaskData(task, target.images)]
+        images = target.images
+        channels = images.image[0]
+        if self.placebo:
+            task = Task(self.name, pixels(images), channels)
+            return [TaskData(task, images, shuffled(images.train, self.name), images.test)]
+        return [TaskData(Task(self.name, ReconstructionKind(), channels), images)]

@@ -198,6 +198,38 @@ def test_it_can_be_learned_and_its_placebo_cannot(target: TaskData, pretext: str
     assert falls[0] < 0.75 * falls[1]
 
 
+def test_reconstructing_another_image_is_the_same_work_and_cannot_be_learned(
+    target: TaskData,
+) -> None:
+    recipe = Recipe(train_size=250, validation_size=50, batch_size=32, learning_rate=1e-2)
+    falls, flops = [], []
+    for text in ("reconstruction", "reconstruction@placebo=true"):
+        strategy, data = parse_strategy(text), [target, _attached(text, target)]
+        flops.append(count(strategy, data, recipe, 1.0)[0].flops)
+        lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
+        (losses,) = lane.train(Batches(data, recipe, 0, CPU), 150, [150])
+        falls.append(losses[-20:, 1].mean().item() / losses[:3, 1].mean().item())
+    assert flops[0] == flops[1]
+    assert falls[0] < 0.75 * falls[1]
+
+
+def test_the_placebo_of_reconstruction_asks_for_standardised_pictures_of_other_images(
+    target: TaskData, recipe: Recipe
+) -> None:
+    real, placebo = (_attached(f"reconstruction@placebo={on}", target) for on in ("false", "true"))
+    assert placebo.images is target.images
+    own, other = (
+        next(iter(Batches([data], recipe, 0, CPU))).targets[0] for data in (real, placebo)
+    )
+    assert own.shape == other.shape
+    assert not torch.equal(own, other)
+    # The pool is the same pictures in another order, on one scale.
+    assert placebo.train_labels is not None
+    channels = placebo.task.kind.targets(target.images.train, placebo.train_labels)
+    assert channels.mean((0, 2, 3)).abs().max() < 1e-3
+    assert (channels.std((0, 2, 3)) - 1).abs().max() < 1e-2
+
+
 @pytest.mark.parametrize("strategy", ["rotation+cosine-gate", "colourisation+jigsaw+uncertainty"])
 def test_auxiliary_tasks_join_with_other_parts(
     target: TaskData, recipe: Recipe, strategy: str
