@@ -207,6 +207,8 @@ def test_a_second_look_sees_the_same_batch_after_the_step(toy: Toy, recipe: Reci
             seen.append(losses)
 
     class Watching(Weighting):
+        name = "watching"
+
         def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
             assert len(shared) == 6
             return Curious()
