@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import run, training
+from bench import training
 from bench.baseline import Arm, Baseline, snapshot
 from bench.contracts import DataSource
 from bench.data import Batch, Batches
@@ -119,7 +119,7 @@ def _some_labels_shuffled(patch: pytest.MonkeyPatch) -> None:
     def batches(data: Sequence[TaskData], *args: Any) -> Batches:
         return Batches([_shuffled_tenth(d) for d in data], *args)
 
-    patch.setattr(run, "Batches", batches)
+    patch.setattr(training, "Batches", batches)
 
 
 def _extra_forward_pass(patch: pytest.MonkeyPatch) -> None:
