@@ -234,7 +234,8 @@ def _train(
     spec: RunSpec, lane: Lane, phase: int, resident: bool, validation: Sequence[EvaluationSet]
 ) -> _Trained:
     """Train a lane to the end of a phase, or until a loss stops being finite."""
-    lane.enter(phase)
+    if phase:  # a lane is made in its first
+        lane.enter(phase)
     batches = lane.batches(resident)
     steps, before = spec.steps[phase], sum(spec.steps[:phase])
     audited, curve_at = _audited_steps(spec.seed, phase, steps), _curve_points(spec, phase)
