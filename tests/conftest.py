@@ -13,9 +13,11 @@ os.environ["BENCH_PLUGINS"] = str(PLUGINS)  # before bench is imported, and for 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from bench.budget import Axis, Budget, Ledger, Price  # noqa: E402
 from bench.contracts import DataSource  # noqa: E402
 from bench.data import task_data  # noqa: E402
 from bench.plan import make_plan  # noqa: E402
+from bench.records import Record, Score  # noqa: E402
 from bench.run import Job  # noqa: E402
 from bench.spec import Experiment, Recipe, RunSpec  # noqa: E402
 from bench.store import Store  # noqa: E402
@@ -53,6 +55,22 @@ def plain_spec(**values: Any) -> RunSpec:
         "recipe": Recipe(),
     }
     return RunSpec(**plain | values)
+
+
+def plain_record(key: str, score: float | None, seconds: float, higher: bool = True) -> Record:
+    """Return the record of a run of ten steps that only ever stands in a store or a lookup."""
+    price = Price(flops=1.0, samples=1, peak_bytes=1, parameters=1)
+    metric = Score(value=score, unit="%", higher_is_better=higher, primary=True)
+    used: dict[Axis, float] = {"flop": 10.0, "steps": 10.0, "s": seconds}
+    return Record(
+        key=key,
+        status="ok",
+        spec=plain_spec(),
+        data_fingerprint="",
+        code_fingerprint="",
+        scores={"t": {"accuracy": metric}},
+        ledger=Ledger(Budget(10, "steps"), (price,), (10,), used, 0.0),
+    )
 
 
 def toy_jobs(folder: Path, strategy: str, pair: str, **how: object) -> tuple[Job, ...]:

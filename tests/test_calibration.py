@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.budget import Audit, Axis, Budget, Ledger, Price
+from bench.budget import Audit
 from bench.calibration import Rate, quality, run_ratios, timing
 from bench.cli import main
 from bench.errors import UserError
-from bench.records import Cell, Declaration, Record, Score, SeedRuns
+from bench.records import Cell, Declaration, Record, SeedRuns
 from bench.spec import Experiment
 from bench.statistics import detectable_effect
-from tests.conftest import plain_spec
+from tests.conftest import plain_record
 
 SEEDS, GROUP = 400, 10
 
@@ -26,22 +26,6 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.calibration._TIMED", 2)
 
 
-def _record(key: str, score: float | None, seconds: float, higher: bool) -> Record:
-    spec = plain_spec()
-    price = Price(flops=1.0, samples=1, peak_bytes=1, parameters=1)
-    metric = Score(value=score, unit="%", higher_is_better=higher, primary=True)
-    used: dict[Axis, float] = {"flop": 10.0, "steps": 10.0, "s": seconds}
-    return Record(
-        key=key,
-        status="ok",
-        spec=spec,
-        data_fingerprint="",
-        code_fingerprint="",
-        scores={"t": {"metric": metric}},
-        ledger=Ledger(Budget(10, "steps"), (price,), (10,), used, 0.0),
-    )
-
-
 def _study(
     gains: Sequence[float | None], ratio: float = 1.0, higher: bool = True
 ) -> tuple[Declaration, dict[str, Record]]:
@@ -49,8 +33,8 @@ def _study(
     records, seeds = {}, []
     for seed, gain in enumerate(gains):
         value = None if gain is None else 50 + (gain if higher else -gain)
-        records[f"a{seed}"] = _record(f"a{seed}", value, ratio, higher)
-        records[f"b{seed}"] = _record(f"b{seed}", 50.0, 1.0, higher)
+        records[f"a{seed}"] = plain_record(f"a{seed}", value, ratio, higher)
+        records[f"b{seed}"] = plain_record(f"b{seed}", 50.0, 1.0, higher)
         anchors = {"full": {"t": f"b{seed}"}}
         runs = {"seed": seed, "strategy": f"a{seed}", "anchors": anchors}
         seeds.append(SeedRuns.model_validate(runs))

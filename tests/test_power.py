@@ -8,33 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.budget import Axis, Budget, Ledger, Price
 from bench.cli import main
 from bench.power import fewest_seeds, need, requirements
 from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns
 from bench.spec import Experiment
 from bench.store import Store
-from tests.conftest import plain_spec
+from tests.conftest import plain_record
 
 SEEDS = 10
 #: Gains of a spread of 3 points around 0.
 GAINS = [3 * x for x in stats.zscore(np.arange(SEEDS), ddof=1)]
-
-
-def _record(key: str, score: float, seconds: float) -> Record:
-    spec = plain_spec()
-    price = Price(flops=1.0, samples=1, peak_bytes=1, parameters=1)
-    metric = Score(value=score, unit="%", higher_is_better=True, primary=True)
-    used: dict[Axis, float] = {"flop": 10.0, "steps": 10.0, "s": seconds}
-    return Record(
-        key=key,
-        status="ok",
-        spec=spec,
-        data_fingerprint="",
-        code_fingerprint="",
-        scores={"t": {"accuracy": metric}},
-        ledger=Ledger(Budget(10, "steps"), (price,), (10,), used, 0.0),
-    )
 
 
 def _study() -> tuple[Declaration, dict[str, Record]]:
@@ -44,8 +27,8 @@ def _study() -> tuple[Declaration, dict[str, Record]]:
     for name, seconds in (("a", 2.0), ("b", 4.0)):
         seeds = []
         for seed, gain in enumerate(GAINS):
-            records[f"{name}{seed}"] = _record(f"{name}{seed}", 80 + gain, seconds)
-            records[f"full{seed}"] = _record(f"full{seed}", 80, 3.0)
+            records[f"{name}{seed}"] = plain_record(f"{name}{seed}", 80 + gain, seconds)
+            records[f"full{seed}"] = plain_record(f"full{seed}", 80, 3.0)
             anchors: dict[AnchorName, dict[str, str]] = {"full": {"t": f"full{seed}"}}
             seeds.append(SeedRuns(seed=seed, strategy=f"{name}{seed}", anchors=anchors))
         cells.append(Cell(pair="d:t", strategy=name, target="t", expect=None, seeds=tuple(seeds)))
@@ -103,7 +86,7 @@ def test_a_run_that_two_rows_read_is_paid_once() -> None:
 def test_a_seed_that_lacks_a_run_says_nothing_of_the_cost() -> None:
     declaration, records = _study()
     del records["full0"], records["a1"]
-    records["full2"] = _record("full2", 80, 13.0)
+    records["full2"] = plain_record("full2", 80, 13.0)
     rows, total = requirements(declaration, records.get, 1.0)
     assert rows[0].seconds_per_seed == pytest.approx(5 + 10 / 8)
     assert total.seconds_per_seed == pytest.approx(9 + 10 / 8)
