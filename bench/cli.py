@@ -474,8 +474,11 @@ def speed(
     cores, chosen = usable_cores(), "quick" if quick else "full"
     command = f"bench speed --only {only}" + (" --quick" if quick else "")
     where = circumstances(command, cores)
-    tables = list(measure(load(chosen), wanted, cores, say))
-    files = write(tables, where, results / "reports" / "speed")
+    tables = []
+    for table in measure(load(chosen), wanted, cores, say):
+        tables.append(table)
+        # As they come, so that a failure costs only the tables that follow.
+        files = write(tables, where, results / "reports" / "speed")
     if as_json:
         print(files["speed.json"].read_text("utf-8"), end="")
     else:

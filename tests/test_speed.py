@@ -19,8 +19,9 @@ from bench.networks import Encoder
 from bench.report.canvas import style
 from bench.speed import growth as growth_module
 from bench.speed import loops, peers
+from bench.speed import step as step_module
 from bench.speed.growth import growth
-from bench.speed.loops import Workload
+from bench.speed.loops import Steps, Workload
 from bench.speed.plots import PLOTS
 from bench.speed.settings import Growth, Settings, load
 from bench.speed.step import against_machine, against_peers, by_hand
@@ -180,6 +181,21 @@ def test_a_library_that_is_absent_is_a_note_with_the_command_and_no_row(
     assert [note.partition(":")[0] for note in said] == ["LibMTL", "TorchJD"]
     with style():
         PLOTS["peers"](table)
+
+
+def test_a_library_that_fails_is_a_note_and_the_others_keep_their_rows(
+    settings: Settings, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Workload) -> Steps:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(peers, "found", lambda name: f"{name} 9.0")
+    monkeypatch.setattr(step_module, "_LOOPS", {"LibMTL": broken, "TorchJD": loops.by_hand})
+    table = against_peers(settings, [here], here)
+    assert {row["library"] for row in table.rows} == {"TorchJD"}
+    failed = [note for note in table.notes if "no such kernel" in note]
+    assert len(failed) == len(settings.networks) * len(settings.methods)
+    assert all(note.startswith("LibMTL fails at ") for note in failed)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def against_peers(
     rows = list[dict[str, object]]()
     known, notes = _known(other)
     for network, method in product(settings.networks, settings.methods):
-        rows += _peer_rows(settings, network, method, crew, other, known)
+        rows += _peer_rows(settings, network, method, crew, other, known, notes)
     notes.append(
         "Wall time of training steps, evaluation left out. LibMTL has no bf16: its float32 steps "
         "stand against both. One core: a thread each. All cores: the harness trains as many seeds "
@@ -155,7 +155,9 @@ def _peer_rows(
     crew: Sequence[ProcessPoolExecutor],
     other: ProcessPoolExecutor,
     known: Sequence[str],
+    notes: list[str],
 ) -> Iterator[dict[str, object]]:
+    """Yield a row a precision, library and number of cores; what fails elsewhere is a note."""
     cores, blocks = len(crew), dict[str, Callable[[], float]]()
     for precision in settings.precisions:
         work = Workload.of(settings, network, method, precision)
@@ -165,6 +167,13 @@ def _peer_rows(
         for name in known:
             if name == "LibMTL" and precision != "fp32":
                 continue
+            try:
+                other.submit(loops.block, 1, _LOOPS[name], work).result()
+            except Exception as error:  # anything may come out of a library
+                notes.append(
+                    f"{name} fails at {network.label}, {method.label}, {precision}: {error}"
+                )
+                continue
             for how, threads in (("one core", 1), ("all cores", cores)):
                 theirs = replace(work, threads=threads)
                 blocks[f"{name}, {how}, {precision}"] = _timed(
@@ -173,7 +182,10 @@ def _peer_rows(
     taken = in_turns(blocks, settings.row_seconds)
     for precision, name, how in product(settings.precisions, known, ("one core", "all cores")):
         own = taken[f"harness, {how}, {precision}"]
-        seconds = taken.get(f"{name}, {how}, {precision}") or taken[f"{name}, {how}, fp32"]
+        # LibMTL has but one precision.
+        among = precision if name != "LibMTL" else "fp32"
+        if (seconds := taken.get(f"{name}, {how}, {among}")) is None:
+            continue
         found = ratio(seconds, own)
         judged = name == "LibMTL" and how == "all cores"
         goal = network.peer_goals.get(precision) if judged else None
