@@ -187,12 +187,15 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, features: Shape, classes: int) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1) if len(features) == 3 else nn.Identity()
         self.linear = nn.Linear(features[0], classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits `[N, classes]`."""
-        logits: Tensor = self.linear(self.pool(features).flatten(1))
+        if features.ndim == 4:
+            # As `AdaptiveAvgPool2d`, bit for bit, but its gradient comes out channels-last too. A
+            # rectifier before it would take several times as long to mask another layout.
+            features = features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+        logits: Tensor = self.linear(features)
         return logits
 
 

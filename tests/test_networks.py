@@ -64,6 +64,25 @@ def test_lenet_refuses_images_that_it_would_shrink_to_nothing() -> None:
         lenet((1, 12, 12), 1.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_head_pools_as_torch_does_and_keeps_the_layout_of_what_it_pools(
+    dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    head = ClassificationHead((16, 7, 5), 3).to(dtype)
+    plain = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head.linear)
+    features = torch.randn(4, 16, 7, 5, dtype=dtype).to(memory_format=layout).requires_grad_()
+    ours, theirs = head(features), plain(features)
+    (one,), (other,) = (torch.autograd.grad(y.square().sum(), features) for y in (ours, theirs))
+    if layout == torch.channels_last:  # what networks are trained in
+        assert torch.equal(ours, theirs)
+        assert torch.equal(one, other)
+        assert one.is_contiguous(memory_format=torch.channels_last)
+    else:
+        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("features", [(50,), (64, 7, 7), (16, 28, 28)])
 @pytest.mark.parametrize("image", [(1, 28, 28), (3, 25, 27)])
 def test_a_decoder_covers_the_image(features: tuple[int, ...], image: tuple[int, ...]) -> None:

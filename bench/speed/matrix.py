@@ -6,22 +6,23 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import tomli_w
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.contracts import DataSource
 from bench.data import draw_split
 from bench.errors import UserError
-from bench.networks import ClassificationHead, Encoder, encoder_builder
+from bench.networks import encoder_builder
 from bench.plan import Plan, make_plan
 from bench.run import arm_data
 from bench.spec import RunSpec, load_experiment
 from bench.speed import peers
-from bench.speed.peers import Labelled, libmtl_trainer, loader, quiet
+from bench.speed.peers import Labelled, classifier, libmtl_trainer, loader, quiet
 from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number
 from bench.store import Store
@@ -153,13 +154,10 @@ def _libmtl_run(spec: RunSpec, classes: Mapping[str, str]) -> float:
             )
         )
 
-    def head(d: TaskData) -> Callable[[Encoder], nn.Module]:
-        return lambda trunk: ClassificationHead(trunk.features, d.task.outputs)
-
     trainer = libmtl_trainer(
         classes.get(spec.strategy, next(iter(classes.values()))),
         encoder_builder(recipe.network, spec.width, images.image),
-        {d.task.name: head(d) for d in data},
+        {d.task.name: partial(classifier, outputs=d.task.outputs) for d in data},
     )
     points, size = recipe.curve_points, recipe.batch_size
     trainer.train(

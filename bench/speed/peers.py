@@ -23,6 +23,7 @@ import importlib.metadata
 import io
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -31,7 +32,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from bench.networks import ClassificationHead, Encoder
+from bench.networks import Encoder
 from bench.speed.loops import CLASSES, Steps, Workload, autocast, drawn_tasks
 
 _GONE = "torchvision.models.utils"
@@ -93,6 +94,12 @@ def _labelled(work: Workload) -> Labelled:
     data = drawn_tasks(work.image, work.pool)
     labels = {d.task.name: d.train_labels for d in data if d.train_labels is not None}
     return Labelled(data[0].images.train, labels)
+
+
+def classifier(trunk: Encoder, outputs: int) -> nn.Module:
+    """Return a head as one writes it; the harness's own pools in a way that suits its layout."""
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if len(trunk.features) == 3 else []
+    return nn.Sequential(*pool, nn.Linear(trunk.features[0], outputs))
 
 
 def loader(data: Labelled, batch_size: int, steps: int) -> DataLoader[Any]:
@@ -158,13 +165,9 @@ def libmtl(work: Workload) -> Steps:
     """Return a loop of LibMTL's trainer, one epoch a call."""
     data = _labelled(work)
 
-    def head(trunk: Encoder) -> nn.Module:
-        return ClassificationHead(trunk.features, CLASSES)
-
+    heads = dict.fromkeys(data.labels, partial(classifier, outputs=CLASSES))
     with quiet():
-        trainer = libmtl_trainer(
-            dict(work.peers)["LibMTL"], work.encoder, dict.fromkeys(data.labels, head)
-        )
+        trainer = libmtl_trainer(dict(work.peers)["LibMTL"], work.encoder, heads)
     trainer.test = lambda *_, **__: None  # evaluation is no part of a step
 
     def take(count: int) -> None:
@@ -182,7 +185,7 @@ def torchjd(work: Workload) -> Steps:
 
     data = _labelled(work)
     trunk = work.encoder()
-    heads = nn.ModuleList(ClassificationHead(trunk.features, CLASSES) for _ in data.labels)
+    heads = nn.ModuleList(classifier(trunk, CLASSES) for _ in data.labels)
     aggregator = getattr(aggregation, dict(work.peers)["TorchJD"])()
     optimiser = torch.optim.Adam([*trunk.parameters(), *heads.parameters()], lr=_RATE)
 
