@@ -64,6 +64,17 @@ def test_lenet_refuses_images_that_it_would_shrink_to_nothing() -> None:
         lenet((1, 12, 12), 1.0)
 
 
+@pytest.mark.parametrize("image", [(1, 28, 28), (3, 24, 31), (3, 33, 26)])
+def test_maxima_are_the_same_with_a_gradient_and_without(image: tuple[int, int, int]) -> None:
+    encoder = lenet(image, 1.0)
+    x = torch.randn(8, *image).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        without = encoder(x)
+    assert torch.equal(encoder(x), without)
+    pooled = [stage.get_submodule("1")(torch.ones(1, 2, 7, 9)).shape for stage in encoder.stages[:2]]
+    assert {tuple(shape) for shape in pooled} == {(1, 2, 3, 4)}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_head_pools_as_torch_does_and_keeps_the_layout_of_what_it_pools(
