@@ -43,6 +43,14 @@ Strategies = Annotated[
     list[str] | None,
     typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
 ]
+Launcher = Annotated[
+    str | None,
+    typer.Option(
+        help="Where runs execute: 'list launchers' has them; else what suits the workers.",
+        metavar="NAME[@KNOBS]",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
 ]
@@ -129,6 +137,7 @@ def run(
         typer.Option(help="Images on the device: where they fit, always, or read by the batch."),
     ] = "auto",
     workers: Workers = "auto",
+    launcher: Launcher = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, prices, steps and time, and stop.")
     ] = False,
@@ -173,6 +182,7 @@ def run(
         results=results,
         source=DataSource(root, download, results / "cache", skip_bad_images, resident),
         workers=count,
+        launcher=launcher,
         dry_run=dry_run,
         fresh=fresh,
         as_json=as_json,
@@ -198,6 +208,7 @@ def fidelity(
     results: Results = Path("results"),
     root: Root = None,
     workers: Workers = "auto",
+    launcher: Launcher = None,
 ) -> None:
     """Run an experiment in fp32 and in bf16, and say what the reduced precision changes."""
     count = _workers(workers)
@@ -210,7 +221,7 @@ def fidelity(
     from bench.contracts import DataSource
 
     source = DataSource(root, cache=results / "cache")
-    failed = check_fidelity(asked, results=results, source=source, workers=count)
+    failed = check_fidelity(asked, results=results, source=source, workers=count, launcher=launcher)
     raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
 
 
@@ -264,6 +275,7 @@ def calibrate(
     results: Results = Path("results"),
     root: Root = None,
     workers: Workers = "auto",
+    launcher: Launcher = None,
     as_json: Json = False,
 ) -> None:
     """Say how often a difference is found where none is, and a planted one where it is.
@@ -287,6 +299,7 @@ def calibrate(
         results=results,
         source=DataSource(root, False, results / "cache"),
         workers=count,
+        launcher=launcher,
         as_json=as_json,
     )
 
@@ -294,7 +307,7 @@ def calibrate(
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["pairs", "datasets", "strategies", "networks", "experiments"],
+        Literal["pairs", "datasets", "strategies", "networks", "experiments", "launchers"],
         typer.Argument(help="What to list."),
     ],
     as_json: Json = False,

@@ -11,7 +11,7 @@ from bench.dry_run import show_plan
 from bench.errors import UserError, say
 from bench.fidelity import fidelity
 from bench.gains import results as results_of
-from bench.launch.processes import Pool
+from bench.launch import Crew
 from bench.looks import extended, looked, opening
 from bench.plan import make_plan
 from bench.records import Declaration, Record
@@ -25,7 +25,7 @@ from bench.report import (
     write_calibration,
     write_report,
 )
-from bench.rounds import Round, early_pool
+from bench.rounds import Round, early_crew
 from bench.run import prepare
 from bench.screen import console
 from bench.spec import Experiment
@@ -38,6 +38,7 @@ def conduct(
     results: Path,
     source: DataSource,
     workers: int | None,
+    launcher: str | None,
     dry_run: bool,
     fresh: bool,
     as_json: bool,
@@ -48,7 +49,8 @@ def conduct(
         store.check_writable()
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    with early_pool(experiment, 1 if dry_run else workers) as pool:
+    with Crew(launcher) if dry_run else early_crew(experiment, workers, launcher) as crew:
+        workers = crew.at_most(workers)
         plan = make_plan(experiment, source, store, say)
         for line in plan.declaration.data:
             say(f"data: {line}")
@@ -60,7 +62,7 @@ def conduct(
                 plan = plan.tuned(trials.done.get)
             show_plan(plan, trials, Round.of(store, plan.jobs, workers, fresh), as_json)
             return False
-        tried = trials.carry_out(store, pool)
+        tried = trials.carry_out(store, crew)
         if tried:
             plan = plan.tuned(tried.get)
         # Which runs are compared is known from here on, and none of them has been looked at.
@@ -75,7 +77,7 @@ def conduct(
         while True:
             keys = declaration.keys - done.keys()
             asked = [job for job in plan.jobs if job.key in keys]
-            done |= Round.of(store, asked, workers, fresh).carry_out(store, pool)
+            done |= Round.of(store, asked, workers, fresh).carry_out(store, crew)
             if not experiment.until_decided:
                 break
             rows = results_of(declaration, done.get)
@@ -95,6 +97,7 @@ def calibrate(
     results: Path,
     source: DataSource,
     workers: int | None,
+    launcher: str | None,
     as_json: bool,
 ) -> None:
     """Run an A/A experiment and say how often, in groups of seeds, a difference was found."""
@@ -102,8 +105,9 @@ def calibrate(
     store.check_writable()
     plan = make_plan(experiment, source, store, say)
     cell = only_row(plan.declaration, group)
-    with Pool() as pool:
-        done = Round.of(store, plan.jobs, workers, fresh=False).carry_out(store, pool)
+    with Crew(launcher) as crew:
+        workers = crew.at_most(workers)
+        done = Round.of(store, plan.jobs, workers, fresh=False).carry_out(store, crew)
     found = quality(plan.declaration, done.get, group)
     first = {cell.seeds[0].strategy, cell.seeds[0].anchors["full"][cell.target]}
     arms = [job for job in plan.jobs if job.key in first]
@@ -150,6 +154,7 @@ def check_fidelity(
     results: Path,
     source: DataSource,
     workers: int | None,
+    launcher: str | None = None,
 ) -> bool:
     """Run an experiment in both precisions and show what the reduced one changes.
 
@@ -176,6 +181,7 @@ def check_fidelity(
             results=results,
             source=source,
             workers=workers,
+            launcher=launcher,
             dry_run=False,
             fresh=False,
             as_json=False,

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bench.contracts import Dataset, Merging, Part, range_of
 from bench.kinds import Classification
+from bench.launch import launchers
 from bench.networks import NETWORKS
 from bench.registry import (
     SORTS,
@@ -46,6 +47,8 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
             return _strategies(), strategy_parts().broken
         case "experiments":
             return _experiments(), {}
+        case "launchers":
+            return _launchers(), launchers().broken
         case _:
             return _networks(), {}
 
@@ -150,6 +153,13 @@ def _experiments() -> Rows:
         values = tomllib.loads(path.read_text("utf-8"))
         rows.append({"experiment": name, "what it asks": values.get("description", "")})
     return rows
+
+
+def _launchers() -> Rows:
+    return [
+        {"launcher": plugin.name, "what it does": plugin.summary, "knobs": _knobs(plugin)}
+        for plugin in sorted(launchers().found.values(), key=lambda p: p.name)
+    ]
 
 
 def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Finds plugins, and reads the names users type into strategies, data sets and pairs.
 
-A plugin is any concrete subclass of a contract in a module of `bench.strategies` or
-`bench.datasets`, or one that an installed package names as an entry point: itself, or a module or
+A plugin is any concrete subclass of a contract in a module of `bench.strategies`, `bench.datasets`
+or `bench.launch`, or one that an installed package names as an entry point: itself, or a module or
 package with any number of them. What fails to import is listed as broken with its reason and
 hurts nobody else.
 """
@@ -104,7 +104,8 @@ def _sources(package_name: str) -> Iterator[tuple[str, Callable[[], object]]]:
         yield entry.name, entry.load
 
 
-def _discover(package_name: str, base: type[Any]) -> Plugins:
+def discover(package_name: str, base: type[Any]) -> Plugins:
+    """Return all plugins of a contract, from the modules of a package and from entry points."""
     found: dict[str, type[Any]] = {}
     broken: dict[str, str] = {}
     for name, load in _sources(package_name):
@@ -121,13 +122,13 @@ def _discover(package_name: str, base: type[Any]) -> Plugins:
 @cache
 def strategy_parts() -> Plugins:
     """Return the parts of strategies by name."""
-    return _discover("bench.strategies", Part)
+    return discover("bench.strategies", Part)
 
 
 @cache
 def datasets() -> Plugins:
     """Return the data sets by name."""
-    return _discover("bench.datasets", Dataset)
+    return discover("bench.datasets", Dataset)
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _value(text: str, hint: Any, where: str) -> Any:
         raise UserError(f"{where}: '{text}' is not a {kind.__name__}") from None
 
 
-def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> Any:
+def with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> Any:
     """Return a plugin with the knobs of `value` or `knob=value,knob=value`."""
     hints = get_type_hints(plugin)
     knobs = [f.name for f in fields(plugin) if f.name not in given]
@@ -260,7 +261,7 @@ def _part(text: str) -> Part:
     """Read `name`, `name@value` or `name@knob=value,knob=value`."""
     name, _, arguments = text.partition("@")
     plugin = strategy_parts().get("strategy", name)
-    part: Part = _with_knobs(plugin, arguments, f"strategy '{text}'")
+    part: Part = with_knobs(plugin, arguments, f"strategy '{text}'")
     return part
 
 
@@ -331,7 +332,7 @@ def parse_dataset(text: str) -> Dataset:
         raise UserError(f"'{text}': {name} needs a path: {name}:PATH:TASK+TASK")
     if colon and not given:
         raise UserError(f"'{text}': {name} takes no path")
-    dataset: Dataset = _with_knobs(plugin, arguments, f"data set '{text}'", **given)
+    dataset: Dataset = with_knobs(plugin, arguments, f"data set '{text}'", **given)
     return dataset
 
 

@@ -6,8 +6,7 @@ from typing import Self
 
 from bench.budget import Budget
 from bench.errors import say
-from bench.launch import Started, auto_workers, launch, usable_cores
-from bench.launch.processes import Pool
+from bench.launch import Crew, Started, auto_workers, usable_cores
 from bench.plan import resolve_device
 from bench.progress import Display, clock
 from bench.records import Record
@@ -66,27 +65,27 @@ class Round:
             "training steps"
         )
 
-    def carry_out(self, store: Store, pool: Pool) -> dict[str, Record]:
+    def carry_out(self, store: Store, crew: Crew) -> dict[str, Record]:
         """Train what is missing, and return all records by key."""
         if not self.missing:
             if self.jobs:
                 say(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
             return dict(self.done)
         say(self.prospect)
-        return {**self.done, **_launch(store, self, pool)}
+        return {**self.done, **_launch(store, self, crew)}
 
 
-def early_pool(experiment: Experiment, workers: int | None) -> Pool:
-    """Start the workers while the plan is made, where the work is sure to be worth them.
+def early_crew(experiment: Experiment, workers: int | None, launcher: str | None) -> Crew:
+    """Return a crew that begins while the plan is made, where the work is sure to be worth it.
 
-    Not where steps are bought by time, which is taken meanwhile. They end with this process.
+    Not where steps are bought by time, which is taken meanwhile.
     """
+    crew = Crew(launcher)
     budget = Budget.parse(experiment.budget)
     sure = budget.axis == "flop" and budget.amount * experiment.seeds >= _SURELY_WORTH_PROCESSES
-    if not sure or resolve_device(experiment.device) != "cpu":
-        return Pool()
-    count = workers or usable_cores()
-    return Pool(count if count > 1 else 0)
+    if sure and resolve_device(experiment.device) == "cpu":
+        crew.begin(crew.at_most(workers) or usable_cores())
+    return crew
 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
@@ -98,12 +97,12 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
-def _launch(store: Store, together: Round, pool: Pool) -> dict[str, Record]:
+def _launch(store: Store, together: Round, crew: Crew) -> dict[str, Record]:
     done: dict[str, Record] = {}
     jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
     try:
         with Display(len(jobs), work, together.what) as display:
-            for event in launch(jobs, together.workers, pool):
+            for event in crew.run(jobs, together.workers):
                 if isinstance(event, Started):
                     display.started(event.job)
                     continue

@@ -2,7 +2,9 @@
 
 import ctypes
 import math
+import os
 import platform
+import re
 import statistics
 import time
 import traceback
@@ -36,6 +38,8 @@ _AUDITED = 5
 #: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
 _PROBED = 0.01
 #: Why a run failed that did not fit into memory.
+#: What glibc reads when a process starts: to ask the system for large pages.
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
 OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
 
 #: Per-example scores of the test set, by task.
@@ -97,11 +101,16 @@ def _keep_memory() -> bool:
 
 def _execution(device: torch.device) -> dict[str, str]:
     """Return which of the ways to the same numbers this process takes, for the records."""
-    kept = device.type == "cpu" and _keep_memory()
+    allocator = "default"
+    if device.type == "cpu" and _keep_memory():
+        # Of several the last one counts: the user's own.
+        asked = re.findall(r"glibc\.malloc\.hugetlb=\d", os.environ.get("GLIBC_TUNABLES", ""))
+        large = asked[-1:] == [LARGE_PAGES]
+        allocator = "keeps memory, large pages" if large else "keeps memory"
     return {
         "threads": str(torch.get_num_threads()),
         "layout": "channels-last",
-        "allocator": "keeps memory" if kept else "default",
+        "allocator": allocator,
     }
 
 

@@ -20,11 +20,12 @@ def _blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> None:
-    strategy, dataset = _blocks("docs/extending.md", "python")
-    for folder, name, source in (("strategies", "quiet", strategy), ("datasets", "forms", dataset)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"{name}.py").write_text(source)
+    files = "strategies/quiet.py", "datasets/forms.py", "launch/cluster.py"
+    for name, source in zip(files, _blocks("docs/extending.md", "python"), strict=True):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(source)
     arguments = "-p forms -s quiet@0.1 -s hard --seeds 1 --budget 40steps --train-size 200 --json"
+    arguments += " --launcher diary@file=notes.txt"
     done = subprocess.run(
         [sys.executable, "-m", "bench", "run", *arguments.split()],
         cwd=tmp_path,
@@ -37,6 +38,8 @@ def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> Non
     rows = json.loads(done.stdout)["rows"]
     assert {row["strategy"] for row in rows} == {"hard", "hard+quiet@factor=0.1"}
     assert all(row["failed"] == 0 for row in rows)
+    keys = sorted(path.parent.name for path in tmp_path.glob("results/runs/*/*/run.json"))
+    assert sorted((tmp_path / "notes.txt").read_text().split()) == keys
 
 
 def _readme_rows(name: str) -> str:

@@ -1,3 +1,5 @@
+import os
+import platform
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +10,8 @@ import torch
 
 from bench.budget import Price
 from bench.contracts import DataSource
-from bench.launch import Finished, Started, auto_workers, launch
-from bench.launch.processes import Pool
+from bench.launch import Crew, Finished, Started, auto_workers, launchers
+from bench.launch.processes import workers_environment
 from bench.plan import make_plan
 from bench.records import Record
 from bench.run import OUT_OF_MEMORY, Job
@@ -33,7 +35,8 @@ def _jobs(tmp_path: Path, *strategies: str) -> tuple[Job, ...]:
 
 
 def _records(jobs: tuple[Job, ...], workers: int) -> dict[str, Record]:
-    events = list(launch(jobs, workers))
+    with Crew() as crew:
+        events = list(crew.run(jobs, workers))
     started = [event.job.key for event in events if isinstance(event, Started)]
     finished = {e.record.key: e.record for e in events if isinstance(e, Finished)}
     assert sorted(started) == sorted(finished) == sorted(job.key for job in jobs)
@@ -122,11 +125,52 @@ def test_workers_have_room_in_memory_together(
 
 def test_workers_that_started_early_do_the_same_runs(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path, "hard")
-    with Pool(early=2) as pool:
-        events = list(launch(jobs, 2, pool))
+    with Crew() as crew:
+        crew.begin(2)
+        events = list(crew.run(jobs, 2))
     there = {e.record.key: e.record for e in events if isinstance(e, Finished)}
     for key, record in _records(jobs, 1).items():
         assert _numbers(record) == _numbers(there[key])
+
+
+def test_workers_are_told_what_they_read_when_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with workers_environment():
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        # What the user has set comes last, which counts where both set the same.
+        assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1:glibc.malloc.check=1"
+    assert dict(os.environ) == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
+def test_records_tell_which_allocator_a_run_had(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard")[:1]
+    told = {n: next(iter(_records(jobs, n).values())).provenance["allocator"] for n in (1, 2)}
+    assert told == {1: "keeps memory", 2: "keeps memory, large pages"}
+
+
+@pytest.mark.parametrize(("workers", "name"), [(1, "local"), (2, "processes"), (64, "processes")])
+def test_one_launcher_suits_every_number_of_workers(workers: int, name: str) -> None:
+    assert [p.name for p in launchers().found.values() if p.suits(workers)] == [name]
+
+
+def test_a_launcher_that_has_one_worker_gets_no_more() -> None:
+    with Crew("local") as crew:
+        assert (crew.at_most(None), crew.at_most(4)) == (1, 1)
+    with Crew("processes") as crew:
+        assert (crew.at_most(None), crew.at_most(4)) == (None, 4)
+    with Crew() as crew:
+        assert (crew.at_most(None), crew.at_most(4)) == (None, 4)
+
+
+def test_an_unknown_launcher_is_an_error_before_anything_starts(
+    bench: Any, toy_experiment: Path
+) -> None:
+    end = bench("run", toy_experiment, "--launcher", "proceses")
+    assert end.returncode == 2
+    assert end.stderr == "error: unknown launcher 'proceses': did you mean 'processes'?\n"
 
 
 def test_a_little_work_gets_no_second_process(tmp_path: Path) -> None:

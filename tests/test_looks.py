@@ -10,7 +10,7 @@ import pytest
 from bench.cli import main
 from bench.errors import UserError
 from bench.group_sequential import Stage
-from bench.launch import launch
+from bench.launch import Crew
 from bench.records import Declaration
 from bench.spec import load_experiment
 
@@ -89,16 +89,16 @@ def test_an_interrupted_experiment_goes_on_to_the_same_report(
     asked = [*asked[:2], "-p", NULL, "-s", "hard", "--name", "looks", *asked[2:]]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     _run(asked, whole)
-    left = [20]
+    left, run = [20], Crew.run
 
     def stops(*arguments: Any) -> Any:
-        for event in launch(*arguments):
+        for event in run(*arguments):
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
             yield event
 
-    monkeypatch.setattr("bench.rounds.launch", stops)
+    monkeypatch.setattr(Crew, "run", stops)
     with pytest.raises(SystemExit) as end:
         main([*asked, str(broken)])
     assert end.value.code == 130

@@ -71,7 +71,9 @@ def test_maxima_are_the_same_with_a_gradient_and_without(image: tuple[int, int, 
     with torch.no_grad():
         without = encoder(x)
     assert torch.equal(encoder(x), without)
-    pooled = [stage.get_submodule("1")(torch.ones(1, 2, 7, 9)).shape for stage in encoder.stages[:2]]
+    pooled = [
+        stage.get_submodule("1")(torch.ones(1, 2, 7, 9)).shape for stage in encoder.stages[:2]
+    ]
     assert {tuple(shape) for shape in pooled} == {(1, 2, 3, 4)}
 
 

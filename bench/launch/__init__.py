@@ -1,15 +1,23 @@
-"""Where runs execute. Each launcher takes jobs and yields the same events; none touches files."""
+"""Where runs execute. Each launcher takes jobs and yields the same events; none touches files.
+
+A launcher is a plugin: one module of this package, or of a `launch/` folder that `BENCH_PLUGINS`
+names, with a subclass of `Launcher`.
+"""
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import ClassVar, Self
 
+from bench import plugin_folders
+from bench.errors import UserError
 from bench.records import Record
+from bench.registry import Plugins, discover, with_knobs
 from bench.run import Examples, Job
 
-if TYPE_CHECKING:
-    from bench.launch.processes import Pool
+__path__.extend(str(folder / "launch") for folder in plugin_folders)
 
 
 @dataclass(frozen=True)
@@ -30,22 +38,97 @@ class Finished:
 
 Event = Started | Finished
 
+
+@dataclass
+class Launcher(ABC):
+    """Executes runs somewhere. Its fields are knobs that users may set, as those of strategies.
+
+    What runs a job is `bench.run.attempt`, which raises nothing: a job that goes wrong is a record
+    too. Jobs, records and examples can be pickled.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    most_workers: ClassVar[int | None] = None
+    """How many runs it has at once at most; None where nothing limits them."""
+
+    @classmethod
+    def suits(cls, workers: int) -> bool:
+        """Return whether this one is taken for so many workers where none is named."""
+        return False
+
+    def begin(self, workers: int) -> None:  # noqa: B027 (most have nothing to begin)
+        """Start what takes time. Called before the jobs are known, if at all."""
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
+        """Run jobs, begun in their order, at most `workers` at once.
+
+        Yields `Started` and later `Finished` once for each. May be called again with other jobs.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Stop all work, whether finished or not."""
+
+
+@cache
+def launchers() -> Plugins:
+    """Return the launchers by name."""
+    return discover(__name__, Launcher)
+
+
+def parse_launcher(text: str) -> Launcher:
+    """Read `name`, `name@value` or `name@knob=value,knob=value`. Raises `UserError`."""
+    name, _, arguments = text.partition("@")
+    plugin = launchers().get("launcher", name)
+    launcher: Launcher = with_knobs(plugin, arguments, f"launcher '{text}'")
+    return launcher
+
+
+class Crew:
+    """The launchers of one command, made when they are needed and closed with it.
+
+    The named one does all the work; where none is, the one that suits the number of workers does.
+    Raises `UserError` for a name that is unknown.
+    """
+
+    def __init__(self, named: str | None = None) -> None:
+        self._named = None if named is None else parse_launcher(named)
+        self._made: dict[type[Launcher], Launcher] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for launcher in [*self._made.values(), *filter(None, [self._named])]:
+            launcher.close()
+
+    def _launcher(self, workers: int) -> Launcher:
+        if self._named is not None:
+            return self._named
+        for plugin in launchers().found.values():
+            if plugin.suits(workers):
+                return self._made.setdefault(plugin, plugin())
+        raise UserError(f"no launcher suits {workers} workers: name one with --launcher")
+
+    def at_most(self, workers: int | None) -> int | None:
+        """Return how many workers there may be of those that are asked for; None is any number."""
+        most = self._named.most_workers if self._named else None
+        return min(workers or most, most) if most else workers
+
+    def begin(self, workers: int) -> None:
+        """Start what takes time before the jobs are known."""
+        self._launcher(workers).begin(workers)
+
+    def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
+        """Run jobs and yield what happens."""
+        return self._launcher(workers).run(jobs, workers)
+
+
 #: Seconds of work below which one process does it all.
 _WORTH_A_PROCESS = 8
 #: What a worker takes beside the tensors of a step: torch, and images of the usual sets.
 _PROCESS_BYTES = 2**30
-
-
-def launch(jobs: Sequence[Job], workers: int, pool: "Pool | None" = None) -> Iterator[Event]:
-    """Run jobs in this process (one worker) or in worker processes, and yield what happens.
-
-    `pool` holds processes that have started already.
-    """
-    from bench.launch import local, processes
-
-    if workers == 1:
-        return local.run(jobs)
-    return pool.run(jobs, workers) if pool else processes.run(jobs, workers)
 
 
 def auto_workers(jobs: Sequence[Job]) -> int:

@@ -10,14 +10,14 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Self
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.launch import Event, Finished, Started
-from bench.run import OUT_OF_MEMORY, Job, attempt, failure
+from bench.launch import Event, Finished, Launcher, Started
+from bench.run import LARGE_PAGES, OUT_OF_MEMORY, Job, attempt, failure
 
 _KILLED = "its process was killed, as happens when memory runs out: run fewer --workers"
 
@@ -55,17 +55,25 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes that start now have one thread: torch reads this when it is imported there."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+def workers_environment() -> Iterator[None]:
+    """Let processes that start now be workers: what is read when they start is set meanwhile.
+
+    They have one thread, which torch reads, and ask the system for large pages, which glibc does:
+    activations of some megabytes then miss the processor's table of pages less often. A tunable of
+    glibc that the user has set stays, and comes last, which counts.
+    """
+    tunables = [LARGE_PAGES, *filter(None, [os.environ.get("GLIBC_TUNABLES")])]
+    wanted = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": ":".join(tunables)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _Worker:
@@ -76,7 +84,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, number), daemon=True)
-        with _interrupts_ignored(), _one_thread():
+        with _interrupts_ignored(), workers_environment():
             self.process.start()
         theirs.close()
         self.number = number
@@ -117,17 +125,24 @@ def _cause(exitcode: int | None) -> str:
     return f"its process ended with exit code {exitcode}"
 
 
-class Pool:
-    """Worker processes: `early` of them start before anyone knows the jobs."""
+@dataclass
+class Processes(Launcher):
+    """Worker processes that live until all is done."""
 
-    def __init__(self, early: int = 0) -> None:
-        self._workers = [_Worker(number) for number in range(early)]
+    name = "processes"
+    summary = "worker processes of one thread each, on this machine"
 
-    def __enter__(self) -> Self:
-        return self
+    def __post_init__(self) -> None:
+        self._workers: list[_Worker] = []
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @classmethod
+    def suits(cls, workers: int) -> bool:
+        """Suit several workers."""
+        return workers > 1
+
+    def begin(self, workers: int) -> None:
+        """Start the processes."""
+        self._workers += [_Worker(number) for number in range(len(self._workers), workers)]
 
     def close(self) -> None:
         """Stop all processes."""
@@ -166,9 +181,3 @@ class Pool:
                     yield finished
                 if worker.dead:
                     self._workers.remove(worker)
-
-
-def run(jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-    """Run the jobs on at most `workers` processes, handing them out in their order."""
-    with Pool() as pool:
-        yield from pool.run(jobs, workers)

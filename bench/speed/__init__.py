@@ -25,7 +25,8 @@ def measure(
     from bench.speed.turns import own_process
 
     with ExitStack() as stack:
-        *crew, other = [stack.enter_context(own_process()) for _ in range(cores + 1)]
+        crew = [stack.enter_context(own_process(worker=True)) for _ in range(cores)]
+        other = stack.enter_context(own_process())
         measures: list[tuple[int, str, Callable[[], Table]]] = [
             (1, "a training step against a loop by hand", lambda: by_hand(settings, crew[0])),
             (2, "other libraries", lambda: against_peers(settings, crew, other)),

@@ -6,7 +6,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+
+from bench.launch.processes import workers_environment
 
 #: Rounds that an interval needs, and that are enough.
 _LEAST, _MOST = 4, 30
@@ -52,10 +55,13 @@ def in_turns(blocks: Mapping[str, Callable[[], float]], seconds: float) -> dict[
     return taken
 
 
-def own_process() -> ProcessPoolExecutor:
-    """Return a process of its own, to be told what to do.
+def own_process(worker: bool = False) -> ProcessPoolExecutor:
+    """Return a process of its own, to be told what to do, set up as the harness's workers or plain.
 
     So no side runs with what another has set: threads, allocator, the handling of denormals.
     """
     # Not fork: torch's threads do not survive it.
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with workers_environment() if worker else nullcontext():
+        process.submit(int).result()  # it starts when it gets something to do
+    return process
