@@ -1,5 +1,6 @@
 """Trains what is missing of some runs, and shows how it goes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -14,8 +15,8 @@ from bench.run import Job
 from bench.spec import Experiment
 from bench.store import Store
 
-#: FLOPs of one arm over all seeds that keep several processes busy for longer than they start.
-_SURELY_WORTH_PROCESSES = 2e11
+#: What one arm uses over all seeds where several processes are busy for longer than they start.
+_SURELY_WORTH_PROCESSES = {"flop": 2e11, "samples": 5e4}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def early_crew(experiment: Experiment, workers: int | None, launcher: str | None
     """
     crew = Crew(launcher)
     budget = Budget.parse(experiment.budget)
-    sure = budget.axis == "flop" and budget.amount * experiment.seeds >= _SURELY_WORTH_PROCESSES
+    axis, used = budget.axis, budget.amount * experiment.seeds
+    if axis == "steps":
+        axis, used = "samples", used * experiment.batch_size
+    sure = used >= _SURELY_WORTH_PROCESSES.get(axis, math.inf)
     if sure and resolve_device(experiment.device) == "cpu":
         crew.begin(crew.at_most(workers) or usable_cores())
     return crew

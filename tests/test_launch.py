@@ -14,6 +14,7 @@ from bench.launch import Crew, Finished, Started, auto_workers, launchers
 from bench.launch.processes import workers_environment
 from bench.plan import make_plan
 from bench.records import Record
+from bench.rounds import early_crew
 from bench.run import OUT_OF_MEMORY, Job
 from bench.spec import Experiment
 from bench.store import Store
@@ -154,6 +155,27 @@ def test_records_tell_which_allocator_a_run_had(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("workers", "name"), [(1, "local"), (2, "processes"), (64, "processes")])
 def test_one_launcher_suits_every_number_of_workers(workers: int, name: str) -> None:
     assert [p.name for p in launchers().found.values() if p.suits(workers)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("budget", "early"),
+    [
+        ("1gflop", []),
+        ("30gflop", [3]),
+        ("20steps", []),
+        ("1000steps", [3]),
+        ("20000samples", [3]),
+        ("60s", []),  # the plan takes the time of a step meanwhile
+    ],
+)
+def test_workers_start_before_the_plan_is_made_where_they_are_sure_to_be_worth_it(
+    monkeypatch: pytest.MonkeyPatch, budget: str, early: list[int]
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(Crew, "begin", lambda _, workers: begun.append(workers))
+    asked = QUICK | {"budget": budget, "seeds": 10}
+    early_crew(Experiment(pair=("toy:row+column",), strategy=("hard",), **asked), 3, None)
+    assert begun == early
 
 
 def test_a_launcher_that_has_one_worker_gets_no_more() -> None:

@@ -246,6 +246,7 @@ def test_what_grows_is_measured_in_processes_of_their_own(settings: Settings) ->
     # A shared run and three anchors, two of them of half the steps and one a task each.
     assert work["seeds"] == 32 * (5 + 2 * (5 + 2 + 2))
     assert work["images"] == 256
+    assert {row["what"] for row in table.rows} == {"seeds", "images", "width"}
     # torch alone takes more than a tenth of a gigabyte.
     assert all(row["bytes"] > 1e8 and row["seconds"] > 0 for row in table.rows)
 

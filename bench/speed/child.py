@@ -9,8 +9,12 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from bench.speed.loops import Workload
 
 
 def peak_bytes() -> int:
@@ -41,16 +45,24 @@ def run(arguments: list[str]) -> float:
     return time.time() - float(psutil.Process().create_time())
 
 
+def _workload(text: str) -> "Workload":
+    from pydantic import TypeAdapter
+
+    from bench.speed.loops import Workload
+
+    return TypeAdapter(Workload).validate_json(text)
+
+
 def images(arguments: list[str]) -> float:
     """Train one epoch of `size` images, with all that a run does with them; return its seconds."""
     from bench.data import Batches, fingerprint
     from bench.evaluation import evaluate, evaluation_sets
     from bench.registry import parse_strategy
     from bench.run import prepare
-    from bench.speed.loops import Workload, drawn_tasks
+    from bench.speed.loops import drawn_tasks
     from bench.training import Lane
 
-    work, device = Workload(**json.loads(arguments[0])), prepare("cpu")
+    work, device = _workload(arguments[0]), prepare("cpu")
     data = drawn_tasks(work.image, work.pool, work.pool // 6)
     began = time.perf_counter()
     fingerprint(data)
@@ -66,9 +78,9 @@ def images(arguments: list[str]) -> float:
 
 def width(arguments: list[str]) -> float:
     """Take training steps of one width and return the seconds of one."""
-    from bench.speed.loops import Workload, block, harness
+    from bench.speed.loops import block, harness
 
-    work = Workload(**json.loads(arguments[0]))
+    work = _workload(arguments[0])
     block(1, harness, work)
     return statistics.median(block(1, harness, work)[0] for _ in range(5))
 
