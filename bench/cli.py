@@ -474,7 +474,7 @@ def speed(
 ) -> None:
     """Measure the harness side by side with a loop by hand, other libraries and the machine.
 
-    Takes about twelve minutes on two cores, on the CPU; let nothing else run beside it.
+    Takes about thirteen minutes on two cores, on the CPU; let nothing else run beside it.
     """
     from bench.launch import usable_cores
     from bench.speed import TABLES, measure

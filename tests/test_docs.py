@@ -63,6 +63,33 @@ def test_the_readme_shows_the_committed_results(name: str) -> None:
     assert _readme_rows(name) in (ROOT / "README.md").read_text("utf-8")
 
 
+def test_the_readme_quotes_the_committed_speed() -> None:
+    path = ROOT / "results/reference/speed/speed.json"
+    tables = {t["name"]: t["rows"] for t in json.loads(path.read_text("utf-8"))["tables"]}
+
+    def span(found: list[float]) -> str:
+        return f"{min(found):.1f} to {max(found):.1f}"
+
+    def of(library: str, precision: str) -> str:
+        mine = {"library": library, "precision": precision, "cores": "all"}
+        rows = [row for row in tables["peers"] if mine.items() <= row.items()]
+        return span([row["ratio"]["value"] for row in rows])
+
+    by_hand = [row["ratio"]["value"] for row in tables["step"]]
+    _, once, each = tables["matrix"]
+    shares = [row["share"] for row in tables["machine"] if row["precision"] == "fp32"]
+    lenet, narrow, wide = (f"{100 * share:.0f}" for share in shares)
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    for said in (
+        f"A training step takes {min(by_hand):.2f} to {max(by_hand):.2f} times as long",
+        f"LibMTL {of('LibMTL', 'fp32')} and TorchJD {of('TorchJD', 'fp32')} times",
+        f"{of('LibMTL', 'bf16')} times and TorchJD's bf16 {of('TorchJD', 'bf16')} times",
+        f"LibMTL {once['ratio']:.1f} times as long run by run, and {each['ratio']:.1f} times",
+        f"{narrow} and {wide} % of the processor's float32 peak on the ResNets, {lenet} % on LeNet",
+    ):
+        assert said in readme
+
+
 def test_the_committed_results_are_of_the_shipped_experiments() -> None:
     for name in ("default", "multimnist", "relatedness", "linear", "teachers", "calibration"):
         committed = load_experiment(str(ROOT / "results/reference" / name / "experiment.toml"), {})
