@@ -37,9 +37,9 @@ from bench.training import Lane
 _AUDITED = 5
 #: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
 _PROBED = 0.01
-#: Why a run failed that did not fit into memory.
 #: What glibc reads when a process starts: to ask the system for large pages.
 LARGE_PAGES = "glibc.malloc.hugetlb=1"
+#: Why a run failed that did not fit into memory.
 OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
 
 #: Per-example scores of the test set, by task.
