@@ -155,6 +155,7 @@ def test_an_injected_regression_fails_the_gate(
     regression: Callable[[pytest.MonkeyPatch], None],
     quantity: str,
 ) -> None:
+    torch.manual_seed(0)  # of noise that evaluation draws
     regression(monkeypatch)
     findings = check(before, _trained(range(SEEDS)))
     print(f"\n{regression.__name__}: exit {exit_code(findings, True)}: {_told(findings)}")
