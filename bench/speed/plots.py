@@ -207,7 +207,9 @@ def _panel(
     low, high = min(values), max(values)
     axes.set_ylim(low / 2, high * 2)
     # Their own ends are the only ticks: the usual ones are written as formulas.
-    axes.set_xticks([work[0], work[-1]], [EngFormatter(sep="")(w) for w in (work[0], work[-1])])
+    first, last = work[0], work[-1]
+    words = [EngFormatter(sep="")(float(f"{end:.3g}")) for end in (first, last)]
+    axes.set_xticks([first, last], words)
     ends = [low, high] if high > 1.3 * low else [high]
     axes.set_yticks(ends, [number(end) for end in ends])
 
