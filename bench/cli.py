@@ -488,10 +488,12 @@ def speed(
     command = f"bench speed --only {only}" + (" --quick" if quick else "")
     where = circumstances(command, cores)
     tables = []
-    for table in measure(load(chosen), wanted, cores, say):
-        tables.append(table)
-        # As they come, so that a failure costs only the tables that follow.
-        files = write(tables, where, results / "reports" / "speed")
+    try:
+        for table in measure(load(chosen), wanted, cores, say):
+            tables.append(table)
+    finally:  # a failure costs only the tables that follow
+        if tables:
+            files = write(tables, where, results / "reports" / "speed")
     if as_json:
         print(files["speed.json"].read_text("utf-8"), end="")
     else:

@@ -49,18 +49,18 @@ def conduct(
         store.check_writable()
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    with Crew(launcher) if dry_run else early_crew(experiment, workers, launcher) as crew:
-        workers = crew.at_most(workers)
+    start = Crew(launcher, workers) if dry_run else early_crew(experiment, workers, launcher)
+    with start as crew:
         plan = make_plan(experiment, source, store, say)
         for line in plan.declaration.data:
             say(f"data: {line}")
         for warning in plan.warnings:
             say(f"note: {warning}")
-        trials = Round.of(store, plan.trials, workers, fresh, "trials")
+        trials = Round.of(store, plan.trials, crew.workers, fresh, "trials")
         if dry_run:
             if trials.jobs and not trials.missing:
                 plan = plan.tuned(trials.done.get)
-            show_plan(plan, trials, Round.of(store, plan.jobs, workers, fresh), as_json)
+            show_plan(plan, trials, Round.of(store, plan.jobs, crew.workers, fresh), as_json)
             return False
         tried = trials.carry_out(store, crew)
         if tried:
@@ -77,7 +77,7 @@ def conduct(
         while True:
             keys = declaration.keys - done.keys()
             asked = [job for job in plan.jobs if job.key in keys]
-            done |= Round.of(store, asked, workers, fresh).carry_out(store, crew)
+            done |= Round.of(store, asked, crew.workers, fresh).carry_out(store, crew)
             if not experiment.until_decided:
                 break
             rows = results_of(declaration, done.get)
@@ -105,9 +105,8 @@ def calibrate(
     store.check_writable()
     plan = make_plan(experiment, source, store, say)
     cell = only_row(plan.declaration, group)
-    with Crew(launcher) as crew:
-        workers = crew.at_most(workers)
-        done = Round.of(store, plan.jobs, workers, fresh=False).carry_out(store, crew)
+    with Crew(launcher, workers) as crew:
+        done = Round.of(store, plan.jobs, crew.workers, fresh=False).carry_out(store, crew)
     found = quality(plan.declaration, done.get, group)
     first = {cell.seeds[0].strategy, cell.seeds[0].anchors["full"][cell.target]}
     arms = [job for job in plan.jobs if job.key in first]

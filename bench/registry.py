@@ -230,7 +230,7 @@ def _value(text: str, hint: Any, where: str) -> Any:
         raise UserError(f"{where}: '{text}' is not a {kind.__name__}") from None
 
 
-def with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> Any:
+def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> Any:
     """Return a plugin with the knobs of `value` or `knob=value,knob=value`."""
     hints = get_type_hints(plugin)
     knobs = [f.name for f in fields(plugin) if f.name not in given]
@@ -257,12 +257,10 @@ def with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> A
         raise UserError(f"{where}: {error}") from None
 
 
-def _part(text: str) -> Part:
-    """Read `name`, `name@value` or `name@knob=value,knob=value`."""
+def parse_plugin(plugins: Plugins, what: str, text: str) -> Any:
+    """Read `name`, `name@value` or `name@knob=value,knob=value`. Raises `UserError`."""
     name, _, arguments = text.partition("@")
-    plugin = strategy_parts().get("strategy", name)
-    part: Part = with_knobs(plugin, arguments, f"strategy '{text}'")
-    return part
+    return _with_knobs(plugins.get(what, name), arguments, f"{what} '{text}'")
 
 
 def shown(value: Any) -> str:
@@ -288,7 +286,9 @@ def parse_strategy(text: str) -> Strategy:
 
     Where no sharing or no weighting is named, the default one of its sort is meant.
     """
-    parts = [_part(piece) for piece in text.split("+")]
+    parts: list[Part] = [
+        parse_plugin(strategy_parts(), "strategy", piece) for piece in text.split("+")
+    ]
 
     def pick(sort: type[Any]) -> Any:
         chosen = [part for part in parts if isinstance(part, sort)]
@@ -332,7 +332,7 @@ def parse_dataset(text: str) -> Dataset:
         raise UserError(f"'{text}': {name} needs a path: {name}:PATH:TASK+TASK")
     if colon and not given:
         raise UserError(f"'{text}': {name} takes no path")
-    dataset: Dataset = with_knobs(plugin, arguments, f"data set '{text}'", **given)
+    dataset: Dataset = _with_knobs(plugin, arguments, f"data set '{text}'", **given)
     return dataset
 
 

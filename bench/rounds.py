@@ -81,14 +81,14 @@ def early_crew(experiment: Experiment, workers: int | None, launcher: str | None
 
     Not where steps are bought by time, which is taken meanwhile.
     """
-    crew = Crew(launcher)
+    crew = Crew(launcher, workers)
     budget = Budget.parse(experiment.budget)
     axis, used = budget.axis, budget.amount * experiment.seeds
     if axis == "steps":
         axis, used = "samples", used * experiment.batch_size
     sure = used >= _SURELY_WORTH_PROCESSES.get(axis, math.inf)
     if sure and resolve_device(experiment.device) == "cpu":
-        crew.begin(crew.at_most(workers) or usable_cores())
+        crew.begin(crew.workers or usable_cores())
     return crew
 
 

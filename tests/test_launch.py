@@ -179,12 +179,8 @@ def test_workers_start_before_the_plan_is_made_where_they_are_sure_to_be_worth_i
 
 
 def test_a_launcher_that_has_one_worker_gets_no_more() -> None:
-    with Crew("local") as crew:
-        assert (crew.at_most(None), crew.at_most(4)) == (1, 1)
-    with Crew("processes") as crew:
-        assert (crew.at_most(None), crew.at_most(4)) == (None, 4)
-    with Crew() as crew:
-        assert (crew.at_most(None), crew.at_most(4)) == (None, 4)
+    for name, workers in (("local", (1, 1)), ("processes", (None, 4)), (None, (None, 4))):
+        assert (Crew(name).workers, Crew(name, 4).workers) == workers
 
 
 def test_an_unknown_launcher_is_an_error_before_anything_starts(

@@ -10,6 +10,7 @@ from bench.contracts import Weighting
 from bench.errors import UserError
 from bench.provenance import _with_siblings
 from bench.registry import (
+    _with_knobs,
     dataset_name,
     datasets,
     parse_dataset,
@@ -18,7 +19,6 @@ from bench.registry import (
     single_task,
     spelling,
     strategy_parts,
-    with_knobs,
 )
 from bench.tasks import Task
 
@@ -52,10 +52,10 @@ class Knobs(Weighting):
 def test_a_knob_may_be_none_or_many(
     arguments: str, values: tuple[object, ...], spelled: str
 ) -> None:
-    part = with_knobs(Knobs, arguments, "here")
+    part = _with_knobs(Knobs, arguments, "here")
     assert (part.limit, part.times, part.flags) == values
     assert spelling(part) == spelled
-    assert with_knobs(Knobs, spelled.partition("@")[2], "here") == part
+    assert _with_knobs(Knobs, spelled.partition("@")[2], "here") == part
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_knob_may_be_none_or_many(
 )
 def test_a_knob_of_another_type_is_refused(arguments: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        with_knobs(Knobs, arguments, "here")
+        _with_knobs(Knobs, arguments, "here")
 
 
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 from bench import plugin_folders
 from bench.errors import UserError
 from bench.records import Record
-from bench.registry import Plugins, discover, with_knobs
+from bench.registry import Plugins, discover, parse_plugin
 from bench.run import Examples, Job
 
 __path__.extend(str(folder / "launch") for folder in plugin_folders)
@@ -77,23 +77,20 @@ def launchers() -> Plugins:
     return discover(__name__, Launcher)
 
 
-def parse_launcher(text: str) -> Launcher:
-    """Read `name`, `name@value` or `name@knob=value,knob=value`. Raises `UserError`."""
-    name, _, arguments = text.partition("@")
-    plugin = launchers().get("launcher", name)
-    launcher: Launcher = with_knobs(plugin, arguments, f"launcher '{text}'")
-    return launcher
-
-
 class Crew:
     """The launchers of one command, made when they are needed and closed with it.
 
     The named one does all the work; where none is, the one that suits the number of workers does.
-    Raises `UserError` for a name that is unknown.
+    `workers` are those that are asked for, fewer where the named launcher has fewer; None is any
+    number. Raises `UserError` for a name that is unknown.
     """
 
-    def __init__(self, named: str | None = None) -> None:
-        self._named = None if named is None else parse_launcher(named)
+    def __init__(self, named: str | None = None, workers: int | None = None) -> None:
+        self._named: Launcher | None = (
+            None if named is None else parse_plugin(launchers(), "launcher", named)
+        )
+        most = self._named.most_workers if self._named else None
+        self.workers = min(workers or most, most) if most else workers
         self._made: dict[type[Launcher], Launcher] = {}
 
     def __enter__(self) -> Self:
@@ -110,11 +107,6 @@ class Crew:
             if plugin.suits(workers):
                 return self._made.setdefault(plugin, plugin())
         raise UserError(f"no launcher suits {workers} workers: name one with --launcher")
-
-    def at_most(self, workers: int | None) -> int | None:
-        """Return how many workers there may be of those that are asked for; None is any number."""
-        most = self._named.most_workers if self._named else None
-        return min(workers or most, most) if most else workers
 
     def begin(self, workers: int) -> None:
         """Start what takes time before the jobs are known."""
