@@ -214,42 +214,54 @@ def _start(arguments: list[object], folder: Path) -> "subprocess.Popen[str]":
 
 
 def _wait_for_records(folder: Path, count: int, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(folder.glob(RUN_FILES))) < count:
         assert process.poll() is None, "it ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
+@pytest.fixture
+def held(toy_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the experiment stand still in its second seed as long as the file exists."""
+    text = toy_experiment.read_text().replace('"hard"', '["hard", "faulty@hold"]')
+    toy_experiment.write_text(text.replace("12steps", "120steps"))
+    path = tmp_path / "hold"
+    path.touch()
+    monkeypatch.setenv("BENCH_TEST_HOLD", str(path))
+    return path
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_and_resumed_experiment_equals_an_undisturbed_one(
-    bench: CommandLine, toy_experiment: Path, tmp_path: Path, workers: int
+    bench: CommandLine, toy_experiment: Path, held: Path, tmp_path: Path, workers: int
 ) -> None:
-    toy_experiment.write_text(toy_experiment.read_text().replace("12steps", "400steps"))
     options = ["run", toy_experiment, "--workers", workers, "--results"]
     killed = _start([*options, "killed"], tmp_path)
     _wait_for_records(tmp_path / "killed", 3, killed)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
+    held.unlink()
     survived = _numbers(tmp_path / "killed")
-    assert 3 <= len(survived) < 14
+    assert 3 <= len(survived) < 16
 
     resumed, undisturbed = bench(*options, "killed"), bench(*options, "undisturbed")
     assert f"({len(survived)} are finished already)" in resumed.stderr
     assert resumed.returncode == undisturbed.returncode == 0
+    assert len(_numbers(tmp_path / "killed")) == 16
     assert _numbers(tmp_path / "killed") == _numbers(tmp_path / "undisturbed")
     assert resumed.stdout.replace("killed", "") == undisturbed.stdout.replace("undisturbed", "")
 
 
+@pytest.mark.usefixtures("held")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     toy_experiment: Path, tmp_path: Path, workers: int
 ) -> None:
-    toy_experiment.write_text(toy_experiment.read_text().replace("12steps", "2000steps"))
     process = _start(["run", toy_experiment, "--workers", workers], tmp_path)
     _wait_for_records(tmp_path / "results", 1, process)
     os.killpg(process.pid, signal.SIGINT)
-    _, words = process.communicate(timeout=30)
+    _, words = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Run the same command again to go on." in words
     assert "Traceback" not in words

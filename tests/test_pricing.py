@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.contracts import DataSource
-from bench.data import Batches
+from bench.data import Batch, Batches
 from bench.pricing import Clock, count, count_flops, time_steps
 from bench.registry import parse_strategy
 from bench.spec import Recipe
@@ -106,15 +106,27 @@ def test_parameters_are_those_of_the_network_that_is_trained(toy: Toy, recipe: R
     assert price.parameters == trunk + 2 * (50 * 4 + 4)
 
 
-def test_timing_gives_each_arm_its_own_seconds(toy: Toy, recipe: Recipe) -> None:
+@pytest.mark.parametrize("seconds_per_image", [1e-6, 1e-2])
+def test_timing_gives_each_arm_its_own_seconds(
+    toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, seconds_per_image: float
+) -> None:
+    # A clock that only steps move, on a fast machine and on a slow one.
+    now = 0.0
+    step = Lane.step
+
+    def timed(lane: Lane, batch: Batch) -> torch.Tensor:
+        nonlocal now
+        now += seconds_per_image * len(batch.targets[0])
+        return step(lane, batch)
+
+    monkeypatch.setattr(Lane, "step", timed)
+    monkeypatch.setattr("time.process_time", lambda: now)
     hard, data = parse_strategy("hard"), [toy("row")]
     arms = [
         (hard, data, recipe.model_copy(update={"batch_size": size}), 1.0, 0) for size in (8, 256)
     ]
-    small, large = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=0.005)
-    assert isinstance(small, float)
-    assert isinstance(large, float)
-    assert 0 < small < large
+    found = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=1e-4)
+    assert found == [pytest.approx(seconds_per_image * size) for size in (8, 256)]
 
 
 def test_an_arm_that_raises_while_it_is_timed_holds_up_no_other(toy: Toy, recipe: Recipe) -> None:
