@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError, unknown
-from bench.kinds import TaskKind
 from bench.networks import Encoder
 from bench.randomness import stream
+from bench.task_types import TaskKind
 from bench.tasks import Expectation, Task, TaskData
 
 __all__ = [

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.digest import digest
 from bench.errors import UserError
-from bench.spec import digest
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

@@ -1,7 +1,7 @@
 """What is learned and from what: tasks and labelled images.
 
-A task is a kind (see `bench.kinds`) with a name and a number of outputs; `TaskData` ties a task to
-images and labels. Nothing here trains.
+A task is a task type (see `bench.task_types`) with a name and a number of outputs; `TaskData` ties
+a task to images and labels. Nothing here trains.
 """
 
 import math
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.kinds import Classification, TaskKind
 from bench.networks import Shape
+from bench.task_types import Classification, TaskKind
 
 Expectation = Literal["positive", "none", "negative"]
 Decay = Literal["none", "linear", "cosine"]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.images import SUFFIXES
-from bench.kinds import MISSING
+from bench.task_types import MISSING
 
 from ._tables import Cell, printable
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.contracts import Dataset, DataSource, UserError
 from bench.images import Row
-from bench.kinds import VOID, Depth
+from bench.task_types import VOID, Depth
 from bench.tasks import ImageSet, Task, TaskData
 
 from ._files import Column, check_side, locate, read_examples

@@ -12,8 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.contracts import stream
-from bench.kinds import Metric, Regression
 from bench.networks import Shape
+from bench.task_types import Metric, Regression
 from bench.tasks import ImageSet, Task, TaskData
 
 #: Grey levels to a standard deviation; 256 of them cut off one number in 16,000.

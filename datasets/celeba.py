@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError
-from bench.kinds import MultiLabel, TaskKind
+from bench.task_types import MultiLabel, TaskKind
 from bench.tasks import ImageSet, Task, TaskData, classification_tasks
 
 from ._files import check_side, locate, numbers, pictures, read_examples, read_lines

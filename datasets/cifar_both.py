@@ -12,7 +12,7 @@ images; a --train-size that all of them can give makes partners of one size.
 from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
-from bench.kinds import Classification
+from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
 
 from .cifar10 import ANIMALS, VEHICLES, load_cifar10

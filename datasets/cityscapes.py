@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
-from bench.kinds import Depth, Segmentation, TaskKind
+from bench.task_types import Depth, Segmentation, TaskKind
 from bench.tasks import TaskData
 
 from ._maps import Layout, load_maps

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.contracts import Dataset, DataSource, stream
-from bench.kinds import MISSING
+from bench.task_types import MISSING
 from bench.tasks import ImageSet, TaskData, classification_tasks
 
 SIDE = 24

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource
-from bench.kinds import Classification
+from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
 
 from .mnist import load_digits

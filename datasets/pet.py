@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
 from bench.images import Row, read_mask
-from bench.kinds import Segmentation, TaskKind
+from bench.task_types import Segmentation, TaskKind
 from bench.tasks import ImageSet, Task, TaskData, classification_tasks
 
 from ._files import Column, check_side, locate, numbers, pictures, read_examples, read_lines

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.contracts import Dataset, DataSource
 from bench.images import Row, read_mask
-from bench.kinds import VOID, MultiLabel, Segmentation, TaskKind
+from bench.task_types import VOID, MultiLabel, Segmentation, TaskKind
 from bench.tasks import ImageSet, Task, TaskData
 
 from ._files import Column, check_side, locate, pictures, read_examples, read_lines

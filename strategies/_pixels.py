@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.kinds import Reconstruction
+from bench.task_types import Reconstruction
 from bench.tasks import ImageSet
 
 

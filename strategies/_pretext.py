@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import stream
-from bench.kinds import Classification
+from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
 
 #: Changes are drawn once for an image, whatever the seed of a run.

@@ -1,7 +1,7 @@
 """Reconstruction as an auxiliary task: an autoencoder's decoder on the shared features.
 
 The encoder is the trunk, the decoder a head, and the loss the mean squared error per pixel and
-channel (see `bench.kinds.Reconstruction`). The decoder's work is billed and its parameters are
+channel (see `bench.task_types.Reconstruction`). The decoder's work is billed and its parameters are
 thrown away after training. The placebo asks for the picture of another image: the same work, and
 nothing about the image to learn from it.
 """
@@ -9,7 +9,7 @@ nothing about the image to learn from it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.kinds import Reconstruction as ReconstructionKind
+from bench.task_types import Reconstruction as ReconstructionKind
 from bench.tasks import Task, TaskData
 
 from ._pixels import pixels

@@ -13,15 +13,15 @@ os.environ["BENCH_PLUGINS"] = str(PLUGINS)  # before bench is imported, and for 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from bench.budget import Axis, Budget, Ledger, Price  # noqa: E402
 from bench.contracts import DataSource  # noqa: E402
-from bench.data import task_data  # noqa: E402
-from bench.plan import make_plan  # noqa: E402
-from bench.records import Record, Score  # noqa: E402
-from bench.run import Job  # noqa: E402
-from bench.spec import Experiment, Recipe, RunSpec  # noqa: E402
-from bench.store import Store  # noqa: E402
+from bench.plan.plan import make_plan  # noqa: E402
+from bench.spec.budget import Axis, Budget, Ledger, Price  # noqa: E402
+from bench.spec.experiment import Experiment, Recipe, RunSpec  # noqa: E402
+from bench.store.records import Record, Score  # noqa: E402
+from bench.store.store import Store  # noqa: E402
 from bench.tasks import TaskData  # noqa: E402
+from bench.train.job import Job  # noqa: E402
+from bench.train.load import task_data  # noqa: E402
 
 torch.set_num_threads(1)
 

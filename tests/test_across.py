@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.across import (
+from bench.spec.budget import Audit
+from bench.stats.across import (
     AcrossPairs,
     across_pairs,
     contrasts,
@@ -16,10 +17,9 @@ from bench.across import (
     shares_above,
     without_gains,
 )
-from bench.budget import Audit
-from bench.comparison import CellResult, Comparison, Verdict
-from bench.group_sequential import ONE_LOOK, Stage
-from bench.statistics import paired
+from bench.stats.comparison import CellResult, Comparison, Verdict
+from bench.stats.group_sequential import ONE_LOOK, Stage
+from bench.stats.tests import paired
 
 
 def row(

@@ -1,7 +1,11 @@
 """The rules of docs/architecture.md that a program can check."""
 
 import ast
+import importlib.util
 import inspect
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -9,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.networks import NETWORKS
-from bench.registry import datasets, strategy_parts
+from bench.spec.registry import datasets, strategy_parts
+from bench.store.provenance import numeric_modules
 
 ROOT = Path(__file__).parents[1]
 CORE = sorted((ROOT / "bench").rglob("*.py"))
@@ -45,27 +50,111 @@ def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
         assert first not in names, f"{path.name} says '{text}'"
 
 
+#: The rooms of `bench` in the order of the flow: a module imports from its own layer and from those
+#: before it. What stands directly in `bench/` is what plugins may import, and the first layer.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "digest", "randomness", "networks", "task_types", "images", "tasks", "contracts"),
+    ("spec",),
+    ("store",),
+    ("stats",),
+    ("train",),
+    ("launch",),
+    ("plan",),
+    ("gate",),
+    ("report",),
+    ("validation",),
+    ("speed",),
+    ("cli",),
+    ("__main__",),
+)
+LAYER_OF = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+
+
 def _module(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_imports_run_one_way() -> None:
-    known = {_module(path) for path in CORE}
-    imports: dict[str, set[str]] = {}
+KNOWN = {_module(path) for path in CORE}
+
+
+def _imported(module: str, source: str) -> set[str]:
+    """Return the modules of `bench` that a source imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & KNOWN
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")[: -node.level]
+                base = ".".join([*above, *filter(None, [node.module])])
+            if base in KNOWN:
+                parts = {f"{base}.{alias.name}" for alias in node.names}
+                found |= (parts & KNOWN) or {base}
+    # The package itself holds the version and where plugins lie: everyone may ask.
+    return found - {"bench"}
+
+
+def _against_the_flow(module: str, source: str) -> list[str]:
+    """Return the imports of a module that lead to a later layer."""
+    own = LAYER_OF[module.split(".")[1]]
+    return [i for i in sorted(_imported(module, source)) if LAYER_OF[i.split(".")[1]] > own]
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_from_its_own_layer_and_those_before_it(path: Path) -> None:
+    if (module := _module(path)) != "bench":
+        assert not _against_the_flow(module, path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("module", "planted"),
+    [
+        ("bench.gate.judge", "from bench.report.plots import canvas\n"),
+        ("bench.gate.judge", "import bench.report.plots.canvas\n"),
+        ("bench.errors", "def say() -> None:\n    from bench.cli import app\n"),
+        ("bench.errors", "def say() -> None:\n    from .cli import app\n"),
+    ],
+)
+def test_a_planted_import_against_the_flow_is_found(module: str, planted: str) -> None:
+    source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text("utf-8")
+    assert len(_against_the_flow(module, source + planted)) == 1
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    imports = {module: set[str]() for module in KNOWN}
     for path in CORE:
-        module = _module(path)
-        imports[module] = set()
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.ImportFrom) and node.module in known:
-                parts = {f"{node.module}.{alias.name}" for alias in node.names}
-                imports[module] |= (parts & known) or {node.module}
-    # Raises where modules import each other in a circle.
-    assert set(TopologicalSorter(imports).static_order()) == known
+        imports[_module(path)] = _imported(_module(path), path.read_text("utf-8"))
+    # Raises where there is a circle.
+    assert set(TopologicalSorter(imports).static_order()) == KNOWN
+
+
+def test_the_code_that_a_key_hashes_is_all_that_a_run_imports() -> None:
+    code = "import sys, bench.train.run; print(*(m for m in sys.modules if m.startswith('bench.')))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) <= numeric_modules().keys()
+
+
+def test_no_change_of_a_report_or_a_statistic_changes_a_key() -> None:
+    rooms = {name.split(".")[1] for name in numeric_modules()}
+    assert rooms <= {*LAYERS[0], "spec", "store", "train"}
+
+
+def test_a_wheel_has_every_package() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    folders = {_module(path) for path in CORE if path.name == "__init__.py"}
+    assert folders <= set(setup["packages"])
+
+
+def test_only_plugins_are_importable_from_the_folders_beside_the_package() -> None:
+    for beside in ("bench.bench", "bench.tests", "bench.docs"):
+        assert importlib.util.find_spec(beside) is None
+    assert importlib.util.find_spec("bench.strategies.hard") is not None
 
 
 @pytest.mark.parametrize("folder", ["datasets", "strategies"])
 def test_plugins_import_the_contracts_and_their_siblings_alone(folder: str) -> None:
-    allowed = {f"bench.{name}" for name in ("contracts", "kinds", "tasks", "images", "networks")}
+    allowed = {f"bench.{name}" for name in LAYERS[0]}
     for path in (ROOT / folder).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:

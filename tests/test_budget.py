@@ -1,7 +1,7 @@
 import pytest
 
-from bench.budget import Audit, Budget, Price, steps_bought
 from bench.errors import UserError
+from bench.spec.budget import Audit, Budget, Price, steps_bought
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=10, parameters=5, seconds=0.1)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.budget import Audit
-from bench.calibration import Rate, quality, run_ratios, timing
-from bench.cli import main
+from bench.cli.app import main
 from bench.errors import UserError
-from bench.records import Cell, Declaration, Record, SeedRuns
-from bench.spec import Experiment
-from bench.statistics import detectable_effect
+from bench.spec.budget import Audit
+from bench.spec.experiment import Experiment
+from bench.stats.calibration import Rate, quality, run_ratios, timing
+from bench.stats.tests import detectable_effect
+from bench.store.records import Cell, Declaration, Record, SeedRuns
 from tests.conftest import plain_record
 
 SEEDS, GROUP = 400, 10
@@ -22,8 +22,8 @@ SEEDS, GROUP = 400, 10
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.calibration._REGROUPED", 2)
-    monkeypatch.setattr("bench.calibration._TIMED", 2)
+    monkeypatch.setattr("bench.stats.calibration._REGROUPED", 2)
+    monkeypatch.setattr("bench.cli.calibrate._TIMED", 2)
 
 
 def _study(

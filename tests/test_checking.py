@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.baseline import read_baseline, snapshot
-from bench.cli import main
-from bench.spec import load_experiment
-from bench.store import Store
+from bench.cli.app import main
+from bench.gate.baseline import read_baseline, snapshot
+from bench.spec.experiment import load_experiment
+from bench.store.store import Store
 from tests.conftest import PLUGINS
 
 ROOT = Path(__file__).parents[1]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli import main
-from bench.records import Cell, Declaration, SeedRuns
-from bench.spec import Experiment
-from bench.store import Store, write_atomically
+from bench.cli.app import main
+from bench.spec.experiment import Experiment
+from bench.store.records import Cell, Declaration, SeedRuns
+from bench.store.store import Store, write_atomically
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -65,7 +65,7 @@ def _numbers(results: Path) -> dict[str, Any]:
 
 def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
     code = (
-        "import sys; from bench.cli import app\n"
+        "import sys; from bench.cli.app import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
@@ -299,7 +299,7 @@ def test_a_corrupt_record_is_set_aside_said_so_and_made_again(
 def test_a_damaged_record_is_told_once_however_many_experiments_there_are(
     here: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.conduct._report", lambda *_: False)
+    monkeypatch.setattr("bench.cli.run._report", lambda *_: False)
     store = Store(tmp_path / "results")
     for name, key in (("first", "a1"), ("second", "b2")):
         runs = SeedRuns(seed=0, strategy=key, anchors={})

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.crossed import crossed
-from bench.statistics import paired
+from bench.stats.crossed import crossed
+from bench.stats.tests import paired
 
 
 def test_the_variances_are_those_of_the_expected_mean_squares() -> None:

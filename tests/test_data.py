@@ -9,19 +9,9 @@ import pytest
 import torch
 
 from bench.contracts import DataSource
-from bench.data import (
-    Batch,
-    Batches,
-    Rows,
-    Standardise,
-    draw_split,
-    fingerprint,
-    fits,
-    split_sizes,
-    task_data,
-)
 from bench.errors import UserError
-from bench.kinds import (
+from bench.spec.experiment import Recipe
+from bench.task_types import (
     MISSING,
     VOID,
     Classification,
@@ -30,8 +20,11 @@ from bench.kinds import (
     SurfaceNormals,
     TaskKind,
 )
-from bench.spec import Recipe
 from bench.tasks import ImageSet, Task, TaskData
+from bench.train.batches import Batch, Batches
+from bench.train.load import fingerprint, task_data
+from bench.train.rows import Rows, Standardise, fits
+from bench.train.splits import draw_split, split_sizes
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]

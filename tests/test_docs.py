@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
-from bench.spec import load_experiment
+from bench.cli.app import main
+from bench.spec.experiment import load_experiment
 
 ROOT = Path(__file__).parents[1]
 

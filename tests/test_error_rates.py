@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.across import interquartile_mean, shares_above
-from bench.crossed import crossed
-from bench.statistics import (
+from bench.stats.across import interquartile_mean, shares_above
+from bench.stats.crossed import crossed
+from bench.stats.tests import (
     benjamini_hochberg,
     detectable_effect,
     holm,

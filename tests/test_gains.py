@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.budget import Budget, Ledger, Price
-from bench.comparison import CellResult
-from bench.crossed import crossed
-from bench.gains import Examples, results
-from bench.records import (
+from bench.spec.budget import Budget, Ledger, Price
+from bench.spec.experiment import Experiment
+from bench.stats.comparison import CellResult
+from bench.stats.crossed import crossed
+from bench.stats.gains import Examples, results
+from bench.stats.verdicts import standing
+from bench.store.records import (
     REFERENCES,
     AnchorName,
     Cell,
@@ -22,8 +24,6 @@ from bench.records import (
     SeedRuns,
     Status,
 )
-from bench.spec import Experiment
-from bench.verdicts import standing
 from tests.conftest import plain_spec
 
 PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)

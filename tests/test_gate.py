@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.baseline import Arm, Baseline, Row, Scores
-from bench.gate import Finding, check, exit_code, undecidable, unused_seeds
-from bench.spec import Experiment
+from bench.gate.baseline import Arm, Baseline, Row, Scores
+from bench.gate.judge import Finding, check, exit_code, undecidable, unused_seeds
+from bench.spec.experiment import Experiment
 
 SEEDS = range(10)
 ALONE = [50.0, 52, 49, 51, 50, 53, 48, 50, 51, 49]

@@ -15,19 +15,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import training
-from bench.baseline import Arm, Baseline, snapshot
 from bench.contracts import DataSource
-from bench.data import Batch, Batches
-from bench.gate import Finding, check, exit_code
-from bench.kinds import Classification
-from bench.plan import make_plan
-from bench.records import Record
-from bench.run import attempt
-from bench.spec import load_experiment
-from bench.statistics import ALPHA
+from bench.gate.baseline import Arm, Baseline, snapshot
+from bench.gate.judge import Finding, check, exit_code
+from bench.plan.plan import make_plan
+from bench.spec.experiment import load_experiment
+from bench.stats.tests import ALPHA
+from bench.store.records import Record
+from bench.task_types import Classification
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train import loop as training
+from bench.train.batches import Batch, Batches
+from bench.train.loop import Lane
+from bench.train.run import attempt
 
 pytestmark = pytest.mark.slow
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-import bench.run
-from bench.data import Batches
-from bench.records import CurvePoint, Record
-from bench.registry import parse_strategy
-from bench.run import Job, execute
-from bench.spec import Recipe, RunSpec
+import bench.train.run
+from bench.spec.experiment import Recipe, RunSpec
+from bench.spec.registry import parse_strategy
+from bench.store.records import CurvePoint, Record
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.job import Job
+from bench.train.loop import Lane
+from bench.train.run import execute
 from tests.conftest import toy_jobs
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def test_a_run_that_is_looked_at_equals_one_that_is_not_bit_for_bit(
 ) -> None:
     job = _job(tmp_path, strategy, augment="crop+flip")
     states = []
-    train = bench.run._train
+    train = bench.train.run._train
 
     def remembering(spec: RunSpec, lane: Lane, *others: Any) -> Any:
         trained = train(spec, lane, *others)
@@ -63,9 +64,9 @@ def test_a_run_that_is_looked_at_equals_one_that_is_not_bit_for_bit(
         states.append([*weights, *gradients, *moments, torch.get_rng_state()])
         return trained
 
-    monkeypatch.setattr(bench.run, "_train", remembering)
+    monkeypatch.setattr(bench.train.run, "_train", remembering)
     looked, examples = execute(job)
-    monkeypatch.setattr(bench.run, "_probed_points", lambda *_: set())
+    monkeypatch.setattr(bench.train.run, "_probed_points", lambda *_: set())
     blind, blind_examples = execute(job)
     assert _looked(looked)
     assert not _looked(blind)
@@ -133,12 +134,12 @@ def test_equal_tasks_have_a_cosine_of_one_and_opposed_ones_of_minus_one(
         ):
             for p, q in zip(a, b, strict=True):
                 q.copy_(p)
-    norms, cosines = bench.run._gradients(lane, batch)
+    norms, cosines = bench.train.run._gradients(lane, batch)
     assert norms["row"] == pytest.approx(norms["twin"])
     assert cosines == {"row": {"twin": pytest.approx(1.0)}}
     own = lane._losses[1]
     lane._losses[1] = lambda outputs, targets: -2 * own(outputs, targets)
-    norms, cosines = bench.run._gradients(lane, batch)
+    norms, cosines = bench.train.run._gradients(lane, batch)
     assert norms["twin"] == pytest.approx(2 * (norms["row"] or 0))
     assert cosines == {"row": {"twin": pytest.approx(-1.0)}}
 
@@ -147,7 +148,7 @@ def test_a_task_without_a_gradient_has_no_cosine(toy: Toy, recipe: Recipe) -> No
     data = [toy("row"), toy("column")]
     lane = Lane(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
     lane._losses[1] = lambda outputs, targets: 0 * outputs.sum()
-    norms, cosines = bench.run._gradients(lane, Batches(data, recipe, 0, CPU).probe())
+    norms, cosines = bench.train.run._gradients(lane, Batches(data, recipe, 0, CPU).probe())
     assert norms["column"] == 0
     assert cosines == {"row": {"column": None}}
 
@@ -181,7 +182,7 @@ def test_looks_cost_at_most_a_hundredth_of_the_steps_and_seeds_take_turns() -> N
     curve = list(range(1, 6))
 
     def looked(steps: int, tasks: int, seed: int) -> set[int]:
-        return bench.run._probed_points(seed, steps, tasks, curve)
+        return bench.train.run._probed_points(seed, steps, tasks, curve)
 
     # A look costs at most as many steps as there are tasks.
     assert [len(looked(steps, 2, 0)) for steps in (50, 399, 400, 999, 1000)] == [1, 1, 2, 4, 5]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.group_sequential import Stage, schedule, stage
-from bench.spec import Experiment
-from bench.statistics import ALPHA, holm
+from bench.spec.experiment import Experiment
+from bench.stats.group_sequential import Stage, schedule, stage
+from bench.stats.tests import ALPHA, holm
 
 LOOKS = (5, 10, 15, 20)
 REPLICATIONS = 40_000

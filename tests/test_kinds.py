@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import (
     multiclass_jaccard_index,
 )
 
-from bench.kinds import (
+from bench.task_types import (
     MISSING,
     VOID,
     Classification,

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench.budget import Price
+from bench.cli.batch import early_crew
 from bench.contracts import DataSource
 from bench.launch import Crew, Finished, Started, auto_workers, launchers
 from bench.launch.processes import workers_environment
-from bench.plan import make_plan
-from bench.records import Record
-from bench.rounds import early_crew
-from bench.run import OUT_OF_MEMORY, Job
-from bench.spec import Experiment
-from bench.store import Store
+from bench.plan.plan import make_plan
+from bench.spec.budget import Price
+from bench.spec.experiment import Experiment
+from bench.store.records import Record
+from bench.store.store import Store
+from bench.train.job import Job
+from bench.train.run import OUT_OF_MEMORY
 
 QUICK: dict[str, Any] = {
     "train_size": 100,
@@ -225,7 +226,7 @@ def test_work_that_comes_every_other_step_is_found_by_the_ledger(tmp_path: Path)
 def test_counting_a_step_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = _jobs(tmp_path, "pcgrad")
     audited = _records(jobs, 1)
-    monkeypatch.setattr("bench.run._AUDITED", 0)
+    monkeypatch.setattr("bench.train.run._AUDITED", 0)
     for key, record in _records(jobs, 1).items():
         assert (record.scores, record.curve) == (audited[key].scores, audited[key].curve)
         assert record.ledger is not None

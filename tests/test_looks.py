@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.errors import UserError
-from bench.group_sequential import Stage
 from bench.launch import Crew
-from bench.records import Declaration
-from bench.spec import load_experiment
+from bench.spec.experiment import load_experiment
+from bench.stats.group_sequential import Stage
+from bench.store.records import Declaration
 
 RUN_FILES = "runs/*/*/run.json"
 NULL, OPEN = "toy:row+column~none", "toy:row+column~shuffled"

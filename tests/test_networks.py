@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from bench.errors import UserError
-from bench.networks import NETWORKS, ClassificationHead, DenseHead, lenet, resnet18
+from bench.networks import NETWORKS, ClassificationHead, DenseHead
+from bench.networks.lenet import lenet
+from bench.networks.resnet import resnet18
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.optimiser import AdamW
+from bench.train.optimizer import AdamW
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

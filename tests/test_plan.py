@@ -6,10 +6,10 @@ import pytest
 
 from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
-from bench.plan import Plan, make_plan
-from bench.records import AnchorName
-from bench.spec import Experiment
-from bench.store import Store
+from bench.plan.plan import Plan, make_plan
+from bench.spec.experiment import Experiment
+from bench.store.records import AnchorName
+from bench.store.store import Store
 
 SMALL: dict[str, Any] = {
     "train_size": 100,

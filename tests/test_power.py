@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.cli import main
-from bench.power import fewest_seeds, need, requirements
-from bench.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns
-from bench.spec import Experiment
-from bench.store import Store
+from bench.cli.app import main
+from bench.spec.experiment import Experiment
+from bench.stats.power import fewest_seeds, need, requirements
+from bench.store.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns
+from bench.store.store import Store
 from tests.conftest import plain_record
 
 SEEDS = 10

@@ -6,12 +6,12 @@ from itertools import islice
 import pytest
 import torch
 
-from bench.data import Batches
-from bench.pricing import count
-from bench.registry import parse_strategy, strategy_parts
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy, strategy_parts
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.loop import Lane
+from bench.train.pricing import count
 from bench.validation import InapplicableError, candidate
 
 CPU = torch.device("cpu")

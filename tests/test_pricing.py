@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from bench.contracts import DataSource
-from bench.data import Batch, Batches
-from bench.pricing import Clock, count, count_flops, time_steps
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batch, Batches
+from bench.train.loop import Lane
+from bench.train.pricing import Clock, count, count_flops, time_steps
 
 Toy = Callable[[str], TaskData]
 CPU = torch.device("cpu")

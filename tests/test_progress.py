@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.progress import Display
+from bench.cli.progress import Display
 
 
 def test_a_reason_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,7 @@ from torch import nn
 
 from bench.contracts import Weighting
 from bench.errors import UserError
-from bench.provenance import _with_siblings
-from bench.registry import (
+from bench.spec.registry import (
     _with_knobs,
     dataset_name,
     datasets,
@@ -20,6 +19,7 @@ from bench.registry import (
     spelling,
     strategy_parts,
 )
+from bench.store.provenance import _with_siblings
 from bench.tasks import Task
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.cli import main
+from bench.cli.app import main
+from bench.cli.new import begin, next_steps
 from bench.errors import UserError
-from bench.registry import SORTS
-from bench.scaffold import begin, next_steps
+from bench.spec.registry import SORTS
 
 BEGUN = {
     "begun-sharing": ("strategy", "sharing"),

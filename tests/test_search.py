@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import qmc
 
 from bench.contracts import Range, range_of
-from bench.registry import parse_strategy, strategy_parts
-from bench.search import Knob, Setting, searched, settings
-from bench.spec import Recipe
+from bench.plan.search import Knob, Setting, searched, settings
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy, strategy_parts
 
 RECIPE = Recipe(learning_rate=4e-3, weight_decay=0.01)
 

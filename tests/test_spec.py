@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.digest import digest
 from bench.errors import UserError
-from bench.spec import digest, load_experiment, shipped_experiments
+from bench.spec.experiment import load_experiment, shipped_experiments
 
 
 def _write(folder: Path, text: str) -> str:

@@ -14,9 +14,9 @@ import pytest
 import torch
 from scipy import stats
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.networks import Encoder
-from bench.report.canvas import style
+from bench.report.plots.canvas import style
 from bench.speed import growth as growth_module
 from bench.speed import loops, peers
 from bench.speed import step as step_module

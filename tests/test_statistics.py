@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import (
+from bench.stats.tests import (
     benjamini_hochberg,
     detectable_effect,
     holm,

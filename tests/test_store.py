@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.budget import Budget, Ledger, Price
 from bench.errors import UserError
-from bench.records import Cell, Declaration, Record, Score, SeedRuns, Status
-from bench.spec import Experiment
-from bench.store import Store, write_atomically
+from bench.spec.budget import Budget, Ledger, Price
+from bench.spec.experiment import Experiment
+from bench.store.records import Cell, Declaration, Record, Score, SeedRuns, Status
+from bench.store.store import Store, write_atomically
 from tests.conftest import plain_spec
 
 KEY = "ab" + 38 * "0"

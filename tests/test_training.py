@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from bench.contracts import MultiTaskNetwork as Network
 from bench.contracts import SecondLook, Sharing, Trunk, Weighting
-from bench.data import Batches
 from bench.networks import Encoder
-from bench.registry import parse_strategy, strategy_parts
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy, strategy_parts
 from bench.tasks import Task, TaskData
-from bench.training import Lane, build_network, learning_rate
+from bench.train.batches import Batches
+from bench.train.loop import Lane, build_network, learning_rate
 from bench.validation import candidate
 
 CPU = torch.device("cpu")

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from bench.budget import Budget, Ledger, Price
-from bench.cli import main
+from bench.cli.app import main
 from bench.contracts import DataSource
-from bench.data import task_data
 from bench.errors import UserError
-from bench.plan import Plan, make_plan
-from bench.records import Record, Score, Status
-from bench.run import attempt
-from bench.spec import Experiment, Recipe, load_experiment
-from bench.store import Store
+from bench.plan.plan import Plan, make_plan
+from bench.plan.tuning import choose
+from bench.spec.budget import Budget, Ledger, Price
+from bench.spec.experiment import Experiment, Recipe, load_experiment
+from bench.store.records import Record, Score, Status
+from bench.store.store import Store
 from bench.tasks import TaskData
-from bench.tuning import choose
+from bench.train.load import task_data
+from bench.train.run import attempt
 from tests.conftest import plain_spec
 
 SMALL: dict[str, Any] = {
@@ -203,8 +203,8 @@ def test_tuning_is_part_of_what_is_declared(tmp_path: Path) -> None:
 
 
 def test_the_rate_and_the_decay_change_no_price(tmp_path: Path) -> None:
-    from bench.pricing import price_name
-    from bench.registry import parse_strategy
+    from bench.spec.registry import parse_strategy
+    from bench.train.pricing import price_name
 
     data = [task_data("toy", name, DataSource()) for name in ("row", "column")]
     recipes = [Recipe(), Recipe(learning_rate=0.1, weight_decay=0.3), Recipe(batch_size=8)]
@@ -245,7 +245,7 @@ def _poisoned(data: TaskData) -> TaskData:
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be done with any test set."""
     kept = cache(lambda name: _poisoned(task_data("toy", name, DataSource())))
-    monkeypatch.setattr("bench.run.task_data", lambda dataset, name, source: kept(name))
+    monkeypatch.setattr("bench.train.job.task_data", lambda dataset, name, source: kept(name))
 
 
 @pytest.mark.usefixtures("poison")
@@ -280,7 +280,7 @@ def test_the_test_set_changes_no_choice(tmp_path: Path, monkeypatch: pytest.Monk
         assert data.test_labels is not None
         return replace(data, test_labels=3 - data.test_labels)
 
-    monkeypatch.setattr("bench.run.task_data", flipped)
+    monkeypatch.setattr("bench.train.job.task_data", flipped)
     assert choices() == before
 
 
@@ -406,7 +406,7 @@ def test_an_interrupted_tuning_goes_on_where_it_was(
 
 
 def test_a_report_without_tuning_has_no_section_on_it(tmp_path: Path) -> None:
-    from bench.report.table import markdown
+    from bench.report.text.table import markdown
 
     table = markdown(_plan(tmp_path, tune=0).declaration, [], {})
     assert "## Tuning" not in table

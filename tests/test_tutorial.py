@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.app import main
 
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.contracts import DataSource
-from bench.registry import datasets, strategy_parts
+from bench.spec.registry import datasets, strategy_parts
 from bench.validation import selected, validate
 
 PLANTED = Path(__file__).parent / "planted"

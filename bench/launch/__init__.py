@@ -13,9 +13,10 @@ from typing import ClassVar, Self
 
 from bench import plugin_folders
 from bench.errors import UserError
-from bench.records import Record
-from bench.registry import Plugins, discover, parse_plugin
-from bench.run import Examples, Job
+from bench.spec.registry import Plugins, discover, parse_plugin
+from bench.store.records import Record
+from bench.train.job import Job
+from bench.train.run import Examples
 
 __path__.extend(str(folder / "launch") for folder in plugin_folders)
 
@@ -43,8 +44,8 @@ Event = Started | Finished
 class Launcher(ABC):
     """Executes runs somewhere. Its fields are knobs that users may set, as those of strategies.
 
-    What runs a job is `bench.run.attempt`, which raises nothing: a job that goes wrong is a record
-    too. Jobs, records and examples can be pickled.
+    What runs a job is `bench.train.run.attempt`, which raises nothing: a job that goes wrong is a
+    record too. Jobs, records and examples can be pickled.
     """
 
     name: ClassVar[str]

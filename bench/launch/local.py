@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.launch import Event, Finished, Launcher, Started
-from bench.run import Job, attempt
+from bench.train.job import Job
+from bench.train.run import attempt
 
 
 @dataclass

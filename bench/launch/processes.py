@@ -17,7 +17,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.launch import Event, Finished, Launcher, Started
-from bench.run import LARGE_PAGES, OUT_OF_MEMORY, Job, attempt, failure
+from bench.train.device import LARGE_PAGES
+from bench.train.job import Job
+from bench.train.run import OUT_OF_MEMORY, attempt, failure
 
 _KILLED = "its process was killed, as happens when memory runs out: run fewer --workers"
 

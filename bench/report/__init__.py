@@ -1,11 +1,11 @@
 """What a person reads of an experiment: tables, plots and data files. No statistics."""
 
-from bench.report.document import gains_json
-from bench.report.fidelity import fidelity_markdown, fidelity_table
-from bench.report.gate import annotations, gate_json, gate_markdown, gate_table, junit
-from bench.report.terminal import terminal_table
-from bench.report.tuning import tuning_note
-from bench.report.wording import amount, fold, look_lines, stall
+from bench.report.text.document import gains_json
+from bench.report.text.fidelity import fidelity_markdown, fidelity_table
+from bench.report.text.gate import annotations, gate_json, gate_markdown, gate_table, junit
+from bench.report.text.terminal import terminal_table
+from bench.report.text.tuning import tuning_note
+from bench.report.text.wording import amount, fold, look_lines, stall
 from bench.report.write import Report, RunCounts, write_calibration, write_report
 
 __all__ = [

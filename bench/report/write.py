@@ -6,19 +6,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.budget import Budget
-from bench.comparison import CellResult
-from bench.gains import Examples, Lookup, results
-from bench.records import SCHEMA_VERSION, Declaration
-from bench.report.document import gains_csv, gains_json, json_text
-from bench.report.table import markdown
-from bench.report.terminal import summary
-from bench.report.tuning import Tuned, tuned
-from bench.spec import Experiment, experiment_toml
-from bench.store import write_files
+from bench.report.text.document import gains_csv, gains_json, json_text
+from bench.report.text.table import markdown
+from bench.report.text.terminal import summary
+from bench.report.text.tuning import Tuned, tuned
+from bench.spec.budget import Budget
+from bench.spec.experiment import Experiment, experiment_toml
+from bench.stats.comparison import CellResult
+from bench.stats.gains import Examples, Lookup, results
+from bench.store.records import SCHEMA_VERSION, Declaration
+from bench.store.store import write_files
 
 if TYPE_CHECKING:
-    from bench.calibration import Quality, Timing
+    from bench.stats.calibration import Quality, Timing
 
 #: The plots in the order in which they are read, with the text that stands for each. A matrix,
 #: gradients, dials and what holds across pairs are there only where rows have any.
@@ -102,9 +102,9 @@ def write_calibration(
     experiment: Experiment, found: "Quality", clocks: "Timing", folder: Path
 ) -> dict[str, Path]:
     """Write what an A/A experiment came to; return the files by name."""
-    from bench.calibration import summary as in_words
-    from bench.report.calibration import calibration_plot
-    from bench.report.canvas import picture, style
+    from bench.report.plots.calibration import calibration_plot
+    from bench.report.plots.canvas import picture, style
+    from bench.stats.calibration import summary as in_words
 
     with style():
         pictures = picture(calibration_plot(found))
@@ -125,7 +125,7 @@ def write_calibration(
 
 def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
     """Return the fields, every rate with its share and its interval."""
-    from bench.calibration import Rate
+    from bench.stats.calibration import Rate
 
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     return {
@@ -140,15 +140,15 @@ def _pictures(
     declaration: Declaration, found: Sequence[CellResult], find: Lookup
 ) -> dict[str, bytes]:
     # matplotlib is heavy, so it loads only here, where something is drawn.
-    from bench.report.across import across_plot
-    from bench.report.audit import audit_plot
-    from bench.report.canvas import picture, style
-    from bench.report.curves import curves
-    from bench.report.dial import dial_plot
-    from bench.report.forest import forest
-    from bench.report.gradients import gradient_plot
-    from bench.report.heatmap import heatmap
-    from bench.report.matrix import matrix
+    from bench.report.plots.across import across_plot
+    from bench.report.plots.audit import audit_plot
+    from bench.report.plots.canvas import picture, style
+    from bench.report.plots.curves import curves
+    from bench.report.plots.dial import dial_plot
+    from bench.report.plots.forest import forest
+    from bench.report.plots.gradients import gradient_plot
+    from bench.report.plots.heatmap import heatmap
+    from bench.report.plots.matrix import matrix
 
     experiment = declaration.experiment
     name, axis = experiment.name, Budget.parse(experiment.budget).axis

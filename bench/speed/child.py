@@ -5,6 +5,7 @@ parts of one run on drawn images. The last line printed is JSON.
 """
 
 import json
+import runpy
 import statistics
 import sys
 import time
@@ -35,10 +36,9 @@ def peak_bytes() -> int:
 
 def run(arguments: list[str]) -> float:
     """Do what `bench run` does and return the seconds since the process began."""
-    from bench.cli import main
-
+    sys.argv[1:] = ["run", *arguments]
     try:
-        main(["run", *arguments])
+        runpy.run_module("bench", run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise
@@ -55,12 +55,13 @@ def _workload(text: str) -> "Workload":
 
 def images(arguments: list[str]) -> float:
     """Train one epoch of `size` images, with all that a run does with them; return its seconds."""
-    from bench.data import Batches, fingerprint
-    from bench.evaluation import evaluate, evaluation_sets
-    from bench.registry import parse_strategy
-    from bench.run import prepare
+    from bench.spec.registry import parse_strategy
     from bench.speed.loops import drawn_tasks
-    from bench.training import Lane
+    from bench.train.batches import Batches
+    from bench.train.device import prepare
+    from bench.train.evaluation import evaluate, evaluation_sets
+    from bench.train.load import fingerprint
+    from bench.train.loop import Lane
 
     work, device = _workload(arguments[0]), prepare("cpu")
     data = drawn_tasks(work.image, work.pool, work.pool // 6)

@@ -15,7 +15,7 @@ from bench.speed import loops
 from bench.speed.loops import Workload
 from bench.speed.settings import Growth, Network, Settings
 from bench.speed.tables import Column, Table, number
-from bench.store import Store
+from bench.store.store import Store
 
 #: What an exponent may be above 1 and still be the noise of a clock.
 NOISE = 0.1

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from bench.data import Batches
 from bench.networks import ClassificationHead, Encoder, encoder_builder
-from bench.pricing import count
-from bench.registry import parse_strategy
-from bench.run import prepare
-from bench.spec import Precision, Recipe
+from bench.spec.experiment import Precision, Recipe
+from bench.spec.registry import parse_strategy
 from bench.speed.settings import Method, Network, Settings
 from bench.tasks import ImageSet, TaskData, classification_tasks
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.device import prepare
+from bench.train.loop import Lane
+from bench.train.pricing import count
 
 CLASSES = 10
 _ENDLESS = 10**6

@@ -15,18 +15,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.contracts import DataSource
-from bench.data import draw_split
 from bench.errors import UserError
 from bench.networks import encoder_builder
-from bench.plan import Plan, make_plan
-from bench.run import arm_data
-from bench.spec import RunSpec, load_experiment
+from bench.plan.plan import Plan, make_plan
+from bench.spec.experiment import RunSpec, load_experiment
 from bench.speed import peers
 from bench.speed.peers import Labelled, classifier, libmtl_trainer, loader, quiet
 from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number
-from bench.store import Store
+from bench.store.store import Store
 from bench.tasks import TaskData
+from bench.train.job import arm_data
+from bench.train.splits import draw_split
 
 _HOW = (
     "LibMTL has no matrix: its runs are trained one after the other in one process that has "

@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.speed.matrix import command
 from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number, percent
-from bench.store import Store
+from bench.store.store import Store
 
 
 def overhead(settings: Settings, cores: int) -> Table:

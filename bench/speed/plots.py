@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.report.canvas import (
+from bench.report.plots.canvas import (
     FAINT,
     INK,
     NORMAL,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import psutil
 from rich import box
+from rich.console import Console
 from rich.table import Table as RichTable
 
-from bench.provenance import provenance
-from bench.screen import console
 from bench.speed.tables import Table
-from bench.store import write_files
+from bench.store.provenance import provenance
+from bench.store.store import write_files
 
 
 def circumstances(command: str, cores: int) -> dict[str, str]:
@@ -32,9 +32,8 @@ def document(tables: Sequence[Table], where: Mapping[str, str]) -> dict[str, obj
     return {"made": dict(where), "tables": [table.document() for table in tables]}
 
 
-def show(tables: Sequence[Table]) -> None:
-    """Print the tables."""
-    out = console()
+def show(tables: Sequence[Table], out: Console) -> None:
+    """Print the tables on a console."""
     for table in tables:
         lines = [[cell.replace("**", "") for cell in cells] for cells in table.cells()]
         drawn = RichTable(
@@ -57,8 +56,8 @@ def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> di
 
     Raises `UserError` where the folder cannot be written.
     """
-    from bench.report.canvas import picture, style
-    from bench.report.document import json_text
+    from bench.report.plots.canvas import picture, style
+    from bench.report.text.document import json_text
     from bench.speed.plots import PLOTS
 
     contents = {"speed.json": json_text(document(tables, where)).encode()}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.spec import Precision
+from bench.spec.experiment import Precision
 
 
 class _Settings(BaseModel):

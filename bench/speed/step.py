@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from time import perf_counter
 
-from bench.spec import Precision
+from bench.spec.experiment import Precision
 from bench.speed import loops, peers
 from bench.speed.loops import Steps, Workload
 from bench.speed.settings import Method, Network, Settings

@@ -41,7 +41,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return title, table and notes."""
-        from bench.report.table import grid
+        from bench.report.text.table import grid
 
         body = grid([column.heading for column in self.columns], self.cells())
         return "\n\n".join([f"## {self.title}", body, *self.notes])

@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from bench.contracts import Dataset, Part
-from bench.registry import shown
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import shown
 
 RECIPE = Recipe(train_size=24, validation_size=8, batch_size=8, curve_points=1)
 #: Real steps whose FLOPs are counted against the price.

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource
-from bench.data import fingerprint, task_data
 from bench.errors import UserError
-from bench.kinds import (
+from bench.networks import Shape
+from bench.spec.experiment import RunSpec
+from bench.spec.registry import dataset_name, declared_pairs, default_strategy, parse_dataset
+from bench.task_types import (
     MISSING,
     VOID,
     Classification,
@@ -22,12 +24,11 @@ from bench.kinds import (
     SurfaceNormals,
     TaskKind,
 )
-from bench.networks import Shape
-from bench.pricing import count
-from bench.registry import dataset_name, declared_pairs, default_strategy, parse_dataset
-from bench.run import Job, execute, run_key
-from bench.spec import RunSpec
 from bench.tasks import Task, TaskData
+from bench.train.job import Job, run_key
+from bench.train.load import fingerprint, task_data
+from bench.train.pricing import count
+from bench.train.run import execute
 from bench.validation.checks import (
     COUNTED,
     RECIPE,

@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.budget import TOLERANCE, Price
 from bench.contracts import Auxiliary, Merging, MultiTaskNetwork, Part, Schedule, Sharing, Weighting
-from bench.data import Batch, Batches
 from bench.errors import UserError
-from bench.kinds import Classification
 from bench.networks import encoder_builder
-from bench.pricing import count, count_flops
+from bench.plan.search import respelled, searched
 from bench.randomness import seeded, stream
-from bench.registry import (
+from bench.spec.budget import TOLERANCE, Price
+from bench.spec.experiment import Recipe
+from bench.spec.registry import (
     Strategy,
     default_strategy,
     parse_strategy,
@@ -30,10 +29,11 @@ from bench.registry import (
     spelling,
     strategy_parts,
 )
-from bench.search import respelled, searched
-from bench.spec import Recipe
+from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
-from bench.training import Lane, build_network
+from bench.train.batches import Batch, Batches
+from bench.train.loop import Lane, build_network
+from bench.train.pricing import count, count_flops
 from bench.validation.checks import (
     COUNTED,
     RECIPE,

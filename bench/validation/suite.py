@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from bench.contracts import DataSource
 from bench.errors import UserError, unknown
-from bench.registry import datasets, parse_dataset, sort_of, strategy_parts
-from bench.run import prepare
+from bench.spec.registry import datasets, parse_dataset, sort_of, strategy_parts
+from bench.train.device import prepare
 from bench.validation.checks import InapplicableError, ViolationError, origin
 from bench.validation.datasets import DATASET_CHECKS, DATASET_GATES, Loaded
 from bench.validation.parts import PART_CHECKS, PART_GATES, Candidate, candidate

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-import bench.run
+import bench.train.run
 from bench.contracts import DataSource
-from bench.data import Batches
-from bench.plan import make_plan
-from bench.run import execute
-from bench.spec import load_experiment
-from bench.store import Store
+from bench.plan.plan import make_plan
+from bench.spec.experiment import load_experiment
+from bench.store.store import Store
+from bench.train.batches import Batches
+from bench.train.run import execute
 
 #: What looks may cost, as a share of the training steps' time.
 ALLOWED = 0.01
@@ -49,19 +49,19 @@ def test_looking_at_gradients_costs_under_a_hundredth_of_the_default_training(
 
         monkeypatch.setattr(owner, name, call)
 
-    timed(bench.run, "_gradients")
+    timed(bench.train.run, "_gradients")
     timed(Batches, "probe")
-    points, shares, blind = bench.run._probed_points, [], []
+    points, shares, blind = bench.train.run._probed_points, [], []
 
     def no_points(*_: Any) -> Sequence[int]:
         return ()
 
     def turn() -> None:
-        monkeypatch.setattr(bench.run, "_probed_points", no_points)
+        monkeypatch.setattr(bench.train.run, "_probed_points", no_points)
         began = time.process_time()
         execute(job)
         blind.append(time.process_time() - began)
-        monkeypatch.setattr(bench.run, "_probed_points", points)
+        monkeypatch.setattr(bench.train.run, "_probed_points", points)
         spent.append(0.0)
 
     def look() -> None:

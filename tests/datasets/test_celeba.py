@@ -14,8 +14,8 @@ from PIL import Image
 
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.kinds import Classification, MultiLabel
-from bench.registry import parse_pairs
+from bench.spec.registry import parse_pairs
+from bench.task_types import Classification, MultiLabel
 from bench.tasks import TaskData
 
 #: The part of each image: 0 training, 1 validation, 2 test. The real list is in order; a list

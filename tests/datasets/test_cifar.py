@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
-from bench.registry import declared_pairs
+from bench.spec.registry import declared_pairs
 
 # What the two `meta` files of the real sets say.
 CATEGORIES = [

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import provenance
 from bench.contracts import DataSource
-from bench.data import fingerprint, task_data
-from bench.registry import datasets, single_task
+from bench.spec.registry import datasets, single_task
+from bench.store import provenance
+from bench.train.load import fingerprint, task_data
 
 MODULES = sorted(path.stem for path in (Path(__file__).parents[2] / "datasets").glob("*.py"))
 

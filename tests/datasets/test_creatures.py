@@ -17,14 +17,15 @@ from bench.datasets.creatures import (
 from torch import Tensor
 
 from bench.contracts import DataSource
-from bench.data import draw_split, task_data
 from bench.errors import UserError
 from bench.images import content_digest
-from bench.kinds import MISSING
 from bench.randomness import stream
-from bench.registry import parse_dataset, parse_pairs
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_dataset, parse_pairs
+from bench.task_types import MISSING
 from bench.tasks import TaskData
+from bench.train.load import task_data
+from bench.train.splits import draw_split
 
 SHAPE, COAT = torch.tensor(list(product(range(4), range(4)))).T
 #: SHA-256 of images and labels, in part.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import DataSource
-from bench.kinds import Classification
-from bench.registry import datasets, declared_pairs, parse_dataset
+from bench.spec.registry import datasets, declared_pairs, parse_dataset
+from bench.task_types import Classification
 
 
 @pytest.mark.parametrize(

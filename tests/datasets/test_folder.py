@@ -11,15 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.contracts import DataSource
-from bench.data import draw_split, fingerprint, task_data
-from bench.description import describe
 from bench.errors import UserError
-from bench.kinds import MISSING, VOID, Classification, MultiLabel, Regression, Segmentation
-from bench.registry import parse_dataset, parse_pairs
-from bench.spec import Recipe
+from bench.plan.description import describe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_dataset, parse_pairs
+from bench.task_types import MISSING, VOID, Classification, MultiLabel, Regression, Segmentation
 from bench.tasks import TaskData
+from bench.train.load import fingerprint, task_data
+from bench.train.splits import draw_split
 
 COUNT = 40
 Make = Callable[..., str]

@@ -13,16 +13,17 @@ import torch
 from bench.datasets.linear import DRAWN, LinearTeachers, teachers
 from scipy import stats
 
-from bench.comparison import CellResult
 from bench.contracts import DataSource
-from bench.data import Standardise, draw_split
 from bench.errors import UserError
-from bench.gains import results
-from bench.records import Declaration, Record
-from bench.registry import parse_dataset
-from bench.spec import Recipe
-from bench.store import Store
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_dataset
+from bench.stats.comparison import CellResult
+from bench.stats.gains import results
+from bench.store.records import Declaration, Record
+from bench.store.store import Store
 from bench.tasks import TaskData
+from bench.train.rows import Standardise
+from bench.train.splits import draw_split
 
 ROOT = Path(__file__).parents[2]
 DIMENSIONS = 20

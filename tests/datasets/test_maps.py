@@ -12,16 +12,16 @@ import torch
 from bench.datasets.cityscapes import Cityscapes
 from bench.datasets.nyuv2 import NYUv2
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.contracts import Dataset, DataSource
-from bench.data import Batches
 from bench.errors import UserError
-from bench.kinds import VOID, Depth
-from bench.pricing import count, count_flops
-from bench.registry import parse_dataset, parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_dataset, parse_strategy
+from bench.task_types import VOID, Depth
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.loop import Lane
+from bench.train.pricing import count, count_flops
 
 COUNTS = {"train": 5, "val": 3}
 SIZES = {"nyuv2": (288, 384, 13), "cityscapes": (128, 256, 7)}

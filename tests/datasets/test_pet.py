@@ -13,10 +13,10 @@ import torch
 from bench.datasets.pet import Pet
 from PIL import Image
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.registry import parse_dataset
+from bench.spec.registry import parse_dataset
 from bench.tasks import TaskData
 
 #: Name, class and species (1 a cat, 2 a dog), as the lists have them.

@@ -14,9 +14,9 @@ from bench.datasets.svhn import SVHN, load_house_numbers
 from scipy.io import savemat
 
 from bench.contracts import DataSource
-from bench.data import Batches
 from bench.errors import UserError
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.train.batches import Batches
 
 FILES = ["train_32x32.mat", "test_32x32.mat"]
 

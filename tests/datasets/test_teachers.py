@@ -10,9 +10,9 @@ import torch
 from bench.datasets.teachers import DRAWN, SIGNAL, SIGNS, Teachers, answers, features
 
 from bench.contracts import DataSource
-from bench.data import Standardise
 from bench.errors import UserError
-from bench.registry import parse_dataset
+from bench.spec.registry import parse_dataset
+from bench.train.rows import Standardise
 
 ROOT = Path(__file__).parents[2]
 OVERLAPS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -13,10 +13,10 @@ import torch
 from bench.datasets.voc import VOC
 from PIL import Image
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.kinds import VOID
+from bench.task_types import VOID
 from bench.tasks import TaskData
 
 FOLDER = "VOCdevkit/VOC2012"

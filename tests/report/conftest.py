@@ -8,10 +8,19 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from bench.budget import Budget, Ledger, Price
-from bench.gains import Lookup
-from bench.records import AnchorName, Cell, CurvePoint, Declaration, Record, Score, SeedRuns, Status
-from bench.spec import Experiment, RunSpec
+from bench.spec.budget import Budget, Ledger, Price
+from bench.spec.experiment import Experiment, RunSpec
+from bench.stats.gains import Lookup
+from bench.store.records import (
+    AnchorName,
+    Cell,
+    CurvePoint,
+    Declaration,
+    Record,
+    Score,
+    SeedRuns,
+    Status,
+)
 
 BUDGET = 2e12
 STRATEGIES = ("hard", "hard+reconstruction", "hard+partner", "cross-stitch", "hard+pcgrad")

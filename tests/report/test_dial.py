@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.comparison import CellResult
-from bench.gains import results
 from bench.report import write_report
-from bench.report.canvas import style
-from bench.report.dial import dial_plot, dials
+from bench.report.plots.canvas import style
+from bench.report.plots.dial import dial_plot, dials
+from bench.stats.comparison import CellResult
+from bench.stats.gains import results
 
 TASKS = "species+relative"
 DIAL = [f"creatures{knobs}:{TASKS}" for knobs in ("", "@shared=0", "@shared=1", "@noise=0.2")]
@@ -75,9 +75,10 @@ def test_other_differences_make_no_dial(found: list[CellResult], other: str) -> 
 
 def test_where_no_knob_is_set_no_plugin_is_loaded() -> None:
     code = (
-        "import sys; from types import SimpleNamespace as Row; from bench.report.dial import dials;"
+        "import sys; from types import SimpleNamespace as Row; "
+        "from bench.report.plots.dial import dials;"
         "assert not dials([Row(pair='a:b+c'), Row(pair='a:b+d')]);"
-        "print({'torch', 'bench.registry'} & set(sys.modules))"
+        "print({'torch', 'bench.spec.registry'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.conduct import check_fidelity
+from bench.cli.fidelity import check_fidelity
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.fidelity import fidelity
-from bench.records import Record
 from bench.report import fidelity_markdown, fidelity_table
-from bench.spec import Experiment
-from bench.store import Store
+from bench.spec.experiment import Experiment
+from bench.stats.fidelity import fidelity
+from bench.store.records import Record
+from bench.store.store import Store
 
 PAIR = "creatures:species+kin"
 

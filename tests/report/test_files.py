@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bench.gains import results
-from bench.records import REFERENCES, Declaration
 from bench.report import gains_json, write_report
-from bench.report.document import gains_csv
-from bench.report.table import escape, markdown
+from bench.report.text.document import gains_csv
+from bench.report.text.table import escape, markdown
+from bench.stats.gains import results
+from bench.store.records import REFERENCES, Declaration
 
 PLOTS = ("gains", "heatmap", "curves", "audit")
 

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from bench.gate import Finding, Status
+from bench.gate.judge import Finding, Status
 from bench.report import annotations, gate_markdown, gate_table, junit
-from bench.statistics import paired
+from bench.stats.tests import paired
 
 NAME = "hard+reconstruction on creatures:species+kin → species"
 

@@ -11,12 +11,12 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from bench.gains import results
-from bench.records import CurvePoint, Record
 from bench.report import gains_json, write_report
-from bench.report.canvas import style
-from bench.report.gradients import gradient_plot
-from bench.report.table import markdown
+from bench.report.plots.canvas import style
+from bench.report.plots.gradients import gradient_plot
+from bench.report.text.table import markdown
+from bench.stats.gains import results
+from bench.store.records import CurvePoint, Record
 
 PAIRS = ["creatures:species+kin", "creatures:species+kin+background"]
 STRATEGIES = ["hard", "hard+reconstruction", "branch"]

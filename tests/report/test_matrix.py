@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.comparison import CellResult
-from bench.gains import results
 from bench.report import write_report
-from bench.report.canvas import style
-from bench.report.matrix import matrices, matrix
+from bench.report.plots.canvas import style
+from bench.report.plots.matrix import matrices, matrix
+from bench.stats.comparison import CellResult
+from bench.stats.gains import results
 
 PAIRS = ["creatures:species+kin", "creatures:species+background", "creatures:kin+background"]
 

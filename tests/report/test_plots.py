@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from bench.gains import results
-from bench.report.across import across_plot
-from bench.report.audit import audit_plot
-from bench.report.canvas import by_scale, cycle_marks, style, text_width, wrap
-from bench.report.curves import curve_of, curves
-from bench.report.dial import dial_plot
-from bench.report.forest import forest
-from bench.report.heatmap import heatmap
-from bench.report.wording import gain_unit
+from bench.report.plots.across import across_plot
+from bench.report.plots.audit import audit_plot
+from bench.report.plots.canvas import by_scale, cycle_marks, style, text_width, wrap
+from bench.report.plots.curves import curve_of, curves
+from bench.report.plots.dial import dial_plot
+from bench.report.plots.forest import forest
+from bench.report.plots.heatmap import heatmap
+from bench.report.text.wording import gain_unit
+from bench.stats.gains import results
 
 LONG = {
     "pairs": ["a_rather_long_dataset_name:first_of_the_two_tasks+second_task_with_a_long_name"],

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.across import contrasts
-from bench.comparison import CellResult
-from bench.gains import results
 from bench.report import terminal_table
+from bench.stats.across import contrasts
+from bench.stats.comparison import CellResult
+from bench.stats.gains import results
 
 
 def printed(found: Sequence[CellResult], width: int, **options: Any) -> str:

@@ -10,12 +10,12 @@ from bench.strategies.auto_lambda import meta_gradient
 from torch import Tensor
 
 from bench.contracts import LookAhead, Trial, UserError
-from bench.data import Batches
-from bench.pricing import count
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.loop import Lane
+from bench.train.pricing import count
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
@@ -78,7 +78,7 @@ def test_a_step_by_hand() -> None:
 
 def _tasks() -> list[TaskData]:
     from bench.contracts import DataSource
-    from bench.data import task_data
+    from bench.train.load import task_data
 
     return [task_data("toy", name, DataSource()) for name in ("row", "column")]
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from bench.contracts import Auxiliary
-from bench.data import Batches
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.loop import Lane
 
 Toy = Callable[[str], TaskData]
 
@@ -30,7 +30,7 @@ def test_reconstruction_learns_to_rebuild_the_targets_own_images(toy: Toy) -> No
 
 
 def test_the_weight_of_reconstruction_does_not_depend_on_the_image_size() -> None:
-    from bench.kinds import Reconstruction
+    from bench.task_types import Reconstruction
 
     kind = Reconstruction()
     small, large = (torch.ones(2, 1, side, side) for side in (8, 32))

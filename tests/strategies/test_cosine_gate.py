@@ -4,8 +4,8 @@ from bench.strategies.cosine_gate import CosineGate
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.kinds import Classification
-from bench.registry import parse_strategy
+from bench.spec.registry import parse_strategy
+from bench.task_types import Classification
 from bench.tasks import Task
 
 

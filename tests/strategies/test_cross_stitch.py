@@ -4,11 +4,11 @@ import torch
 from bench.strategies.cross_stitch import CrossStitch
 from bench.strategies.single import Single
 
-from bench.data import Batches
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
-from bench.training import Lane, build_network
+from bench.train.batches import Batches
+from bench.train.loop import Lane, build_network
 
 Toy = Callable[[str], TaskData]
 

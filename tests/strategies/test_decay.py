@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from bench.contracts import UserError
-from bench.kinds import Classification
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
+from bench.task_types import Classification
 from bench.tasks import Task, TaskData
-from bench.training import Lane
+from bench.train.loop import Lane
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from bench.contracts import SecondLook
 from bench.errors import UserError
-from bench.kinds import Classification
-from bench.registry import parse_strategy
+from bench.spec.registry import parse_strategy
+from bench.task_types import Classification
 from bench.tasks import Task
 
 TASKS = [Task("a", Classification(), 2), Task("b", Classification(), 2)]

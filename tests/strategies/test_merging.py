@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.cli.list import listing
 from bench.contracts import Merging, UserError
-from bench.data import Batches
-from bench.kinds import Classification
-from bench.listing import listing
-from bench.pricing import count, count_flops
-from bench.registry import parse_strategy, strategy_parts
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy, strategy_parts
+from bench.task_types import Classification
 from bench.tasks import Task, TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.loop import Lane
+from bench.train.pricing import count, count_flops
 
 PARTS = {
     name: part

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from bench.contracts import UserError
-from bench.data import Batch
-from bench.pricing import count
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batch
+from bench.train.loop import Lane
+from bench.train.pricing import count
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]

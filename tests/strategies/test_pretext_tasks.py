@@ -12,13 +12,14 @@ from bench.strategies.rotation import rotated
 from torch import Tensor
 
 from bench.contracts import Auxiliary
-from bench.data import Batches, fingerprint
 from bench.errors import UserError
-from bench.pricing import count, count_flops
-from bench.registry import parse_strategy
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy
 from bench.tasks import ImageSet, TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.load import fingerprint
+from bench.train.loop import Lane
+from bench.train.pricing import count, count_flops
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 Toy = Callable[[str], TaskData]

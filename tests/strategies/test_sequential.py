@@ -10,14 +10,15 @@ from torch import Tensor
 
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.plan import make_plan
-from bench.records import Record
-from bench.registry import parse_strategy
-from bench.run import Job, execute
-from bench.spec import Experiment, Recipe
-from bench.store import Store
+from bench.plan.plan import make_plan
+from bench.spec.experiment import Experiment, Recipe
+from bench.spec.registry import parse_strategy
+from bench.store.records import Record
+from bench.store.store import Store
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.job import Job
+from bench.train.loop import Lane
+from bench.train.run import execute
 from tests.conftest import toy_jobs
 
 CPU = torch.device("cpu")
@@ -145,7 +146,7 @@ def test_the_audit_counts_steps_of_both_phases(
     probe = parse_strategy("partner+frozen-probe")
     job = _job(tmp_path, "partner+frozen-probe", budget="30mflop")
     unfrozen = replace(probe, schedule=parse_strategy("partner+finetune").schedule)
-    monkeypatch.setattr("bench.run.parse_strategy", lambda _: unfrozen)
+    monkeypatch.setattr("bench.train.run.parse_strategy", lambda _: unfrozen)
     secret = execute(job)[0].ledger
     assert secret is not None
     assert secret.used["flop"] > 1.3 * secret.allotted("flop")

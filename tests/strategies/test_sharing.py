@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from bench.contracts import MultiTaskNetwork, Sharing
-from bench.data import Batches
 from bench.errors import UserError
 from bench.networks import NETWORKS, ClassificationHead, Encoder
-from bench.pricing import count, count_flops
-from bench.registry import parse_strategy, strategy_parts
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy, strategy_parts
 from bench.tasks import TaskData
-from bench.training import Lane, build_network
+from bench.train.batches import Batches
+from bench.train.loop import Lane, build_network
+from bench.train.pricing import count, count_flops
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import UserError
-from bench.provenance import code_fingerprint
-from bench.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_parts
+from bench.store.provenance import code_fingerprint
 
 
 def test_a_missing_torchjd_is_reported_with_the_command_that_installs_it(

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Weighting
-from bench.data import Batches
-from bench.pricing import count
-from bench.registry import parse_strategy, strategy_parts
-from bench.spec import Recipe
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_strategy, strategy_parts
 from bench.tasks import TaskData
-from bench.training import Lane
+from bench.train.batches import Batches
+from bench.train.loop import Lane
+from bench.train.pricing import count
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 Toy = Callable[[str], TaskData]
@@ -73,7 +73,7 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
 def test_a_step_is_priced_without_data_and_a_real_one_costs_as_much(
     toy: Toy, recipe: Recipe, weighting: str
 ) -> None:
-    from bench.pricing import count_flops
+    from bench.train.pricing import count_flops
 
     data = [toy("row"), toy("column~noise")]
     strategy = parse_strategy(f"hard+{weighting}")

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from bench.contracts import Dataset, DataSource
-from bench.kinds import Classification
+from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
 
 

@@ -1,0 +1,127 @@
+"""Trains what is missing of some runs, and shows how it goes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from bench.cli.progress import Display, clock
+from bench.errors import say
+from bench.launch import Crew, Started, auto_workers, usable_cores
+from bench.spec.budget import Budget
+from bench.spec.experiment import Experiment
+from bench.store.records import Record
+from bench.store.store import Store
+from bench.train.device import resolve_device
+from bench.train.job import Job
+
+#: What one arm uses over all seeds where several processes are busy for longer than they start.
+_SURELY_WORTH_PROCESSES = {"flop": 2e11, "samples": 5e4}
+
+
+@dataclass(frozen=True)
+class Round:
+    """Runs that are trained together: what is finished of them, what is missing, and by how many.
+
+    `what` are the runs in a word.
+    """
+
+    jobs: Sequence[Job]
+    done: Mapping[str, Record]
+    missing: Sequence[Job]
+    workers: int
+    what: str
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        jobs: Sequence[Job],
+        workers: int | None,
+        fresh: bool,
+        what: str = "runs",
+    ) -> Self:
+        """Look up what is finished, unless all is to be trained afresh."""
+        done = {} if fresh else _finished(store, jobs)
+        missing = [job for job in jobs if job.key not in done]
+        # Seed by seed, so that an interrupted experiment has whole seeds; the longest first within
+        # one, so that no worker ends long after the others.
+        missing.sort(key=lambda job: (job.spec.seed, -job.expected_seconds))
+        return cls(jobs, done, missing, workers or auto_workers(missing), what)
+
+    @property
+    def expected_wall(self) -> float:
+        """Seconds that the missing runs will take."""
+        total = sum(job.expected_seconds for job in self.missing)
+        return total / max(1, min(self.workers, len(self.missing)))
+
+    @property
+    def prospect(self) -> str:
+        """What is to be trained, in words."""
+        kept = len(self.jobs) - len(self.missing)
+        return (
+            f"{len(self.missing)} {self.what} to train"
+            f"{f' ({kept} are finished already)' if kept else ''} on {self.workers} "
+            f"worker{'s' if self.workers > 1 else ''}, about {clock(self.expected_wall)} of "
+            "training steps"
+        )
+
+    def carry_out(self, store: Store, crew: Crew) -> dict[str, Record]:
+        """Train what is missing, and return all records by key."""
+        if not self.missing:
+            if self.jobs:
+                say(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
+            return dict(self.done)
+        say(self.prospect)
+        return {**self.done, **_launch(store, self, crew)}
+
+
+def early_crew(experiment: Experiment, workers: int | None, launcher: str | None) -> Crew:
+    """Return a crew that begins while the plan is made, where the work is sure to be worth it.
+
+    Not where steps are bought by time, which is taken meanwhile.
+    """
+    crew = Crew(launcher, workers)
+    budget = Budget.parse(experiment.budget)
+    axis, used = budget.axis, budget.amount * experiment.seeds
+    if axis == "steps":
+        axis, used = "samples", used * experiment.batch_size
+    sure = used >= _SURELY_WORTH_PROCESSES.get(axis, math.inf)
+    if sure and resolve_device(experiment.device) == "cpu":
+        crew.begin(crew.workers or usable_cores())
+    return crew
+
+
+def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
+    """Return the records that need no new run. A failed run is tried again."""
+    told = len(store.damaged)
+    found = {job.key: store.load(job.key) for job in jobs}
+    for line in store.damaged[told:]:
+        say(f"note: {line}; it runs again")
+    return {key: record for key, record in found.items() if record and record.status != "failed"}
+
+
+def _launch(store: Store, together: Round, crew: Crew) -> dict[str, Record]:
+    done: dict[str, Record] = {}
+    jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
+    try:
+        with Display(len(jobs), work, together.what) as display:
+            for event in crew.run(jobs, together.workers):
+                if isinstance(event, Started):
+                    display.started(event.job)
+                    continue
+                done[event.job.key] = store.save(event.record, event.examples)
+                display.finished(event.job)
+                if event.record.status != "ok":
+                    spec = event.job.spec
+                    display.say(
+                        f"{event.record.status}: {spec.label}, seed {spec.seed}: "
+                        f"{event.record.reason}"
+                    )
+    except KeyboardInterrupt:
+        say(
+            f"\nstopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "
+            "Run the same command again to go on."
+        )
+        raise
+    return done

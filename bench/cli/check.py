@@ -1,0 +1,308 @@
+"""Carries out `check`, `baseline` and `compare`: reads both sides, times, judges, shows."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from bench.cli.console import console
+from bench.contracts import DataSource
+from bench.errors import NotComparableError, UserError, printable, say
+from bench.gate.baseline import (
+    Baseline,
+    Snapshot,
+    differences,
+    of_revision,
+    read_baseline,
+    snapshot,
+    write_baseline,
+)
+from bench.gate.judge import check, exit_code, undecidable, unused_seeds
+from bench.gate.reference_loop import step_ratios
+from bench.report import annotations, gate_json, gate_markdown, gate_table, junit
+from bench.report.text.document import json_text
+from bench.spec.budget import Budget
+from bench.spec.registry import parse_strategy
+from bench.store.provenance import code_fingerprint, provenance
+from bench.store.store import Store, write_atomically
+from bench.train.device import resolve_device
+
+Time = Literal["off", "advise", "gate"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a comparison is judged and told. `margin` is that of the baseline where it is None."""
+
+    margin: float | None = None
+    inconclusive_fails: bool = True
+    time: Time = "advise"
+    junit: Path | None = None
+    as_json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 < self.margin < float("inf"):
+            raise UserError(f"--margin {self.margin}: give a number above zero")
+
+
+def baseline_path(name: str, results: Path) -> Path:
+    """Return where a baseline is: a file, or a name under the results folder."""
+    if name.endswith(".json"):
+        return Path(name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"'{name}' names no baseline: use letters, digits and . _ -")
+    return results / "baselines" / f"{name}.json"
+
+
+def _from_results(results: Path, name: str) -> Snapshot:
+    store = Store(results, read_only=True)
+    try:
+        return snapshot(store.experiment(name), store.load)
+    finally:  # what cannot be read may be why nothing is found
+        _say_damaged(store)
+
+
+def _say_damaged(store: Store) -> None:
+    for line in store.damaged:
+        say(f"note: {line}")
+
+
+def _timed(side: Snapshot, source: DataSource) -> Baseline:
+    specs = {name: record.spec for name, record in side.records.items() if record.ledger}
+    ratios = step_ratios(specs, source, say)
+    arms = {
+        name: arm.model_copy(update={"seconds": ratios.get(name, ())})
+        for name, arm in side.baseline.arms.items()
+    }
+    return side.baseline.model_copy(update={"arms": arms})
+
+
+def _stale(side: Snapshot) -> bool:
+    """Return whether a run was made by other code than this."""
+    return any(
+        code_fingerprint(parse_strategy(record.spec.strategy), record.spec.dataset)
+        != record.code_fingerprint
+        for record in side.records.values()
+        if record.code_fingerprint
+    )
+
+
+def _notes(before: Baseline, now: Baseline) -> list[str]:
+    notes = []
+    for what in ("torch", "torchvision", "python", "processor", "device"):
+        old, new = (side.made.get(what, "unknown") for side in (before, now))
+        if old != new:
+            notes.append(f"{what}: {old} in the baseline, {new} now")
+    if len(notes):
+        notes.append("so the same code may give other bits; the seeds are paired all the same")
+    if Budget.parse(before.experiment.budget).axis == "s":
+        notes.append(
+            "scores and gains are advisory: what a budget in device-seconds buys is not the same "
+            "from one time to the next"
+        )
+    notes += filter(None, (unused_seeds(before, now), undecidable(before, now)))
+    return notes
+
+
+def check_results(name: str, results: Path, source: DataSource, options: Options) -> int:
+    """Hold the runs of a results folder against a baseline; return the exit code."""
+    path = baseline_path(name, results)
+    before = read_baseline(path)
+    side = _from_results(results, before.experiment.name)
+    now, notes = side.baseline, _notes(before, side.baseline)
+    if reasons := list(differences(before, now)):
+        raise NotComparableError(
+            f"{path} is of something else: {'; '.join(reasons)}. If that is meant, "
+            f"`python -m bench baseline set {path.stem}` takes what is there now"
+        )
+    if _stale(side):
+        notes.append(
+            "these runs were made by other code than is here now: "
+            f"`python -m bench run {before.experiment.name}` makes them again"
+        )
+    if options.time != "off":
+        now, why = _with_time(before, side, source, options.time == "gate")
+        notes += [why] if why else []
+    return _tell(before, now, notes, options, results / "reports" / before.experiment.name)
+
+
+def _with_time(
+    before: Baseline, side: Snapshot, source: DataSource, binding: bool
+) -> tuple[Baseline, str]:
+    """Return the side with its timings, or why there is nothing to hold them against."""
+    here = provenance(resolve_device(side.baseline.experiment.device))
+    was = [before.made.get(what, "unknown") for what in ("processor", "device")]
+    if not any(arm.seconds for arm in before.arms.values()):
+        why = "device-seconds are not compared: the baseline has none"
+    elif was != (machine := [here["processor"], here["device"]]):
+        why = (
+            f"device-seconds are not compared: the baseline was timed on {' and '.join(was)}, "
+            f"and this is {' and '.join(machine)}"
+        )
+    else:
+        return _timed(side, source), ""
+    if binding:
+        raise NotComparableError(why)
+    return side.baseline, why
+
+
+def _tell(
+    before: Baseline, now: Baseline, notes: Sequence[str], options: Options, folder: Path | None
+) -> int:
+    """Judge, show and write what was found; return the exit code."""
+    findings = check(before, now, options.margin, options.time == "gate")
+    code = exit_code(findings, options.inconclusive_fails)
+    name = before.experiment.name
+    document = gate_json(before, now, findings, notes, code)
+    text = json_text(document)
+    if options.as_json:
+        print(text, end="")
+    else:
+        console().print(gate_table(findings))
+    for note in notes:
+        say(f"note: {note}")
+    if folder is not None:
+        write_atomically(folder / "check.json", text.encode())
+    if options.junit is not None:
+        write_atomically(options.junit, junit(name, findings))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in annotations(findings):
+            say(line)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        _append(Path(summary), gate_markdown(name, findings, notes))
+    return code
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        say(f"note: cannot add to the summary {path}: {error.strerror}")
+
+
+def set_baseline(name: str, experiment: str, results: Path, source: DataSource, time: bool) -> Path:
+    """Write the runs of an experiment as a baseline; return where.
+
+    Raises `UserError` where runs failed or are missing.
+    """
+    path = baseline_path(name, results)
+    side = _from_results(results, experiment)
+    if lost := side.unfinished:
+        raise UserError(
+            f"{len(lost)} runs of {experiment} failed or are missing ({lost[0]}): a baseline "
+            f"needs them all; `python -m bench run {experiment}` tries them again"
+        )
+    if _stale(side):
+        raise UserError(
+            f"the runs of {experiment} were made by other code than is here now: "
+            f"`python -m bench run {experiment}` makes them again"
+        )
+    write_baseline(_timed(side, source) if time else side.baseline, path)
+    return path
+
+
+def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
+    """Print one baseline's means, or which baselines there are."""
+    if name is not None:
+        _show(read_baseline(baseline_path(name, results)), as_json)
+        return
+    paths = sorted((results / "baselines").glob("*.json"))
+    if not paths:
+        raise NotComparableError(
+            f"no baseline in {results / 'baselines'}: `python -m bench baseline set NAME` makes one"
+        )
+    found = {path.stem: read_baseline(path) for path in paths}
+    rows = [
+        {
+            "baseline": stem,
+            "experiment": b.experiment.name,
+            "rows": len(b.rows),
+            "seeds": b.experiment.seeds,
+            "commit": b.made.get("commit", "unknown"),
+            "torch": b.made.get("torch", "unknown"),
+        }
+        for stem, b in found.items()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(printable(str(value)) for value in row.values()))
+    console().print(table)
+
+
+def _show(baseline: Baseline, as_json: bool) -> None:
+    if as_json:
+        print(baseline.model_dump_json(indent=1))
+        return
+    print(f"{baseline.experiment.name}, {baseline.experiment.budget}, made by")
+    for what, value in baseline.made.items():
+        print(printable(f"  {what}: {value}"))
+    # Held against itself, a baseline shows its own means.
+    shown = [replace(f, change=None, remark="") for f in check(baseline, baseline)]
+    quality = [f for f in shown if f.quantity in ("score", "gain")]
+    console().print(gate_table(quality))
+
+
+def compare(a: str, b: str, experiment: str | None, results: Path, options: Options) -> int:
+    """Hold `b` against `a`, each a results folder, a baseline or a git revision."""
+    before = _side(a, experiment, results)
+    now = _side(b, experiment or before.experiment.name, results)
+    if reasons := list(differences(before, now)):
+        raise NotComparableError(f"{a} and {b} are no versions of one: {'; '.join(reasons)}")
+    return _tell(before, now, _notes(before, now), options, None)
+
+
+def _side(text: str, experiment: str | None, results: Path) -> Baseline:
+    """Return one side of a comparison."""
+    path = Path(text)
+    if text.endswith(".json"):
+        return read_baseline(path)
+    if path.is_dir():
+        return _from_results(path, experiment or _only(Store(path, read_only=True))).baseline
+    commit = _commit(text)
+    store = Store(results, read_only=True)
+    declaration = store.experiment(experiment or _only(store))
+    find = of_revision(declaration, store.load, list(store.records()), commit)
+    _say_damaged(store)
+    if all(find(key) is None for key in declaration.keys):
+        raise UserError(
+            f"no run of {declaration.experiment.name} in '{results}' was made at {text} "
+            f"({commit[:12]}): check it out, without changes, and run the experiment"
+        )
+    return snapshot(declaration, find).baseline
+
+
+def _only(store: Store) -> str:
+    names = [d.experiment.name for d in store.experiments()]
+    if len(names) != 1:
+        raise UserError(
+            f"'{store.root}' has {len(names)} experiments ({', '.join(names)}): name one with "
+            "--experiment"
+        )
+    return names[0]
+
+
+def _commit(revision: str) -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(
+            f"'{revision}' is no results folder, no baseline (.json) and no git revision"
+        )
+    return done.stdout.strip()

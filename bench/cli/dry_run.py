@@ -1,0 +1,99 @@
+"""What a dry run shows: each arm with its price, its steps and its number of seeds."""
+
+import json
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from bench.cli.batch import Round
+from bench.cli.console import console
+from bench.plan.plan import Plan
+from bench.report import amount, fold
+from bench.spec.budget import AXIS_NAMES, Budget, cost
+from bench.train.job import Job
+
+
+def show_plan(plan: Plan, trials: Round, scored: Round, as_json: bool) -> None:
+    """Print what would run: each arm once, with its price, its steps and its number of seeds."""
+    axis = Budget.parse(plan.experiment.budget).axis
+    arms: dict[str, list[Job]] = {}
+    for job in plan.jobs:
+        spec = job.spec
+        arms.setdefault(f"{spec.label}|{spec.budget}", []).append(job)
+    rows = [
+        {
+            "arm": jobs[0].spec.label,
+            "runs": len(jobs),
+            "finished": sum(job.key in scored.done for job in jobs),
+            "budget": jobs[0].spec.budget,
+            "phases": [
+                {
+                    "steps": steps,
+                    "flops_per_step": price.flops,
+                    "seconds_per_step": price.seconds,
+                    "peak_bytes": price.peak_bytes,
+                }
+                for steps, price in zip(jobs[0].spec.steps, jobs[0].prices, strict=True)
+            ],
+            "parameters": max((price.parameters for price in jobs[0].prices), default=0),
+            "uncounted": sorted({name for price in jobs[0].prices for name in price.uncounted}),
+        }
+        for jobs in arms.values()
+    ]
+    if as_json:
+        total = {**_totals(scored), "axis": AXIS_NAMES[axis]}
+        print(json.dumps({"arms": rows, "total": total, "tuning": _totals(trials)}, indent=1))
+        return
+    whole = Budget.parse(plan.experiment.budget)
+    header = ("arm", "runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights")
+    lines = []
+    for jobs in arms.values():
+        prices, spec = jobs[0].prices, jobs[0].spec
+        line = (  # a line a phase
+            spec.label,
+            str(len(jobs)),
+            _share(whole, spec.budget),
+            "\n".join(f"{steps:,}" for steps in spec.steps),
+            "\n".join(f"{price.flops / 1e6:.4g}" for price in prices),
+            "\n".join(f"{(price.seconds or 0) * 1e3:.3g}" for price in prices),
+            "\n".join(f"{price.peak_bytes / 1e6:.3g}" for price in prices),
+            f"{prices[0].parameters:,}" if prices else "",
+        )
+        lines.append(line)
+    out = console()
+    widths = [
+        max(len(part) for cell in column for part in cell.split("\n"))
+        for column in zip(header, *lines, strict=True)
+    ]
+    room = out.width - sum(widths[1:]) - len(widths) - 1  # one space around each column
+    title = f"plan of {plan.experiment.name}, B = {amount(whole)}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
+    for column in header:
+        table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
+    for label, *figures in lines:
+        table.add_row(fold(label, lambda text: len(text) <= room), *figures)
+    out.print(table)
+    if trials.jobs:
+        print(f"before them, {plan.experiment.tune} trials of every arm: {trials.prospect}")
+    if plan.experiment.until_decided:
+        print("at most, if no pair is done before the last look:")
+    print(scored.prospect)
+    uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
+    print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")
+    print(f"counted as zero FLOPs: {', '.join(uncounted)}")
+
+
+def _totals(together: Round) -> dict[str, Any]:
+    return {
+        "runs": len(together.jobs),
+        "to_train": len(together.missing),
+        "workers": together.workers,
+        "expected_seconds": together.expected_wall,
+        "flops": sum(cost(job.prices, job.spec.steps, "flop") for job in together.jobs),
+    }
+
+
+def _share(whole: Budget, part: str) -> str:
+    shares = round(whole.amount / Budget.parse(part).amount)
+    return "B" if shares == 1 else f"B/{shares}"

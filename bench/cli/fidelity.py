@@ -1,0 +1,61 @@
+"""Carries out `fidelity`: an experiment in both precisions, and what the reduced one changes."""
+
+from pathlib import Path
+
+from bench.cli.console import console
+from bench.cli.run import conduct
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.report import fidelity_markdown, fidelity_table
+from bench.spec.budget import Budget
+from bench.spec.experiment import Experiment
+from bench.stats.fidelity import fidelity
+from bench.store.store import Store, write_atomically
+
+
+def check_fidelity(
+    experiment: Experiment,
+    *,
+    results: Path,
+    source: DataSource,
+    workers: int | None,
+    launcher: str | None = None,
+) -> bool:
+    """Run an experiment in both precisions and show what the reduced one changes.
+
+    Returns whether any run failed or diverged. The budget buys both the same steps.
+    Raises `UserError` for a budget in seconds, which does not, and for an experiment that is tuned,
+    since each precision would choose for itself.
+    """
+    if experiment.tune:
+        raise UserError(
+            "fidelity compares equal runs, and tuning may choose others in each precision: take "
+            f"tune = {experiment.tune} out of the experiment"
+        )
+    if Budget.parse(experiment.budget).axis == "s":
+        raise UserError(
+            "fidelity compares equal steps, and seconds buy each precision others: give --budget "
+            "in flop, steps or samples"
+        )
+    whole = experiment.model_copy(update={"precision": "fp32"})
+    reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
+    bad = False
+    for asked in (whole, reduced):
+        bad |= conduct(
+            asked,
+            results=results,
+            source=source,
+            workers=workers,
+            launcher=launcher,
+            dry_run=False,
+            fresh=False,
+            as_json=False,
+        )
+    store = Store(results, read_only=True)
+    sides = [store.experiment(asked.name) for asked in (whole, reduced)]
+    rows = fidelity(sides[0], sides[1], store.load)
+    path = store.root / "reports" / reduced.name / "fidelity.md"
+    write_atomically(path, fidelity_markdown(rows).encode())
+    console().print(fidelity_table(rows))
+    print(f"the table is {path}")
+    return bad

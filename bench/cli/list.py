@@ -1,0 +1,236 @@
+"""What can be run, as rows for `list`."""
+
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.console import console
+from bench.contracts import Dataset, Merging, Part, range_of
+from bench.launch import launchers
+from bench.networks import NETWORKS
+from bench.spec.experiment import shipped_experiments
+from bench.spec.registry import (
+    SORTS,
+    datasets,
+    declared_pairs,
+    parse_dataset,
+    shown,
+    sort_of,
+    strategy_parts,
+)
+from bench.task_types import Classification
+
+if TYPE_CHECKING:
+    from bench.validation import Report
+
+Rows = list[dict[str, str]]
+
+
+def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
+    """Return the rows of a list, and the plugins that failed to import with their reasons."""
+    match what:
+        case "pairs":
+            return _pairs(), datasets().broken
+        case "datasets":
+            return _datasets(), datasets().broken
+        case "strategies":
+            return _strategies(), strategy_parts().broken
+        case "experiments":
+            return _experiments(), {}
+        case "launchers":
+            return _launchers(), launchers().broken
+        case _:
+            return _networks(), {}
+
+
+def _pairs() -> Rows:
+    rows = []
+    for plugin in sorted(datasets().found.values(), key=lambda d: d.name):
+        if plugin.takes_path:
+            rows.append(
+                {
+                    "pair": f"{plugin.name}:PATH:TASK+TASK",
+                    "tasks": plugin.summary,
+                    "images": "your own",
+                    "expected": "–",
+                    "why": "–",
+                    "needs": plugin.needs,
+                }
+            )
+            continue
+        dataset = parse_dataset(plugin.name)
+        for pair in declared_pairs(dataset):
+            rows.append(
+                {
+                    "pair": pair.name,
+                    "tasks": "; ".join(_task(dataset, task) for task in pair.tasks),
+                    "images": _images(dataset, pair.tasks),
+                    "expected": pair.expect or "–",
+                    "why": pair.why,
+                    "needs": dataset.needs,
+                }
+            )
+    return rows
+
+
+def _task(dataset: Dataset, task: str) -> str:
+    kind = dataset.kinds.get(task, Classification())
+    return f"{task}: {dataset.tasks[task]} ({kind.metrics[0].name})"
+
+
+def _images(dataset: Dataset, tasks: Sequence[str]) -> str:
+    """Return what images a pair has, and whether both tasks are on the same."""
+    if isinstance(dataset.images, str):
+        return f"same images: {dataset.images}"
+    sets = list(dict.fromkeys(dataset.images[task] for task in tasks))
+    return f"{'same' if len(sets) == 1 else 'disjoint'} images: {' and '.join(sets)}"
+
+
+def _datasets() -> Rows:
+    return [
+        {
+            "data set": f"{plugin.name}:PATH" if plugin.takes_path else plugin.name,
+            "what it is": plugin.summary,
+            "tasks": "its columns" if plugin.takes_path else ", ".join(plugin().tasks),
+            "knobs": _knobs(plugin),
+            "needs": plugin.needs,
+        }
+        for plugin in sorted(datasets().found.values(), key=lambda d: d.name)
+    ]
+
+
+def _knobs(plugin: type[Any]) -> str:
+    """Return the knobs of a plugin with their defaults, and the ranges of those that are tuned."""
+    knobs = (f for f in fields(plugin) if not (f.name == "path" and issubclass(plugin, Dataset)))
+    return ", ".join(f"{f.name}={shown(f.default)}{_range(f)}" for f in knobs) or "–"
+
+
+def _range(knob: "Field[Any]") -> str:
+    range = range_of(knob)
+    return f" (tuned: {range.low:g} to {range.high:g})" if range else ""
+
+
+def _strategies() -> Rows:
+    rows = []
+    for part in sorted(strategy_parts().found.values(), key=lambda p: p.name):
+        rows.append(
+            {
+                "strategy": part.name,
+                "sort": sort_of(part),
+                "what it does": part.summary + _same_for_two(part),
+                "knobs": _knobs(part),
+                "source": part.paper,
+            }
+        )
+    return sorted(rows, key=lambda row: (list(SORTS).index(row["sort"]), row["strategy"]))
+
+
+def _same_for_two(part: type[Part]) -> str:
+    other = part.same_for_two if issubclass(part, Merging) else ""
+    return f" (with two tasks: the direction of {other})" if other else ""
+
+
+def _networks() -> Rows:
+    return [
+        {"network": name, "what it is": (inspect.getdoc(builder) or "").splitlines()[0]}
+        for name, builder in NETWORKS.items()
+    ]
+
+
+def _experiments() -> Rows:
+    rows = []
+    for name, path in sorted(shipped_experiments().items()):
+        values = tomllib.loads(path.read_text("utf-8"))
+        rows.append({"experiment": name, "what it asks": values.get("description", "")})
+    return rows
+
+
+def _launchers() -> Rows:
+    return [
+        {"launcher": plugin.name, "what it does": plugin.summary, "knobs": _knobs(plugin)}
+        for plugin in sorted(launchers().found.values(), key=lambda p: p.name)
+    ]
+
+
+def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
+    """Print rows as a table or as JSON."""
+    if as_json:
+        json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+        return
+    out = console()
+    table = Table(box=box.SIMPLE_HEAD, leading=1)
+    for position, column in enumerate(rows[0] if rows else [what]):
+        # The name is what a user copies, so it is never broken.
+        table.add_column(column, no_wrap=position == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    unbroken = out.measure(table, options=out.options.update(max_width=10_000)).minimum
+    out.print(table if unbroken <= out.width else Group(*map(_block, rows)))
+    if what == "strategies":
+        print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
+    if what == "datasets":
+        print("Set knobs with @: NAME@knob=value:TASK+TASK.")
+    if what == "pairs":
+        print(
+            "Any tasks of a data set make a pair: DATASET:TASK+TASK. "
+            "'DATASET:TASK*TASK*TASK' means every pair of these tasks. "
+            "~shuffled, ~noise or ~none behind a task make it a placebo."
+        )
+
+
+def _block(row: Mapping[str, str]) -> Group:
+    """Return a row for a terminal too narrow for columns: its name, and a line a property."""
+    (_, name), *properties = row.items()
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for key, value in properties:
+        grid.add_row(key, value)
+    return Group(Text(name, style="bold"), Padding(grid, (0, 0, 1, 2)))
+
+
+def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:
+    """Print what was found of each plugin: a line each, and below it what does not hold.
+
+    As JSON, a list of plugins with all their findings.
+    """
+    if as_json:
+        rows = [{**asdict(report), "outcome": report.outcome} for report in reports]
+        json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, column in enumerate(("plugin", "sort", "checks", "found", "seconds")):
+        table.add_column(column, no_wrap=position < 2)
+    for report in reports:
+        held = sum(finding.outcome == "ok" for finding in report.findings)
+        told = [f"{f.check}: {f.reason}" for f in report.findings if f.outcome == "failed"]
+        told += [
+            f"{f.check} skipped: {f.reason}" for f in report.findings if f.outcome == "skipped"
+        ]
+        table.add_row(
+            report.plugin,
+            report.sort,
+            f"{held} of {len(report.findings)}",
+            Text("\n".join([report.outcome, *told])),
+            f"{report.seconds:.1f}",
+        )
+    console().print(table)
+    outcomes = [report.outcome for report in reports]
+    counts = ", ".join(
+        f"{outcomes.count(outcome)} {outcome}"
+        for outcome in ("ok", "failed", "skipped")
+        if outcome in outcomes
+    )
+    print(f"{len(reports)} plugin{'s' * (len(reports) != 1)}: {counts}.")

@@ -1,0 +1,106 @@
+"""Carries out `power`: reads what the experiments of a folder need, and shows it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.console import console
+from bench.errors import say
+from bench.report.text.document import finite
+from bench.report.text.wording import NOTHING, fold, heading
+from bench.stats.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
+from bench.stats.tests import ALPHA, POWER
+from bench.store.store import Store
+
+_WIDEST = 28
+
+
+def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
+    """Show what the experiments of a results folder need.
+
+    Raises `UserError` where there is none, or none of that name.
+    """
+    store = Store(folder, read_only=True)
+    tables = []
+    for declaration in store.experiments() if name is None else [store.experiment(name)]:
+        known = {key: store.load(key) for key in declaration.keys}
+        tables.append(requirements(declaration, known.get, detect))
+    for line in store.damaged:
+        say(f"note: {line}")
+    for rows, total in tables:
+        if not rows:
+            say(f"note: no row of {total.experiment} has two seeds with a gain, so no spread yet")
+    if as_json:
+        found = [
+            finite({"rows": [asdict(row) for row in rows], "total": asdict(total)})
+            for rows, total in tables
+        ]
+        print(json.dumps({"power": POWER, "detect": detect, "experiments": found}, indent=1))
+        return
+    for rows, total in tables:
+        if rows:
+            _show(rows, total, detect)
+
+
+def power_of(sd: float, rows: int, detect: float, as_json: bool) -> None:
+    """Show what a row of a given spread needs, alone and in a family of so many rows."""
+    needs = {"alone": need(detect, sd, ALPHA), "family": need(detect, sd, ALPHA / rows)}
+    if as_json:
+        document = finite({k: asdict(n) for k, n in needs.items()})
+        given = {"power": POWER, "detect": detect, "sd": sd, "rows": rows}
+        print(json.dumps({**given, **document}, indent=1))
+        return
+    for name, one in needs.items():
+        terms = "alone" if name == "alone" else f"as one of {rows} rows, by Holm at worst"
+        print(
+            f"{_seeds(one)} seeds find a true gain of {detect:g} in 80 % of experiments, spread "
+            f"{sd:g}, {terms} (p ≤ {one.level:.2g}; under {fewest_seeds(one.level)} seeds "
+            "no gain is large enough)"
+        )
+
+
+def _seeds(one: Need) -> str:
+    return f"over {MOST_SEEDS:,}" if one.seeds is None else str(one.seeds)
+
+
+def _cells(row: Requirement | Total) -> list[str]:
+    hours = [NOTHING if n.hours is None else f"{n.hours:.2g}" for n in (row.alone, row.family)]
+    return [_seeds(row.alone), hours[0], _seeds(row.family), hours[1]]
+
+
+def _show(rows: Sequence[Requirement], total: Total, detect: float) -> None:
+    out = console()
+    title = f"{total.experiment}: seeds that find a true gain of {detect:g} in 80 % of experiments"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("row", overflow="fold", min_width=_WIDEST)
+    for column in ("vs", "sd", "alone", "hours", "family", "hours"):
+        table.add_column(column, justify="right")
+    question = ""
+    for row in rows:
+        if (asked := heading(row.pair, row.target)) != question:
+            table.add_row(Text(fold(asked, lambda line: len(line) <= _WIDEST), style="bold"))
+            question = asked
+        table.add_row(f"  {row.strategy}", row.anchor, f"{row.sd:.3g}", *_cells(row))
+    table.add_section()
+    table.add_row("all rows", "", "", *_cells(total))
+    out.print(table)
+    smallest = " and ".join(
+        f"{fewest_seeds(n.level)} {name}"
+        for name, n in (("alone", total.alone), ("in the family", total.family))
+    )
+    held = f"{total.rows} row{'s' * (total.rows > 1)}"
+    out.print(
+        f"alone: p ≤ {ALPHA:g}; family: p ≤ {total.family.level:.2g}, what Holm asks of {held} "
+        f"at worst. No gain is large enough under {smallest}: the sign-flip "
+        "test has too few patterns of signs. Gains in points, or hundredths of the score where "
+        "the metric is no percentage. Hours of one device, anchors included; in the last line a "
+        "run that several rows read counts once. The spreads are those of the seeds seen, and as "
+        "uncertain as so few seeds are.",
+        soft_wrap=False,
+        style="dim",
+    )

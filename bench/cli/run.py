@@ -1,0 +1,121 @@
+"""Carries out the commands that train: plan, tune if asked, train what is missing, report."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bench.cli.batch import Round, early_crew
+from bench.cli.console import console
+from bench.cli.dry_run import show_plan
+from bench.contracts import DataSource
+from bench.errors import say
+from bench.launch import Crew
+from bench.plan.plan import make_plan
+from bench.report import look_lines, stall, terminal_table, tuning_note, write_report
+from bench.spec.experiment import Experiment
+from bench.stats.gains import results as results_of
+from bench.stats.interim import extended, looked, opening
+from bench.store.records import Declaration, Record
+from bench.store.store import Store
+
+
+def conduct(
+    experiment: Experiment,
+    *,
+    results: Path,
+    source: DataSource,
+    workers: int | None,
+    launcher: str | None,
+    dry_run: bool,
+    fresh: bool,
+    as_json: bool,
+) -> bool:
+    """Run an experiment and show its report; return whether any run failed or diverged."""
+    store = Store(results, read_only=dry_run)
+    if not dry_run:
+        store.check_writable()
+    if dry_run and source.cache is not None and not source.cache.exists():
+        source = replace(source, cache=None)
+    start = Crew(launcher, workers) if dry_run else early_crew(experiment, workers, launcher)
+    with start as crew:
+        plan = make_plan(experiment, source, store, say)
+        for line in plan.declaration.data:
+            say(f"data: {line}")
+        for warning in plan.warnings:
+            say(f"note: {warning}")
+        trials = Round.of(store, plan.trials, crew.workers, fresh, "trials")
+        if dry_run:
+            if trials.jobs and not trials.missing:
+                plan = plan.tuned(trials.done.get)
+            show_plan(plan, trials, Round.of(store, plan.jobs, crew.workers, fresh), as_json)
+            return False
+        tried = trials.carry_out(store, crew)
+        if tried:
+            plan = plan.tuned(tried.get)
+        # Which runs are compared is known from here on, and none of them has been looked at.
+        declaration = store.declare(opening(plan.declaration))
+        if declaration.changes:
+            say(
+                f"note: '{experiment.name}' was declared on other terms before (rows, seeds, "
+                "budget, margin, recipe or tuning); this replaces its report, the records stay. "
+                "--name keeps both"
+            )
+        done: dict[str, Record] = {}
+        while True:
+            keys = declaration.keys - done.keys()
+            asked = [job for job in plan.jobs if job.key in keys]
+            done |= Round.of(store, asked, crew.workers, fresh).carry_out(store, crew)
+            if not experiment.until_decided:
+                break
+            rows = results_of(declaration, done.get)
+            declaration = store.declare(looked(declaration, rows))
+            say(look_lines(declaration)[-1])
+            further = extended(plan.declaration, declaration, rows)
+            if further is None:
+                break
+            declaration = store.declare(further)
+    return _report(store, declaration, tried | done, as_json)
+
+
+def _report(
+    store: Store, declaration: Declaration, records: Mapping[str, Record], as_json: bool
+) -> bool:
+    folder = store.root / "reports" / declaration.experiment.name
+    report = write_report(
+        declaration, records.get, folder, lambda key: store.examples(records[key])
+    )
+    if as_json:
+        print(report.files["gains.json"].read_text("utf-8"), end="")
+    else:
+        console().print(terminal_table(report.results))
+        print(f"table, data and plots (each .svg too) in {folder}:")
+        for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
+            print(f"  {report.files[name]}")
+    if report.tuning:
+        say(f"note: {tuning_note(report.tuning)}; table.md has them all")
+    # A trial that diverges has found the end of its range; one that fails is a fault as any.
+    failed = {k for k in declaration.tuning_keys if (r := records.get(k)) and r.status == "failed"}
+    known = ((key, record) for key, record in records.items() if record.status != "ok")
+    for record in [r for key, r in known if key in declaration.keys | failed]:
+        say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
+    worst = max(report.results, key=lambda row: row.stall, default=None)
+    if worst is not None and (text := stall(worst)):
+        say(f"note: {worst.strategy} on {worst.pair}: {text}")
+    return bool(failed) or report.runs.ok < report.runs.planned
+
+
+def report_all(results: Path, as_json: bool) -> bool:
+    """Report every declared experiment of a folder; return whether any run is bad or missing."""
+    store = Store(results, read_only=True)
+    bad = False
+    for declaration in store.experiments():
+        keys, name = declaration.keys, declaration.experiment.name
+        every = keys | declaration.tuning_keys
+        told = len(store.damaged)
+        records = {key: record for key in every if (record := store.load(key)) is not None}
+        for line in store.damaged[told:]:
+            say(f"note: {line}")
+        if missing := len(every) - len(records):
+            say(f"note: {missing} of {len(every)} runs of {name} are missing; run it to add them")
+        bad |= _report(store, declaration, records, as_json)
+    return bad

@@ -1,0 +1,260 @@
+"""Baselines: what an experiment gave, seed by seed, in one file that is committed and compared.
+
+A baseline holds raw values, never summaries, so that the seeds of two versions can be paired. It
+knows no run keys: those follow from the code, and other code is what it is there to judge.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import NotComparableError, UserError
+from bench.spec.experiment import Experiment, RunSpec
+from bench.stats.gains import Lookup
+from bench.store.records import Declaration, Record
+from bench.store.store import write_atomically
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Scores(_Document):
+    """The primary test scores of one task, by seed, as measured."""
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    by_seed: dict[int, float]
+
+
+class Arm(_Document):
+    """One network as it is trained: its scores by task, and what a mean step of it costs.
+
+    A run of several phases has its steps counted together, and the largest of their peaks.
+    `trouble` has the seeds whose run diverged, failed or is missing, each with its reason; they
+    have no scores. `seconds` are device-seconds of a step over those of a plain loop, one ratio a
+    block of steps; empty where nothing was timed.
+    """
+
+    data: str
+    """SHA-256 of what a run reads of its data."""
+    flops: float
+    parameters: int
+    peak_bytes: int
+    scores: dict[str, Scores] = {}
+    trouble: dict[int, str] = {}
+    seconds: tuple[float, ...] = ()
+
+
+class Row(_Document):
+    """A row of the experiment. `arm` and `alone` name the strategy's arm and its `full` anchor."""
+
+    pair: str
+    strategy: str
+    target: str
+    arm: str
+    alone: str
+
+
+class Baseline(_Document):
+    """All that a later version is held against."""
+
+    schema_version: Literal[1] = 1
+    experiment: Experiment
+    made: dict[str, str]
+    """Versions, processor and device that made it."""
+    rows: tuple[Row, ...]
+    arms: dict[str, Arm]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A baseline with what it was made from: one record of each arm, by the arm's name."""
+
+    baseline: Baseline
+    records: Mapping[str, Record]
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Runs that failed or are missing, in words."""
+        return [
+            f"{name}, seed {seed}: {reason}"
+            for name, arm in self.baseline.arms.items()
+            for seed, reason in arm.trouble.items()
+            if not reason.startswith("diverged")
+        ]
+
+
+#: What two sides of a comparison need not have in common: names, rows, seeds, how results are read.
+_MAY_DIFFER = {
+    "name",
+    "description",
+    "pair",
+    "strategy",
+    "also",
+    "also_against",
+    "seeds",
+    "margin",
+    "device",
+    "reference",
+}
+
+
+def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
+    """Return what an experiment gave, from the records that `find` returns by key.
+
+    Raises `UserError` where an arm has no finished run at all.
+    """
+    rows: list[Row] = []
+    keys: dict[str, dict[int, str]] = {}
+    records: dict[str, Record] = {}
+    for cell in declaration.cells:
+        names = []
+        own = {seed.seed: seed.strategy for seed in cell.seeds}
+        full = {seed.seed: seed.anchors["full"][cell.target] for seed in cell.seeds}
+        for by_seed in (own, full):
+            found = [find(key) for key in by_seed.values()]
+            finished = [r for r in found if r is not None and r.status != "failed"]
+            known = (finished or [r for r in found if r is not None])[:1]
+            if not known:
+                raise UserError(
+                    f"no run of {cell.strategy} on {cell.pair} is there: run "
+                    f"`python -m bench run {declaration.experiment.name}` first"
+                )
+            name = known[0].spec.label
+            names.append(name)
+            # An anchor of two rows has the seeds of both: looks may end pairs at different ones.
+            keys.setdefault(name, {}).update(by_seed)
+            records[name] = known[0]
+        rows.append(
+            Row(
+                pair=cell.pair,
+                strategy=cell.strategy,
+                target=cell.target,
+                arm=names[0],
+                alone=names[1],
+            )
+        )
+    made = next(iter(records.values())).provenance
+    arms = {name: _arm({s: find(key) for s, key in k.items()}) for name, k in keys.items()}
+    return Snapshot(
+        Baseline(experiment=declaration.experiment, made=made, rows=tuple(rows), arms=arms), records
+    )
+
+
+def _arm(runs: Mapping[int, Record | None]) -> Arm:
+    trouble = {seed: text for seed, run in runs.items() if (text := _trouble(run))}
+    whole = {seed: run for seed, run in runs.items() if run is not None and seed not in trouble}
+    tasks = dict.fromkeys(task for run in whole.values() for task in run.spec.scored)
+    ledgers = [run.ledger for run in runs.values() if run is not None and run.ledger is not None]
+    ledger = ledgers[0] if ledgers else None
+    return Arm(
+        data=next((run.data_fingerprint for run in whole.values()), ""),
+        flops=ledger.allotted("flop") / sum(ledger.steps) if ledger else 0.0,
+        parameters=ledger.parameters if ledger else 0,
+        peak_bytes=max(price.peak_bytes for price in ledger.prices) if ledger else 0,
+        scores={task: _scores(task, whole) for task in tasks},
+        trouble=trouble,
+    )
+
+
+def _scores(task: str, runs: Mapping[int, Record]) -> Scores:
+    known = next(iter(runs.values())).scores[task]
+    metric, score = next((name, score) for name, score in known.items() if score.primary)
+    values = {seed: run.primary(task).value for seed, run in runs.items()}
+    return Scores(
+        metric=metric,
+        unit=score.unit,
+        higher_is_better=score.higher_is_better,
+        by_seed={seed: value for seed, value in values.items() if value is not None},
+    )
+
+
+def _trouble(run: Record | None) -> str:
+    if run is None:
+        return "the run is missing"
+    if run.status != "ok":
+        return f"{run.status}: {run.reason}"
+    # A record that did not diverge may still have a score that is no number.
+    lost = [task for task in run.spec.scored if run.primary(task).value is None]
+    return f"diverged: no score of {', '.join(lost)}" if lost else ""
+
+
+def of_revision(
+    declaration: Declaration, find: Lookup, records: Sequence[Record], commit: str
+) -> Lookup:
+    """Return a lookup that finds, for a declared key, the run of the same arm and seed at a commit.
+
+    Where the commit left a run's code as it was, its record names the commit that trained it.
+    """
+
+    def asked(spec: RunSpec) -> RunSpec:
+        return spec.model_copy(update={"steps": ()})  # the price decides them, so the code does
+
+    made = {asked(r.spec): r for r in records if r.provenance.get("commit") == commit}
+    specs = {key: record.spec for key in declaration.keys if (record := find(key)) is not None}
+
+    def look_up(key: str) -> Record | None:
+        spec = specs.get(key)
+        return made.get(asked(spec)) if spec is not None else None
+
+    return look_up
+
+
+def write_baseline(baseline: Baseline, path: Path) -> None:
+    """Write a baseline, a line a value, so that a change reads well in a diff."""
+    write_atomically(path, (baseline.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline. Raises `NotComparableError` with the mend where that cannot be done."""
+    mend = "`python -m bench baseline set NAME` makes one from the runs of an experiment"
+    try:
+        baseline = Baseline.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise NotComparableError(f"no baseline at {path} ({error.strerror}): {mend}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise NotComparableError(
+            f"{path} is no baseline that this version reads ({where + ': ' if where else ''}"
+            f"{first['msg']}): {mend}"
+        ) from None
+    named = [name for row in baseline.rows for name in (row.arm, row.alone)]
+    if lost := [name for name in named if name not in baseline.arms]:
+        raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {mend}")
+    return baseline
+
+
+def differences(before: Baseline, now: Baseline) -> Iterator[str]:
+    """Yield why two sides are no versions of one measurement; nothing where they are.
+
+    Rows and seeds may differ: those that both have are compared, the others are named. Code and
+    versions of packages may differ too, since that is what is to be judged.
+    """
+    for field in sorted(Experiment.model_fields.keys() - _MAY_DIFFER):
+        old, new = (getattr(side.experiment, field) for side in (before, now))
+        if old != new:
+            yield f"{field.replace('_', '-')} is {old} in the baseline and {new} now"
+    old, new = (
+        "cpu" if side.made.get("device", "cpu") == "cpu" else "cuda" for side in (before, now)
+    )
+    if old != new:
+        yield f"the baseline was made on {old}, and this on {new}"
+    for name in dict.fromkeys(row.alone for row in before.rows):
+        arm, known = before.arms[name], now.arms.get(name)
+        if known and known.data and arm.data != known.data:
+            yield f"the data of {name.partition(' on ')[2]} are not those of the baseline"
+        for task, scores in arm.scores.items():
+            same = known.scores.get(task) if known else None
+            if same and (was := _measure(scores)) != (now_by := _measure(same)):
+                yield f"{task} is scored by {was} in the baseline and by {now_by} now"
+
+
+def _measure(scores: Scores) -> str:
+    better = "higher" if scores.higher_is_better else "lower"
+    return f"{scores.metric} [{scores.unit}], {better} is better"

@@ -1,0 +1,66 @@
+"""Heads: from the features of an encoder to the output of one task."""
+
+import math
+
+from torch import Tensor, nn
+
+from bench.networks.encoder import Shape
+
+
+class ClassificationHead(nn.Module):
+    """Features to class logits `[N, classes]`: average pooling where spatial, then linear."""
+
+    def __init__(self, features: Shape, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features[0], classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits `[N, classes]`."""
+        if features.ndim == 4:
+            # As `AdaptiveAvgPool2d`, bit for bit, but its gradient comes out channels-last too. A
+            # rectifier before it would take several times as long to mask another layout.
+            features = features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+        logits: Tensor = self.linear(features)
+        return logits
+
+
+class DenseHead(nn.Module):
+    """Features to an image-sized map `[N, outputs, H, W]`: the decoder of an autoencoder.
+
+    A vector of features is first laid out on a grid of a quarter of the image's side. Blocks of
+    nearest-neighbour doubling and a 3 × 3 convolution follow; the last doubling is a sub-pixel
+    convolution (Shi et al. 2016), which works on the coarser grid: a convolution at full resolution
+    would cost a multiple of a small trunk, and the decoder's work is billed.
+    """
+
+    def __init__(self, features: Shape, image: Shape, outputs: int, channels: int = 8) -> None:
+        super().__init__()
+        self.height, self.width = image[1:]
+        self.lay_out: nn.Module = nn.Identity()
+        grid = features
+        if len(features) == 1:
+            grid = (channels, -(-self.height // 4), -(-self.width // 4))
+            self.lay_out = nn.Sequential(
+                nn.Linear(features[0], math.prod(grid)), nn.Unflatten(1, grid), nn.ReLU()
+            )
+        inputs, *sides = grid
+        # How often the grid doubles until it covers the image, which may be longer one way.
+        doublings = max(
+            (-(-whole // side) - 1).bit_length()
+            for whole, side in zip(image[1:], sides, strict=True)
+        )
+        blocks: list[nn.Module] = []
+        for _ in range(doublings - 1):
+            convolution = nn.Conv2d(inputs, channels, 3, padding=1)
+            blocks += [nn.Upsample(scale_factor=2), convolution, nn.ReLU()]
+            inputs = channels
+        if doublings:
+            blocks += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2)]
+        else:
+            blocks.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return a map `[N, outputs, H, W]`."""
+        y: Tensor = self.blocks(self.lay_out(features))
+        return y[:, :, : self.height, : self.width]

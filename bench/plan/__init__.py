@@ -1,0 +1,1 @@
+"""From an experiment to runs: rows, prices, steps and tuning."""

@@ -1,0 +1,208 @@
+"""From an experiment to its rows: what each trains, and what it is held against.
+
+Anchors and references are added here, at the widths that make them as large as they have to be.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.spec.budget import TOLERANCE
+from bench.spec.experiment import Experiment, Recipe, RunSpec
+from bench.spec.registry import Strategy, default_strategy, parse_pairs, parse_strategy, single_task
+from bench.store.records import AnchorName
+from bench.tasks import Pair
+from bench.train.job import arm_data
+from bench.train.loop import build_network
+from bench.train.pricing import step_flops
+
+#: No network is made wider than this many hundredths to match another.
+_WIDEST = 1600
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is trained, before a budget or a seed: the unit that has one price."""
+
+    dataset: str
+    tasks: tuple[str, ...]
+    scored: tuple[str, ...]
+    strategy: str
+    width: float = 1.0
+    share: int = 1
+    """The arm gets the budget divided by this."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell before its keys are known."""
+
+    pair: Pair
+    strategy: str
+    target: str
+    arm: Arm
+    same_as: str
+    anchors: Mapping[AnchorName, Mapping[str, Arm]]
+
+
+@lru_cache(maxsize=1024)
+def _parameters(arm: Arm, recipe: Recipe, source: DataSource) -> float:
+    strategy, data = parse_strategy(arm.strategy), arm_data(arm_spec(arm, recipe, "cpu"), source)
+    with torch.device("meta"):
+        network = build_network(strategy, data, recipe.network, arm.width, seed=0)
+    return sum(p.numel() for p in network.parameters())
+
+
+@lru_cache(maxsize=1024)
+def _flops(arm: Arm, recipe: Recipe, source: DataSource) -> float:
+    data = arm_data(arm_spec(arm, recipe, "cpu"), source)
+    return step_flops(parse_strategy(arm.strategy), data, recipe, arm.width)
+
+
+Size = Callable[[Arm, Recipe, DataSource], float]
+
+
+def _fitted(
+    arms: Sequence[Arm],
+    like: Arm,
+    size: Size,
+    experiment: Experiment,
+    source: DataSource,
+    widest: int = _WIDEST,
+) -> list[Arm]:
+    """Return arms at the one width at which they together are as large as another arm.
+
+    To a hundredth, and at most `widest` hundredths. At width 1 where an audit would not tell that
+    from the other arm, or no width is nearer: those networks may be trained already.
+    """
+
+    def at(hundredths: int) -> list[Arm]:
+        return [replace(arm, width=hundredths / 100) for arm in arms]
+
+    def excess(hundredths: int) -> float:
+        return sum(size(arm, experiment.recipe, source) for arm in at(hundredths)) - goal
+
+    try:
+        goal = size(like, experiment.recipe, source)
+    except UserError:
+        raise
+    except Exception:
+        return at(100)  # it cannot be built; its pricing will say why
+    if abs(excess(100)) <= TOLERANCE["flop"] * goal:
+        return at(100)
+    low, high = 1, 100
+    while high < widest and excess(high) < 0:
+        low, high = high, min(2 * high, widest)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
+    return at(min((100, high, low), key=lambda hundredths: abs(excess(hundredths))))
+
+
+def _single_arm(dataset: str, task: str, share: int = 1) -> Arm:
+    return Arm(dataset, (task,), (task,), single_task().name, share=share)
+
+
+def rows_of(experiment: Experiment, source: DataSource) -> list[Row]:
+    """Return the cells of an experiment; one that two pairs share stands under the first."""
+    rows: dict[tuple[str, Arm], Row] = {}
+    for group in experiment.groups:
+        pairs = [pair for text in group.pair for pair in parse_pairs(text)]
+        for pair in pairs:
+            found = [
+                row
+                for text in group.strategy
+                for row in _rows_of_pair(pair, parse_strategy(text), experiment, source)
+            ]
+            # Strategies that are one finding stand together, where the first of them was asked.
+            order = [row.same_as or row.strategy for row in found]
+            for row in sorted(
+                found,
+                key=lambda r: (pair.tasks.index(r.target), order.index(r.same_as or r.strategy)),
+            ):
+                rows.setdefault((row.target, row.arm), row)
+    return list(rows.values())
+
+
+def _rows_of_pair(
+    pair: Pair, strategy: Strategy, experiment: Experiment, source: DataSource
+) -> list[Row]:
+    targets = _targets(pair)
+    rows = []
+    for target in targets:
+        arm = _arm(pair, strategy, target)
+        rivals: dict[AnchorName, dict[str, Arm]]
+        rivals = {"full": {target: _single_arm(pair.dataset, target)}}
+        # A placebo is no task that anyone would train alone, so there is no pair to split a budget
+        # over: such a row asks one thing, whether the target gains.
+        shares = len(pair.tasks)
+        if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
+            split = [_single_arm(pair.dataset, task, shares) for task in targets]
+            # An arm larger than these together gains nothing from wider ones here.
+            slim = _fitted(split, arm, _parameters, experiment, source, widest=100)
+            rivals["split"] = dict(zip(targets, split, strict=True))
+            rivals["slim"] = dict(zip(targets, slim, strict=True))
+        for name, reference in _references(pair, strategy, target, arm, experiment, source):
+            if reference != arm and {target: reference} not in rivals.values():
+                rivals[name] = {target: reference}
+        two = len(arm_data(arm_spec(arm, experiment.recipe, "cpu"), source)) == 2
+        same_as = strategy.same_for_two if two else ""
+        rows.append(Row(pair, strategy.name, target, arm, same_as, rivals))
+    return rows
+
+
+def _references(
+    pair: Pair,
+    strategy: Strategy,
+    target: str,
+    arm: Arm,
+    experiment: Experiment,
+    source: DataSource,
+) -> Iterator[tuple[AnchorName, Arm]]:
+    """Yield what a row is held against with the whole budget, beside its anchors.
+
+    It may be the row itself, or what the row is held against already.
+    """
+    if experiment.reference is not None:
+        yield "reference", _arm(pair, parse_strategy(experiment.reference), target)
+    if "wide" in experiment.also_against:
+        alone = [_single_arm(pair.dataset, target)]
+        yield "wide", _fitted(alone, arm, _flops, experiment, source)[0]
+    # What an auxiliary task adds, a decoder say, is no part of the network that is scored.
+    if "same-size" in experiment.also_against and not strategy.auxiliaries:
+        plain = [_arm(pair, default_strategy(), target)]
+        yield "same-size", _fitted(plain, arm, _parameters, experiment, source)[0]
+
+
+def _targets(pair: Pair) -> list[str]:
+    return [task for task in pair.tasks if "~" not in task]
+
+
+def _arm(pair: Pair, strategy: Strategy, target: str) -> Arm:
+    """Return what a strategy trains of a pair: an auxiliary one serves one target alone."""
+    if not strategy.auxiliaries:
+        return Arm(pair.dataset, pair.tasks, tuple(_targets(pair)), strategy.name)
+    partners = [t for t in pair.tasks if t != target] if strategy.uses_partners else []
+    if strategy.uses_partners and not partners:
+        raise UserError(f"strategy '{strategy.name}' needs a partner; {pair.name} has none")
+    return Arm(pair.dataset, (target, *partners), (target,), strategy.name)
+
+
+def arm_spec(arm: Arm, recipe: Recipe, device: str) -> RunSpec:
+    """Return the specification of an arm's run before it has a budget and a seed."""
+    return RunSpec(
+        dataset=arm.dataset,
+        tasks=arm.tasks,
+        scored=arm.scored,
+        strategy=arm.strategy,
+        width=arm.width,
+        budget="",
+        steps=(),
+        seed=0,
+        device=device,
+        recipe=recipe,
+    )

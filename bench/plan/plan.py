@@ -1,0 +1,413 @@
+"""From rows to runs: prices, steps and the cells they fill.
+
+Runs that several cells need (a single-task anchor of two pairs, say) have one key and are planned
+once. Where arms are tuned, a plan has their trials; once those have run, it makes the plan of what
+they choose.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Self
+
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.plan.arms import Arm, Row, arm_spec, rows_of
+from bench.plan.description import describe
+from bench.plan.search import Setting, searched, settings
+from bench.plan.tuning import choose
+from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
+from bench.spec.experiment import Experiment, Recipe
+from bench.spec.registry import parse_dataset, parse_pairs, parse_strategy
+from bench.stats.tests import smallest_sign_flip_p
+from bench.store.records import (
+    AnchorName,
+    Cell,
+    Declaration,
+    Record,
+    SeedRuns,
+    TunedArm,
+    TuningTrial,
+)
+from bench.train.device import prepare, resolve_device
+from bench.train.job import Job, arm_data, run_key
+from bench.train.load import task_data
+from bench.train.pricing import Timings, count, price_name, time_steps
+from bench.train.splits import draw_split
+
+#: What some references have in common with their row.
+_SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
+    "wide": (
+        "FLOPs a step",
+        lambda job: cost(job.prices, job.spec.steps, "flop") / sum(job.spec.steps),
+    ),
+    "same-size": ("parameters", lambda job: job.prices[0].parameters),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an arm could not be priced."""
+
+    reason: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Return the fault of an arm that raised."""
+        hint = ""
+        if "meta tensor" in str(error) or "waits for" in str(error):
+            hint = " (a step must not wait for the device: see docs/extending.md)"
+        return cls(f"{type(error).__name__}: {error}{hint}")
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """An experiment whose arms have prices, before they are set: what no tuning changes."""
+
+    experiment: Experiment
+    source: DataSource
+    device: str
+    rows: Sequence[Row]
+    prices: Mapping[Arm, tuple[Price, ...] | Fault]
+    data: tuple[str, ...]
+
+    def jobs(
+        self,
+        arm: Arm,
+        setting: Setting,
+        seeds: Iterable[int],
+        tuning: TuningCost | None = None,
+        **update: Any,
+    ) -> list[Job]:
+        """Return the runs of an arm as it is set, one a seed."""
+        update["strategy"] = setting.strategy
+        spec = arm_spec(arm, setting.recipe, self.device).model_copy(update=update)
+        data, prices = arm_data(spec, self.source), self.prices[arm]
+        budget = Budget.parse(self.experiment.budget).split(arm.share)
+        if isinstance(prices, Fault):
+            fault, prices, shares = prices.reason, (), []
+        else:
+            phases = parse_strategy(spec.strategy).schedule.phases([d.task for d in data])
+            fault, shares = "", [phase.share for phase in phases]
+        steps = steps_bought(budget, prices, shares, spec.label)
+        spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
+        bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
+        return [Job(s, prices, run_key(s, data), self.source, fault, tuning) for s in bought]
+
+    def candidates(self, arm: Arm) -> list["_Candidate"]:
+        """Return what is tried for an arm; nothing where it is not tuned or has no price."""
+        experiment = self.experiment
+        if not experiment.tune or isinstance(self.prices[arm], Fault):
+            return []
+        strategy = parse_strategy(arm.strategy)
+        # Down from −1: the seeds that rows are scored at go up from 0, so the two never meet.
+        seeds = range(-1, -1 - experiment.tune_seeds, -1)
+        found = []
+        for setting in settings(strategy, experiment.recipe, experiment.tune):
+            brief = setting.recipe.model_copy(update={"curve_points": 1})
+            jobs = self.jobs(arm, replace(setting, recipe=brief), seeds, split="validation")
+            found.append(_Candidate(setting, tuple(jobs)))
+        return found
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A trial of an arm, with its runs, one a tuning seed."""
+
+    setting: Setting
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of an experiment, and the cells that will be read from them.
+
+    `trials` are the runs of tuning, which come first. Before them, `jobs` are those of the recipe:
+    as many, at the same prices, as those that `tuned` returns.
+    """
+
+    jobs: tuple[Job, ...]
+    declaration: Declaration
+    warnings: tuple[str, ...]
+    _draft: _Draft
+    _candidates: Mapping[Arm, Sequence[_Candidate]]
+
+    @property
+    def experiment(self) -> Experiment:
+        """What was asked."""
+        return self._draft.experiment
+
+    @property
+    def trials(self) -> tuple[Job, ...]:
+        """The runs of tuning; none where nothing is tuned."""
+        tried = chain.from_iterable(self._candidates.values())
+        return tuple(job for candidate in tried for job in candidate.jobs)
+
+    def tuned(self, find: Callable[[str], Record | None]) -> "Plan":
+        """Return the plan in which every arm is set as its trials choose, by their records."""
+        chosen = {
+            arm: _chosen(self._draft, arm, candidates, find)
+            for arm, candidates in self._candidates.items()
+            if candidates
+        }
+        return _plan(self._draft, self._candidates, chosen)
+
+
+def _asked(experiment: Experiment) -> dict[str, list[str]]:
+    """Return the tasks that are asked for, by data set; a placebo counts as what it is made of."""
+    asked: dict[str, dict[str, None]] = {}
+    for group in experiment.groups:
+        for pair in (pair for text in group.pair for pair in parse_pairs(text)):
+            names = (task.partition("~")[0] for task in pair.tasks)
+            asked.setdefault(pair.dataset, {}).update(dict.fromkeys(names))
+    return {dataset: list(tasks) for dataset, tasks in asked.items()}
+
+
+def _described(
+    asked: Mapping[str, Sequence[str]], recipe: Recipe, source: DataSource
+) -> tuple[str, ...]:
+    return tuple(
+        line
+        for dataset, tasks in asked.items()
+        for line in describe(dataset, [task_data(dataset, t, source) for t in tasks], recipe)
+    )
+
+
+def price_arms(
+    arms: Sequence[Arm],
+    recipe: Recipe,
+    device: str,
+    source: DataSource,
+    timings: Timings,
+    say: Callable[[str], None],
+) -> dict[Arm, tuple[Price, ...] | Fault]:
+    """Return the prices of each arm, one a phase: counted anew, timed once and then read.
+
+    An arm that cannot take a step has its fault for a price. Arms that differ only in what their
+    images and labels show share one price.
+    """
+    inputs = {}
+    for arm in arms:
+        data = arm_data(arm_spec(arm, recipe, device), source)
+        inputs[arm] = (parse_strategy(arm.strategy), data, recipe, arm.width)
+    names = {arm: price_name(*inputs[arm], device) for arm in arms}
+    models = {name: arm for arm, name in names.items()}
+    prices: dict[str, dict[int, Price]] = {}
+    faults: dict[str, Fault] = {}
+    for name, arm in models.items():
+        try:
+            prices[name] = {
+                phase: replace(price, seconds=timings.timing(f"{name}-{phase}"))
+                for phase, price in enumerate(count(*inputs[arm]))
+            }
+        except UserError:
+            raise
+        except Exception as error:
+            faults[name] = Fault.of(error)
+    untimed = [(n, k) for n, each in prices.items() for k, p in each.items() if not p.seconds]
+    if untimed:
+        kinds = "one kind" if len(untimed) == 1 else f"{len(untimed)} kinds"
+        say(f"timing a step of {kinds} of network, in turns")
+        asked = [(*inputs[models[name]], phase) for name, phase in untimed]
+        timed = time_steps(asked, prepare(device), source)
+        for (name, phase), result in zip(untimed, timed, strict=True):
+            if isinstance(result, Exception):
+                faults[name] = Fault.of(result)
+                continue
+            label = arm_spec(models[name], recipe, device).label
+            seconds = timings.freeze_timing(f"{name}-{phase}", result, label)
+            prices[name][phase] = replace(prices[name][phase], seconds=seconds)
+    return {
+        arm: faults[name] if name in faults else tuple(prices[name].values())
+        for arm, name in names.items()
+    }
+
+
+def make_plan(
+    experiment: Experiment, source: DataSource, timings: Timings, say: Callable[[str], None]
+) -> Plan:
+    """Resolve an experiment: check every name, load the data, price the arms, buy the steps.
+
+    Raises `UserError` for whatever a user can mend.
+    """
+    draft = _drafted(experiment, source, timings, say)
+    return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
+
+
+def _drafted(
+    experiment: Experiment, source: DataSource, timings: Timings, say: Callable[[str], None]
+) -> _Draft:
+    recipe, device = experiment.recipe, resolve_device(experiment.device)
+    say("loading data")
+    asked = _asked(experiment)
+    for dataset, tasks in asked.items():
+        parse_dataset(dataset).check(source, tasks)
+    rows = rows_of(experiment, source)
+    arms = list(
+        dict.fromkeys(
+            arm
+            for row in rows
+            for arm in (row.arm, *(a for part in row.anchors.values() for a in part.values()))
+        )
+    )
+    for arm in arms:
+        for d in arm_data(arm_spec(arm, recipe, device), source):
+            draw_split(d.images, recipe, seed=0)
+            for half, known in zip(("training", "test"), d.known, strict=True):
+                if d.task.scored and not known.any():
+                    raise UserError(
+                        f"no {half} image of {arm.dataset} has a label of {d.task.name}"
+                    )
+    prices = price_arms(arms, recipe, device, source, timings, say)
+    return _Draft(experiment, source, device, rows, prices, _described(asked, recipe, source))
+
+
+def _chosen(
+    draft: _Draft,
+    arm: Arm,
+    candidates: Sequence[_Candidate],
+    find: Callable[[str], Record | None],
+) -> tuple[list[Job], TunedArm]:
+    """Return an arm's scored runs as its trials choose, and how they did."""
+    runs = [[find(job.key) for job in candidate.jobs] for candidate in candidates]
+    choice = choose(runs)
+    setting = candidates[choice.index].setting
+    spent = TuningCost.of(run.ledger if run else None for trial in runs for run in trial)
+    seeds = range(draft.experiment.seeds)
+    jobs = draft.jobs(arm, setting, seeds, spent, trials=spent.runs)
+    knobs = searched(parse_strategy(arm.strategy), draft.experiment.recipe)
+    tuned = TunedArm(
+        label=arm_spec(arm, setting.recipe, draft.device).label,
+        budget=jobs[0].spec.budget,
+        ranges={knob.name: (knob.range.low, knob.range.high) for knob in knobs},
+        trials=tuple(
+            TuningTrial(
+                values={knob.name: value for knob, value in candidate.setting.values.items()},
+                runs=tuple(job.key for job in candidate.jobs),
+            )
+            for candidate in candidates
+        ),
+        chosen=choice.index,
+        # The recipe's own values are not where the search ended.
+        borders=tuple(
+            knob.name for knob in knobs if choice.index and knob.on_border(setting.values[knob])
+        ),
+        scored=tuple(job.key for job in jobs),
+    )
+    return jobs, tuned
+
+
+def _plan(
+    draft: _Draft,
+    candidates: Mapping[Arm, Sequence[_Candidate]],
+    chosen: Mapping[Arm, tuple[list[Job], TunedArm]],
+) -> Plan:
+    """Return the plan of arms as they are chosen; one that is not is set as the recipe says."""
+    experiment = draft.experiment
+    seeds = range(experiment.seeds)
+    jobs: dict[tuple[Arm, int], Job] = {}
+    for arm in draft.prices:
+        recipe = Setting(arm.strategy, experiment.recipe, {})
+        scored = chosen[arm][0] if arm in chosen else draft.jobs(arm, recipe, seeds)
+        jobs |= {(arm, job.spec.seed): job for job in scored}
+    cells = [
+        Cell(
+            pair=row.pair.name,
+            strategy=row.strategy,
+            target=row.target,
+            expect=row.pair.expect,
+            same_as=row.same_as,
+            seeds=tuple(
+                SeedRuns(
+                    seed=seed,
+                    strategy=jobs[row.arm, seed].key,
+                    anchors={
+                        name: {task: jobs[arm, seed].key for task, arm in part.items()}
+                        for name, part in row.anchors.items()
+                    },
+                )
+                for seed in seeds
+            ),
+        )
+        for row in draft.rows
+    ]
+    return Plan(
+        tuple({job.key: job for job in jobs.values()}.values()),
+        Declaration(
+            experiment=experiment,
+            cells=tuple(cells),
+            data=draft.data,
+            tuning=tuple(tuned for _, tuned in chosen.values()),
+        ),
+        tuple(_warnings(experiment, draft.rows, jobs)),
+        draft,
+        candidates,
+    )
+
+
+def _warnings(
+    experiment: Experiment, rows: Sequence[Row], jobs: Mapping[tuple[Arm, int], Job]
+) -> list[str]:
+    """Say before the first run what will keep verdicts from being reached."""
+    found = sorted(
+        {f"{job.spec.label} cannot run: {job.fault}" for job in jobs.values() if job.fault}
+    )
+    axis = Budget.parse(experiment.budget).axis
+    n = experiment.seeds
+    if n < 8:
+        seeds = "1 seed gives" if n == 1 else f"{n} seeds give"
+        found.append(f"{seeds} a first look only (a screen): verdicts need 8 or more")
+    elif smallest_sign_flip_p(n) * len(rows) > 0.05:
+        found.append(
+            f"{len(rows)} rows at {n} seeds: after Holm's correction the sign-flip test cannot "
+            "reach 5 %, so no row can get a verdict of transfer or negative; give more seeds, or "
+            "fewer pairs and strategies"
+        )
+    found += sorted({line for row in rows for line in _doubts(row, jobs)})
+    worst, where = 0.0, ""
+    for row in rows:
+        ours = jobs[row.arm, 0]
+        for name, part in row.anchors.items():
+            theirs = [jobs[arm, 0] for arm in part.values()]
+            if ours.fault or any(job.fault for job in theirs):
+                continue
+            spent = sum(cost(job.prices, job.spec.steps, axis) for job in theirs)
+            deviation = abs(cost(ours.prices, ours.spec.steps, axis) / spent - 1)
+            if deviation > max(worst, TOLERANCE[axis]):
+                worst, where = deviation, f"{row.strategy} on {row.pair.name} against {name}"
+    if where:
+        found.append(
+            f"the budget is coarse: whole steps leave {where} {worst:.1%} apart, and the audit "
+            f"allows {TOLERANCE[axis]:.1%}, so there will be no verdict; a larger budget mends it"
+        )
+    return found
+
+
+def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
+    """Say where a row shares nothing, or is held against a network of another size than its own."""
+    if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
+        yield (
+            f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: join another "
+            f"to it, {row.pair.name}+TASK"
+        )
+    strategy = parse_strategy(row.strategy)
+    idle = [part.name for part in (strategy.weighting, strategy.merging) if part in strategy.named]
+    job = jobs[row.arm, 0]
+    if idle and not job.fault:
+        tasks = [d.task for d in arm_data(job.spec, job.source)]
+        phases = strategy.schedule.phases(tasks)
+        if len(tasks) > 1 and all(len(phase.tasks) == 1 for phase in phases):
+            yield (
+                f"{row.strategy} on {row.pair.name} trains one task at a time, so {idle[0]} has "
+                "nothing to weigh or to merge: leave it out"
+            )
+    for name, (unit, size) in _SIZES.items():
+        both = [jobs[arm, 0] for arm in (row.arm, *row.anchors.get(name, {}).values())]
+        if len(both) == 1 or any(job.fault for job in both):
+            continue
+        own, rival = map(size, both)
+        if abs(rival / own - 1) > 0.05:
+            yield (
+                f"{name} of {row.strategy} on {row.pair.name} has {rival / own - 1:+.0%} {unit}, "
+                "as near as a width comes"
+            )

@@ -1,0 +1,101 @@
+"""The forest plot: every gain with its interval, against every anchor."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.report.plots.canvas import (
+    ANCHOR_MARKS,
+    BAND,
+    INK,
+    SMALL,
+    SOFT,
+    Sheet,
+    band_handle,
+    by_scale,
+    empty_sheet,
+    gain_limits,
+    handle,
+)
+from bench.report.plots.rows import Line, draw_panels, lay_out, sheet_width
+from bench.report.text.wording import anchor_meanings, trouble
+from bench.stats.comparison import CellResult, Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CAPTION = (
+    "Marks are means over paired seeds, bars 95 % Student t intervals (an arrow: it goes on), "
+    f"faint dots single seeds. {anchor_meanings()} Verdicts rest on Holm-corrected tests, which "
+    "ask for more than an interval clear of zero."
+)
+
+
+def forest(name: str, results: Sequence[CellResult]) -> "Figure":
+    """Draw one line a row and up to three marks on it, in a panel a metric."""
+    title = f"{name}: gain of sharing over single-task networks"
+    if not results:
+        return empty_sheet(title, "No rows were declared.")
+    groups = by_scale(results)
+    panels = [lay_out(rows, [row.verdict.name for row in rows]) for rows in groups.values()]
+    shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.against for row in results)]
+    legend = [
+        (handle(ANCHOR_MARKS[anchor], linestyle="-"), f"against {anchor}") for anchor in shown
+    ]
+    legend.append((band_handle(), "region of equivalence"))
+    sheet = Sheet(sheet_width(panels), sum(panel.whole for panel in panels), title, CAPTION, legend)
+    drawn = draw_panels(sheet, panels, "verdict")
+    for axes, panel, (scale, rows) in zip(drawn, panels, groups.items(), strict=True):
+        axes.set_xlim(*gain_limits([c for row in rows for c in row.against.values()]))
+        axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)
+        axes.set_xlabel(f"gain over the single-task anchor ({scale.gain_unit})")
+        for line in panel.lines:
+            _draw_line(axes, line)
+    return sheet.figure
+
+
+def _draw_line(axes: "Axes", line: Line) -> None:
+    margin = line.row.against["full"].margin
+    if math.isfinite(margin):
+        axes.fill_betweenx([line.top, line.bottom], -margin, margin, **BAND)
+    if not any(comparison.gains for comparison in line.row.against.values()):
+        why = trouble(line.row) or "no runs yet"
+        axes.text(
+            0.02,
+            line.middle,
+            f"no result: {why if len(why) < 60 else why[:57] + '…'}",
+            transform=axes.get_yaxis_transform(),
+            style="italic",
+            size=SMALL,
+            color=SOFT,
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+    for anchor, y in line.marks.items():
+        _draw_mark(axes, line.row.against[anchor], y)
+
+
+def _draw_mark(axes: "Axes", comparison: Comparison, y: float) -> None:
+    mark, result = ANCHOR_MARKS[comparison.anchor], comparison.result
+    seeds = list(comparison.gains.values())
+    axes.scatter(seeds, [y] * len(seeds), s=7, color=mark.colour, alpha=0.3, linewidths=0, zorder=2)
+    if math.isfinite(result.low):
+        axes.hlines(y, result.low, result.high, color=mark.colour, linewidth=1.5, zorder=3)
+        low, high = axes.get_xlim()
+        # An interval that leaves the picture ends in an arrow, not in what looks like its end.
+        if result.low < low:
+            axes.plot(low, y, "<", color=mark.colour, markersize=5, clip_on=False, zorder=4)
+        if result.high > high:
+            axes.plot(high, y, ">", color=mark.colour, markersize=5, clip_on=False, zorder=4)
+    if math.isfinite(result.mean):
+        axes.plot(
+            result.mean,
+            y,
+            mark.marker,
+            markersize=5.5,
+            markerfacecolor=mark.face,
+            markeredgecolor=mark.colour,
+            markeredgewidth=1.3,
+            zorder=5,
+        )

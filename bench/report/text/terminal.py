@@ -1,0 +1,140 @@
+"""The result table for a terminal: numbers in aligned columns, the verdict in words under each row.
+
+Colour repeats what words and signs say; it never says it alone.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from bench.errors import printable
+from bench.report.text.wording import (
+    NOTHING,
+    expected,
+    finding_marks,
+    fold,
+    halved,
+    heading,
+    number,
+    p_value,
+    same_finding,
+    spread,
+    trouble,
+    versus,
+)
+from bench.stats.across import Contrast, contrasts
+from bench.stats.comparison import CellResult, Comparison
+from bench.store.records import ANCHORS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HEADER = ("strategy", *(f"vs {anchor}" for anchor in ANCHORS), "p Holm", "verdict")
+_COLOURS = {"transfer": "green", "negative": "red", "unequal budgets": "yellow"}
+_NOTE = (
+    "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval; "
+    "p against full, Holm-corrected."
+)
+_WIDEST_NAME = 20
+_OTHERS = {"unrelated": "an unrelated one", "placebo": "a placebo"}
+
+
+def terminal_table(results: Sequence[CellResult]) -> "Table":
+    """Return the table as one renderable. It reads from 80 columns on and uses all it gets."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    outer = Table.grid(expand=True)
+    outer.add_column(overflow="fold")
+    columns = widths([_HEADER, *map(_cells, results, finding_marks(results))])
+    outer.add_row(aligned([Text(text, style="bold") for text in _HEADER], columns))
+    for (pair, target), group in groupby(results, key=lambda row: (row.pair, row.target)):
+        rows = list(group)
+        outer.add_row(Text(f"\n{printable(heading(pair, target))}", style="bold cyan", end=""))
+        outer.add_row(Padding(Text(printable(_context(rows)), style="dim"), (0, 0, 0, 2)))
+        for row, mark in zip(rows, finding_marks(rows), strict=True):
+            style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
+            cells = [Text(printable(text, keep="\n")) for text in _cells(row, mark)]
+            cells[-1].stylize(f"bold {style}".strip())
+            outer.add_row(aligned(cells, columns))
+            words = ". ".join(
+                part.rstrip(".")
+                for part in (row.verdict.sentence, versus(row), trouble(row))
+                if part
+            )
+            outer.add_row(Padding(Text(printable(f"{words}.")), (0, 0, 0, 4)))
+    for contrast in contrasts(results):
+        outer.add_row(Text(f"\n{printable(_contrast(contrast))}"))
+    note = f"{_NOTE} {same_finding(results)}" if results else "No rows were declared."
+    outer.add_row(Text(f"\n{note.strip()}", style="dim"))
+    return outer
+
+
+def summary(results: Sequence[CellResult], width: int = 100) -> str:
+    """Return the table as plain text, for logs and for pages that show what a terminal shows."""
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(terminal_table(results))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _contrast(contrast: Contrast) -> str:
+    """Return what a related partner brings beyond another one."""
+    return (
+        f"A related partner instead of {_OTHERS[contrast.others]}, {contrast.strategy} → "
+        f"{', '.join(contrast.targets)}: {spread(contrast.result, '%')}, {contrast.finding}."
+    )
+
+
+def _context(rows: Sequence[CellResult]) -> str:
+    """Return what the rows of one question share: the expectation and the score to beat."""
+    known = [row for row in rows if math.isfinite(row.against["full"].anchor_mean)]
+    row = (known or rows)[0]
+    alone = number(row.against["full"].anchor_mean, row.unit)
+    return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
+
+
+def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
+    gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
+    return (
+        short(mark + row.strategy),
+        *gains,
+        p_value(row.against["full"].p_holm),
+        row.verdict.name,
+    )
+
+
+def _gain(comparison: Comparison | None, unit: str) -> str:
+    return NOTHING if comparison is None else halved(comparison.result, unit)
+
+
+def short(name: str) -> str:
+    """Return a strategy's name in lines that a narrow column holds."""
+    return fold(name, lambda line: len(line) <= _WIDEST_NAME)
+
+
+def widths(table: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of every column but the last, so that all lines of a table align."""
+    found = [
+        max(len(part) for line in table for part in line[column].split("\n"))
+        for column in range(len(table[0]) - 1)
+    ]
+    return [min(found[0], _WIDEST_NAME), *found[1:]]  # a name without joints is broken anywhere
+
+
+def aligned(cells: Sequence[object], widths: Sequence[int]) -> "Table":
+    """Return a line of a table: columns of these widths, and a last one that gets the rest."""
+    from rich.table import Table
+
+    line = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    line.add_column(width=widths[0], overflow="fold")
+    for width in widths[1:]:
+        line.add_column(width=width, overflow="fold", justify="right")
+    line.add_column(ratio=1, overflow="fold")
+    line.add_row(*cells)  # type: ignore[arg-type]
+    return line

@@ -1,0 +1,372 @@
+"""Words and number formats that tables, plots and files share. No layout and no files here."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+from bench.spec.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
+from bench.spec.experiment import Experiment
+from bench.stats.comparison import CellResult, Comparison
+from bench.stats.interim import undecided
+from bench.stats.tests import PairedResult
+from bench.stats.verdicts import standing
+from bench.store.records import SCREEN_BELOW, AnchorName, Declaration
+
+NOTHING = "–"
+
+#: What each anchor answers, as a clause.
+ANCHOR_MEANING: Mapping[AnchorName, str] = {
+    "full": "the single-task network has the whole budget (is there transfer at all?)",
+    "split": "the tasks' own networks share the budget equally (what does one allowance buy?)",
+    "slim": "like split, and narrowed until together they have as many parameters as the shared "
+    "network (is it only capacity?)",
+}
+
+_GAIN = (
+    "A gain is the test score of a sharing strategy minus that of a single-task network (the "
+    "anchor) at the same seed, in points of the metric; above zero, sharing is better."
+)
+_INTERVAL = (
+    "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
+    "this way, 95 % hold the true mean gain over training runs from this pool of images, scored on "
+    "these test images. The interval for new test images too takes both seeds and test images for "
+    "drawn from more of their sort (crossed random effects), so it speaks of other images of this "
+    "sort as well; it is there where the metric is a mean over images. Neither is corrected for "
+    "the number of rows; verdicts are, and rest on these test images."
+)
+_P_VALUE = (
+    "p (Holm) says how often a mean gain at least this far from zero would arise if the true one "
+    "were zero, corrected for the number of rows held against the same anchor; it is the larger "
+    "of a paired t test's and a sign-flip test's, and at most 0.05 counts as significant."
+)
+_DETECTABLE = (
+    "The minimum detectable gain (MDG) is the true gain that so many seeds, spread as these are, "
+    "would find against full in 80 % of experiments, were the row alone; the one in this table is "
+    "what they would find after the strictest correction that its number of rows can ask for."
+)
+_AUDIT = (
+    "The audit compares what both sides really used on the axis of the budget, against the anchor "
+    "that lies furthest off; a row whose budgets were unequal gets no verdict."
+)
+#: What each verdict means.
+VERDICTS = (
+    "transfer: beats full. negative: loses to full. equivalent: neither, and within the margin of "
+    "full. inconclusive: neither, and not shown to be within the margin. · compute saving: it also "
+    "beats split. · capacity: it beats slim only. screen: too few seeds for a verdict. unequal "
+    "budgets: the audit against full failed; an anchor whose own budget was unequal says nothing, "
+    "and the others speak. no variation: all runs of both sides have one and the same score. "
+    "collapsed: a run diverged and left no score. All rest on tests corrected over the rows that "
+    "have the same anchor, for each anchor by itself."
+)
+#: What each reference is and answers.
+REFERENCE_MEANING: Mapping[AnchorName, str] = {
+    "reference": "It is the strategy that the experiment holds all others against.",
+    "wide": "It is the target's own single-task network, widened until a step of it costs as many "
+    "FLOPs as a step of the row's: would one bigger network have been a better use of the compute? "
+    "Where that is full itself, the row is not here.",
+    "same-size": "It is plain sharing, of the width at which it has the row's number of "
+    "parameters: is it the method, or only the size? Where that is the row itself, or what it is "
+    "held against already, the row is not here; nor are auxiliary runs.",
+}
+#: What the comparison with a reference says.
+REFERENCE = (
+    "Both sides had the whole budget, at the same seeds. better, worse: significant after Holm's "
+    "correction over the rows that are held against it. equivalent: two one-sided tests, corrected "
+    "too, place the difference inside the margin. inconclusive: neither."
+)
+EXPLORED = (
+    "q is the larger of the two tests' p-values, corrected over all lines of this table for the "
+    "false discovery rate (Benjamini and Hochberg): of the lines with q at most 0.05, 5 % are "
+    "expected to be no difference. This table explores; no verdict rests on it."
+)
+#: What was found over several pairs.
+ACROSS = (
+    "Gains over full, all pairs of a strategy together, placebos aside; in points where the metric "
+    "is a percentage, else in hundredths of full's score. IQM: the mean of the middle half of all "
+    "runs, which a single wild pair does not move. Chance of a gain: the share of runs above zero, "
+    "paired by seed. Both have 95 % intervals over the seeds; a seed is drawn with its gains in "
+    "all pairs. They speak of these pairs, not of all pairs there are."
+)
+#: What related partners bring beyond others.
+CONTRASTS = (
+    "For one target the partner is swapped and all else stays, at the same seeds: the gain beside "
+    "partners that were declared to help, minus that beside the others."
+)
+#: How declared expectations are scored.
+EXPECTATIONS = (
+    "What was declared before the runs came true where the verdict against full says so: positive "
+    "is transfer, negative is negative, and none is equivalent, which has to be shown; "
+    "inconclusive rows and those without a verdict are open."
+)
+RELATIVE = (
+    "Δm is the mean over a pair's targets of the gain against full as a share of the anchor's "
+    "mean score; positive is better."
+)
+
+#: What the gradients of a row's tasks say, and what they do not.
+GRADIENTS = (
+    "The cosine is that of the gradients of the target's and another task's own loss, unweighted, "
+    "on all shared parameters: above zero, a small step for the one lowers the other's loss too; "
+    "below zero, it raises it. They are taken on one fixed batch of training images, as large as a "
+    "step's, whose noise draws the cosine towards zero. The ratio is the norm of the other task's "
+    "gradient over the target's: above 1, the other pulls harder. Both describe what training was "
+    "like. A negative cosine does not prove that sharing harms, nor a positive one that it helps; "
+    "the gain says that."
+)
+
+#: What changes where an experiment goes on until it is decided.
+SEQUENTIAL = (
+    "This experiment went on until it was decided: every pair was looked at several times, and got "
+    "more seeds only while a row of it had no verdict. The p-values, those of equivalence and the "
+    "intervals are repeated ones (Jennison & Turnbull 1989), of O'Brien–Fleming looks: p says how "
+    "small the error of all looks together can be made before the row's own look no longer "
+    "rejects, and an interval, wider than one of a single look, holds the true gain at all looks "
+    "at once in 95 % of experiments. So neither minds when a pair was stopped. The mean gain of a "
+    "pair that was stopped early is likely to lie further from zero than the true one. The "
+    "intervals of what holds across pairs are those of one look, and too narrow by what that costs."
+)
+
+
+def anchor_meanings() -> str:
+    """Return a sentence that says what each anchor is."""
+    clauses = "; ".join(f"{name}: {text}" for name, text in ANCHOR_MEANING.items())
+    return f"Anchors: {clauses}."
+
+
+def how_to_read(experiment: Experiment) -> str:
+    """Return the paragraph that explains the table to who never saw the project."""
+    parts = [_GAIN, anchor_meanings(), _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT]
+    return " ".join([*parts, *[SEQUENTIAL] * experiment.until_decided])
+
+
+def look_lines(declaration: Declaration) -> list[str]:
+    """Return a line a look that was taken: at how many seeds, by which bound, what came of it."""
+    lines = []
+    for number, look in enumerate(declaration.looks, 1):
+        seeds = " and ".join(map(str, sorted({row.seeds for row in look.rows})))
+        bounds = " and ".join(f"{p:.2g}" for p in sorted({row.bound for row in look.rows}) if p)
+        rule = f"p ≤ {bounds} for a row alone" if bounds else "too few to reject"
+        pairs = {row.pair for row in look.rows}
+        left = {row.pair for row in look.rows if undecided(row.verdict)}
+        done = f"{len(pairs - left)} of {len(pairs)} pairs done"
+        names = f" ({', '.join(sorted(pairs - left))})" if pairs - left else ""
+        lines.append(f"look {number} at {seeds} seeds ({rule}): {done}{names}")
+    return lines
+
+
+def fold(text: str, fits: Callable[[str], bool]) -> str:
+    """Break a text into lines that fit, at spaces or after the signs that join names."""
+    lines = [""]
+    for piece in re.findall(r"\s+|[^\s+:~_@,-]+[+:~_@,-]*|[+:~_@,-]+", text):
+        if lines[-1].strip() and not fits((lines[-1] + piece).strip()):
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)
+
+
+def number(value: float, unit: str = "%", sign: bool = False) -> str:
+    """Return a value in the precision of its unit; a dash where there is none."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:{'+' if sign else ''}{'.2f' if unit == '%' else '.3g'}}"
+
+
+def gain(value: float, unit: str = "%") -> str:
+    """Return a gain, always with its sign."""
+    return number(value, unit, sign=True)
+
+
+def interval(comparison: Comparison | None, unit: str) -> str:
+    """Return a mean gain with its 95 % interval."""
+    if comparison is None:
+        return NOTHING
+    return spread(comparison.result, unit)
+
+
+def network(comparison: Comparison) -> str:
+    """Return the network that a comparison is with: its strategy and, if scaled, its width."""
+    if not comparison.strategy:
+        return comparison.anchor
+    return comparison.strategy + (
+        "" if comparison.width == 1 else f", width {comparison.width:.2f}"
+    )
+
+
+def versus(result: CellResult) -> str:
+    """Return how a row stands to its references, or an empty text where it has none."""
+    parts = []
+    for name, comparison in result.references.items():
+        rival = network(comparison)
+        shown = rival if name == "reference" else f"{name} ({rival})"
+        gains = spread(comparison.result, result.unit)
+        parts.append(f"Against {shown}: {gains}, {standing(comparison)}")
+    return ". ".join(parts)
+
+
+def same_finding(results: Sequence[CellResult]) -> str:
+    """Return which strategies are one finding here, or an empty text where none are."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in results:
+        groups.setdefault(row.finding, []).append(row.strategy)
+    shown = dict.fromkeys(" and ".join(names) for names in groups.values() if len(names) > 1)
+    if not shown:
+        return ""
+    return (
+        f"With two tasks these have one direction: {'; '.join(shown)}. A row that begins with = is "
+        "one finding with the row above, not a win of its own: only the lengths and costs of "
+        "their steps, and rounding, can tell the two apart."
+    )
+
+
+def finding_marks(results: Sequence[CellResult]) -> list[str]:
+    """Return what stands before the strategy of each row: = where it is the finding above."""
+    findings = [row.finding for row in results]
+    same = [False, *(a == b for a, b in pairwise(findings))]
+    return ["= " * mark for mark in same[: len(findings)]]
+
+
+def spread(result: PairedResult, unit: str) -> str:
+    """Return the mean of gains with its 95 % interval, where there is one."""
+    return bounded(result.mean, result.low, result.high, unit, sign=True)
+
+
+def halved(result: PairedResult, unit: str) -> str:
+    """Return the mean of gains ± half of its interval: it is symmetric, so that says all of it."""
+    half = result.high - result.mean
+    return gain(result.mean, unit) + (f" ±{number(half, unit)}" if math.isfinite(half) else "")
+
+
+def bounded(value: float, low: float, high: float, unit: str = "%", sign: bool = False) -> str:
+    """Return a figure with its interval, where there is one."""
+    shown = [number(x, unit, sign) for x in (value, low, high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if math.isfinite(low) else shown[0]
+
+
+def detectable(value: float, unit: str) -> str:
+    """Return a minimum detectable gain; there is none where no gain could be called."""
+    return "none" if value == math.inf else number(value, unit)
+
+
+def seeds_needed(comparison: Comparison) -> str:
+    """Return how many seeds would decide a row that is undecided."""
+    if comparison.decided or comparison.result.n < SCREEN_BELOW:
+        return NOTHING
+    needed = comparison.seeds_needed
+    return str(needed) if needed else "over 1,000"
+
+
+def score(result: CellResult) -> str:
+    """Return the mean test score with its standard deviation over seeds."""
+    mean, sd = number(result.score_mean, result.unit), number(result.score_sd, result.unit)
+    if mean == NOTHING:
+        return NOTHING
+    spread = "" if sd == NOTHING else f" ± {sd}"
+    return f"{mean}{spread} {result.unit}".strip()
+
+
+def p_value(p: float) -> str:
+    """Return a p-value to three decimals."""
+    if math.isnan(p):
+        return NOTHING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(share: float) -> str:
+    """Return a signed share in percent, to two decimals."""
+    return f"{share:+.2%}".replace("%", " %") if math.isfinite(share) else NOTHING
+
+
+def audit(result: CellResult) -> str:
+    """Return whether the budgets of a row were equal, with the largest difference."""
+    deviations = [c.deviation for c in result.against.values() if not math.isnan(c.deviation)]
+    if not deviations:
+        return NOTHING
+    passed = all(c.audited for c in result.against.values())
+    worst = max(deviations, key=abs)
+    shown = percent(worst) if math.isfinite(worst) else "reference used nothing"
+    return f"{'equal' if passed else 'UNEQUAL'} ({shown})"
+
+
+def heading(pair: str, target: str) -> str:
+    """Return the name of the question that several strategies answer."""
+    return f"{pair} → {target}"
+
+
+def expected(expect: str | None) -> str:
+    """Return what was declared before the runs."""
+    return expect or NOTHING
+
+
+def trouble(result: CellResult) -> str:
+    """Return why a row lacks runs, or an empty text where it lacks none."""
+    counts = []
+    if result.collapsed:
+        counts.append(f"{result.collapsed} diverged")
+    if result.failed:
+        counts.append(f"{result.failed} failed or not run")
+    reasons = "; ".join(result.reasons)
+    return ": ".join(part for part in (", ".join(counts), reasons) if part)
+
+
+def stall(result: CellResult) -> str:
+    """Return how long the runs of a row waited for images; an empty text where that is little."""
+    if result.stall <= STALL_LIMIT:
+        return ""
+    return (
+        f"up to {result.stall:.0%} of the training time went by waiting for images, so its seconds "
+        "say little: let them live on the device (--resident always) or on a faster disk"
+    )
+
+
+def gain_unit(metric: str, unit: str) -> str:
+    """Return the unit that gains in a metric have."""
+    if unit == "%":
+        return f"percentage points of {metric}"
+    if not metric:
+        return "points of the metric"
+    return f"{', '.join(filter(None, (metric, unit)))}; positive is better"
+
+
+def metric_label(metric: str, unit: str) -> str:
+    """Return a metric with its unit."""
+    return f"{metric or 'score'} ({unit})" if unit else metric or "score"
+
+
+def si_scale(largest: float, axis: Axis) -> tuple[float, str]:
+    """Return the divisor and the unit in which amounts up to `largest` read well."""
+    if axis == "flop":
+        for scale, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+            if largest >= scale:
+                return scale, f"{prefix}FLOPs"
+    return 1.0, AXIS_NAMES[axis]
+
+
+def amount(budget: Budget) -> str:
+    """Return a budget as a person writes it: `2 TFLOPs`."""
+    scale, unit = si_scale(budget.amount, budget.axis)
+    return f"{budget.amount / scale:.4g} {unit}"
+
+
+def settings(experiment: Experiment) -> dict[str, str]:
+    """Return what all rows of an experiment have in common."""
+    recipe = experiment.recipe
+    schedule = f"warm-up over {100 * recipe.warmup:g} %, then cosine"
+    tuned = "each arm's own, tuned around " if experiment.tune else ""
+    trials = f"{experiment.tune} trials of every arm at {_seeds(experiment.tune_seeds)}"
+    return {
+        "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
+        "seeds": f"{experiment.seeds}{' at most a pair' if experiment.until_decided else ''}",
+        "network": recipe.network,
+        "batch size": str(recipe.batch_size),
+        "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}",
+        "weight decay": f"{tuned if recipe.weight_decay else ''}{recipe.weight_decay:g}",
+        "tuning": trials if experiment.tune else "none: one recipe for all",
+        "augmentation": recipe.augment,
+        "equivalence margin": f"±{experiment.margin:g} points, or as many per cent of full's score "
+        "where the metric is no percentage",
+    }
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"

@@ -1,0 +1,1 @@
+"""What a user asks for, validated: experiments, budgets, and the names of plugins."""

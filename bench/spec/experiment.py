@@ -1,0 +1,224 @@
+"""What a user asks for, validated: experiments from TOML and flags, and the run they resolve to.
+
+Nothing here imports torch, so that a wrong flag is answered at once.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from bench.errors import UserError, unknown
+from bench.spec.budget import Budget
+
+Precision = Literal["fp32", "bf16"]
+
+
+#: The most seeds of an experiment that goes on until it is decided, where nothing else is said.
+MOST_SEEDS = 20
+
+
+class Recipe(BaseModel):
+    """How a network is trained: one recipe for all arms of an experiment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    network: str = "lenet"
+    batch_size: int = Field(default=32, ge=1, strict=True)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises linearly, before its cosine decay."""
+    augment: Literal["none", "crop", "crop+flip"] = "none"
+    train_size: int | None = Field(default=None, ge=1, strict=True)
+    """Images drawn anew from the training pool by every seed; all of it when not given."""
+    validation_size: int = Field(default=500, ge=0, strict=True)
+    """Images of the pool that are held out for the learning curve and never trained on."""
+    curve_points: int = Field(default=8, ge=1, strict=True)
+    """Evaluations on the validation split, evenly over the steps; the last is the end."""
+    precision: Precision = "fp32"
+    """Of the networks' passes, in training and evaluation; losses and weights stay float32."""
+
+
+class Group(BaseModel):
+    """Pairs and the strategies they are run with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pair: tuple[str, ...]
+    strategy: tuple[str, ...]
+
+    @field_validator("pair", "strategy", "also_against", mode="before", check_fields=False)
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("pair", "strategy")
+    @classmethod
+    def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one")
+        return value
+
+
+class Experiment(Recipe, Group):
+    """All that defines an experiment. The keys are the long flags of `bench run`."""
+
+    name: str = Field(default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seeds: int = Field(default=10, ge=1, strict=True)
+    until_decided: bool = Field(default=False, strict=True)
+    """Look at every quarter of the seeds, and spend more on those pairs only that have no verdict
+    yet."""
+    budget: str
+    margin: float = Field(default=1.0, gt=0)
+    """Half width of the region of equivalence, in points of the metric."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    reference: str | None = None
+    """A strategy that all others are held against too, beside the single-task anchors."""
+    also_against: tuple[Literal["wide", "same-size"], ...] = ()
+    """Networks sized after each row that it is compared with too: see `bench.store.records`."""
+    tune: int = Field(default=0, ge=0, strict=True)
+    """Trials of every arm, the recipe itself the first of them; 0 is the recipe for all."""
+    tune_seeds: int = Field(default=1, ge=1, strict=True)
+    """Seeds that each trial is trained at; they are never those that rows are scored at."""
+    also: tuple[Group, ...] = ()
+    """Further pairs with strategies of their own, such as placebo partners."""
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_reads(cls, value: str) -> str:
+        Budget.parse(value)
+        return value
+
+    @field_validator("tune")
+    @classmethod
+    def _tune_can_choose(cls, value: int, info: ValidationInfo) -> int:
+        if value == 1:
+            raise ValueError("the first trial is the recipe itself: give 2 or more, or 0")
+        if value and info.data.get("validation_size") == 0:
+            raise ValueError("trials are scored on the validation split: raise validation-size")
+        return value
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe alone."""
+        return Recipe(**{field: getattr(self, field) for field in Recipe.model_fields})
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All pairs with their strategies, the main group first."""
+        return (Group(pair=self.pair, strategy=self.strategy), *self.also)
+
+
+class RunSpec(BaseModel):
+    """One run: all that its numbers follow from, but the data and the code."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    tasks: tuple[str, ...]
+    """Tasks that the run reads from the data set, the target of an auxiliary strategy first."""
+    scored: tuple[str, ...]
+    strategy: str
+    width: float
+    budget: str
+    steps: tuple[int, ...]
+    """Of each phase."""
+    seed: int
+    device: str
+    recipe: Recipe
+    split: Literal["test", "validation"] = "test"
+    """What the run is scored on; a trial of tuning never sees the test set."""
+    trials: int = 0
+    """Runs that its recipe and knobs were chosen by; 0 where nobody chose."""
+
+    @property
+    def arm(self) -> "RunSpec":
+        """The run without its seed, budget and steps: what has one price."""
+        return self.model_copy(update={"seed": 0, "budget": "", "steps": ()})
+
+    @property
+    def label(self) -> str:
+        """What a person is shown."""
+        width = f", width {self.width:.2f}" if self.width != 1 else ""
+        return f"{self.strategy} on {self.dataset}:{'+'.join(self.tasks)}{width}"
+
+
+def shipped_experiments() -> dict[str, Path]:
+    """Return the experiments that come with the project, by name."""
+    return {path.stem: path for path in (Path(__file__).parent / "experiments").glob("*.toml")}
+
+
+def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experiment:
+    """Read a shipped or a user's experiment and lay the flags over it.
+
+    Raises `UserError` for a missing or malformed file, an unknown key (with the nearest known
+    one) and a value out of range.
+    """
+    shipped = shipped_experiments()
+    path = shipped.get(name_or_path, Path(name_or_path))
+    try:
+        if path.suffix != ".toml" and not path.is_file():
+            raise unknown("experiment", name_or_path, shipped)
+        text = path.read_text("utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"cannot read experiment '{path}': {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    keys = Counter(key.replace("_", "-") for key in values)
+    if twice := [key for key, times in keys.items() if times > 1]:
+        raise UserError(f"{path}: '{twice[0]}' is given twice")
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    values.setdefault("name", path.stem)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if given.get("until_decided"):
+        given.setdefault("seeds", MOST_SEEDS)
+    elif values.get("until_decided"):
+        values.setdefault("seeds", MOST_SEEDS)
+    if {"pair", "strategy"} & given.keys():
+        # A question of the user's own: the side questions go, and a shipped report stays its own.
+        values.pop("also", None)
+        values.pop("description", None)
+        if path in shipped.values():
+            values["name"] = "custom"
+    return _validated({**values, **given}, str(path), given)
+
+
+def experiment_toml(experiment: Experiment) -> str:
+    """Return a resolved experiment as a file that `bench run` takes."""
+    import tomli_w
+
+    values = experiment.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({key.replace("_", "-"): value for key, value in values.items()})
+
+
+def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -> Experiment:
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        # A misspelt key is also a missing one: the misspelling is what the user can mend.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        key = ".".join(str(part) for part in first["loc"])
+        origin = "the flags" if str(first["loc"][0]) in flags else path
+        if first["type"] == "extra_forbidden":
+            fields = Group.model_fields if "." in key else Experiment.model_fields
+            known = [field.replace("_", "-") for field in fields]
+            problem = unknown("key", str(first["loc"][-1]).replace("_", "-"), known)
+            raise UserError(f"{origin}: {problem}") from None
+        given = first.get("input")
+        shown = "" if first["type"] == "missing" else f" (given: {given!r})"
+        message = first["msg"].removeprefix("Value error, ")  # one of ours, as pydantic puts it
+        message = f"{message[0].lower()}{message[1:]}"
+        raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None

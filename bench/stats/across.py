@@ -1,0 +1,282 @@
+"""What the rows of an experiment say together: over pairs, related against unrelated, as declared.
+
+Pure functions of rows. Over several pairs gains are summarised as Agarwal et al. (2021) propose:
+by their interquartile mean, their performance profile and the probability of an improvement. Where
+that paper draws runs anew for each task by itself, a seed is drawn here with its gains in all
+pairs: they have draws in common, and are no independent runs.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from bench.stats.comparison import CellResult
+from bench.stats.tests import ALPHA, PairedResult, holm, paired
+from bench.store.records import SCREEN_BELOW
+
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval; NaN where there are too few seeds for one."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AcrossPairs:
+    """The gains of a strategy over `full` in two pairs or more.
+
+    `gains` are `[seeds, questions]`, in points of a percentage and else in hundredths of the score
+    of `full`; a run that diverged without a score has −inf. `left_out` questions have no gains at
+    equal budgets.
+    """
+
+    strategy: str
+    questions: tuple[tuple[str, str], ...]
+    left_out: int
+    gains: np.ndarray
+
+    @property
+    def interquartile_mean(self) -> Estimate:
+        """The mean gain of the middle half of all runs, with a bootstrap interval over seeds."""
+        return interquartile_mean(self.gains)
+
+    @property
+    def improvement(self) -> Estimate:
+        """The probability that a run gains, ties counting half, as the mean over questions."""
+        (found,) = shares_above(self.gains, [0.0], ties=0.5)
+        return found
+
+
+def interquartile_mean(gains: np.ndarray, resamples: int = 5000) -> Estimate:
+    """Return the mean of the middle half of `gains` `[seeds, questions]` with its interval.
+
+    The bootstrap draws seeds. Its percentiles are those that make the interval of a plain mean as
+    wide as Student's: as they stand they are too narrow for so few seeds (Hesterberg 2015, "What
+    teachers should know about the bootstrap", the expanded percentile interval).
+    """
+
+    def middle(seeds: np.ndarray, axis: int = -1) -> np.ndarray:
+        drawn = gains[seeds]
+        return np.asarray(stats.trim_mean(drawn.reshape(*drawn.shape[:-2], -1), 0.25, axis=-1))
+
+    n = len(gains)
+    value = float(middle(np.arange(n)))
+    if n < SCREEN_BELOW or not np.isfinite(gains).all():
+        return Estimate(value, _NAN, _NAN)
+    reach = math.sqrt(n / (n - 1)) * stats.t.ppf(1 - ALPHA / 2, n - 1)
+    interval = stats.bootstrap(
+        (np.arange(n),),
+        middle,
+        confidence_level=float(1 - 2 * stats.norm.sf(reach)),
+        method="percentile",
+        n_resamples=resamples,
+        batch=500,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high))
+
+
+def shares_above(
+    gains: np.ndarray, thresholds: Sequence[float], ties: float = 0.0
+) -> list[Estimate]:
+    """Return the share of `gains` `[seeds, questions]` above each threshold, with its interval.
+
+    A gain at the threshold counts `ties`. The interval is that of Korn & Graubard (1998) for shares
+    of runs in clusters, the seeds: Clopper and Pearson's, of as many independent runs as would vary
+    as much. It holds near 0 and 1, where a bootstrap does not, and is never too narrow.
+    """
+    n, questions = gains.shape
+    runs = n * questions
+    found = []
+    for threshold in thresholds:
+        above = (gains > threshold) + ties * (gains == threshold)
+        share = float(above.mean())
+        if n < SCREEN_BELOW:
+            found.append(Estimate(share, _NAN, _NAN))
+            continue
+        variance = float(above.mean(1).var(ddof=1)) / n
+        if share in (0.0, 1.0):
+            size = float(n)
+        elif variance == 0:
+            size = float(runs)
+        else:
+            few = stats.t.ppf(1 - ALPHA / 2, runs - 1) / stats.t.ppf(1 - ALPHA / 2, n - 1)
+            size = min(runs, share * (1 - share) / variance * few**2)
+        hits = share * size
+        low = stats.beta.ppf(ALPHA / 2, hits, size - hits + 1) if hits > 0 else 0.0
+        high = stats.beta.ppf(1 - ALPHA / 2, hits + 1, size - hits) if hits < size else 1.0
+        found.append(Estimate(share, float(low), float(high)))
+    return found
+
+
+def _real(row: CellResult) -> bool:
+    return "~" not in row.pair.rpartition(":")[2]
+
+
+def _normalised(row: CellResult) -> dict[int, float]:
+    """Return the gains of a row by seed, in points or hundredths; empty where it has no verdict."""
+    full = row.against["full"]
+    if not full.audited or math.isnan(full.margin):
+        return {}
+    unit = 1.0 if row.unit == "%" else abs(full.anchor_mean) / 100
+    return {seed: gain / unit for seed, gain in full.gains.items()}
+
+
+def _asked(rows: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    """Return the rows of each strategy that was asked of two pairs or more, placebos aside."""
+    asked: dict[str, list[CellResult]] = {}
+    for row in rows:
+        if _real(row):
+            asked.setdefault(row.strategy, []).append(row)
+    return {s: own for s, own in asked.items() if len({row.pair for row in own}) > 1}
+
+
+def without_gains(rows: Sequence[CellResult]) -> list[str]:
+    """Return the strategies that were asked of two pairs and have no summary."""
+    known = {across.strategy for across in across_pairs(rows)}
+    return [strategy for strategy in _asked(rows) if strategy not in known]
+
+
+def across_pairs(rows: Sequence[CellResult]) -> list[AcrossPairs]:
+    """Return the summary of each strategy that has gains in two pairs or more, placebos aside."""
+    found = []
+    for strategy, members in _asked(rows).items():
+        known = {(row.pair, row.target): (row, g) for row in members if (g := _normalised(row))}
+        if len({pair for pair, _ in known}) < 2:
+            continue
+        everyone = sorted({seed for _, gains in known.values() for seed in gains})
+        seeds = [
+            seed
+            for seed in everyone
+            if all(seed in gains or _collapsed(row) for row, gains in known.values())
+        ]
+        if not seeds:
+            continue
+        table = [[gains.get(s, -math.inf) for _, gains in known.values()] for s in seeds]
+        left_out = len(members) - len(known)
+        found.append(AcrossPairs(strategy, tuple(known), left_out, np.array(table)))
+    return found
+
+
+def _collapsed(row: CellResult) -> bool:
+    return row.verdict.against_full == "collapsed"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What a related partner brings beyond another one, with all else the same.
+
+    For each of the `targets` the mean gain beside the partners that were declared to help, minus
+    that beside the `others`; the mean over targets at each seed. The single-task networks are the
+    same runs, so the difference is that of the partners. `p_holm` is corrected over all contrasts
+    of the experiment, and over looks as a row's is.
+    """
+
+    strategy: str
+    others: str
+    targets: tuple[str, ...]
+    result: PairedResult
+    p_holm: float
+
+    @property
+    def finding(self) -> str:
+        """What it says, in a word or two."""
+        if self.result.n < SCREEN_BELOW:
+            return "screen"
+        if not self.p_holm <= ALPHA:
+            return "inconclusive"
+        return "related gains more" if self.result.mean > 0 else "related gains less"
+
+
+def contrasts(rows: Sequence[CellResult]) -> list[Contrast]:
+    """Return, for each strategy, related partners against unrelated ones and against placebos.
+
+    Related is what was declared `positive`; unrelated a real partner that was declared `none` or
+    `negative`; a placebo is one by its make. Only targets that met both sorts count. A row without
+    a verdict, where budgets were unequal or a run left no score, is left out.
+    """
+    found = []
+    for strategy in dict.fromkeys(row.strategy for row in rows):
+        own = [row for row in rows if row.strategy == strategy]
+        related = [row for row in own if _real(row) and row.expect == "positive"]
+        unrelated = [row for row in own if _real(row) and row.expect in ("none", "negative")]
+        placebos = [row for row in own if not _real(row)]
+        for others, members in (("unrelated", unrelated), ("placebo", placebos)):
+            here, there = _by_target(related), _by_target(members)
+            targets = [target for target in here if target in there]
+            if targets:
+                each = [_difference(here[target], there[target]) for target in targets]
+                seeds = sorted(set.intersection(*map(set, each)))
+                gains = [sum(gain[seed] for gain in each) / len(each) for seed in seeds]
+                # Its seeds are those that all pairs have, so it stands where the first pair ended.
+                met = (row for t in targets for row in (*here[t], *there[t]))
+                at = min((row.against["full"].stage for row in met), key=lambda at: at.seen)
+                result = paired(gains, level=at.bound())
+                names = tuple(name for _, name in targets)
+                found.append((Contrast(strategy, others, names, result, _NAN), at))
+    corrected = holm([at.repeated_p(contrast.result.p) for contrast, at in found])
+    return [replace(c, p_holm=p) for (c, _), p in zip(found, corrected, strict=True)]
+
+
+def _by_target(rows: Sequence[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
+    """Return the rows that have a verdict, by data set and target."""
+    found: dict[tuple[str, str], list[CellResult]] = {}
+    for row in rows:
+        if _normalised(row) and not _collapsed(row):
+            found.setdefault((row.pair.rpartition(":")[0], row.target), []).append(row)
+    return found
+
+
+def _difference(here: Sequence[CellResult], there: Sequence[CellResult]) -> dict[int, float]:
+    """Return the mean gain of some rows minus that of others, at each seed that all have."""
+    ours, theirs = ([_normalised(row) for row in rows] for rows in (here, there))
+    seeds = set.intersection(*(set(gains) for gains in (*ours, *theirs)))
+    return {
+        seed: statistics.mean(g[seed] for g in ours) - statistics.mean(g[seed] for g in theirs)
+        for seed in seeds
+    }
+
+
+#: The verdict against `full` at which a declared expectation came true.
+COMES_TRUE = {"positive": "transfer", "none": "equivalent", "negative": "negative"}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How rows of a strategy that were declared alike came out; `open` rows were not decided."""
+
+    strategy: str
+    expect: str
+    came_true: int
+    came_false: int
+    open: int
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.came_true + self.came_false + self.open
+
+
+def expectations(rows: Sequence[CellResult]) -> list[Expectation]:
+    """Return how the declared expectations of each strategy came out."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.expect is not None:
+            groups.setdefault((row.strategy, row.expect), []).append(row.verdict.against_full)
+    found = []
+    for (strategy, expect), verdicts in groups.items():
+        decided = [verdict for verdict in verdicts if verdict in COMES_TRUE.values()]
+        true = decided.count(COMES_TRUE[expect])
+        found.append(
+            Expectation(strategy, expect, true, len(decided) - true, len(verdicts) - len(decided))
+        )
+    return found

@@ -1,0 +1,215 @@
+"""What the runs of a row say: its gains, its metrics, its gradients and its verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.spec.budget import Audit
+from bench.stats.crossed import CrossedResult
+from bench.stats.group_sequential import ONE_LOOK, Stage
+from bench.stats.tests import ALPHA, PairedResult, minimum_detectable_gain, seeds_to_detect
+from bench.store.records import SCREEN_BELOW, AnchorName
+
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cell against one anchor or one reference.
+
+    `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
+    mean score as measured; `strategy`, `width` and `parameters` are those of its network for the
+    target. `p_holm` and `p_equivalence_holm` are corrected over the `family`: all cells of the
+    experiment that have this anchor, so many.
+    """
+
+    anchor: AnchorName
+    gains: Mapping[int, float]
+    result: PairedResult
+    p_holm: float
+    p_equivalence_holm: float
+    anchor_mean: float
+    audits: Mapping[int, Audit]
+    flops: float
+    """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
+    margin: float
+    """Half width of equivalence, in the unit of the gains; NaN where it has none."""
+    strategy: str
+    width: float
+    parameters: int
+    constant: bool
+    """Whether all runs of both sides have the very same score, so that there is nothing to tell."""
+    population: CrossedResult | None
+    """The mean gain over seeds and test images; None where the score is no mean over images."""
+    level: float = ALPHA
+    """The two-sided p-value that a row alone has to reach; what the interval leaves out."""
+    family_level: float = ALPHA
+    """The p-value to reach where Holm holds the row to the strictest level of its family."""
+    family: int = 1
+    stage: Stage = ONE_LOOK
+    """The look that the row stands at, where its seeds are looked at more than once."""
+
+    @property
+    def relative_gain(self) -> float:
+        """Mean gain as a share of the anchor's mean score."""
+        return self.result.mean / abs(self.anchor_mean) if self.anchor_mean else _NAN
+
+    @property
+    def minimum_detectable_gain(self) -> float:
+        """The gain that so many seeds detect with 80 % power, were the row alone."""
+        return minimum_detectable_gain(self.result.sd, self.result.n, self.level)
+
+    @property
+    def family_detectable_gain(self) -> float:
+        """The gain that they detect so at the strictest level that Holm may ask for."""
+        return minimum_detectable_gain(self.result.sd, self.result.n, self.family_level)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a gain, a loss or equivalence has been shown."""
+        return self.sign != 0 or self.equivalent
+
+    @property
+    def sought(self) -> float:
+        """The gain that an undecided row looks for: the one seen, or the margin if that is more."""
+        small = abs(self.result.mean) < self.margin
+        return self.margin if small else abs(self.result.mean)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """The seeds that find `sought` with 80 % power in this family; None where none in reach."""
+        needed = seeds_to_detect(self.sought, self.result.sd, level=ALPHA / self.family)
+        return needed and max(needed, self.result.n + 1)
+
+    @property
+    def audit(self) -> Audit | None:
+        """The audit that counts: the worst seed, or the sum over seeds for device-seconds.
+
+        Seconds are measured and wobble from run to run; what is counted does not.
+        """
+        audits = list(self.audits.values())
+        if not audits:
+            return None
+        if audits[0].axis == "s":
+            return Audit("s", sum(a.used for a in audits), sum(a.reference for a in audits))
+        return max(audits, key=lambda audit: abs(audit.deviation))
+
+    @property
+    def audited(self) -> bool:
+        """Whether the budgets were equal within tolerance."""
+        return self.audit is not None and self.audit.passed
+
+    @property
+    def deviation(self) -> float:
+        """The relative difference in the compute used, signed; NaN without a seed."""
+        return self.audit.deviation if self.audit else _NAN
+
+    @property
+    def sign(self) -> int:
+        """1 or −1 where a verdict may rest on the gain, else 0.
+
+        That is: enough seeds, equal budgets, and significant after Holm's correction.
+        """
+        enough = self.result.n >= SCREEN_BELOW
+        if not (enough and self.audited and self.p_holm <= ALPHA):
+            return 0
+        return 1 if self.result.mean > 0 else -1
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether a verdict may rest on the gain being within the margin."""
+        enough = self.result.n >= SCREEN_BELOW and not self.constant
+        return enough and self.audited and self.p_equivalence_holm <= ALPHA
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """A metric of a row against `full`, as measured, with its gains: positive where better.
+
+    All metrics of a kind are looked at; only the primary one has a verdict. `q` is the p-value of
+    another one, corrected for the false discovery rate over all such of the experiment.
+    """
+
+    unit: str
+    higher_is_better: bool
+    score_mean: float
+    anchor_mean: float
+    gains: PairedResult
+    q: float = _NAN
+
+
+@dataclass(frozen=True)
+class GradientResult:
+    """How another task's gradient lies to the target's on the shared parameters of a row's runs.
+
+    `cosine` is over seeds, of each the mean along its curve, and tests nothing. `norm_ratio` is the
+    norm of the other's gradient over the target's, a geometric mean; NaN where one was always zero.
+    """
+
+    cosine: PairedResult
+    norm_ratio: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a row found, and how sure that is.
+
+    `name` is one of a few words; `sentence` says it in plain ones; `certainty` says what it rests
+    on, for a reader who knows no statistics.
+    """
+
+    name: str
+    sentence: str
+    certainty: str = ""
+
+    @property
+    def against_full(self) -> str:
+        """The first half of the name."""
+        return self.name.partition(" · ")[0]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One row of the result table.
+
+    `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
+    those that did not end or have not run. `seeds` have a gain against `full`. `steps` are
+    what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
+    `stall` is the largest share of its training that a run of the row, anchors included, has
+    waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
+    `references` are the comparisons that decide no verdict. `same_as` names a strategy that has the
+    same direction for two tasks: rows of one pair and target with it are one `finding`.
+    """
+
+    pair: str
+    strategy: str
+    target: str
+    expect: str | None
+    metric: str
+    unit: str
+    higher_is_better: bool
+    planned: int
+    seeds: int
+    score_mean: float
+    score_sd: float
+    steps: int
+    parameters: int
+    collapsed: int
+    failed: int
+    reasons: tuple[str, ...]
+    stall: float
+    metrics: Mapping[str, MetricResult]
+    gradients: Mapping[str, GradientResult]
+    against: Mapping[AnchorName, Comparison]
+    references: Mapping[AnchorName, Comparison]
+    same_as: str
+    verdict: Verdict
+
+    @property
+    def finding(self) -> tuple[str, str, str]:
+        """What the row is evidence of; two rows of one finding count once."""
+        return self.pair, self.target, self.same_as or self.strategy
+
+    @property
+    def screening(self) -> bool:
+        """Whether there are too few seeds for a verdict."""
+        return self.seeds < SCREEN_BELOW

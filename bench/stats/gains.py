@@ -1,0 +1,324 @@
+"""From records to paired gains and verdicts: pure functions of records.
+
+A gain is the signed difference strategy − anchor at one seed, in points of the target's metric,
+positive when the strategy is better. See `docs/protocol.md` for what each anchor answers.
+"""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from bench.spec.budget import Audit, Axis
+from bench.stats.comparison import CellResult, Comparison, GradientResult, MetricResult
+from bench.stats.crossed import CrossedResult, crossed
+from bench.stats.group_sequential import stage
+from bench.stats.tests import ALPHA, benjamini_hochberg, holm, paired
+from bench.stats.verdicts import judge
+from bench.store.records import (
+    ANCHORS,
+    REFERENCES,
+    RIVALS,
+    AnchorName,
+    Cell,
+    Declaration,
+    Record,
+    Score,
+)
+
+_NAN = float("nan")
+
+Lookup = Callable[[str], Record | None]
+#: The scores of the single test images of the run with a key, by task; empty where there are none.
+Examples = Callable[[str], Mapping[str, np.ndarray]]
+#: Runs whose images are held in memory at once: those of a few rows and their anchors.
+_HELD = 128
+
+
+def value(record: Record | None, target: str) -> float | None:
+    """Return the primary score of a finished run, higher being better."""
+    return None if record is None or record.status == "failed" else record.value(target)
+
+
+def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
+    """Return what runs used of an axis together, or None where one is missing.
+
+    A run that diverged ended early; it is held to what it was allotted, since its fault is not
+    that it saved compute.
+    """
+    total = 0.0
+    for record in records:
+        if record is None or record.ledger is None:
+            return None
+        ledger = record.ledger
+        diverged = record.status == "diverged"
+        total += ledger.allotted(axis) if diverged else ledger.used[axis]
+    return total
+
+
+def _pair_up(
+    cell: Cell,
+    anchor: AnchorName,
+    find: Lookup,
+    examples: Examples,
+    margin: float,
+    level: float,
+) -> Comparison:
+    """Pair the seeds of a cell with an anchor's; a seed counts if all its runs are there.
+
+    The result is not yet corrected over the family.
+    """
+    gains: dict[int, float] = {}
+    audits: dict[int, Audit] = {}
+    both: list[tuple[Record, Record]] = []
+    scores: list[tuple[float, float]] = []
+    flops, network = [0.0, 0.0], ("", _NAN, 0)
+    for seed in cell.seeds:
+        ours, target = find(seed.strategy), cell.target
+        theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
+        baseline = theirs[target]
+        gained, reference = value(ours, target), value(baseline, target)
+        if ours is None or baseline is None or gained is None or reference is None:
+            continue
+        assert ours.ledger is not None
+        axis = ours.ledger.budget.axis
+        # Under `split` and `slim` the networks of all tasks share one budget; under `full` the
+        # target's network has all of it.
+        used, spent = _used([ours], axis), _used(list(theirs.values()), axis)
+        if used is None or spent is None:
+            continue
+        audits[seed.seed] = Audit(axis, used, spent)
+        gains[seed.seed] = gained - reference
+        both.append((ours, baseline))
+        scores.append((gained, reference))
+        assert baseline.ledger is not None
+        spec, prices = baseline.spec, baseline.ledger.prices
+        network = spec.strategy, spec.width, prices[0].parameters
+        flops[0] += _used([ours], "flop") or 0.0
+        flops[1] += _used(list(theirs.values()), "flop") or 0.0
+    example = both[0][1].primary(cell.target) if both else None
+    anchor_mean = statistics.mean(reference for _, reference in scores) if scores else _NAN
+    anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
+    margin = half_width(margin, example.unit if example else "%", anchor_mean)
+    return Comparison(
+        anchor=anchor,
+        gains=gains,
+        result=paired(list(gains.values()), margin, level),
+        p_holm=_NAN,
+        p_equivalence_holm=_NAN,
+        anchor_mean=anchor_mean,
+        audits=audits,
+        flops=flops[0] / flops[1] if flops[1] else _NAN,
+        margin=margin,
+        strategy=network[0],
+        width=network[1],
+        parameters=network[2],
+        constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
+        population=_population(cell.target, both, examples, level),
+        level=level,
+    )
+
+
+def _population(
+    target: str, both: Sequence[tuple[Record, Record]], examples: Examples, level: float
+) -> CrossedResult | None:
+    """Return the mean gain over seeds and test images, from runs of strategy and anchor by seed.
+
+    Only where the score of every run is the mean of its images' scores, as accuracy is and F1 is
+    not: what is shown here must be the gain of the row. All seeds have the same test images.
+    """
+    lines = []
+    for pair in both:
+        ours, theirs = (_of_images(record, target, examples) for record in pair)
+        if ours is None or theirs is None or len(ours) != len(theirs):
+            return None
+        lines.append(ours - theirs)
+    if len({len(line) for line in lines}) != 1:
+        return None
+    differences = np.stack(lines)
+    sign = 1 if both[0][0].primary(target).higher_is_better else -1
+    return crossed(sign * differences[:, ~np.isnan(differences).any(0)], level)
+
+
+def _of_images(record: Record, target: str, examples: Examples) -> np.ndarray | None:
+    """Return the scores of a run's test images in the unit of its score, or None (see above)."""
+    score, found = record.primary(target), examples(record.key).get(target)
+    if found is None or score.value is None or np.isnan(found).all():
+        return None
+    images = found * (100.0 if score.unit == "%" else 1.0)
+    same = math.isclose(float(np.nanmean(images)), score.value, rel_tol=1e-5, abs_tol=1e-9)
+    return images if same else None
+
+
+def half_width(margin: float, unit: str, anchor_mean: float) -> float:
+    """Return the margin in the unit of a metric, or NaN.
+
+    It is given in points where the metric is a percentage. Elsewhere a point means nothing, so it
+    is that many hundredths of the anchor's mean score; of a score of 0 there are none.
+    """
+    return margin if unit == "%" else margin / 100 * abs(anchor_mean) or _NAN
+
+
+def results(
+    declaration: Declaration, find: Lookup, examples: Examples = lambda _: {}
+) -> list[CellResult]:
+    """Return the row of every declared cell.
+
+    `find` returns records by key, `examples` the scores of their single test images.
+    """
+    images = lru_cache(maxsize=_HELD)(examples)
+    experiment = declaration.experiment
+    stages = [stage(experiment, len(cell.seeds)) for cell in declaration.cells]
+    compared = [
+        {a: _pair_up(cell, a, find, images, experiment.margin, at.bound()) for a in _rivals(cell)}
+        for cell, at in zip(declaration.cells, stages, strict=True)
+    ]
+    for anchor in RIVALS:
+        family = [(row, at) for row, at in zip(compared, stages, strict=True) if anchor in row]
+        different = holm([at.repeated_p(row[anchor].result.p) for row, at in family])
+        same = holm(
+            [at.repeated_one_sided_p(row[anchor].result.p_equivalence) for row, at in family]
+        )
+        for (row, at), p, q in zip(family, different, same, strict=True):
+            row[anchor] = replace(
+                row[anchor],
+                p_holm=p,
+                p_equivalence_holm=q,
+                family=len(family),
+                family_level=at.bound(ALPHA / len(family)),
+                stage=at,
+            )
+    return _explored(
+        [
+            _result(cell, rivals, find)
+            for cell, rivals in zip(declaration.cells, compared, strict=True)
+        ]
+    )
+
+
+def _explored(rows: Sequence[CellResult]) -> list[CellResult]:
+    """Return rows whose other metrics are corrected for the false discovery rate over all rows."""
+    lines = [
+        row.against["full"].stage.repeated_p(m.gains.p)
+        for row in rows
+        for name, m in row.metrics.items()
+        if name != row.metric
+    ]
+    q = iter(benjamini_hochberg(lines))
+    return [
+        replace(
+            row,
+            metrics={
+                name: metric if name == row.metric else replace(metric, q=next(q))
+                for name, metric in row.metrics.items()
+            },
+        )
+        for row in rows
+    ]
+
+
+def _rivals(cell: Cell) -> list[AnchorName]:
+    return [rival for rival in RIVALS if cell.seeds and rival in cell.seeds[0].anchors]
+
+
+def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> CellResult:
+    against = {anchor: rivals[anchor] for anchor in ANCHORS if anchor in rivals}
+    runs = [find(seed.strategy) for seed in cell.seeds]
+    finished = [run for run in runs if run is not None and run.status != "failed"]
+    others = [find(key) for key in sorted(cell.anchor_keys)]
+    # The anchors know the metric too, where every run of the strategy has failed.
+    known = {
+        name: score
+        for run in (*others, *finished)
+        if run is not None
+        for name, score in run.scores.get(cell.target, {}).items()
+    }
+    metric = next((name for name, score in known.items() if score.primary), "")
+    score = known.get(metric)
+    unit = score.unit if score else ""
+    values = [v for run in finished if (v := run.primary(cell.target).value) is not None]
+    unscored = len(finished) - len(values)
+    ledgers = [run.ledger for run in finished if run.ledger is not None]
+    return CellResult(
+        pair=cell.pair,
+        strategy=cell.strategy,
+        target=cell.target,
+        expect=cell.expect,
+        metric=metric,
+        unit=unit,
+        higher_is_better=score.higher_is_better if score else True,
+        planned=len(cell.seeds),
+        seeds=len(against["full"].gains),
+        score_mean=statistics.mean(values) if values else _NAN,
+        score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
+        steps=sum(ledgers[0].steps) if ledgers else 0,
+        parameters=ledgers[0].parameters if ledgers else 0,
+        collapsed=sum(run.status == "diverged" for run in finished),
+        failed=len(runs) - len(finished),
+        reasons=tuple(_reasons([*runs, *others])),
+        metrics=_metrics(cell, find, known, against["full"].level),
+        gradients=_gradients(cell.target, finished),
+        stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
+        against=against,
+        references={name: rivals[name] for name in REFERENCES if name in rivals},
+        same_as=cell.same_as,
+        verdict=judge(against, unit, unscored),
+    )
+
+
+def _metrics(
+    cell: Cell, find: Lookup, known: Mapping[str, Score], alpha: float
+) -> dict[str, MetricResult]:
+    """Return every metric against `full`, over the seeds that have both runs and both scores."""
+    found = {}
+    for name, example in known.items():
+        values, references = [], []
+        for seed in cell.seeds:
+            runs = find(seed.strategy), find(seed.anchors["full"][cell.target])
+            scores = [run.scores.get(cell.target, {}).get(name) if run else None for run in runs]
+            value, reference = (score.value if score else None for score in scores)
+            if value is not None and reference is not None:
+                values.append(value)
+                references.append(reference)
+        sign = 1 if example.higher_is_better else -1
+        gains = [sign * (a - b) for a, b in zip(values, references, strict=True)]
+        found[name] = MetricResult(
+            example.unit,
+            example.higher_is_better,
+            statistics.mean(values) if values else _NAN,
+            statistics.mean(references) if references else _NAN,
+            paired(gains, level=alpha),
+        )
+    return found
+
+
+def _gradients(target: str, runs: Sequence[Record]) -> dict[str, GradientResult]:
+    """Return how the gradients of a target's partners lie to its own, by partner."""
+    curves = [run.curve for run in runs]
+    others = dict.fromkeys(t for curve in curves for p in curve for t in p.norms if t != target)
+    found = {}
+    for other in others:
+        cosines = _means([point.cosine(target, other) for point in curve] for curve in curves)
+        ratios = _means(
+            [math.log(r) if (r := point.norm_ratio(target, other)) else None for point in curve]
+            for curve in curves
+        )
+        ratio = math.exp(statistics.mean(ratios)) if ratios else _NAN
+        found[other] = GradientResult(paired(cosines), ratio)
+    return found
+
+
+def _means(groups: Iterable[Sequence[float | None]]) -> list[float]:
+    """Return the mean of what each group knows; one that knows nothing is left out."""
+    known = ([value for value in group if value is not None] for group in groups)
+    return [statistics.mean(values) for values in known if values]
+
+
+def _reasons(runs: Sequence[Record | None]) -> list[str]:
+    """Return why runs went wrong, each reason once with the arm it befell and how often."""
+    counts = Counter(f"{run.spec.label}: {run.reason}" for run in runs if run and run.reason)
+    return [f"{text} ({n} runs)" if n > 1 else text for text, n in sorted(counts.items())]

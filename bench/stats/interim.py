@@ -1,0 +1,76 @@
+"""An experiment that goes on until it is decided: which pairs get more seeds. Pure functions."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from bench.stats.comparison import CellResult
+from bench.stats.group_sequential import schedule, stage
+from bench.store.records import Declaration, Look, LookedRow
+
+
+def undecided(verdict: str) -> bool:
+    """Return whether more seeds may bring a verdict. What went wrong at a seed stays wrong."""
+    return verdict.split(" · ")[0] in ("inconclusive", "screen")
+
+
+def opening(whole: Declaration) -> Declaration:
+    """Return a declaration as it stands before its first look: all of it, unless it goes on."""
+    if not whole.experiment.until_decided:
+        return whole
+    first = schedule(whole.experiment.seeds)[0]
+    return _narrowed(whole, {cell.pair: first for cell in whole.cells})
+
+
+def looked(declaration: Declaration, rows: Sequence[CellResult]) -> Declaration:
+    """Return a declaration with a look written down: the rows that have new seeds, as they are."""
+    known = {_name(row): row.seeds for look in declaration.looks for row in look.rows}
+    fresh = tuple(
+        LookedRow(
+            pair=row.pair,
+            strategy=row.strategy,
+            target=row.target,
+            seeds=row.planned,
+            bound=stage(declaration.experiment, row.planned).bound(),
+            p={
+                name: None if math.isnan(rival.result.p) else rival.result.p
+                for name, rival in {**row.against, **row.references}.items()
+            },
+            verdict=row.verdict.name,
+        )
+        for row in rows
+        if known.get(_name(row)) != row.planned
+    )
+    return declaration.model_copy(update={"looks": (*declaration.looks, Look(rows=fresh))})
+
+
+def extended(
+    whole: Declaration, declaration: Declaration, rows: Sequence[CellResult]
+) -> Declaration | None:
+    """Return a declaration with more seeds for each pair that has a row without a verdict.
+
+    None where there is no such pair, or none that has seeds left.
+    """
+    if not whole.experiment.until_decided:
+        return None
+    looks = schedule(whole.experiment.seeds)
+    now = {cell.pair: len(cell.seeds) for cell in declaration.cells}
+    open_ = {row.pair for row in rows if undecided(row.verdict.name)}
+    then = {
+        pair: looks[looks.index(seeds) + 1] if pair in open_ and seeds < looks[-1] else seeds
+        for pair, seeds in now.items()
+    }
+    if then == now:
+        return None
+    return _narrowed(whole, then).model_copy(update={"looks": declaration.looks})
+
+
+def _name(row: CellResult | LookedRow) -> tuple[str, str, str]:
+    return row.pair, row.strategy, row.target
+
+
+def _narrowed(whole: Declaration, seeds: Mapping[str, int]) -> Declaration:
+    """Return a declaration whose pairs have so many seeds."""
+    cells = (
+        cell.model_copy(update={"seeds": cell.seeds[: seeds[cell.pair]]}) for cell in whole.cells
+    )
+    return whole.model_copy(update={"cells": tuple(cells)})

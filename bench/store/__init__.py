@@ -1,0 +1,1 @@
+"""The documents of the results folder, and where their numbers come from."""

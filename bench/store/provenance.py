@@ -1,0 +1,147 @@
+"""Where a number comes from: the code, the versions and the machine that made it."""
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import bench
+from bench.spec.registry import Strategy, parse_dataset
+
+#: What a run's numbers follow from is all that this module imports, however deep.
+_RUN = "bench.train.run"
+_PLUGINS = ("bench.strategies", "bench.datasets")
+
+
+@cache
+def numeric_modules() -> dict[str, Path]:
+    """Return the modules of the harness that a run's numbers follow from, by name.
+
+    They are found in the sources: all that `bench.train.run` imports, at its top or in a function,
+    and all that those import. Plugins are not among them, as each run has its own. The package's
+    own file is not either: it holds the version and where plugins lie.
+    """
+    package = Path(bench.__file__).parent
+    found: dict[str, Path] = {}
+    waiting = [_RUN]
+    while waiting:
+        name = waiting.pop()
+        base = package.joinpath(*name.split(".")[1:])
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if name in found or name == "bench" or name.startswith(_PLUGINS) or not path.is_file():
+            continue
+        found[name] = path
+        waiting.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [a.name for a in node.names if a.name.startswith("bench.")]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench"):
+                # What is imported from a package may be a module of it.
+                waiting += [str(node.module), *(f"{node.module}.{a.name}" for a in node.names)]
+    return found
+
+
+@cache
+def _source(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
+    """Return the SHA-256 of the project code that a run uses: the core and its own plugins.
+
+    Code that a plugin imports from a sibling counts too, and so do the versions of its packages.
+    """
+    sources = {name: str(path) for name, path in numeric_modules().items()}
+    plugins = [type(part).__module__ for part in strategy.parts]
+    if dataset is not None:
+        plugins.append(type(parse_dataset(dataset)).__module__)
+    for module in _with_siblings(plugins):
+        if file := sys.modules[module].__file__:
+            sources[module] = file
+    total = hashlib.sha256()
+    contents = [(name, _source(path)) for name, path in sources.items()]
+    packages = {package for part in strategy.parts for package in part.packages}
+    versions = [(package, importlib.metadata.version(package)) for package in packages]
+    for name, content in sorted(contents) + sorted(versions):
+        total.update(f"{name} {content}\n".encode())
+    return total.hexdigest()
+
+
+def _with_siblings(modules: Iterable[str]) -> set[str]:
+    """Add the plugin modules that the given ones import, however deep.
+
+    For a plugin of an installed package these are the modules of that package.
+    """
+    found: set[str] = set()
+    waiting = list(modules)
+    folders = tuple(f"{name}." for name in _PLUGINS)
+    packages = {name.partition(".")[0] for name in waiting} - {"bench"}
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for value in vars(sys.modules[name]).values():
+            owner = getattr(value, "__module__", None) or getattr(value, "__name__", None)
+            if not isinstance(owner, str) or owner not in sys.modules:
+                continue
+            if owner.startswith(folders) or owner.partition(".")[0] in packages:
+                waiting.append(owner)
+    return found
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(bench.__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine(device: str) -> list[str]:
+    """Return what the last bits of a number depend on beside code, data and specification."""
+    made = provenance(device)
+    return [made[key] for key in ("processor", "device", "torch", "torchvision")]
+
+
+@cache
+def provenance(device: str) -> dict[str, str]:
+    """Return versions, hardware and the commit of the checkout, for the records."""
+    import torch
+
+    made = {
+        "bench": bench.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+    }
+    for package in ("torch", "torchvision", "numpy"):
+        made[package] = importlib.metadata.version(package)
+    if commit := _git("rev-parse", "HEAD"):
+        dirty = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+        made["commit"] = commit + dirty
+    return made

@@ -1,0 +1,236 @@
+"""The documents that outlive a process: the record of a run and the declaration of an experiment.
+
+Both are plain JSON with a schema version; nothing here imports torch, so they are quick to read.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bench.spec.budget import Ledger
+from bench.spec.experiment import Experiment, RunSpec
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "diverged", "failed"]
+#: What a row is held against: a single-task anchor, or one of `REFERENCES`.
+AnchorName = Literal["full", "split", "slim", "reference", "wide", "same-size"]
+#: Under so many seeds a table screens and reaches no verdict.
+SCREEN_BELOW = 8
+#: The single-task anchors.
+ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
+#: One run with the whole budget that a row is held against and that decides no verdict: the
+#: experiment's reference strategy; the target's single-task network, so wide that its step costs
+#: what the row's does; the default strategy, so wide that it has the row's parameters.
+REFERENCES: tuple[AnchorName, ...] = ("reference", "wide", "same-size")
+#: All that a row can be held against.
+RIVALS: tuple[AnchorName, ...] = (*ANCHORS, *REFERENCES)
+
+
+#: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
+Key = Annotated[str, Field(pattern=r"^[a-z0-9]{1,64}$")]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(_Document):
+    """One value of one metric. `value` is None where it is not a number (a diverged run)."""
+
+    value: float | None
+    unit: str
+    higher_is_better: bool
+    primary: bool
+    """Whether gains are computed in it."""
+
+
+class CurvePoint(_Document):
+    """The state of a run after `step` steps, on the validation split."""
+
+    step: int
+    scores: dict[str, float | None]
+    losses: dict[str, float | None]
+    """Mean training loss of every task, auxiliary ones included, since the last point."""
+    norms: dict[str, float | None] = {}
+    """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
+    where nobody looked."""
+    cosines: dict[str, dict[str, float | None]] = {}
+    """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
+    None where one of them is zero."""
+
+    def cosine(self, task: str, other: str) -> float | None:
+        """Return the cosine of the gradients of two tasks, in any order; None where unknown."""
+        return self.cosines.get(task, {}).get(other, self.cosines.get(other, {}).get(task))
+
+    def norm_ratio(self, task: str, other: str) -> float | None:
+        """Return the norm of another task's gradient over that of `task`; None where unknown."""
+        own, norm = self.norms.get(task), self.norms.get(other)
+        return norm / own if own and norm else None
+
+
+class ExamplesFile(_Document):
+    """The compact file beside a record: per task, one score an example of the test set."""
+
+    file: str
+    sha256: str
+
+
+class Record(_Document):
+    """One run: what it was, what came out, what it cost and where it was made."""
+
+    schema_version: Literal[1] = 1
+    key: Key
+    status: Status
+    reason: str = ""
+    detail: str = ""
+    """The traceback of what was raised, for who has to mend it."""
+    spec: RunSpec
+    data_fingerprint: str
+    code_fingerprint: str
+    streams: dict[str, int] = {}
+    scores: dict[str, dict[str, Score]] = {}
+    """By task, then by metric."""
+    curve: tuple[CurvePoint, ...] = ()
+    examples: ExamplesFile | None = None
+    ledger: Ledger | None = None
+    provenance: dict[str, str] = {}
+    seconds: float = 0.0
+    """Wall time of the run, evaluation and set-up included."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.status == "failed":
+            return self
+        ledger = self.ledger
+        if ledger is None or not {"flop", ledger.budget.axis} <= ledger.used.keys():
+            raise ValueError("a finished run has a ledger with what it used")
+        if ledger.budget.axis == "s" and any(price.seconds is None for price in ledger.prices):
+            raise ValueError("a budget in seconds has a timed price")
+        for task in self.spec.scored:
+            if sum(score.primary for score in self.scores.get(task, {}).values()) != 1:
+                raise ValueError(f"a finished run has one primary score of '{task}'")
+        return self
+
+    def primary(self, task: str) -> Score:
+        """Return the score that gains are computed in."""
+        return next(score for score in self.scores[task].values() if score.primary)
+
+    def value(self, task: str) -> float | None:
+        """Return the primary score of a task, higher being better; None where there is none."""
+        if task not in self.scores:
+            return None
+        score = self.primary(task)
+        if score.value is None:
+            return None
+        return score.value if score.higher_is_better else -score.value
+
+
+class SeedRuns(_Document):
+    """The keys of the runs that one seed of a cell compares.
+
+    An anchor holds the run of every task of the pair, because its budget is audited as a whole; a
+    reference holds the one run that the target is scored in.
+    """
+
+    seed: int
+    strategy: Key
+    anchors: dict[AnchorName, dict[str, Key]]
+
+
+class Cell(_Document):
+    """One row of the result table: a pair, a strategy and a target task."""
+
+    pair: str
+    strategy: str
+    target: str
+    expect: Literal["positive", "none", "negative"] | None
+    same_as: str = ""
+    """A strategy that has the same direction for two tasks; with that row this is one finding."""
+    seeds: tuple[SeedRuns, ...]
+
+    @property
+    def anchor_keys(self) -> set[str]:
+        """The keys of all runs of its anchors."""
+        return {k for seed in self.seeds for a in seed.anchors.values() for k in a.values()}
+
+
+class TuningTrial(_Document):
+    """One setting that was tried for an arm: a value a knob, and a run a tuning seed."""
+
+    values: dict[str, float | tuple[float, ...]]
+    runs: tuple[Key, ...]
+
+
+class TunedArm(_Document):
+    """An arm with all its trials, the recipe first, and the one that was chosen.
+
+    `label` and `budget` are what a person is shown of it. `ranges` are by knob. `borders` are the
+    knobs whose chosen value lies at an end of its range, where more may lie beyond. `scored` are
+    the runs, one a seed, that were then trained with the chosen trial.
+    """
+
+    label: str
+    budget: str
+    ranges: dict[str, tuple[float, float]]
+    trials: tuple[TuningTrial, ...]
+    chosen: int
+    borders: tuple[str, ...]
+    scored: tuple[Key, ...]
+
+
+class LookedRow(_Document):
+    """A row at one look: its planned seeds, and what it came to.
+
+    `bound` is the two-sided p-value that it would have to reach if it were alone. `p` is by rival:
+    the larger of the two tests' p-values, uncorrected; None where there was none.
+    """
+
+    pair: str
+    strategy: str
+    target: str
+    seeds: int
+    bound: float
+    p: dict[AnchorName, float | None]
+    verdict: str
+
+
+class Look(_Document):
+    """What was seen before it was decided which pairs get more seeds: rows that had new ones."""
+
+    rows: tuple[LookedRow, ...]
+
+
+class Declaration(_Document):
+    """An experiment as declared before its first scored run: the family that Holm corrects over."""
+
+    schema_version: Literal[1] = 1
+    experiment: Experiment
+    cells: tuple[Cell, ...]
+    data: tuple[str, ...] = ()
+    """What the images and tasks are, in words: a description, which no verdict follows from."""
+    tuning: tuple[TunedArm, ...] = ()
+    """How each arm was tuned; empty where none was."""
+    looks: tuple[Look, ...] = ()
+    """What has been looked at so far, of an experiment that goes on until it is decided."""
+    changes: int = 0
+    """How often this name held another family before, of enough seeds for verdicts."""
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What was asked, and on what terms: the rows, and all of the experiment but its words."""
+        rows = sorted((cell.pair, cell.strategy, cell.target) for cell in self.cells)
+        asked = self.experiment.model_dump(
+            exclude={"name", "description", "pair", "strategy", "also"}
+        )
+        return (*rows, *sorted(asked.items()))
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all runs that the cells read."""
+        own = {seed.strategy for cell in self.cells for seed in cell.seeds}
+        return own.union(*(cell.anchor_keys for cell in self.cells))
+
+    @property
+    def tuning_keys(self) -> set[str]:
+        """The keys of all trials, none of which a cell reads."""
+        return {key for arm in self.tuning for trial in arm.trials for key in trial.runs}

@@ -1,0 +1,53 @@
+"""A run that is ready to start, its data and its key: what planning and execution share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.contracts import DataSource
+from bench.digest import digest
+from bench.spec.budget import Price, TuningCost, cost
+from bench.spec.experiment import RunSpec
+from bench.spec.registry import parse_strategy
+from bench.store.provenance import code_fingerprint, machine
+from bench.store.records import SCHEMA_VERSION
+from bench.tasks import TaskData
+from bench.train.load import fingerprint, task_data
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is ready to start: its prices, one a phase, are known and frozen.
+
+    `fault` says why its arm could not be priced; such a job fails without being tried. `tuning` is
+    what choosing its recipe and knobs has cost.
+    """
+
+    spec: RunSpec
+    prices: tuple[Price, ...]
+    key: str
+    source: DataSource
+    fault: str = ""
+    tuning: TuningCost | None = None
+
+    @property
+    def expected_seconds(self) -> float:
+        """Device-seconds of its training steps."""
+        return cost(self.prices, self.spec.steps, "s")
+
+
+def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
+    """Return the tasks that a run trains, scored ones marked, auxiliary ones attached."""
+    strategy = parse_strategy(spec.strategy)
+    own = [task_data(spec.dataset, name, source) for name in spec.tasks]
+    if strategy.auxiliaries:
+        target, *partners = own
+        attached = [a.attach(target, partners) for a in strategy.auxiliaries]
+        return [target, *(d for group in attached for d in group)]
+    return [replace(d, task=replace(d.task, scored=d.task.name in spec.scored)) for d in own]
+
+
+def run_key(spec: RunSpec, data: Sequence[TaskData]) -> str:
+    """Return the hash of all that defines a run: spec, seed, data, code, and kind of machine."""
+    code = code_fingerprint(parse_strategy(spec.strategy), spec.dataset)
+    made = [SCHEMA_VERSION, machine(spec.device)]
+    return digest(spec.model_dump(mode="json"), fingerprint(data), code, made)[:40]

@@ -1,0 +1,318 @@
+"""The one training loop. It knows no strategy by name and waits for the device nowhere in a step.
+
+A lane is one network in training, in one phase after another. A step is the same whatever the
+strategy: forward, losses of the phase's tasks, either one backward pass of the combined loss or one
+a task and a merge, the optimiser, and for a method that asks for it a look ahead or a second look.
+
+The scale of losses: the weights of a step's tasks are divided by their sum. Where all tasks have
+equal gradients, the trunk receives what single-task training gives it, whatever the strategy.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import islice
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
+from bench.networks import Encoder, encoder_builder
+from bench.randomness import seeded, stream
+from bench.spec.experiment import Precision, Recipe
+from bench.spec.registry import Strategy
+from bench.tasks import TaskData
+from bench.train.batches import Batch, Batches
+from bench.train.optimizer import AdamW
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Return the rate of a step: a linear rise, then a half cosine down to zero at `steps`."""
+    rise = max(1, round(recipe.warmup * steps))
+    if step < rise:
+        return recipe.learning_rate * (step + 1) / rise
+    done = (step - rise) / max(1, steps - rise)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def build_network(
+    strategy: Strategy, data: Sequence[TaskData], network: str, width: float, seed: int
+) -> MultiTaskNetwork:
+    """Return a freshly drawn network on torch's default device.
+
+    The trunk and each head are drawn from streams of their own, so that adding a task moves no
+    other weight.
+    """
+    image = data[0].images.image
+    if any(d.images.image != image for d in data):
+        shapes = ", ".join(f"{d.task.name} {d.images.image}" for d in data)
+        raise ValueError(f"the images of one run must have one shape, got {shapes}")
+    base = width
+
+    def trunk(width: float = 1.0) -> Encoder:
+        with seeded(seed, "init", "trunk"):
+            return encoder_builder(network, base * width, image)()
+
+    def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
+        def head(trunk: Encoder) -> nn.Module:
+            with seeded(seed, "init", "head", d.task.name):
+                return d.task.kind.head(trunk.features, image, d.task.outputs)
+
+        return head
+
+    with seeded(seed, "init", "strategy"):
+        return strategy.sharing.build(trunk, [head_of(d) for d in data])
+
+
+def passes_in(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+    """Return the context of a network's forward pass, in which it computes in a precision.
+
+    In `bf16` torch's autocast decides which operators compute in bfloat16; what comes out is the
+    caller's to widen. On the meta device nothing is computed, in any precision.
+    """
+    if precision == "fp32" or device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Return a tensor of a reduced precision as float32, any other as it is."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Add to a parameter's gradient, laid out in memory as the parameter is.
+
+    A backward pass does the same. The fused optimiser walks both in memory order: with another
+    layout it would silently pair wrong entries.
+    """
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+    else:
+        parameter.grad.add_(gradient)
+
+
+class Lane:
+    """One network in training: all the state that its steps change.
+
+    It begins in the first phase of its strategy's schedule.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        data: Sequence[TaskData],
+        recipe: Recipe,
+        width: float,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._data = data
+        #: All tasks of the network, in its order.
+        self.tasks = [d.task for d in data]
+        self.phases = strategy.schedule.phases(self.tasks)
+        self.device = device
+        self.recipe = recipe
+        self._strategy, self._seed = strategy, seed
+        with device if device.type == "meta" else nullcontext():
+            self.network = build_network(strategy, data, recipe.network, width, seed)
+        if device.type != "meta":
+            self.network.to(device).to(memory_format=torch.channels_last)
+        self.enter(0)
+
+    def enter(self, number: int) -> None:
+        """Begin a phase: the network stays as it is, all else is made anew for its tasks."""
+        phase, strategy = self.phases[number], self._strategy
+        self._places = phase.tasks
+        self.trained = [self._data[place] for place in phase.tasks]
+        tasks = [d.task for d in self.trained]
+        shared = self.network.shared_parameters()
+        for p in shared:
+            p.requires_grad_(not phase.frozen)
+        self._shared = [] if phase.frozen else shared
+        with self.device if self.device.type == "meta" else nullcontext():
+            self._combine = strategy.weighting.build(tasks, self._shared)
+        if self.device.type != "meta":
+            self._combine.to(self.device)
+        self._look_ahead = self._combine if isinstance(self._combine, LookAhead) else None
+        self._second_look = self._combine if isinstance(self._combine, SecondLook) else None
+        self._losses = [
+            d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss
+            for d in self.trained
+        ]
+        (self._weights,) = self._weights_over(1)
+        generator = stream(self._seed, "strategy", strategy.name)
+        merging = strategy.merging
+        self._merge = None if merging is None else merging.build(tasks, generator)
+        self._on_features = merging is not None and merging.on_features
+        common = {id(p) for p in shared}
+        self._own = [p for p in self.network.parameters() if id(p) not in common]
+        # A weight of a loss is no weight of a network: decay would pull it to a value.
+        self.optimizer = AdamW(
+            self.network.parameters(),
+            self._combine.parameters(),
+            self.recipe.learning_rate,
+            self.recipe.weight_decay,
+        )
+        self.optimizer.zero_grad()  # what the phase before has left
+
+    def _weights_over(self, steps: int) -> Tensor:
+        """Return the tasks' weights in each step of the phase, `[steps, T]` with rows of sum 1."""
+        tasks = [d.task for d in self.trained]
+        each = [[task.weight_at(step / steps) for task in tasks] for step in range(steps)]
+        weights = torch.tensor(each, dtype=torch.float32)
+        # A phase whose tasks all weigh 0 descends nothing.
+        total = weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        return (weights / total).to(self.device)
+
+    def batches(self, resident: bool = True) -> Batches:
+        """Return the batches of the phase, from their beginning."""
+        second = self._strategy.weighting.second_batch
+        return Batches(self.trained, self.recipe, self._seed, self.device, resident, second)
+
+    @property
+    def shares(self) -> bool:
+        """Whether several tasks train some of the same parameters in this phase."""
+        return len(self.trained) > 1 and bool(self._shared)
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's parameters, auxiliary heads included."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def _images(self, batch: Batch) -> list[Tensor | None]:
+        """Return the images of all tasks of the network, None where a task is not trained now."""
+        images: list[Tensor | None] = [None] * len(self.tasks)
+        for place, x in zip(self._places, batch.images, strict=True):
+            images[place] = x
+        return images
+
+    def _losses_at(self, outputs: Sequence[Tensor | None], batch: Batch) -> list[Tensor]:
+        return [
+            loss(_widened(cast(Tensor, outputs[place])), target)
+            for loss, place, target in zip(self._losses, self._places, batch.targets, strict=True)
+        ]
+
+    def _losses_of(self, batch: Batch) -> list[Tensor]:
+        with self._precision():
+            outputs = self.network(self._images(batch))
+        return self._losses_at(outputs, batch)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return passes_in(self.recipe.precision, self.device)
+
+    def _trial(self, batch: Batch) -> Trial:
+        if batch.second is None:
+            raise ValueError("a look ahead needs a second batch: the weighting's second_batch")
+        own = {n: p.detach() for n, p in self.network.named_parameters() if p.requires_grad}
+
+        def losses_at(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
+            state = dict(zip(own, parameters, strict=True))
+            with self._precision():
+                outputs = functional_call(self.network, state, (self._images(batch),))
+            return torch.stack(self._losses_at(outputs, batch))
+
+        return Trial(
+            parameters=[*own.values()],
+            losses=partial(losses_at, batch),
+            second=partial(losses_at, batch.second),
+            weights=self._weights,
+            rate=self.optimizer.rate,
+        )
+
+    def step(self, batch: Batch) -> Tensor:
+        """Take one step and return the losses `[T]` of the phase, on the device and detached."""
+        if self._look_ahead is not None:
+            self._look_ahead.look_ahead(self._trial(batch))
+        self.optimizer.zero_grad()
+        if self._merge is None or not self._shared:
+            losses = torch.stack(self._losses_of(batch))
+            self._combine(losses, self._weights).backward()
+        else:
+            losses = self._merged_backward(batch)
+        self.optimizer.step()
+        if self._second_look is not None:
+            with torch.no_grad():
+                self._second_look.look_again(torch.stack(self._losses_of(batch)))
+        return losses.detach()
+
+    def _merged_backward(self, batch: Batch) -> Tensor:
+        """Write the gradients of a step with a merge, and return the losses `[T]`."""
+        assert self._merge is not None
+        meeting: list[Tensor] = [*self._shared]
+        if self._on_features:
+            with self._precision():
+                features, outputs = self.network.parting(self._images(batch))
+            meeting, losses = [features], self._losses_at(outputs, batch)
+        else:
+            losses = self._losses_of(batch)
+        rows = []
+        # Not the rows of their stack: the pass of one would go through the network of all.
+        for task, (loss, weight) in enumerate(zip(losses, self._weights.unbind(), strict=True)):
+            last = task == len(losses) - 1
+            gradients = torch.autograd.grad(
+                loss * weight, [*meeting, *self._own], retain_graph=not last, allow_unused=True
+            )
+            rows.append(
+                torch.cat(
+                    [
+                        _widened(torch.zeros_like(p) if g is None else g).reshape(-1)
+                        for p, g in zip(meeting, gradients, strict=False)
+                    ]
+                )
+            )
+            for p, g in zip(self._own, gradients[len(meeting) :], strict=True):
+                if g is not None:
+                    _add_gradient(p, g)
+        found = torch.stack(losses).detach()
+        direction = self._merge(torch.stack(rows), found, self._weights)
+        pieces = torch.split(direction, [p.numel() for p in meeting])
+        if self._on_features:
+            torch.autograd.backward(meeting, [pieces[0].view_as(meeting[0]).to(meeting[0].dtype)])
+        else:
+            for parameter, piece in zip(self._shared, pieces, strict=True):
+                _add_gradient(parameter, piece.view_as(parameter))
+        return found
+
+    def gramian(self, batch: Batch) -> Tensor:
+        """Return the inner products `[T, T]` of the tasks' gradients on the shared parameters.
+
+        Each gradient is that of the task's own loss, unweighted, in evaluation mode. Nothing of the
+        lane changes: no gradient is written, no weighting or merge is asked, nothing is drawn.
+        """
+        was_training = self.network.training
+        self.network.eval()
+        losses = self._losses_of(batch)
+        gradients = [
+            torch.autograd.grad(
+                loss, self._shared, retain_graph=task < len(losses) - 1, allow_unused=True
+            )
+            for task, loss in enumerate(losses)
+        ]
+        self.network.train(was_training)
+        total = torch.zeros(len(losses), len(losses), device=self.device)
+        # Parameter by parameter: side by side, the rows would be as large as all of them again.
+        for p, each in zip(self._shared, zip(*gradients, strict=True), strict=True):
+            rows = torch.stack([torch.zeros_like(p) if g is None else g for g in each]).flatten(1)
+            total += rows @ rows.T
+        return total
+
+    def train(self, batches: Batches, steps: int, pauses: Sequence[int]) -> Iterator[Tensor]:
+        """Take `steps` steps; at each count in `pauses` yield the losses `[n, T]` since the last.
+
+        `pauses` ascends and ends at `steps`, which are those of the phase: the learning rate is
+        annealed over them. T are the phase's tasks.
+        """
+        source, weights = iter(batches), self._weights_over(steps)
+        start = 0
+        for stop in pauses:
+            losses = torch.empty(stop - start, len(self.trained), device=self._weights.device)
+            for row, batch in enumerate(islice(source, stop - start)):
+                self.optimizer.rate = learning_rate(self.recipe, start + row, steps)
+                self._weights = weights[start + row]
+                losses[row] = self.step(batch)
+            start = stop
+            yield losses

@@ -1,0 +1,283 @@
+"""What one training step of an arm costs: counted on the meta device, timed on the real one.
+
+FLOPs and peak memory are counted, not measured, on a step without data: the same on every machine.
+Device-seconds are the median over blocks of steps that alternate between the arms, after a
+warm-up, so that a slow minute of the machine falls on all arms alike.
+"""
+
+import statistics
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from bench.contracts import DataSource
+from bench.digest import digest
+from bench.spec.budget import Price
+from bench.spec.experiment import Recipe
+from bench.spec.registry import Strategy
+from bench.store.provenance import code_fingerprint, machine
+from bench.tasks import TaskData
+from bench.train.batches import Batch
+from bench.train.loop import Lane
+from bench.train.rows import fits
+
+_META = torch.device("meta")
+#: Operators that move or make data and compute nothing; not worth naming as uncounted.
+_PLUMBING = frozenset(
+    [
+        "arange",
+        "cat",
+        "clone",
+        "copy_",
+        "detach",
+        "detach_",
+        "empty",
+        "empty_like",
+        "fill_",
+        "index_select",
+        "lift_fresh",
+        "new_empty",
+        "new_zeros",
+        "ones",
+        "ones_like",
+        "scalar_tensor",
+        "split",
+        "stack",
+        "_to_copy",
+        "_unsafe_view",
+        "zeros",
+        "zeros_like",
+        "zero_",
+        "unbind",
+        "empty_strided",
+        "new_empty_strided",
+    ]
+)
+
+
+#: Operators that copy from one device to another, and wait for it as a rule.
+_COPIES = frozenset(["_to_copy", "copy_"])
+
+
+class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Tracks the bytes of live tensors and the operators that have no FLOP formula.
+
+    Raises `RuntimeError` where an operator takes a tensor of the host for one of the device. A
+    value that is read raises by itself: without data there is none.
+    """
+
+    def __init__(self, already: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = 0
+        self.uncounted: set[str] = set()
+        self._seen: set[int] = set()
+        for tensor in already:
+            self._hold(tensor)
+        self.peak = self.live
+
+    def _hold(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        handle, size = storage._cdata, storage.nbytes()
+        if handle not in self._seen:
+            self._seen.add(handle)
+            self.live += size
+            weakref.finalize(storage, self._release, handle, size)
+
+    def _release(self, handle: int, size: int) -> None:
+        self._seen.discard(handle)
+        self.live -= size
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        met = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
+        packet = func._overloadpacket
+        # A number on the host goes along with the call; anything larger has to be copied.
+        copied = [t for t in met if t.device != _META and (t.dim() or packet.__name__ in _COPIES)]
+        if copied and any(t.device == _META for t in met):
+            raise RuntimeError(
+                f"{packet.__name__} mixes tensors of the host and of the device, which waits for it"
+            )
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.device == _META]
+        if made and packet not in flop_registry and not func.is_view:
+            self.uncounted.add(packet.__name__)
+        for tensor in made:
+            self._hold(tensor)
+        self.peak = max(self.peak, self.live)
+        return out
+
+
+def price_name(
+    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float, device: str
+) -> str:
+    """Return the hash of what a price depends on: arms of one name cost the same.
+
+    What images and labels show costs nothing, nor does how fast a network learns; their shapes, the
+    code and the machine do.
+    """
+    sets = list(dict.fromkeys(id(d.images) for d in data))
+    tasks = [
+        (type(d.task.kind).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
+    ]
+    costly = recipe.model_dump(mode="json", exclude={"learning_rate", "weight_decay"})
+    network = [strategy.name, tasks, data[0].images.image, costly, width]
+    return digest(network, code_fingerprint(strategy), machine(device))[:40]
+
+
+def count_flops(lane: Lane, batch: Batch) -> float:
+    """Return the FLOPs of one step of a lane, which takes that step."""
+    with FlopCounterMode(display=False) as counter:
+        lane.step(batch)
+    return float(counter.get_total_flops())
+
+
+def step_flops(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float) -> float:
+    """Return the FLOPs of an arm's step, the mean of those that a budget in FLOPs buys.
+
+    Counted on the first step of each phase: near its price, at a fraction of the work.
+    """
+    lane, steps = Lane(strategy, data, recipe, width, seed=0, device=_META), 0.0
+    for number, phase in enumerate(lane.phases):
+        lane.enter(number)
+        steps += phase.share / count_flops(lane, next(iter(lane.batches())))
+    return 1 / steps
+
+
+def count(
+    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
+) -> tuple[Price, ...]:
+    """Return the price of a step of each phase, untimed."""
+    lane = Lane(strategy, data, recipe, width, seed=0, device=_META)
+    return tuple(_count(lane, phase) for phase in range(len(lane.phases)))
+
+
+def _count(lane: Lane, phase: int) -> Price:
+    lane.enter(phase)
+    batches = lane.batches()
+    source = iter(batches)
+    lane.step(next(source))  # some methods make what they keep in the first step
+    kept = [*lane.network.parameters(), *lane.optimizer.state]
+    lane.optimizer.zero_grad()
+    with _StepObserver([t for t in kept if t.device == _META]) as observer:
+        lane.step(next(source))
+    return Price(
+        flops=count_flops(lane, next(source)),
+        samples=batches.samples_per_step,
+        peak_bytes=observer.peak,
+        parameters=lane.parameters,
+        uncounted=tuple(sorted(observer.uncounted - _PLUMBING)),
+    )
+
+
+class Clock:
+    """Adds up device-seconds: CUDA events on a GPU, process time on a CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._seconds = 0.0
+
+    def start(self) -> None:
+        """Begin an interval; one that is never stopped counts for nothing."""
+        if self._cuda:
+            self._begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            self._begin.record()
+        else:
+            self._began = time.process_time()
+
+    def stop(self) -> None:
+        """End the interval."""
+        if self._cuda:
+            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            end.record()
+            self._events.append((self._begin, end))
+        else:
+            self._seconds += time.process_time() - self._began
+
+    @property
+    def seconds(self) -> float:
+        """The sum of all intervals. Waits for the device."""
+        if self._cuda:
+            torch.cuda.synchronize()
+            return sum(float(begin.elapsed_time(end)) for begin, end in self._events) / 1e3
+        return self._seconds
+
+
+class TimedLane:
+    """A phase in calibration: takes blocks of steps and remembers what each step took."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        data: Sequence[TaskData],
+        recipe: Recipe,
+        width: float,
+        phase: int,
+        device: torch.device,
+        source: DataSource,
+    ) -> None:
+        self._lane = Lane(strategy, data, recipe, width, seed=0, device=device)
+        self._lane.enter(phase)
+        self._batches = iter(self._lane.batches(fits(data, source, device)))
+        self._device = device
+        self.seconds: list[float] = []
+
+    def block(self, steps: int) -> float:
+        """Take some steps and return the device-seconds of one."""
+        clock = Clock(self._device)
+        clock.start()
+        for _ in range(steps):
+            self._lane.step(next(self._batches))
+        clock.stop()
+        return clock.seconds / steps
+
+
+class Timings(Protocol):
+    """Where frozen timings are kept."""
+
+    def timing(self, name: str) -> float | None:
+        """Return a frozen timing in device-seconds a step, or None."""
+
+    def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
+        """Keep a timing unless there is one, and return the one that stands."""
+
+
+def time_steps(
+    arms: Sequence[tuple[Strategy, Sequence[TaskData], Recipe, float, int]],
+    device: torch.device,
+    source: DataSource,
+    rounds: int = 5,
+    block_seconds: float = 0.02,
+) -> list[float | Exception]:
+    """Return the device-seconds of one step: the median over interleaved blocks.
+
+    An arm's last entry is the phase that is timed. An arm that raises gets what it raised in its
+    place and holds up no other.
+    """
+    found: list[float | Exception] = [0.0] * len(arms)
+    lanes: dict[int, tuple[TimedLane, int]] = {}
+    for index, arm in enumerate(arms):
+        try:
+            lane = TimedLane(*arm, device, source)
+            lane.block(2)
+            lanes[index] = lane, max(1, round(block_seconds / lane.block(2)))
+        except Exception as error:
+            found[index] = error
+    for _ in range(rounds):
+        for index, (lane, steps) in list(lanes.items()):
+            try:
+                lane.seconds.append(lane.block(steps))
+            except Exception as error:
+                found[index] = error
+                del lanes[index]
+    for index, (lane, _) in lanes.items():
+        found[index] = statistics.median(lane.seconds)
+    return found

@@ -1,0 +1,102 @@
+"""Rows of images and labels, on the device or fetched from memory or a mapped file."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bench.contracts import DataSource
+from bench.tasks import ImageSet, TaskData
+
+
+class Standardise:
+    """Scales uint8 images to zero mean and unit variance a channel, over the training pool.
+
+    Two ways to write the same pixels must not decide whether a network learns.
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device) -> None:
+        mean, deviation = images.channel_statistics
+        # Of a whole line of pixels: the three numbers of one are too short a loop for a CPU.
+        width = images.image[2]
+        self._mean, self._scale = (
+            channels.repeat(width).to(device) for channels in (mean, 1 / deviation)
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return uint8 images `[N, H, W, C]` as floats `[N, C, H, W]` in channels-last layout."""
+        lines = images.float().flatten(2).sub_(self._mean).mul_(self._scale)
+        return lines.view(images.shape).permute(0, 3, 1, 2)
+
+
+class Rows:
+    """Rows of a tensor, gathered to the device: resident there, or fetched when asked for.
+
+    `tensor` is `[N, ...]` on the CPU and may be mapped from a file; `index` are the rows that are
+    meant, all where it is None. Images `[N, C, H, W]` come out as `[B, H, W, C]`.
+    """
+
+    def __init__(
+        self,
+        tensor: Tensor,
+        index: Tensor | None,
+        device: torch.device,
+        resident: bool,
+        images: bool = False,
+    ) -> None:
+        self._tensor, self._index, self._device = tensor, index, device
+        self._images = images
+        self._resident: Tensor | None = None
+        count = len(tensor) if index is None else len(index)
+        #: Shape of the rows together, `[N, ...]`.
+        self.shape = torch.Size((count, *tensor.shape[1:]))
+        if device.type == "meta":
+            empty = torch.empty(self.shape, dtype=tensor.dtype, device=device)
+            self._resident = self._laid_out(empty)
+        elif resident:
+            rows = tensor if index is None else tensor[index]
+            self._resident = self._laid_out(rows).contiguous().to(device)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _laid_out(self, rows: Tensor) -> Tensor:
+        return rows.permute(0, 2, 3, 1) if self._images else rows
+
+    @property
+    def resident(self) -> bool:
+        """Whether rows are on the device already."""
+        return self._resident is not None
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return rows `[B, ...]` on the device. `index` is there too if the rows are."""
+        if self._resident is not None:
+            return self._resident.index_select(0, index)
+        rows = self._tensor[index if self._index is None else self._index[index]]
+        if self._device.type == "cuda":
+            rows = rows.pin_memory()
+        return self._laid_out(rows.to(self._device, non_blocking=True))
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """Return rows from `start` to before `stop`, on the device."""
+        if self._resident is not None:
+            return self._resident[start:stop]
+        return self.take(torch.arange(start, min(stop, len(self))))
+
+
+def fits(data: Sequence[TaskData], source: DataSource, device: torch.device) -> bool:
+    """Return whether the images and labels of a run are to live on the device.
+
+    They are where they take at most an eighth of the memory that is free on a CPU (other workers
+    want theirs), or half of it on a GPU; unless the user says otherwise.
+    """
+    if source.resident != "auto" or device.type == "meta":
+        return source.resident != "never"
+    tensors = {id(t): t for d in data for t in (d.images.train, d.images.test)}
+    labels = [t for d in data for t in (d.train_labels, d.test_labels) if t is not None]
+    size = sum(t.nbytes for t in (*tensors.values(), *labels))
+    if device.type == "cuda":
+        return size <= torch.cuda.mem_get_info()[0] / 2
+    import psutil
+
+    return bool(size <= psutil.virtual_memory().available / 8)

@@ -1,0 +1,365 @@
+"""One run: one arm of one pair at one seed, from data to record. Knows no files and no screens."""
+
+import math
+import statistics
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.randomness import seeded, stream, stream_key
+from bench.spec.budget import Axis, Budget, Ledger, Price
+from bench.spec.experiment import RunSpec
+from bench.spec.registry import Strategy, parse_strategy
+from bench.store.provenance import code_fingerprint, provenance
+from bench.store.records import CurvePoint, Record, Score
+from bench.tasks import TaskData
+from bench.train.batches import Batch
+from bench.train.device import execution, prepare
+from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
+from bench.train.job import Job, arm_data
+from bench.train.load import fingerprint
+from bench.train.loop import Lane
+from bench.train.pricing import Clock
+from bench.train.rows import fits
+from bench.train.splits import draw_split
+
+#: Steps of a phase whose FLOPs are counted while they train.
+_AUDITED = 5
+
+
+#: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
+_PROBED = 0.01
+
+
+#: Why a run failed that did not fit into memory.
+OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
+
+
+#: Per-example scores of the test set, by task.
+Examples = Mapping[str, np.ndarray]
+
+
+def streams(spec: RunSpec, strategy: Strategy, data: Sequence[TaskData]) -> dict[str, int]:
+    """Return the key of every stream that a run draws from, by role."""
+    roles: list[tuple[str, ...]] = [
+        ("init", "trunk"),
+        ("init", "strategy"),
+        ("strategy", strategy.name),
+    ]
+    roles += [("init", "head", d.task.name) for d in data]
+    drawn = ["subset", "split", "order", "augmentation"] + ["probe"] * (len(data) > 1)
+    if strategy.weighting.second_batch is not None:
+        drawn += ["second order", "second augmentation"]
+    for images in {d.images.name for d in data}:
+        roles += [(role, images) for role in drawn]
+    return {"/".join(role): stream_key(spec.seed, *role) for role in sorted(roles)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _scores(result: Scores) -> dict[str, Score]:
+    metrics = result.task.kind.metrics
+    return {
+        metric.name: Score(
+            value=_finite(result.metrics[metric.name]),
+            unit=metric.unit,
+            higher_is_better=metric.higher_is_better,
+            primary=metric is metrics[0],
+        )
+        for metric in metrics
+    }
+
+
+def _compact(result: Scores) -> np.ndarray:
+    """Return per-example scores in the smallest type that holds them."""
+    examples: np.ndarray = result.examples.numpy()
+    bits = bool(np.isin(examples, (0, 1)).all())
+    return examples.astype(np.uint8 if bits else np.float32)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """How the training of a phase went.
+
+    `taken` are the steps that were taken, `flops` what one of them cost on average: None where it
+    ended before one was counted. `wall` are the seconds that steps took, `stalled` those of them
+    that they have waited for images.
+    """
+
+    reason: str
+    curve: tuple[CurvePoint, ...]
+    taken: int
+    samples: int
+    flops: float | None
+    seconds: float
+    evaluation_seconds: float
+    wall: float
+    stalled: float
+
+
+def _audited_steps(seed: int, phase: int, steps: int) -> set[int]:
+    """Draw the steps of a phase, counted from 1, whose FLOPs are counted while they train.
+
+    They are drawn, so that a method which works every k steps is billed for it on average.
+    """
+    order = torch.randperm(steps, generator=stream(seed, "audit", str(phase)))
+    return {int(step) + 1 for step in order[:_AUDITED]}
+
+
+def _probed_points(seed: int, steps: int, tasks: int, curve_at: Sequence[int]) -> set[int]:
+    """Return the points of the curve at which a phase looks at its tasks' gradients.
+
+    A look costs at most as much as one step a task (a forward and a backward pass each), so a short
+    run has few. Every seed begins at another point, so that seeds together cover the curve.
+    """
+    points = len(curve_at)
+    looks = min(points, max(1, int(_PROBED * steps / tasks)))
+    return {curve_at[(seed + points * look // looks) % points] for look in range(looks)}
+
+
+def _gradients(
+    lane: Lane, batch: Batch
+) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+    """Return the norms and cosines of a curve point."""
+    products = lane.gramian(batch).double().cpu()
+    lengths = products.diag().sqrt()
+    table = (products / lengths.outer(lengths)).clamp(-1, 1).tolist()
+    names = [task.name for task in lane.tasks]
+    norms = {name: _finite(length) for name, length in zip(names, lengths.tolist(), strict=True)}
+    cosines = {
+        name: {other: _finite(row[j]) for j, other in enumerate(names) if j > i}
+        for i, (name, row) in enumerate(zip(names[:-1], table, strict=False))
+    }
+    return norms, cosines
+
+
+def _curve_points(spec: RunSpec, phase: int) -> set[int]:
+    """Return the steps of a phase, counted from its first, after which the run is evaluated.
+
+    They are spread evenly over the steps of the run; the end of a phase is one too.
+    """
+    points, total = spec.recipe.curve_points, sum(spec.steps)
+    steps, before = spec.steps[phase], sum(spec.steps[:phase])
+    even = {max(1, round(total * k / points)) - before for k in range(1, points + 1)}
+    return {step for step in even if 0 < step < steps} | {steps}
+
+
+def _train(
+    spec: RunSpec, lane: Lane, phase: int, resident: bool, validation: Sequence[EvaluationSet]
+) -> _Trained:
+    """Train a lane to the end of a phase, or until a loss stops being finite."""
+    if phase:  # a lane is made in its first
+        lane.enter(phase)
+    batches = lane.batches(resident)
+    steps, before = spec.steps[phase], sum(spec.steps[:phase])
+    audited, curve_at = _audited_steps(spec.seed, phase, steps), _curve_points(spec, phase)
+    pauses = sorted((curve_at | audited | {step - 1 for step in audited}) - {0})
+    names = [d.task.name for d in lane.trained]
+    probe = batches.probe() if lane.shares else None
+    probed = _probed_points(spec.seed, steps, len(names), sorted(curve_at)) if probe else set()
+    clock, evaluation, wall = Clock(lane.device), 0.0, 0.0
+    # Counting slows a step down, so counted steps are off the clock and priced as the others are.
+    uncounted = steps - len(audited)
+    counts: list[float] = []
+    losses: list[Tensor] = []
+    curve: list[CurvePoint] = []
+    training = lane.train(batches, steps, pauses)
+    for step in pauses:
+        counted = step in audited
+        counter = FlopCounterMode(display=False) if counted else nullcontext()
+        clock.start()
+        began = time.perf_counter()
+        with counter:
+            losses.append(next(training))
+        wall += time.perf_counter() - began
+        if not counted or not uncounted:
+            clock.stop()
+        if isinstance(counter, FlopCounterMode):
+            counts.append(float(counter.get_total_flops()))
+        if step not in curve_at:
+            continue
+        paused = time.perf_counter()
+        since = torch.cat(losses)
+        losses.clear()
+        means = dict(zip(names, since.mean(0).tolist(), strict=True))
+        results = evaluate(lane.network, lane.tasks, validation, spec.recipe.precision)
+        norms, cosines = _gradients(lane, probe) if probe and step in probed else ({}, {})
+        curve.append(
+            CurvePoint(
+                step=before + step,
+                scores={r.task.name: _finite(r.primary) for r in results},
+                losses={name: _finite(mean) for name, mean in means.items()},
+                norms=norms,
+                cosines=cosines,
+            )
+        )
+        evaluation += time.perf_counter() - paused
+        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if broken:
+            reason = f"the loss of {', '.join(broken)} was not finite by step {before + step}"
+            break
+    else:
+        reason = ""
+    timed = step - len({a for a in audited if a <= step}) if uncounted else step
+    return _Trained(
+        reason=reason,
+        curve=tuple(curve),
+        taken=step,
+        samples=step * batches.samples_per_step,
+        flops=statistics.mean(counts) if counts else None,
+        seconds=clock.seconds * step / max(1, timed),
+        evaluation_seconds=evaluation,
+        wall=wall,
+        stalled=batches.stalled,
+    )
+
+
+def _validation(
+    spec: RunSpec, scored: Sequence[TaskData], device: torch.device, resident: bool
+) -> list[EvaluationSet]:
+    """Return the validation split of each scored task, images shared where tasks share them."""
+    recipe, seed = spec.recipe, spec.seed
+    if not recipe.validation_size:
+        return []
+    splits = {id(d.images): draw_split(d.images, recipe, seed).validation for d in scored}
+    held_out = [(d, d.images.train, d.train_labels, splits[id(d.images)]) for d in scored]
+    return evaluation_sets(held_out, device, resident)
+
+
+def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, float]:
+    """Return what the phases that were begun used of every axis together."""
+    flops = [p.flops if t.flops is None else t.flops for t, p in zip(trained, prices, strict=False)]
+    return {
+        "flop": sum(t.taken * each for t, each in zip(trained, flops, strict=True)),
+        "samples": float(sum(t.samples for t in trained)),
+        "steps": float(sum(t.taken for t in trained)),
+        "s": sum(t.seconds for t in trained),
+    }
+
+
+def execute(job: Job) -> tuple[Record, Examples]:
+    """Train and evaluate one run.
+
+    The last, annealed state is what is scored: on the test set, or on the validation split where
+    the run is a trial of tuning, which leaves no scores of examples. A run whose loss stops being
+    finite ends there and is scored as it stands, with status `diverged`.
+    """
+    spec, began = job.spec, time.perf_counter()
+    device = prepare(spec.device)
+    strategy = parse_strategy(spec.strategy)
+    data = arm_data(spec, job.source)
+    scored = [d for d in data if d.task.scored]
+    budget = Budget.parse(spec.budget)
+    if budget.axis == "s":
+        _warm(spec, job.source, device)
+    resident = fits(data, job.source, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    # A strategy that draws from torch's global generator draws from its own stream too.
+    with seeded(spec.seed, "strategy", strategy.name):
+        lane = Lane(strategy, data, spec.recipe, spec.width, spec.seed, device)
+        validation = _validation(spec, scored, device, resident)
+        trained = []
+        for phase in range(len(lane.phases)):
+            trained.append(_train(spec, lane, phase, resident, validation))
+            if trained[-1].reason:
+                break
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+
+    paused = time.perf_counter()
+    if spec.split == "test":
+        whole = [(d, d.images.test, d.test_labels, None) for d in scored]
+        test = evaluation_sets(whole, device, resident)
+        results = evaluate(lane.network, lane.tasks, test, spec.recipe.precision)
+        examples = {r.task.name: _compact(r) for r in results}
+    else:
+        results = evaluate(lane.network, lane.tasks, validation, spec.recipe.precision)
+        examples = {}
+    tested = time.perf_counter() - paused
+
+    wall = sum(t.wall for t in trained)
+    record = Record(
+        key=job.key,
+        status="diverged" if trained[-1].reason else "ok",
+        reason=trained[-1].reason,
+        spec=spec,
+        data_fingerprint=fingerprint(data),
+        code_fingerprint=code_fingerprint(strategy, spec.dataset),
+        streams=streams(spec, strategy, data),
+        scores={r.task.name: _scores(r) for r in results},
+        curve=tuple(point for t in trained for point in t.curve),
+        ledger=Ledger(
+            budget=budget,
+            prices=job.prices,
+            steps=spec.steps,
+            used=_used(trained, job.prices),
+            evaluation_seconds=sum(t.evaluation_seconds for t in trained) + tested,
+            measured_peak_bytes=peak,
+            stall=sum(t.stalled for t in trained) / wall if wall else 0.0,
+            tuning=job.tuning,
+        ),
+        provenance=provenance(spec.device) | execution(device),
+        seconds=time.perf_counter() - began,
+    )
+    return record, examples
+
+
+_warmed: set[str] = set()
+
+
+def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
+    """Take a few steps of each phase of an arm on a network that is thrown away, once a process.
+
+    The first steps of a process load kernels and fill caches, which no budget should pay for.
+    """
+    arm = spec.arm.model_dump_json()
+    if arm in _warmed:
+        return
+    _warmed.add(arm)
+    data = arm_data(spec, source)
+    lane = Lane(parse_strategy(spec.strategy), data, spec.recipe, spec.width, 0, device)
+    resident = fits(data, source, device)
+    for phase in range(len(lane.phases)):
+        lane.enter(phase)
+        for batch in islice(lane.batches(resident), 3):
+            lane.step(batch)
+
+
+def failure(job: Job, reason: str, detail: str = "") -> Record:
+    """Return the record of a run that did not end."""
+    return Record(
+        key=job.key,
+        status="failed",
+        reason=reason,
+        detail=detail,
+        spec=job.spec,
+        data_fingerprint="",
+        code_fingerprint="",
+        provenance=provenance(job.spec.device),
+    )
+
+
+def attempt(job: Job) -> tuple[Record, Examples]:
+    """Run a job; what it raises becomes the record's reason."""
+    if job.fault:
+        return failure(job, job.fault), {}
+    try:
+        return execute(job)
+    except UserError as error:
+        return failure(job, str(error)), {}
+    except (MemoryError, torch.OutOfMemoryError):
+        return failure(job, OUT_OF_MEMORY), {}
+    except Exception as error:
+        return failure(job, f"{type(error).__name__}: {error}", traceback.format_exc()), {}

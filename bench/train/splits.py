@@ -1,0 +1,65 @@
+"""Which images a seed trains on, and which it validates on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.randomness import stream
+from bench.spec.experiment import Recipe
+from bench.tasks import ImageSet
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into the training pool: what one seed trains on, and what its curve is read from."""
+
+    train: Tensor
+    validation: Tensor
+
+
+def asked_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
+    """Return how many images a seed is to train on, and how many to validate on."""
+    validation = recipe.validation_size
+    return images.drawn or recipe.train_size or len(images.train) - validation, validation
+
+
+def split_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
+    """Return how many images a seed trains on, and how many it validates on.
+
+    A scarce set that has not as many as are asked for gives four fifths of its pool to train on, or
+    what is asked for if that is less, and the other fifth to validate on. The fifth stays out of
+    training even where no validation is asked for: if every seed trained on the whole pool, the
+    draw of the images would vanish from the spread of the gains, and nobody would see it go.
+    Raises `UserError` where the pool is too small.
+    """
+    pool = len(images.train)
+    train, validation = asked_sizes(images, recipe)
+    # Nobody who leaves the training size open means to train on less than validates.
+    open_ended = not (images.drawn or recipe.train_size)
+    fits = train + validation <= pool and train >= 1
+    if images.scarce and pool and not (fits and (train >= validation or not open_ended)):
+        held_out = pool // 5
+        left = pool - held_out
+        return (left if open_ended else min(train, left)), min(validation, held_out)
+    if not fits:
+        raise UserError(
+            f"'{images.name}' has {pool} training images; {train} to train on and "
+            f"{validation} to validate on do not fit: lower --train-size or "
+            "--validation-size"
+        )
+    return train, validation
+
+
+def draw_split(images: ImageSet, recipe: Recipe, seed: int) -> Split:
+    """Draw the training subset and the validation split of a seed, as large as `split_sizes` says.
+
+    Raises `UserError` where the pool is too small.
+    """
+    pool = len(images.train)
+    train_size, validation_size = split_sizes(images, recipe)
+    wanted = train_size + validation_size
+    subset = torch.randperm(pool, generator=stream(seed, "subset", images.name))[:wanted]
+    shuffled = subset[torch.randperm(wanted, generator=stream(seed, "split", images.name))]
+    return Split(shuffled[:train_size], shuffled[train_size:])
