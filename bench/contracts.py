@@ -4,7 +4,7 @@ A strategy is four independent choices and some auxiliary tasks:
 
 - `Sharing`: which parameters the tasks share;
 - `Weighting`: how their losses become one;
-- `Merging`: or how their gradients on the shared parameters become one direction;
+- `Aggregation`: or how their gradients on the shared parameters become one direction;
 - `Schedule`: which of them are trained when, in phases one after another;
 - `Auxiliary`: tasks that are trained on but not scored.
 
@@ -28,25 +28,25 @@ from torch import Tensor, nn
 from bench.errors import UserError, unknown
 from bench.networks import Encoder
 from bench.randomness import stream
-from bench.task_types import TaskKind
+from bench.task_types import TaskType
 from bench.tasks import Expectation, Task, TaskData
 
 __all__ = [
+    "Aggregation",
+    "Aggregator",
     "Auxiliary",
+    "Component",
     "DataSource",
     "Dataset",
+    "EncoderFactory",
     "LookAhead",
-    "Merge",
-    "Merging",
     "MultiTaskNetwork",
-    "Part",
     "Phase",
     "Range",
     "Schedule",
     "SecondLook",
     "Sharing",
     "Trial",
-    "Trunk",
     "UserError",
     "Weighting",
     "range_of",
@@ -73,7 +73,7 @@ class MultiTaskNetwork(nn.Module, ABC):
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that more than one task trains, in the order of the pass."""
 
-    def parting(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
+    def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
         """Return the features at which the tasks' paths part, and the outputs of `forward`.
 
         All that the tasks share lies before that one point. A network that has it overrides this,
@@ -85,7 +85,7 @@ class MultiTaskNetwork(nn.Module, ABC):
         )
 
 
-class Trunk(Protocol):
+class EncoderFactory(Protocol):
     """Builds an encoder; every call starts from the same initial weights.
 
     So arms share their draw. Encoders of another width, a multiple of the run's own, have one of
@@ -131,7 +131,7 @@ def range_of(knob: Field[Any]) -> Range | None:
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """What every part of a strategy has: the name users type, one sentence, and its source."""
 
     name: ClassVar[str]
@@ -146,7 +146,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Sharing(Part, ABC):
+class Sharing(Component, ABC):
     """Which parameters the tasks share: builds the network."""
 
     #: Nothing is shared: the single-task end of the dial, which the anchors are made of.
@@ -154,7 +154,7 @@ class Sharing(Part, ABC):
 
     @abstractmethod
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return a fresh network.
 
@@ -170,7 +170,7 @@ class SecondLook(nn.Module, ABC):
 
     @abstractmethod
     def look_again(self, losses: Tensor) -> None:
-        """Take in the losses `[T]` of the same batch after the optimiser's step, detached."""
+        """Take in the losses `[T]` of the same batch after the optimizer's step, detached."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class LookAhead(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class Weighting(Part, ABC):
+class Weighting(Component, ABC):
     """How the losses of the tasks become one loss."""
 
     @property
@@ -228,7 +228,7 @@ class Weighting(Part, ABC):
         """
 
 
-class Merge(Protocol):
+class Aggregator(Protocol):
     """Maps per-task gradients to one direction."""
 
     def __call__(self, gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
@@ -240,20 +240,20 @@ class Merge(Protocol):
 
 
 @dataclass(frozen=True)
-class Merging(Part, ABC):
+class Aggregation(Component, ABC):
     """How per-task gradients on the shared parameters become one direction."""
 
-    #: The merging part whose direction it has where there are two tasks, up to a positive factor.
+    #: The aggregation with the same direction for two tasks, up to a positive factor.
     #: Two such rows of a table are one finding.
     same_for_two: ClassVar[str] = ""
     #: Whether it tells auxiliary tasks from the target, and so needs one.
     needs_auxiliary: ClassVar[bool] = False
-    #: Whether P are the features at which the tasks' paths part, `MultiTaskNetwork.parting`, and
-    #: not the shared parameters. The direction then goes back through the trunk once for all tasks.
+    #: Whether P are the features at the split point, `MultiTaskNetwork.split_point`, and not the
+    #: shared parameters. The direction then goes back through the trunk once for all tasks.
     on_features: ClassVar[bool] = False
 
     @abstractmethod
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return a function that maps gradients `[T, P]` to the direction `[P]`.
 
         Row t is the gradient of task t's loss times its weight in this step (weights sum to 1), so
@@ -278,7 +278,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Schedule(Part, ABC):
+class Schedule(Component, ABC):
     """When the tasks of a run are trained: in one phase or in several, one after another."""
 
     #: Whether it tells auxiliary tasks from the target, and so needs one.
@@ -288,14 +288,14 @@ class Schedule(Part, ABC):
     def phases(self, tasks: Sequence[Task]) -> Sequence[Phase]:
         """Return the phases of a run with these tasks, in their order.
 
-        The network goes from one to the next. All else begins anew: the optimiser, the weighting or
+        The network goes from one to the next. All else begins anew: the optimizer, the weighting or
         merge (built for the phase's tasks alone), the order of the images, and a learning rate that
         rises and anneals over the phase's steps. Every phase is priced by itself.
         """
 
 
 @dataclass(frozen=True)
-class Auxiliary(Part, ABC):
+class Auxiliary(Component, ABC):
     """Tasks that are trained on beside one target and are not scored themselves."""
 
     #: Whether it needs the other tasks of the pair; if not, one run serves all pairs.
@@ -342,7 +342,7 @@ class Dataset(ABC):
     #: Tasks of one text are on the same images.
     images: ClassVar[str | Mapping[str, str]] = ""
     #: Kinds of the tasks that are no classification.
-    kinds: ClassVar[Mapping[str, TaskKind]] = {}
+    kinds: ClassVar[Mapping[str, TaskType]] = {}
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
 

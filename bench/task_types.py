@@ -39,7 +39,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class TaskKind(ABC):
+class TaskType(ABC):
     """How the outputs of a head become a loss and scores."""
 
     name: ClassVar[str]
@@ -126,7 +126,7 @@ def _moments(labels: Tensor) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------- one an image
 
 
-class Classification(TaskKind):
+class Classification(TaskType):
     """One class an image; labels int64 `[N]`, outputs `[N, classes]`."""
 
     name = "classification"
@@ -180,7 +180,7 @@ class Classification(TaskKind):
         return (measured[:, 0] == measured[:, 1]).float()
 
 
-class MultiLabel(TaskKind):
+class MultiLabel(TaskType):
     """Any number of labels an image; targets float `[N, L]` of 0, 1 or NaN, outputs `[N, L]`."""
 
     name = "multi-label"
@@ -243,7 +243,7 @@ class MultiLabel(TaskKind):
 
 
 @dataclass(frozen=True)
-class Regression(TaskKind):
+class Regression(TaskType):
     """One number an image; labels float `[N]`, outputs `[N, 1]`.
 
     `mean` and `deviation` are those of the training pool's labels: the network learns the
@@ -302,7 +302,7 @@ class Regression(TaskKind):
 # ---------------------------------------------------------------------------------- one a pixel
 
 
-class Reconstruction(TaskKind):
+class Reconstruction(TaskType):
     """The image itself, `[N, C, H, W]`: what an autoencoder learns.
 
     The loss is the mean squared error per pixel and channel, so that its weight does not depend
@@ -350,7 +350,7 @@ class Reconstruction(TaskKind):
 _DECODER_CHANNELS = 32
 
 
-class Segmentation(TaskKind):
+class Segmentation(TaskType):
     """One class a pixel; labels uint8 `[N, H, W]`, outputs `[N, classes, H, W]`."""
 
     name = "segmentation"
@@ -412,7 +412,7 @@ class Segmentation(TaskKind):
 
 
 @dataclass(frozen=True)
-class Depth(TaskKind):
+class Depth(TaskType):
     """One distance a pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`.
 
     `mean` and `deviation` are those of the training pool's labels: the network learns the
@@ -469,7 +469,7 @@ class Depth(TaskKind):
         return measured[:, 0] / measured[:, 2]
 
 
-class SurfaceNormals(TaskKind):
+class SurfaceNormals(TaskType):
     """One direction a pixel; labels unit vectors `[N, 3, H, W]`, outputs of the same shape.
 
     x points to the right of the image, so mirroring turns its sign. A pixel is missing where any

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.networks import Shape
-from bench.task_types import Classification, TaskKind
+from bench.task_types import Classification, TaskType
 
 Expectation = Literal["positive", "none", "negative"]
 Decay = Literal["none", "linear", "cosine"]
@@ -37,7 +37,7 @@ class Task:
     """
 
     name: str
-    kind: TaskKind
+    type: TaskType
     outputs: int
     weight: float = 1.0
     scored: bool = True
@@ -137,7 +137,7 @@ class TaskData:
         train, test = (
             torch.ones(len(images), dtype=torch.bool)
             if labels is None
-            else self.task.kind.known(labels)
+            else self.task.type.known(labels)
             for images, labels in parts
         )
         return train, test

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError
-from bench.task_types import MultiLabel, TaskKind
+from bench.task_types import MultiLabel, TaskType
 from bench.tasks import ImageSet, Task, TaskData, classification_tasks
 
 from ._files import check_side, locate, numbers, pictures, read_examples, read_lines
@@ -83,7 +83,7 @@ class CelebA(Dataset):
         **{name: f"{name.replace('_', ' ')}: yes or no" for name in _ATTRIBUTES},
         "attributes": "all forty attributes at once",
     }
-    kinds: ClassVar[Mapping[str, TaskKind]] = {"attributes": MultiLabel()}
+    kinds: ClassVar[Mapping[str, TaskType]] = {"attributes": MultiLabel()}
     pairs: ClassVar = (
         (
             ("Mouth_Slightly_Open", "Smiling"),

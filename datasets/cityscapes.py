@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
-from bench.task_types import Depth, Segmentation, TaskKind
+from bench.task_types import Depth, Segmentation, TaskType
 from bench.tasks import TaskData
 
 from ._maps import Layout, load_maps
@@ -38,7 +38,7 @@ class Cityscapes(Dataset):
         "segmentation": "one of 7 classes, a pixel",
         "depth": "how near (inverse depth), a pixel",
     }
-    kinds: ClassVar[Mapping[str, TaskKind]] = {
+    kinds: ClassVar[Mapping[str, TaskType]] = {
         "segmentation": Segmentation(),
         "depth": Depth(""),
     }

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
 from bench.images import FileRows, identity, read_header, read_image, read_mask, read_rows
-from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskKind
+from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
 from ._columns import Column, KindName, infer_kind, names_files
@@ -196,7 +196,7 @@ class Folder(Dataset):
         if column.kind == "segmentation":
             return self._segmentation(name, column, images, source)
         train, test = images.halves(column.tensor(images.rows))
-        kind: TaskKind
+        kind: TaskType
         match column.kind:
             case "regression":
                 kind = Regression.of(train)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
-from bench.task_types import Depth, Segmentation, SurfaceNormals, TaskKind
+from bench.task_types import Depth, Segmentation, SurfaceNormals, TaskType
 from bench.tasks import TaskData
 
 from ._maps import Layout, load_maps
@@ -38,7 +38,7 @@ class NYUv2(Dataset):
         "depth": "how far away, a pixel",
         "normals": "where the surface faces, a pixel",
     }
-    kinds: ClassVar[Mapping[str, TaskKind]] = {
+    kinds: ClassVar[Mapping[str, TaskType]] = {
         "segmentation": Segmentation(),
         "depth": Depth("m"),
         "normals": SurfaceNormals(),

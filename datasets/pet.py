@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
 from bench.images import Row, read_mask
-from bench.task_types import Segmentation, TaskKind
+from bench.task_types import Segmentation, TaskType
 from bench.tasks import ImageSet, Task, TaskData, classification_tasks
 
 from ._files import Column, check_side, locate, numbers, pictures, read_examples, read_lines
@@ -55,7 +55,7 @@ class Pet(Dataset):
         "species": "cat or dog, 2 classes",
         "segmentation": "animal, background or border, a pixel",
     }
-    kinds: ClassVar[Mapping[str, TaskKind]] = {"segmentation": Segmentation()}
+    kinds: ClassVar[Mapping[str, TaskType]] = {"segmentation": Segmentation()}
     pairs: ClassVar = (
         (
             ("breed", "segmentation"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.contracts import Dataset, DataSource
 from bench.images import Row, read_mask
-from bench.task_types import VOID, MultiLabel, Segmentation, TaskKind
+from bench.task_types import VOID, MultiLabel, Segmentation, TaskType
 from bench.tasks import ImageSet, Task, TaskData
 
 from ._files import Column, check_side, locate, pictures, read_examples, read_lines
@@ -85,7 +85,7 @@ class VOC(Dataset):
         "segmentation": "background or one of 20 objects, a pixel",
         "objects": "which of 20 objects are there",
     }
-    kinds: ClassVar[Mapping[str, TaskKind]] = {
+    kinds: ClassVar[Mapping[str, TaskType]] = {
         "segmentation": Segmentation(),
         "objects": MultiLabel(),
     }

@@ -1,4 +1,4 @@
-"""What the merging methods share: the lengths and angles of the tasks' gradients, and solvers.
+"""What the aggregation methods share: the lengths and angles of the tasks' gradients, and solvers.
 
 A method's problem is one of T × T numbers, whatever the network's size: the Gramian of the
 gradients is taken once on the device (T²P multiply-adds, billed), the problem is solved there in
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, UserError
+from bench.contracts import Aggregator, UserError
 from bench.tasks import Task
 
 #: Beyond it 2^T faces are too many.
@@ -69,7 +69,7 @@ Rule = Callable[[Geometry], Tensor]
 """Maps the geometry to the coefficients `[T]` of the tasks' own gradients in the direction."""
 
 
-def combine(rule: Rule) -> Merge:
+def combine(rule: Rule) -> Aggregator:
     """Return the merge that adds the tasks' own gradients with the coefficients of `rule`."""
 
     def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:

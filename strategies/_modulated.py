@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork
 from bench.networks import Encoder, Shape
 
 
@@ -18,7 +18,7 @@ class ModulatedTrunk(MultiTaskNetwork):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: EncoderFactory,
         heads: Sequence[Callable[[Encoder], nn.Module]],
         module: Callable[[Shape], nn.Module],
     ) -> None:

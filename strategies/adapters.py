@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder, Shape
 
 from ._modulated import ModulatedTrunk
@@ -45,7 +45,7 @@ class Adapters(Sharing):
     paper = "Rebuffi et al. 2017, Learning Multiple Visual Domains with Residual Adapters"
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the adapted trunk, at first that of hard sharing."""
         return ModulatedTrunk(trunk, heads, _Adapter)

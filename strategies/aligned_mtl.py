@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine, eigen
@@ -30,13 +30,13 @@ def _rule(g: Geometry) -> Tensor:
 
 
 @dataclass(frozen=True)
-class AlignedMTL(Merging):
+class AlignedMTL(Aggregation):
     """Independent component alignment."""
 
     name = "aligned-mtl"
     summary = "the mean of the task gradients made orthogonal and equally long"
     paper = "Senushkin et al. 2023, Independent Component Alignment for Multi-Task Learning"
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
         return combine(_rule)

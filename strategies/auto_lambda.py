@@ -67,7 +67,7 @@ class _AutoLambda(LookAhead):
 
     def __init__(self, primary: Sequence[float], rate: float) -> None:
         super().__init__()
-        #: log λ, [T]. It never has a gradient when the run's optimiser takes its step.
+        #: log λ, [T]. It never has a gradient when the run's optimizer takes its step.
         self.logits = nn.Parameter(torch.zeros(len(primary)))
         self.register_buffer("primary", torch.tensor(primary))
         self._optimizer = torch.optim.Adam([self.logits], lr=rate)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk, UserError
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing, UserError
 from bench.networks import Encoder
 
-from ._parting import the_only
+from ._split_point import the_only
 
 
 class _Branched(MultiTaskNetwork):
@@ -27,7 +27,7 @@ class _Branched(MultiTaskNetwork):
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         return self._outputs(images, {})
 
-    def parting(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
+    def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
         stems: dict[int, Tensor] = {}
         outputs = self._outputs(images, stems)
         return the_only(stems), outputs
@@ -65,7 +65,7 @@ class Branch(Sharing):
             raise ValueError(f"shared is a number of stages of at least 0, not {self.shared}")
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the branched network. Raises `UserError` where the trunk has too few stages."""
         trunks = [trunk() for _ in heads]

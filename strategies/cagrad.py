@@ -16,7 +16,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging, Range, tuned
+from bench.contracts import Aggregation, Aggregator, Range, tuned
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine, least, on_faces, refuse_many, squared_norm
@@ -38,7 +38,7 @@ def _worst_case(cosines: Tensor, a: Tensor, b: Tensor, radius: Tensor) -> Tensor
 
 
 @dataclass(frozen=True)
-class CAGrad(Merging):
+class CAGrad(Aggregation):
     """Conflict-averse gradient descent."""
 
     name = "cagrad"
@@ -52,7 +52,7 @@ class CAGrad(Merging):
         if not 0 <= self.c < inf:
             raise ValueError(f"c is a number of at least 0, not {self.c}")
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
         refuse_many(self.name, tasks)
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 
 @dataclass(frozen=True)
-class CosineGate(Merging):
+class CosineGate(Aggregation):
     """Drop the auxiliary gradients that point away from the target's."""
 
     name = "cosine-gate"
@@ -32,7 +32,7 @@ class CosineGate(Merging):
     soft: bool = False
     """Weigh those that agree by their cosine, the paper's weighted form."""
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
 
         def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Range, Sharing, Trunk, tuned
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Range, Sharing, tuned
 from bench.networks import Encoder
 
 
@@ -80,7 +80,7 @@ class CrossStitch(Sharing):
             raise ValueError(f"own is a weight between 0 and 1, not {self.own}")
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one trunk a task, stitched."""
         trunks = [trunk() for _ in heads]

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder
 
 from ._redraw import redrawn
@@ -58,7 +58,7 @@ class Ensemble(Sharing):
             raise ValueError(f"members is a number of at least 1, not {self.members}")
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return as many networks a task as there are members."""
 

@@ -7,8 +7,8 @@ with Adam: a task that fell less than others gets more. The second look costs a 
 and is billed; Algorithm 1 as the authors' code has it. Variants save it by comparing the losses of
 two batches, which adds their noise. The losses' lowest values are taken as 0.
 
-ξ has an optimiser of its own, with the rate and γ of the authors' code (0.025 and 0.01), not
-annealed: its gradient is known only after the run's optimiser has taken its step.
+ξ has an optimizer of its own, with the rate and γ of the authors' code (0.025 and 0.01), not
+annealed: its gradient is known only after the run's optimizer has taken its step.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _TINY = 1e-8
 class _Famo(SecondLook):
     def __init__(self, tasks: int, rate: float, decay: float) -> None:
         super().__init__()
-        #: ξ, [T]. It never has a gradient when the run's optimiser takes its step.
+        #: ξ, [T]. It never has a gradient when the run's optimizer takes its step.
         self.logits = nn.Parameter(torch.zeros(tasks))
         self._optimizer = torch.optim.Adam([self.logits], lr=rate, weight_decay=decay)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder, Shape
 
 from ._modulated import ModulatedTrunk
@@ -40,7 +40,7 @@ class Film(Sharing):
     paper = "Perez et al. 2018, FiLM: Visual Reasoning with a General Conditioning Layer"
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the modulated trunk, at first that of hard sharing."""
         return ModulatedTrunk(trunk, heads, _ScaleAndShift)

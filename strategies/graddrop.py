@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging, Range, tuned
+from bench.contracts import Aggregation, Aggregator, Range, tuned
 from bench.tasks import Task
 
 
 @dataclass(frozen=True)
-class GradDrop(Merging):
+class GradDrop(Aggregation):
     """Gradient sign dropout."""
 
     name = "graddrop"
@@ -34,7 +34,7 @@ class GradDrop(Merging):
         if not 0 <= self.leak <= 1:
             raise ValueError(f"leak is a part between 0 and 1, not {self.leak}")
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge.
 
         One number a parameter is drawn at each step, where the parameters are: from the device's

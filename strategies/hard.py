@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder
 
-from ._parting import the_only
+from ._split_point import the_only
 
 
 class _OneTrunk(MultiTaskNetwork):
@@ -25,7 +25,7 @@ class _OneTrunk(MultiTaskNetwork):
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         return self._outputs(images, {})
 
-    def parting(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
+    def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
         features: dict[int, Tensor] = {}
         outputs = self._outputs(images, features)
         return the_only(features), outputs
@@ -57,7 +57,7 @@ class Hard(Sharing):
     default = True
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one trunk with all heads on it."""
         shared = trunk()

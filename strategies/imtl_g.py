@@ -5,7 +5,7 @@ form. The lengths of the gradients decide how long d is and not where it points,
 weights do not count. α may be negative with more than two tasks, and d may then go against all of
 them: the equal projection is not kept positive, here as in the paper. The paper's formula fails for
 linearly dependent gradients; TorchJD takes the pseudo-inverse, here the Gramian is made definite by
-what rounding may have done to it. IMTL-L, which scales the losses, is no merging and is not here.
+what rounding may have done to it. IMTL-L, which scales the losses, weighs losses and is not here.
 
 With two tasks the direction is that of Nash-MTL, ConFIG and FairGrad with α = 1; those that are not
 here give it other lengths, which differ from step to step.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine
@@ -34,13 +34,13 @@ def _rule(g: Geometry) -> Tensor:
 
 
 @dataclass(frozen=True)
-class IMTLG(Merging):
+class IMTLG(Aggregation):
     """Impartial multi-task learning, its gradient part."""
 
     name = "imtl-g"
     summary = "the direction with equal projections on all task gradients"
     paper = "Liu et al. 2021, Towards Impartial Multi-task Learning"
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
         return combine(_rule)

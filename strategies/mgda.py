@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine, minimum_norm, refuse_many
@@ -29,7 +29,7 @@ _NORMALIZERS = ("none", "l2", "loss", "loss-l2")
 
 
 @dataclass(frozen=True)
-class MGDA(Merging):
+class MGDA(Aggregation):
     """Multiple-gradient descent."""
 
     name = "mgda"
@@ -45,7 +45,7 @@ class MGDA(Merging):
                 f"normalization is one of {', '.join(_NORMALIZERS)}, not {self.normalization}"
             )
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
         refuse_many(self.name, tasks)
 

@@ -18,7 +18,7 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder
 
 from ._redraw import redrawn
@@ -90,7 +90,7 @@ class Mmoe(Sharing):
             raise ValueError(f"width is a number above 0, not {self.width}")
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the experts, a gate a task and all heads."""
         first = trunk(self.width)

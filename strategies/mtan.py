@@ -19,7 +19,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder, Shape
 
 
@@ -106,7 +106,7 @@ class Mtan(Sharing):
     paper = "Liu et al. 2019, End-to-End Multi-Task Learning with Attention"
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one trunk, an attention module a stage and task, and all heads."""
         shared = trunk()

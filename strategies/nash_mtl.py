@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine, squared_norm
@@ -48,7 +48,7 @@ def _rule(g: Geometry) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NashMTL(Merging):
+class NashMTL(Aggregation):
     """Multi-task learning as a bargaining game."""
 
     name = "nash-mtl"
@@ -56,6 +56,6 @@ class NashMTL(Merging):
     paper = "Navon et al. 2022, Multi-Task Learning as a Bargaining Game"
     same_for_two = "imtl-g"
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
         return combine(_rule)

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 
 @dataclass(frozen=True)
-class PCGrad(Merging):
+class PCGrad(Aggregation):
     """Gradient surgery."""
 
     name = "pcgrad"
     summary = "conflicting task gradients are projected off each other"
     paper = "Yu et al. 2020, Gradient Surgery for Multi-Task Learning"
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge. The order of projections is drawn from `generator` at each step."""
 
         def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:

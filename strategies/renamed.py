@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bench.contracts import MultiTaskNetwork, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork
 from bench.networks import Encoder
 
 from ._redraw import redrawn
@@ -28,7 +28,7 @@ class Renamed(Single):
     exact_null = False
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return as many separate networks as there are tasks."""
         return redrawn(super().build(trunk, heads))

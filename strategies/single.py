@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.contracts import MultiTaskNetwork, Sharing, Trunk
+from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder
 
 
@@ -35,7 +35,7 @@ class Single(Sharing):
     single_task = True
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return as many separate networks as there are tasks."""
         encoders = [trunk() for _ in heads]

@@ -1,6 +1,6 @@
 """Any aggregator of TorchJD, as that library has it: `hard+torchjd@ConFIG`.
 
-It gets the rows that all merging parts get, in the numbers of the network. Aggregators that need
+It gets the rows that every aggregation gets, in the numbers of the network. Aggregators that need
 arguments (CAGrad, FairGrad, Nash-MTL) cannot be named. What one makes of equal gradients is found
 once and divided by, for some of TorchJD's aggregators add and others average; one that draws its
 weights or follows them over the steps keeps the scale on average only. TorchJD's tolerances are
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging, UserError, unknown
+from bench.contracts import Aggregation, Aggregator, UserError, unknown
 from bench.tasks import Task
 
 _INSTALL = "pip install 'torchjd[quadprog-projector]'"
@@ -55,7 +55,7 @@ def _aggregator(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class TorchJD(Merging):
+class TorchJD(Aggregation):
     """Hand the gradients to TorchJD."""
 
     name = "torchjd"
@@ -69,7 +69,7 @@ class TorchJD(Merging):
     def __post_init__(self) -> None:
         _aggregator(self.aggregator)
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge. Aggregators draw from torch's global generator."""
         if any(task.decay != "none" for task in tasks):
             raise UserError(f"{self.name} keeps its scale for fixed weights only: leave decay out")

@@ -6,7 +6,7 @@ which starts at 0. At its optimum task t weighs 1 / (2 L_t).
 The paper halves exp(−s) for regression and not for classification. That shifts s by log 2 and
 decides only where it starts; here all kinds of tasks start at equal weights. The network descends
 Σ exp(−s_t) L_t divided by Σ exp(−s_t), which keeps the paper's direction at the scale of a mean;
-undivided it grows as the losses fall. s descends the paper's objective, with the run's optimiser
+undivided it grows as the losses fall. s descends the paper's objective, with the run's optimizer
 and rate, without weight decay. Liebel & Körner 2018 put log(1 + σ²) in the place of s / 2.
 """
 

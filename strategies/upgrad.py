@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import Merge, Merging
+from bench.contracts import Aggregation, Aggregator
 from bench.tasks import Task
 
 from ._gramian import Geometry, combine, on_faces, refuse_many, squared_norm
@@ -35,7 +35,7 @@ def _rule(g: Geometry) -> Tensor:
 
 
 @dataclass(frozen=True)
-class UPGrad(Merging):
+class UPGrad(Aggregation):
     """Unconflicting projection of gradients."""
 
     name = "upgrad"
@@ -43,7 +43,7 @@ class UPGrad(Merging):
     paper = "Quinton and Rey 2024, Jacobian Descent for Multi-Objective Optimization"
     same_for_two = "pcgrad"
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the merge."""
         refuse_many(self.name, tasks)
         return combine(_rule)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.networks import NETWORKS
-from bench.spec.registry import datasets, strategy_parts
+from bench.spec.registry import datasets, strategy_components
 from bench.store.provenance import numeric_modules
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def _strings(path: Path) -> Iterator[str]:
 def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
     # A kind or a network may be called what a plugin is called: `reconstruction`, `linear`.
     own = {*NETWORKS, "reconstruction"}
-    plugins = {**datasets().found, **strategy_parts().found}
+    plugins = {**datasets().found, **strategy_components().found}
     shipped = {n for n, p in plugins.items() if "tests" not in Path(inspect.getfile(p)).parts}
     names = shipped - own
     for text in _strings(path):

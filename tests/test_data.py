@@ -18,7 +18,7 @@ from bench.task_types import (
     Depth,
     Segmentation,
     SurfaceNormals,
-    TaskKind,
+    TaskType,
 )
 from bench.tasks import ImageSet, Task, TaskData
 from bench.train.batches import Batch, Batches
@@ -142,7 +142,7 @@ def test_augmentation_moves_dense_labels_with_their_images() -> None:
     direction = torch.stack([red + 1, green + 1, blue + 1], dim=1)
     normals = direction / direction.norm(dim=1, keepdim=True)
     gone = images[:, 0] < 60
-    labels: dict[str, tuple[TaskKind, torch.Tensor]] = {
+    labels: dict[str, tuple[TaskType, torch.Tensor]] = {
         "segmentation": (Segmentation(), torch.where(gone, VOID, images[:, 0] % 5)),
         "depth": (Depth(), (green + 1).masked_fill(gone, float("nan"))),
         "normals": (SurfaceNormals(), normals.masked_fill(gone[:, None], float("nan"))),

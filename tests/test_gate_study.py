@@ -26,7 +26,7 @@ from bench.task_types import Classification
 from bench.tasks import TaskData
 from bench.train import loop as training
 from bench.train.batches import Batch, Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.run import attempt
 
 pytestmark = pytest.mark.slow
@@ -123,14 +123,14 @@ def _some_labels_shuffled(patch: pytest.MonkeyPatch) -> None:
 
 
 def _extra_forward_pass(patch: pytest.MonkeyPatch) -> None:
-    step = Lane.step
+    step = TrainingState.step
 
-    def twice(self: Lane, batch: Batch) -> Tensor:
+    def twice(self: TrainingState, batch: Batch) -> Tensor:
         with torch.no_grad():
             self.network(batch.images)
         return step(self, batch)
 
-    patch.setattr(Lane, "step", twice)
+    patch.setattr(TrainingState, "step", twice)
 
 
 def _told(findings: Sequence[Finding]) -> str:

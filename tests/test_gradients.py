@@ -17,7 +17,7 @@ from bench.store.records import CurvePoint, Record
 from bench.tasks import TaskData
 from bench.train.batches import Batches
 from bench.train.job import Job
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.run import execute
 from tests.conftest import toy_jobs
 
@@ -55,11 +55,11 @@ def test_a_run_that_is_looked_at_equals_one_that_is_not_bit_for_bit(
     states = []
     train = bench.train.run._train
 
-    def remembering(spec: RunSpec, lane: Lane, *others: Any) -> Any:
-        trained = train(spec, lane, *others)
-        moments = lane.optimizer.state
-        gradients = [p.grad for p in lane.network.parameters() if p.grad is not None]
-        modules = [lane.network.state_dict(), lane._combine.state_dict()]
+    def remembering(spec: RunSpec, state: TrainingState, *others: Any) -> Any:
+        trained = train(spec, state, *others)
+        moments = state.optimizer.state
+        gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
+        modules = [state.network.state_dict(), state._combine.state_dict()]
         weights = [value for state in modules for value in state.values()]
         states.append([*weights, *gradients, *moments, torch.get_rng_state()])
         return trained
@@ -80,13 +80,13 @@ def test_a_run_that_is_looked_at_equals_one_that_is_not_bit_for_bit(
 
 def test_a_look_writes_no_gradient_and_draws_nothing(toy: Toy, recipe: Recipe) -> None:
     data = [toy("row"), toy("column")]
-    lane = Lane(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
+    state = TrainingState(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
     batches = Batches(data, recipe, 0, CPU)
-    state = torch.get_rng_state()
-    lane.gramian(batches.probe())
-    assert all(p.grad is None for p in lane.network.parameters())
-    assert lane.network.training
-    assert torch.equal(torch.get_rng_state(), state)
+    before = torch.get_rng_state()
+    state.gramian(batches.probe())
+    assert all(p.grad is None for p in state.network.parameters())
+    assert state.network.training
+    assert torch.equal(torch.get_rng_state(), before)
     fresh = next(iter(Batches(data, recipe, 0, CPU)))
     assert torch.equal(next(iter(batches)).targets[0], fresh.targets[0])
 
@@ -109,16 +109,16 @@ def test_every_look_of_a_seed_sees_the_same_training_images(toy: Toy, recipe: Re
 
 def test_the_gramian_is_that_of_the_gradients_that_backward_gives(toy: Toy, recipe: Recipe) -> None:
     data = [toy("row"), toy("column~noise"), toy("low")]  # one of them on images of its own
-    lane = Lane(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
+    state = TrainingState(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
     batch = Batches(data, recipe, 0, CPU).probe()
     rows = []
     for task in range(3):
-        lane.network.zero_grad(set_to_none=True)
-        lane._losses_of(batch)[task].backward()
-        gradients = [p.grad for p in lane.network.shared_parameters()]
+        state.network.zero_grad(set_to_none=True)
+        state._losses_of(batch)[task].backward()
+        gradients = [p.grad for p in state.network.shared_parameters()]
         rows.append(torch.cat([g.reshape(-1) for g in gradients if g is not None]))
     expected = torch.stack(rows) @ torch.stack(rows).T
-    torch.testing.assert_close(lane.gramian(batch), expected)
+    torch.testing.assert_close(state.gramian(batch), expected)
 
 
 def test_equal_tasks_have_a_cosine_of_one_and_opposed_ones_of_minus_one(
@@ -126,29 +126,29 @@ def test_equal_tasks_have_a_cosine_of_one_and_opposed_ones_of_minus_one(
 ) -> None:
     row = toy("row")
     twin = replace(row, task=replace(row.task, name="twin"))
-    lane = Lane(parse_strategy("hard"), [row, twin], recipe, 1.0, 0, CPU)
+    state = TrainingState(parse_strategy("hard"), [row, twin], recipe, 1.0, 0, CPU)
     batch = Batches([row, twin], recipe, 0, CPU).probe()
     with torch.no_grad():
         for a, b in pairwise(
-            [[p for n, p in lane.network.named_parameters() if f"heads.{t}" in n] for t in (0, 1)]
+            [[p for n, p in state.network.named_parameters() if f"heads.{t}" in n] for t in (0, 1)]
         ):
             for p, q in zip(a, b, strict=True):
                 q.copy_(p)
-    norms, cosines = bench.train.run._gradients(lane, batch)
+    norms, cosines = bench.train.run._gradients(state, batch)
     assert norms["row"] == pytest.approx(norms["twin"])
     assert cosines == {"row": {"twin": pytest.approx(1.0)}}
-    own = lane._losses[1]
-    lane._losses[1] = lambda outputs, targets: -2 * own(outputs, targets)
-    norms, cosines = bench.train.run._gradients(lane, batch)
+    own = state._losses[1]
+    state._losses[1] = lambda outputs, targets: -2 * own(outputs, targets)
+    norms, cosines = bench.train.run._gradients(state, batch)
     assert norms["twin"] == pytest.approx(2 * (norms["row"] or 0))
     assert cosines == {"row": {"twin": pytest.approx(-1.0)}}
 
 
 def test_a_task_without_a_gradient_has_no_cosine(toy: Toy, recipe: Recipe) -> None:
     data = [toy("row"), toy("column")]
-    lane = Lane(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
-    lane._losses[1] = lambda outputs, targets: 0 * outputs.sum()
-    norms, cosines = bench.train.run._gradients(lane, Batches(data, recipe, 0, CPU).probe())
+    state = TrainingState(parse_strategy("hard"), data, recipe, 1.0, 0, CPU)
+    state._losses[1] = lambda outputs, targets: 0 * outputs.sum()
+    norms, cosines = bench.train.run._gradients(state, Batches(data, recipe, 0, CPU).probe())
     assert norms["column"] == 0
     assert cosines == {"row": {"column": None}}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cli.batch import early_crew
+from bench.cli.batch import early_pool
 from bench.contracts import DataSource
-from bench.launch import Crew, Finished, Started, auto_workers, launchers
+from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
 from bench.launch.processes import workers_environment
 from bench.plan.plan import make_plan
 from bench.spec.budget import Price
@@ -37,8 +37,8 @@ def _jobs(tmp_path: Path, *strategies: str) -> tuple[Job, ...]:
 
 
 def _records(jobs: tuple[Job, ...], workers: int) -> dict[str, Record]:
-    with Crew() as crew:
-        events = list(crew.run(jobs, workers))
+    with WorkerPool() as pool:
+        events = list(pool.run(jobs, workers))
     started = [event.job.key for event in events if isinstance(event, Started)]
     finished = {e.record.key: e.record for e in events if isinstance(e, Finished)}
     assert sorted(started) == sorted(finished) == sorted(job.key for job in jobs)
@@ -127,9 +127,9 @@ def test_workers_have_room_in_memory_together(
 
 def test_workers_that_started_early_do_the_same_runs(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path, "hard")
-    with Crew() as crew:
-        crew.begin(2)
-        events = list(crew.run(jobs, 2))
+    with WorkerPool() as pool:
+        pool.begin(2)
+        events = list(pool.run(jobs, 2))
     there = {e.record.key: e.record for e in events if isinstance(e, Finished)}
     for key, record in _records(jobs, 1).items():
         assert _numbers(record) == _numbers(there[key])
@@ -173,15 +173,15 @@ def test_workers_start_before_the_plan_is_made_where_they_are_sure_to_be_worth_i
     monkeypatch: pytest.MonkeyPatch, budget: str, early: list[int]
 ) -> None:
     begun: list[int] = []
-    monkeypatch.setattr(Crew, "begin", lambda _, workers: begun.append(workers))
+    monkeypatch.setattr(WorkerPool, "begin", lambda _, workers: begun.append(workers))
     asked = QUICK | {"budget": budget, "seeds": 10}
-    early_crew(Experiment(pair=("toy:row+column",), strategy=("hard",), **asked), 3, None)
+    early_pool(Experiment(pair=("toy:row+column",), strategy=("hard",), **asked), 3, None)
     assert begun == early
 
 
 def test_a_launcher_that_has_one_worker_gets_no_more() -> None:
     for name, workers in (("local", (1, 1)), ("processes", (None, 4)), (None, (None, 4))):
-        assert (Crew(name).workers, Crew(name, 4).workers) == workers
+        assert (WorkerPool(name).workers, WorkerPool(name, 4).workers) == workers
 
 
 def test_an_unknown_launcher_is_an_error_before_anything_starts(

@@ -9,7 +9,7 @@ import pytest
 
 from bench.cli.app import main
 from bench.errors import UserError
-from bench.launch import Crew
+from bench.launch import WorkerPool
 from bench.spec.experiment import load_experiment
 from bench.stats.group_sequential import Stage
 from bench.store.records import Declaration
@@ -89,7 +89,7 @@ def test_an_interrupted_experiment_goes_on_to_the_same_report(
     asked = [*asked[:2], "-p", NULL, "-s", "hard", "--name", "looks", *asked[2:]]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     _run(asked, whole)
-    left, run = [20], Crew.run
+    left, run = [20], WorkerPool.run
 
     def stops(*arguments: Any) -> Any:
         for event in run(*arguments):
@@ -98,7 +98,7 @@ def test_an_interrupted_experiment_goes_on_to_the_same_report(
                 raise KeyboardInterrupt
             yield event
 
-    monkeypatch.setattr(Crew, "run", stops)
+    monkeypatch.setattr(WorkerPool, "run", stops)
     with pytest.raises(SystemExit) as end:
         main([*asked, str(broken)])
     assert end.value.code == 130

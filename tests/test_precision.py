@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bench.spec.experiment import Recipe
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count
 from bench.validation import InapplicableError, candidate
 
@@ -24,22 +24,22 @@ def bf16(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"precision": "bf16"})
 
 
-def _lane(strategy: str, data: list[TaskData], recipe: Recipe) -> Lane:
-    return Lane(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
+def _lane(strategy: str, data: list[TaskData], recipe: Recipe) -> TrainingState:
+    return TrainingState(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
 
 
 def test_convolutions_compute_in_bfloat16_and_losses_in_float32(toy: Toy, bf16: Recipe) -> None:
     data = [toy("row"), toy("column")]
-    lane = _lane("hard", data, bf16)
+    state = _lane("hard", data, bf16)
     seen: list[torch.dtype] = []
-    for module in lane.network.modules():
+    for module in state.network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
-    losses = lane.step(next(iter(Batches(data, bf16, 0, CPU))))
+    losses = state.step(next(iter(Batches(data, bf16, 0, CPU))))
     assert seen
     assert set(seen) == {torch.bfloat16}
     assert losses.dtype == torch.float32
-    kept = [*lane.network.parameters(), *lane.optimizer.state]
+    kept = [*state.network.parameters(), *state.optimizer.state]
     assert {tensor.dtype for tensor in kept} == {torch.float32}
 
 
@@ -60,7 +60,7 @@ def test_both_precisions_have_one_price(toy: Toy, recipe: Recipe, bf16: Recipe) 
     )
 
 
-@pytest.mark.parametrize("name", sorted(strategy_parts().found))
+@pytest.mark.parametrize("name", sorted(strategy_components().found))
 def test_every_part_trains_in_bfloat16(name: str, bf16: Recipe) -> None:
     try:
         tried = candidate(name)
@@ -68,6 +68,6 @@ def test_every_part_trains_in_bfloat16(name: str, bf16: Recipe) -> None:
         pytest.skip(str(reason))
     for data in tried.arms.values():
         small = bf16.model_copy(update={"train_size": 24, "validation_size": 8, "batch_size": 8})
-        lane = Lane(tried.strategy, data, small, 1.0, 0, CPU)
-        for batch in islice(lane.batches(), 3):
-            assert lane.step(batch).isfinite().all()
+        state = TrainingState(tried.strategy, data, small, 1.0, 0, CPU)
+        for batch in islice(state.batches(), 3):
+            assert state.step(batch).isfinite().all()

@@ -8,7 +8,7 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
 from bench.train.batches import Batch, Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import Clock, count, count_flops, time_steps
 
 Toy = Callable[[str], TaskData]
@@ -75,9 +75,9 @@ def test_a_silent_partner_is_billed_too(toy: Toy, recipe: Recipe) -> None:
 def test_a_real_step_has_the_flops_that_were_counted_without_data(toy: Toy, recipe: Recipe) -> None:
     for strategy in ("hard", "hard+pcgrad", "cross-stitch"):
         data = [toy("row"), toy("column")]
-        lane = Lane(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
+        state = TrainingState(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
         batch = next(iter(Batches(data, recipe, 0, CPU)))
-        assert count_flops(lane, batch) == _price(strategy, data, recipe)
+        assert count_flops(state, batch) == _price(strategy, data, recipe)
 
 
 def test_peak_memory_holds_weights_gradients_and_the_optimisers_state(
@@ -112,14 +112,14 @@ def test_timing_gives_each_arm_its_own_seconds(
 ) -> None:
     # A clock that only steps move, on a fast machine and on a slow one.
     now = 0.0
-    step = Lane.step
+    step = TrainingState.step
 
-    def timed(lane: Lane, batch: Batch) -> torch.Tensor:
+    def timed(state: TrainingState, batch: Batch) -> torch.Tensor:
         nonlocal now
         now += seconds_per_image * len(batch.targets[0])
-        return step(lane, batch)
+        return step(state, batch)
 
-    monkeypatch.setattr(Lane, "step", timed)
+    monkeypatch.setattr(TrainingState, "step", timed)
     monkeypatch.setattr("time.process_time", lambda: now)
     hard, data = parse_strategy("hard"), [toy("row")]
     arms = [

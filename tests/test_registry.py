@@ -17,7 +17,7 @@ from bench.spec.registry import (
     parse_strategy,
     single_task,
     spelling,
-    strategy_parts,
+    strategy_components,
 )
 from bench.store.provenance import _with_siblings
 from bench.tasks import Task
@@ -73,14 +73,14 @@ def test_a_knob_of_another_type_is_refused(arguments: str, message: str) -> None
 
 
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
-    assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_parts().found.keys()
+    assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_components().found.keys()
     shipped = {"creatures", "mnist", "multimnist", "fashion-mnist", "multi-fashion", "multi-mixed"}
     shipped |= {"linear", "teachers", "folder"}
     assert shipped | {"toy"} <= datasets().found.keys()
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_hurts_no_other() -> None:
-    assert strategy_parts().broken == {
+    assert strategy_components().broken == {
         "broken": "ImportError: planted: this plugin is broken",
         "nameless": "TypeError: Nameless has no 'name'",
         "odd_knob": "TypeError: knob 'factors' of OddKnob: its type is none of bool, int, float, "
@@ -279,7 +279,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.usefixtures("installed")
 def test_installed_packages_bring_plugins_as_entry_points() -> None:
-    found = strategy_parts.__wrapped__()
+    found = strategy_components.__wrapped__()
     assert {"acme-one", "acme-two", "hard"} <= found.found.keys()
     assert found.broken["gone"] == "ModuleNotFoundError: No module named 'acme_sharing.gone'"
     assert "neither a module nor a class" in found.broken["odd"]

@@ -12,12 +12,12 @@ import bench
 from bench.cli.app import main
 from bench.cli.new import begin, next_steps
 from bench.errors import UserError
-from bench.spec.registry import SORTS
+from bench.spec.registry import COMPONENTS
 
 BEGUN = {
     "begun-sharing": ("strategy", "sharing"),
     "begun-weighting": ("strategy", None),
-    "begun-merging": ("strategy", "merging"),
+    "begun-aggregation": ("strategy", "aggregation"),
     "begun-schedule": ("strategy", "schedule"),
     "begun-auxiliary": ("strategy", "auxiliary"),
     "begun-data": ("dataset", None),
@@ -40,7 +40,7 @@ def test_every_template_passes_validation_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
     assert [(r["plugin"], r["outcome"]) for r in reports] == [(name, "ok") for name in BEGUN]
-    assert [r["sort"] for r in reports][:5] == [*SORTS]
+    assert [r["sort"] for r in reports][:5] == [*COMPONENTS]
     # With a phase for the target alone, a silent partner leaves it fewer steps.
     skipped = {(r["sort"], f["check"]) for r in reports for f in r["findings"] if f["reason"]}
     assert skipped == {("schedule", "null")}
@@ -109,4 +109,4 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
 
 def test_a_data_set_has_no_sort(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a data set has none"):
-        begin("dataset", "quiet", "merging", tmp_path)
+        begin("dataset", "quiet", "aggregation", tmp_path)

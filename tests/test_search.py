@@ -9,7 +9,7 @@ from scipy.stats import qmc
 from bench.contracts import Range, range_of
 from bench.plan.search import Knob, Setting, searched, settings
 from bench.spec.experiment import Recipe
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 
 RECIPE = Recipe(learning_rate=4e-3, weight_decay=0.01)
 
@@ -126,7 +126,7 @@ def test_a_range_ascends(ends: tuple[float, float]) -> None:
 def test_the_methods_whose_papers_tune_a_number_are_tuned() -> None:
     tuned = {
         name
-        for name, part in strategy_parts().found.items()
+        for name, part in strategy_components().found.items()
         if any(range_of(knob) for knob in fields(part))
     }
     assert {"cagrad", "cross-stitch", "dwa", "famo", "fixed", "graddrop", "gradnorm"} <= tuned

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.contracts import EncoderFactory, SecondLook, Sharing, Weighting
 from bench.contracts import MultiTaskNetwork as Network
-from bench.contracts import SecondLook, Sharing, Trunk, Weighting
 from bench.networks import Encoder
 from bench.spec.experiment import Recipe
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 from bench.tasks import Task, TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane, build_network, learning_rate
+from bench.train.loop import TrainingState, build_network, learning_rate
 from bench.validation import candidate
 
 CPU = torch.device("cpu")
@@ -27,17 +27,19 @@ def _data(strategy: str, data: Sequence[TaskData]) -> list[TaskData]:
     return [*data, *(d for a in auxiliaries for d in a.attach(data[0], []))]
 
 
-def _trained(strategy: str, data: Sequence[TaskData], recipe: Recipe, steps: int = 25) -> Lane:
-    lane = Lane(parse_strategy(strategy), _data(strategy, data), recipe, 1.0, 3, CPU)
-    for _ in lane.train(Batches(_data(strategy, data), recipe, 3, CPU), steps, [steps]):
+def _trained(
+    strategy: str, data: Sequence[TaskData], recipe: Recipe, steps: int = 25
+) -> TrainingState:
+    state = TrainingState(parse_strategy(strategy), _data(strategy, data), recipe, 1.0, 3, CPU)
+    for _ in state.train(Batches(_data(strategy, data), recipe, 3, CPU), steps, [steps]):
         pass
-    return lane
+    return state
 
 
-def _state(lane: Lane, *parts: str) -> dict[str, Tensor]:
+def _state(state: TrainingState, *parts: str) -> dict[str, Tensor]:
     return {
         name: value
-        for name, value in lane.network.state_dict().items()
+        for name, value in state.network.state_dict().items()
         if any(part in name for part in parts)
     }
 
@@ -138,13 +140,13 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
     twin = replace(row, task=replace(row.task, name="twin"))
     norms = []
     for strategy, data in (("hard", [row]), ("hard", [row, twin]), ("hard+pcgrad", [row, twin])):
-        lane = Lane(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
-        state = lane.network.state_dict()
+        state = TrainingState(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
+        weights = state.network.state_dict()
         if len(data) == 2:
-            state["heads.1.linear.weight"].copy_(state["heads.0.linear.weight"])
-            state["heads.1.linear.bias"].copy_(state["heads.0.linear.bias"])
-        lane.step(next(iter(Batches(data, recipe, 0, CPU))))
-        gradients = [p.grad for p in lane.network.shared_parameters()]
+            weights["heads.1.linear.weight"].copy_(weights["heads.0.linear.weight"])
+            weights["heads.1.linear.bias"].copy_(weights["heads.0.linear.bias"])
+        state.step(next(iter(Batches(data, recipe, 0, CPU))))
+        gradients = [p.grad for p in state.network.shared_parameters()]
         norms.append(torch.stack([g.norm() for g in gradients if g is not None]).norm().item())
     assert norms[1] == pytest.approx(norms[0], rel=1e-4)
     # Two equal gradients do not conflict, so PCGrad leaves them alone.
@@ -152,7 +154,7 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", sorted(strategy_parts().found))
+@pytest.mark.parametrize("name", sorted(strategy_components().found))
 def test_no_step_waits_for_a_gpu(name: str, recipe: Recipe) -> None:
     """Without a GPU, `validate` takes the step of every part on the meta device instead."""
     tried = candidate(name)
@@ -163,27 +165,29 @@ def test_no_step_waits_for_a_gpu(name: str, recipe: Recipe) -> None:
         update={"train_size": 24, "validation_size": 8, "batch_size": 8, "augment": "crop+flip"}
     )
     for data in tried.arms.values():
-        lane = Lane(tried.strategy, data, recipe, 1.0, 0, device)
-        batches = iter(lane.batches())
-        lane.step(next(batches))
+        state = TrainingState(tried.strategy, data, recipe, 1.0, 0, device)
+        batches = iter(state.batches())
+        state.step(next(batches))
         torch.cuda.set_sync_debug_mode("error")
         try:
             for batch in islice(batches, 3):
-                lane.step(batch)
+                state.step(batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_step_that_waits_for_the_device_is_caught(toy: Toy, recipe: Recipe) -> None:
     meta = torch.device("meta")
-    lane = Lane(parse_strategy("hard+faulty@wait"), [toy("row")], recipe, 1.0, 0, meta)
+    state = TrainingState(parse_strategy("hard+faulty@wait"), [toy("row")], recipe, 1.0, 0, meta)
     with pytest.raises(RuntimeError, match="item"):
-        lane.step(next(iter(Batches([toy("row")], recipe, 0, meta))))
+        state.step(next(iter(Batches([toy("row")], recipe, 0, meta))))
 
 
 def test_a_trunk_of_another_width_is_a_multiple_of_the_runs_own(toy: Toy) -> None:
     class Narrow(Sharing):
-        def build(self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]) -> Network:
+        def build(
+            self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        ) -> Network:
             assert trunk(0.5).stage_shapes[-1] == (12,)
             assert trunk().stage_shapes[-1] == (25,)
             assert all(
@@ -215,8 +219,8 @@ def test_a_second_look_sees_the_same_batch_after_the_step(toy: Toy, recipe: Reci
 
     data = [toy("row"), toy("column")]
     strategy = replace(parse_strategy("hard"), weighting=Watching())
-    lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
+    state = TrainingState(strategy, data, recipe, 1.0, 0, CPU)
     batch = next(iter(Batches(data, recipe, 0, CPU)))
-    first = lane.step(batch)
+    first = state.step(batch)
     assert not torch.equal(seen[0], first)
-    assert torch.equal(lane.step(batch), seen[0])
+    assert torch.equal(state.step(batch), seen[0])

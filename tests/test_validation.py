@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.contracts import DataSource
-from bench.spec.registry import datasets, strategy_parts
+from bench.spec.registry import datasets, strategy_components
 from bench.validation import selected, validate
 
 PLANTED = Path(__file__).parent / "planted"
@@ -24,7 +24,7 @@ VARIANTS = [
     "mgda-ub@loss-l2",
     "creatures@disjoint=true",
 ]
-FOUND = {**datasets().found, **strategy_parts().found}
+FOUND = {**datasets().found, **strategy_components().found}
 SHIPPED = sorted(
     name for name, plugin in FOUND.items() if "tests" not in Path(inspect.getfile(plugin)).parts
 )

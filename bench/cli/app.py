@@ -174,10 +174,10 @@ def run(
 
     asked = load_experiment(experiment, overrides)
 
-    from bench.cli.run import conduct
+    from bench.cli.run import run_experiment
     from bench.contracts import DataSource
 
-    failed = conduct(
+    failed = run_experiment(
         asked,
         results=results,
         source=DataSource(root, download, results / "cache", skip_bad_images, resident),
@@ -326,7 +326,7 @@ def new(
     what: Annotated[Literal["strategy", "dataset"], typer.Argument(help="What to begin.")],
     name: Annotated[str, typer.Argument(help="Its name, as users will type it.")],
     sort: Annotated[
-        Literal["sharing", "weighting", "merging", "schedule", "auxiliary"] | None,
+        Literal["sharing", "weighting", "aggregation", "schedule", "auxiliary"] | None,
         typer.Option(help="Sort of the strategy's part; weighting where none is given."),
     ] = None,
     folder: Annotated[

@@ -7,7 +7,7 @@ from typing import Self
 
 from bench.cli.progress import Display, clock
 from bench.errors import say
-from bench.launch import Crew, Started, auto_workers, usable_cores
+from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.store.records import Record
@@ -20,7 +20,7 @@ _SURELY_WORTH_PROCESSES = {"flop": 2e11, "samples": 5e4}
 
 
 @dataclass(frozen=True)
-class Round:
+class RunBatch:
     """Runs that are trained together: what is finished of them, what is missing, and by how many.
 
     `what` are the runs in a word.
@@ -66,30 +66,30 @@ class Round:
             "training steps"
         )
 
-    def carry_out(self, store: Store, crew: Crew) -> dict[str, Record]:
+    def carry_out(self, store: Store, pool: WorkerPool) -> dict[str, Record]:
         """Train what is missing, and return all records by key."""
         if not self.missing:
             if self.jobs:
                 say(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
             return dict(self.done)
         say(self.prospect)
-        return {**self.done, **_launch(store, self, crew)}
+        return {**self.done, **_launch(store, self, pool)}
 
 
-def early_crew(experiment: Experiment, workers: int | None, launcher: str | None) -> Crew:
-    """Return a crew that begins while the plan is made, where the work is sure to be worth it.
+def early_pool(experiment: Experiment, workers: int | None, launcher: str | None) -> WorkerPool:
+    """Return a pool that begins while the plan is made, where the work is sure to be worth it.
 
     Not where steps are bought by time, which is taken meanwhile.
     """
-    crew = Crew(launcher, workers)
+    pool = WorkerPool(launcher, workers)
     budget = Budget.parse(experiment.budget)
     axis, used = budget.axis, budget.amount * experiment.seeds
     if axis == "steps":
         axis, used = "samples", used * experiment.batch_size
     sure = used >= _SURELY_WORTH_PROCESSES.get(axis, math.inf)
     if sure and resolve_device(experiment.device) == "cpu":
-        crew.begin(crew.workers or usable_cores())
-    return crew
+        pool.begin(pool.workers or usable_cores())
+    return pool
 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
@@ -101,12 +101,12 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
-def _launch(store: Store, together: Round, crew: Crew) -> dict[str, Record]:
+def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Record]:
     done: dict[str, Record] = {}
     jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
     try:
         with Display(len(jobs), work, together.what) as display:
-            for event in crew.run(jobs, together.workers):
+            for event in pool.run(jobs, together.workers):
                 if isinstance(event, Started):
                     display.started(event.job)
                     continue

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from bench.cli.batch import Round
+from bench.cli.batch import RunBatch
 from bench.contracts import DataSource
 from bench.errors import say
-from bench.launch import Crew
+from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
 from bench.report import write_calibration
 from bench.spec.budget import Audit
@@ -36,8 +36,8 @@ def calibrate(
     store.check_writable()
     plan = make_plan(experiment, source, store, say)
     cell = only_row(plan.declaration, group)
-    with Crew(launcher, workers) as crew:
-        done = Round.of(store, plan.jobs, crew.workers, fresh=False).carry_out(store, crew)
+    with WorkerPool(launcher, workers) as pool:
+        done = RunBatch.of(store, plan.jobs, pool.workers, fresh=False).carry_out(store, pool)
     found = quality(plan.declaration, done.get, group)
     first = {cell.seeds[0].strategy, cell.seeds[0].anchors["full"][cell.target]}
     arms = [job for job in plan.jobs if job.key in first]

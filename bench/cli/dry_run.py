@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from bench.cli.batch import Round
+from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.plan.plan import Plan
 from bench.report import amount, fold
@@ -14,7 +14,7 @@ from bench.spec.budget import AXIS_NAMES, Budget, cost
 from bench.train.job import Job
 
 
-def show_plan(plan: Plan, trials: Round, scored: Round, as_json: bool) -> None:
+def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch, as_json: bool) -> None:
     """Print what would run: each arm once, with its price, its steps and its number of seeds."""
     axis = Budget.parse(plan.experiment.budget).axis
     arms: dict[str, list[Job]] = {}
@@ -84,7 +84,7 @@ def show_plan(plan: Plan, trials: Round, scored: Round, as_json: bool) -> None:
     print(f"counted as zero FLOPs: {', '.join(uncounted)}")
 
 
-def _totals(together: Round) -> dict[str, Any]:
+def _totals(together: RunBatch) -> dict[str, Any]:
     return {
         "runs": len(together.jobs),
         "to_train": len(together.missing),

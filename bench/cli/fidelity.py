@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.cli.console import console
-from bench.cli.run import conduct
+from bench.cli.run import run_experiment
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.report import fidelity_markdown, fidelity_table
@@ -41,7 +41,7 @@ def check_fidelity(
     reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
     bad = False
     for asked in (whole, reduced):
-        bad |= conduct(
+        bad |= run_experiment(
             asked,
             results=results,
             source=source,

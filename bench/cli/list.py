@@ -15,18 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.console import console
-from bench.contracts import Dataset, Merging, Part, range_of
+from bench.contracts import Aggregation, Component, Dataset, range_of
 from bench.launch import launchers
 from bench.networks import NETWORKS
 from bench.spec.experiment import shipped_experiments
 from bench.spec.registry import (
-    SORTS,
+    COMPONENTS,
+    component_of,
     datasets,
     declared_pairs,
     parse_dataset,
     shown,
-    sort_of,
-    strategy_parts,
+    strategy_components,
 )
 from bench.task_types import Classification
 
@@ -44,7 +44,7 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
         case "datasets":
             return _datasets(), datasets().broken
         case "strategies":
-            return _strategies(), strategy_parts().broken
+            return _strategies(), strategy_components().broken
         case "experiments":
             return _experiments(), {}
         case "launchers":
@@ -122,21 +122,21 @@ def _range(knob: "Field[Any]") -> str:
 
 def _strategies() -> Rows:
     rows = []
-    for part in sorted(strategy_parts().found.values(), key=lambda p: p.name):
+    for part in sorted(strategy_components().found.values(), key=lambda p: p.name):
         rows.append(
             {
                 "strategy": part.name,
-                "sort": sort_of(part),
+                "sort": component_of(part),
                 "what it does": part.summary + _same_for_two(part),
                 "knobs": _knobs(part),
                 "source": part.paper,
             }
         )
-    return sorted(rows, key=lambda row: (list(SORTS).index(row["sort"]), row["strategy"]))
+    return sorted(rows, key=lambda row: (list(COMPONENTS).index(row["sort"]), row["strategy"]))
 
 
-def _same_for_two(part: type[Part]) -> str:
-    other = part.same_for_two if issubclass(part, Merging) else ""
+def _same_for_two(part: type[Component]) -> str:
+    other = part.same_for_two if issubclass(part, Aggregation) else ""
     return f" (with two tasks: the direction of {other})" if other else ""
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import bench
 from bench.errors import UserError
-from bench.spec.registry import datasets, strategy_parts
+from bench.spec.registry import datasets, strategy_components
 
 What = Literal["strategy", "dataset"]
 _FOLDERS = {"strategy": "strategies", "dataset": "datasets"}
@@ -30,7 +30,7 @@ def begin(what: What, name: str, sort: str | None, folder: Path | None) -> Path:
     template = "dataset" if what == "dataset" else sort or "weighting"
     text = (_TEMPLATES / f"{template}.py.txt").read_text("utf-8")
     _refuse_unfit(name, stem, class_name, text)
-    taken = strategy_parts() if what == "strategy" else datasets()
+    taken = strategy_components() if what == "strategy" else datasets()
     listed = "strategies" if what == "strategy" else "datasets"
     if name in taken.found or find_spec(f"bench.{_FOLDERS[what]}.{stem}"):
         raise UserError(

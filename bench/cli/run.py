@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli.batch import Round, early_crew
+from bench.cli.batch import RunBatch, early_pool
 from bench.cli.console import console
 from bench.cli.dry_run import show_plan
 from bench.contracts import DataSource
 from bench.errors import say
-from bench.launch import Crew
+from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
 from bench.report import look_lines, stall, terminal_table, tuning_note, write_report
 from bench.spec.experiment import Experiment
@@ -19,7 +19,7 @@ from bench.store.records import Declaration, Record
 from bench.store.store import Store
 
 
-def conduct(
+def run_experiment(
     experiment: Experiment,
     *,
     results: Path,
@@ -36,20 +36,20 @@ def conduct(
         store.check_writable()
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    start = Crew(launcher, workers) if dry_run else early_crew(experiment, workers, launcher)
-    with start as crew:
+    start = WorkerPool(launcher, workers) if dry_run else early_pool(experiment, workers, launcher)
+    with start as pool:
         plan = make_plan(experiment, source, store, say)
         for line in plan.declaration.data:
             say(f"data: {line}")
         for warning in plan.warnings:
             say(f"note: {warning}")
-        trials = Round.of(store, plan.trials, crew.workers, fresh, "trials")
+        trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
         if dry_run:
             if trials.jobs and not trials.missing:
                 plan = plan.tuned(trials.done.get)
-            show_plan(plan, trials, Round.of(store, plan.jobs, crew.workers, fresh), as_json)
+            show_plan(plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh), as_json)
             return False
-        tried = trials.carry_out(store, crew)
+        tried = trials.carry_out(store, pool)
         if tried:
             plan = plan.tuned(tried.get)
         # Which runs are compared is known from here on, and none of them has been looked at.
@@ -64,7 +64,7 @@ def conduct(
         while True:
             keys = declaration.keys - done.keys()
             asked = [job for job in plan.jobs if job.key in keys]
-            done |= Round.of(store, asked, crew.workers, fresh).carry_out(store, crew)
+            done |= RunBatch.of(store, asked, pool.workers, fresh).carry_out(store, pool)
             if not experiment.until_decided:
                 break
             rows = results_of(declaration, done.get)

@@ -18,7 +18,7 @@ from bench.spec.experiment import RunSpec
 from bench.spec.registry import parse_strategy
 from bench.train.device import prepare
 from bench.train.job import arm_data
-from bench.train.pricing import Clock, TimedLane
+from bench.train.pricing import Clock, TimedPhase
 
 _ROUNDS = 25
 #: Device-seconds of a block, of the arm and of the plain loop each.
@@ -45,14 +45,14 @@ def _plain_loop(device: torch.device) -> Iterator[None]:
             nn.Linear(32 * (_SIDE // 16) ** 2, _CLASSES),
         )
     model.to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     batches = torch.arange(_IMAGES, device=device).view(-1, _BATCH)
     while True:
         for index in batches.unbind():
             loss: Tensor = F.cross_entropy(model(images[index]), labels[index])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             yield
 
 
@@ -78,8 +78,8 @@ def step_ratios(
         return clock.seconds / steps
 
     say(f"timing a step of {len(arms)} networks in turns with a plain loop")
-    lanes = {
-        (name, phase): TimedLane(
+    states = {
+        (name, phase): TimedPhase(
             parse_strategy(spec.strategy),
             arm_data(spec, source),
             spec.recipe,
@@ -94,14 +94,14 @@ def step_ratios(
     plain_block(3)
     plain_steps = max(1, round(_BLOCK / plain_block(3)))
     steps = {}
-    for key, lane in lanes.items():
-        lane.block(3)
-        steps[key] = max(1, round(_BLOCK / lane.block(3)))
+    for key, state in states.items():
+        state.block(3)
+        steps[key] = max(1, round(_BLOCK / state.block(3)))
     for _ in range(_ROUNDS):
         ratio = {}
-        for key, lane in lanes.items():
+        for key, state in states.items():
             by_hand = plain_block(plain_steps)
-            ratio[key] = lane.block(steps[key]) / by_hand
+            ratio[key] = state.block(steps[key]) / by_hand
         for name, spec in arms.items():
             whole = sum(count * ratio[name, phase] for phase, count in enumerate(spec.steps))
             found[name].append(round(whole / sum(spec.steps), 4))

@@ -78,7 +78,7 @@ def launchers() -> Plugins:
     return discover(__name__, Launcher)
 
 
-class Crew:
+class WorkerPool:
     """The launchers of one command, made when they are needed and closed with it.
 
     The named one does all the work; where none is, the one that suits the number of workers does.

@@ -6,7 +6,7 @@ them. All widths scale with one factor, which is how the `slim` anchor is made.
 Normalisation is GroupNorm with one group (layer normalisation over channel, height and width)
 wherever there is any. It mixes no two images and keeps no running state, so a task's result does
 not depend on which other task's images share its batch, training and evaluation compute the same
-function, lanes can run side by side, and every width divides into one group. Batch normalisation
+function, states can run side by side, and every width divides into one group. Batch normalisation
 has none of the four.
 """
 

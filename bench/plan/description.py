@@ -54,7 +54,7 @@ def _images(images: ImageSet, recipe: Recipe) -> str:
 
 
 def _task(data: TaskData) -> str:
-    kind, outputs = data.task.kind, data.task.outputs
+    kind, outputs = data.task.type, data.task.outputs
     parts = [kind.name]
     if isinstance(kind, Classification | Segmentation | MultiLabel):
         what = "labels" if isinstance(kind, MultiLabel) else "classes"

@@ -391,7 +391,9 @@ def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
             f"to it, {row.pair.name}+TASK"
         )
     strategy = parse_strategy(row.strategy)
-    idle = [part.name for part in (strategy.weighting, strategy.merging) if part in strategy.named]
+    idle = [
+        part.name for part in (strategy.weighting, strategy.aggregation) if part in strategy.named
+    ]
     job = jobs[row.arm, 0]
     if idle and not job.fault:
         tasks = [d.task for d in arm_data(job.spec, job.source)]

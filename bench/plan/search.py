@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from bench.contracts import Part, Range, range_of
+from bench.contracts import Component, Range, range_of
 from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import Strategy, parse_strategy, spelling
@@ -29,7 +29,7 @@ _BORDER = 0.1
 class Knob:
     """A number that is searched, or several: of a strategy's part, or of the recipe without one."""
 
-    part: Part | None
+    part: Component | None
     field: str
     default: Any
     range: Range

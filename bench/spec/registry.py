@@ -17,7 +17,7 @@ from itertools import combinations
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bench.contracts import Auxiliary, Dataset, Merging, Part, Schedule, Sharing, Weighting
+from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
 from bench.errors import UserError, unknown
 from bench.tasks import Pair
 
@@ -29,10 +29,10 @@ PLACEBOS: Mapping[str, str] = {
 }
 
 #: The sorts of parts that a strategy is put together from.
-SORTS: Mapping[str, type[Part]] = {
+COMPONENTS: Mapping[str, type[Component]] = {
     "sharing": Sharing,
     "weighting": Weighting,
-    "merging": Merging,
+    "aggregation": Aggregation,
     "schedule": Schedule,
     "auxiliary": Auxiliary,
 }
@@ -120,9 +120,9 @@ def discover(package_name: str, base: type[Any]) -> Plugins:
 
 
 @cache
-def strategy_parts() -> Plugins:
+def strategy_components() -> Plugins:
     """Return the parts of strategies by name."""
-    return discover("bench.strategies", Part)
+    return discover("bench.strategies", Component)
 
 
 @cache
@@ -138,7 +138,7 @@ class Strategy:
     sharing: Sharing
     weighting: Weighting
     schedule: Schedule
-    merging: Merging | None = None
+    aggregation: Aggregation | None = None
     auxiliaries: tuple[Auxiliary, ...] = ()
 
     @cached_property
@@ -147,21 +147,21 @@ class Strategy:
         return "+".join(spelling(part) for part in self.named)
 
     @property
-    def named(self) -> tuple[Part, ...]:
+    def named(self) -> tuple[Component, ...]:
         """The parts that its name names; what is meant anyway is none of them, but the sharing."""
-        parts = (self.weighting, self.merging, *self.auxiliaries, self.schedule)
+        parts = (self.weighting, self.aggregation, *self.auxiliaries, self.schedule)
         return (self.sharing, *(part for part in parts if part and not part.default))
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Component, ...]:
         """All parts."""
-        merging = (self.merging,) if self.merging else ()
-        return (self.sharing, self.weighting, *merging, *self.auxiliaries, self.schedule)
+        aggregation = (self.aggregation,) if self.aggregation else ()
+        return (self.sharing, self.weighting, *aggregation, *self.auxiliaries, self.schedule)
 
     @property
     def same_for_two(self) -> str:
         """The strategy that has the same direction where there are two tasks, or an empty text."""
-        twin = self.merging.same_for_two if self.merging else ""
+        twin = self.aggregation.same_for_two if self.aggregation else ""
         others = (self.sharing, *self.auxiliaries, self.schedule)
         return twin and parse_strategy("+".join([twin, *map(spelling, others)])).name
 
@@ -172,15 +172,15 @@ class Strategy:
 
 
 def _default(sort: type[Any]) -> Any:
-    for part in strategy_parts().found.values():
+    for part in strategy_components().found.values():
         if issubclass(part, sort) and part.default:
             return part()
     raise UserError(f"no {sort.__name__.lower()} part is marked as default in strategies/")
 
 
-def sort_of(part: type[Part]) -> str:
+def component_of(part: type[Component]) -> str:
     """Return the name of a part's sort."""
-    return next(name for name, sort in SORTS.items() if issubclass(part, sort))
+    return next(name for name, sort in COMPONENTS.items() if issubclass(part, sort))
 
 
 def default_strategy(sharing: Sharing | None = None) -> Strategy:
@@ -191,7 +191,7 @@ def default_strategy(sharing: Sharing | None = None) -> Strategy:
 
 def single_task() -> Strategy:
     """Return the strategy that shares nothing, which the anchors are made of."""
-    for part in strategy_parts().found.values():
+    for part in strategy_components().found.values():
         if issubclass(part, Sharing) and part.single_task:
             return default_strategy(part())
     raise UserError("no sharing part in strategies/ is marked as single_task")
@@ -270,7 +270,7 @@ def shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-def spelling(plugin: Part | Dataset) -> str:
+def spelling(plugin: Component | Dataset) -> str:
     """Return the canonical spelling: knobs are named where they are not the default."""
     changed = []
     for f in fields(plugin):
@@ -286,8 +286,8 @@ def parse_strategy(text: str) -> Strategy:
 
     Where no sharing or no weighting is named, the default one of its sort is meant.
     """
-    parts: list[Part] = [
-        parse_plugin(strategy_parts(), "strategy", piece) for piece in text.split("+")
+    parts: list[Component] = [
+        parse_plugin(strategy_components(), "strategy", piece) for piece in text.split("+")
     ]
 
     def pick(sort: type[Any]) -> Any:
@@ -299,17 +299,19 @@ def parse_strategy(text: str) -> Strategy:
         return chosen[0] if chosen else None
 
     sharing = pick(Sharing) or _default(Sharing)
-    named_weighting, merging = pick(Weighting), pick(Merging)
-    if named_weighting and merging:
+    named_weighting, aggregation = pick(Weighting), pick(Aggregation)
+    if named_weighting and aggregation:
         raise UserError(
-            f"strategy '{text}': {named_weighting.name} weighs losses and {merging.name} merges "
-            "gradients; choose one"
+            f"strategy '{text}': {named_weighting.name} weighs losses and {aggregation.name} "
+            "aggregates gradients; choose one"
         )
     auxiliaries = tuple(part for part in parts if isinstance(part, Auxiliary))
     schedule = pick(Schedule) or _default(Schedule)
-    for part in (merging, schedule):
+    for part in (aggregation, schedule):
         if part and part.needs_auxiliary and not auxiliaries:
-            known = sorted(n for n, p in strategy_parts().found.items() if issubclass(p, Auxiliary))
+            known = sorted(
+                n for n, p in strategy_components().found.items() if issubclass(p, Auxiliary)
+            )
             raise UserError(
                 f"strategy '{text}': {part.name} is for auxiliary tasks, and there is none: join "
                 f"one to it with + ({', '.join(known)})"
@@ -318,7 +320,7 @@ def parse_strategy(text: str) -> Strategy:
     if len(set(names)) < len(names):
         raise UserError(f"strategy '{text}' names an auxiliary task twice")
     weighting = named_weighting or _default(Weighting)
-    return Strategy(sharing, weighting, schedule, merging, auxiliaries)
+    return Strategy(sharing, weighting, schedule, aggregation, auxiliaries)
 
 
 @cache

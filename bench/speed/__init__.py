@@ -25,13 +25,13 @@ def measure(
     from bench.speed.turns import own_process
 
     with ExitStack() as stack:
-        crew = [stack.enter_context(own_process(worker=True)) for _ in range(cores)]
+        pool = [stack.enter_context(own_process(worker=True)) for _ in range(cores)]
         other = stack.enter_context(own_process())
         measures: list[tuple[int, str, Callable[[], Table]]] = [
-            (1, "a training step against a loop by hand", lambda: by_hand(settings, crew[0])),
-            (2, "other libraries", lambda: against_peers(settings, crew, other)),
+            (1, "a training step against a loop by hand", lambda: by_hand(settings, pool[0])),
+            (2, "other libraries", lambda: against_peers(settings, pool, other)),
             (2, "a whole experiment", lambda: matrix(settings, cores, other)),
-            (3, "the machine's limit", lambda: against_machine(settings, crew[0])),
+            (3, "the machine's limit", lambda: against_machine(settings, pool[0])),
             (4, "cost as work grows", lambda: growth(settings)),
             (5, "overhead of a whole command", lambda: overhead(settings, cores)),
         ]

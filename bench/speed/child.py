@@ -61,19 +61,19 @@ def images(arguments: list[str]) -> float:
     from bench.train.device import prepare
     from bench.train.evaluation import evaluate, evaluation_sets
     from bench.train.load import fingerprint
-    from bench.train.loop import Lane
+    from bench.train.loop import TrainingState
 
     work, device = _workload(arguments[0]), prepare("cpu")
     data = drawn_tasks(work.image, work.pool, work.pool // 6)
     began = time.perf_counter()
     fingerprint(data)
     batches = Batches(data, work.recipe, 0, device)
-    lane = Lane(parse_strategy(work.strategy), data, work.recipe, work.width, 0, device)
+    state = TrainingState(parse_strategy(work.strategy), data, work.recipe, work.width, 0, device)
     steps = work.pool // work.batch_size
-    for _ in lane.train(batches, steps, [steps]):
+    for _ in state.train(batches, steps, [steps]):
         pass
     test = evaluation_sets([(d, d.images.test, d.test_labels, None) for d in data], device, True)
-    evaluate(lane.network, lane.tasks, test)
+    evaluate(state.network, state.tasks, test)
     return time.perf_counter() - began
 
 

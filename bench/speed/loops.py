@@ -26,7 +26,7 @@ from bench.speed.settings import Method, Network, Settings
 from bench.tasks import ImageSet, TaskData, classification_tasks
 from bench.train.batches import Batches
 from bench.train.device import prepare
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count
 
 CLASSES = 10
@@ -122,9 +122,9 @@ def harness(work: Workload) -> Steps:
     """Return the loop that scored runs train in."""
     device = prepare("cpu")
     data = drawn_tasks(work.image, work.pool)
-    lane = Lane(parse_strategy(work.strategy), data, work.recipe, work.width, 0, device)
+    state = TrainingState(parse_strategy(work.strategy), data, work.recipe, work.width, 0, device)
     batches = Batches(data, work.recipe, 0, device)
-    return _endless(lane.train(batches, _ENDLESS, range(1, _ENDLESS)))
+    return _endless(state.train(batches, _ENDLESS, range(1, _ENDLESS)))
 
 
 def by_hand(work: Workload) -> Steps:
@@ -138,7 +138,7 @@ def _by_hand(work: Workload) -> Iterator[None]:
     trunk = work.encoder()
     heads = nn.ModuleList(ClassificationHead(trunk.features, CLASSES) for _ in data)
     model = nn.ModuleList([trunk, heads]).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     images = (data[0].images.train.float() / 127.5 - 1).to(memory_format=torch.channels_last)
     labels = [d.train_labels for d in data if d.train_labels is not None]
     while True:
@@ -149,9 +149,9 @@ def _by_hand(work: Workload) -> Iterator[None]:
                     F.cross_entropy(head(shared), y[index])
                     for head, y in zip(heads, labels, strict=True)
                 ]
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             (0.5 * losses[0] + 0.5 * losses[1]).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             yield
 
 

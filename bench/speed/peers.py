@@ -187,7 +187,7 @@ def torchjd(work: Workload) -> Steps:
     trunk = work.encoder()
     heads = nn.ModuleList(classifier(trunk, CLASSES) for _ in data.labels)
     aggregator = getattr(aggregation, dict(work.peers)["TorchJD"])()
-    optimiser = torch.optim.Adam([*trunk.parameters(), *heads.parameters()], lr=_RATE)
+    optimizer = torch.optim.Adam([*trunk.parameters(), *heads.parameters()], lr=_RATE)
 
     def take(count: int) -> None:
         torch.set_num_threads(work.threads)
@@ -200,7 +200,7 @@ def torchjd(work: Workload) -> Steps:
                 ]
             mtl_backward(losses, features=features, parallel_chunk_size=1)
             jac_to_grad(trunk.parameters(), aggregator)
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
 
     return take

@@ -57,7 +57,7 @@ def by_hand(settings: Settings, process: ProcessPoolExecutor) -> Table:
         ],
         rows,
         (
-            "Hard sharing of two tasks; the same network, optimiser and images in one process, in "
+            "Hard sharing of two tasks; the same network, optimizer and images in one process, in "
             "process time of one thread. By hand means float images in memory, nothing recorded.",
         ),
     )
@@ -71,17 +71,17 @@ def _timed(
 
 
 def _together(
-    crew: Sequence[ProcessPoolExecutor], count: int, loop: Callable[..., Steps], *work: object
+    pool: Sequence[ProcessPoolExecutor], count: int, loop: Callable[..., Steps], *work: object
 ) -> Callable[[], float]:
     """Return blocks of a loop in several processes at once: wall seconds a step of all of them."""
 
     def take() -> float:
         began = perf_counter()
-        blocks = [process.submit(loops.block, count, loop, *work) for process in crew]
+        blocks = [process.submit(loops.block, count, loop, *work) for process in pool]
         wait(blocks)
         for each in blocks:
             each.result()
-        return (perf_counter() - began) / (count * len(crew))
+        return (perf_counter() - began) / (count * len(pool))
 
     return take
 
@@ -98,7 +98,7 @@ _LOOPS = {"LibMTL": peers.libmtl, "TorchJD": peers.torchjd}
 
 
 def against_peers(
-    settings: Settings, crew: Sequence[ProcessPoolExecutor], other: ProcessPoolExecutor
+    settings: Settings, pool: Sequence[ProcessPoolExecutor], other: ProcessPoolExecutor
 ) -> Table:
     """Measure the harness's step against LibMTL's and TorchJD's: wall time, core by core and all.
 
@@ -109,11 +109,11 @@ def against_peers(
     rows = list[dict[str, object]]()
     known, notes = _known(other)
     for network, method in product(settings.networks, settings.methods):
-        rows += _peer_rows(settings, network, method, crew, other, known, notes)
+        rows += _peer_rows(settings, network, method, pool, other, known, notes)
     notes.append(
         "Wall time of training steps, evaluation left out. LibMTL has no bf16: its float32 steps "
         "stand against both. One core: a thread each. All cores: the harness trains as many seeds "
-        f"side by side as there are cores ({len(crew)}), the others one after the other, with "
+        f"side by side as there are cores ({len(pool)}), the others one after the other, with "
         "torch's own threads. The goals are on all cores."
     )
     return Table(
@@ -152,18 +152,18 @@ def _peer_rows(
     settings: Settings,
     network: Network,
     method: Method,
-    crew: Sequence[ProcessPoolExecutor],
+    pool: Sequence[ProcessPoolExecutor],
     other: ProcessPoolExecutor,
     known: Sequence[str],
     notes: list[str],
 ) -> Iterator[dict[str, object]]:
     """Yield a row a precision, library and number of cores; what fails elsewhere is a note."""
-    cores, blocks = len(crew), dict[str, Callable[[], float]]()
+    cores, blocks = len(pool), dict[str, Callable[[], float]]()
     for precision in settings.precisions:
         work = Workload.of(settings, network, method, precision)
-        steps = _length(settings, crew[0], loops.harness, work)
-        blocks[f"harness, one core, {precision}"] = _timed(crew[0], 0, steps, loops.harness, work)
-        blocks[f"harness, all cores, {precision}"] = _together(crew, steps, loops.harness, work)
+        steps = _length(settings, pool[0], loops.harness, work)
+        blocks[f"harness, one core, {precision}"] = _timed(pool[0], 0, steps, loops.harness, work)
+        blocks[f"harness, all cores, {precision}"] = _together(pool, steps, loops.harness, work)
         for name in known:
             if name == "LibMTL" and precision != "fp32":
                 continue

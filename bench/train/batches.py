@@ -142,7 +142,7 @@ class _Stream:
         rows, labels = self._fetch(index.to(self._device) if self.images.resident else index)
         x = self._to_float(rows)
         return x, [
-            task.kind.targets(x, own) for (task, _), own in zip(self._tasks, labels, strict=True)
+            task.type.targets(x, own) for (task, _), own in zip(self._tasks, labels, strict=True)
         ]
 
     def _prefetched(self) -> Iterator[tuple[tuple[Tensor, list[Tensor | None]], Tensor | None]]:
@@ -174,11 +174,11 @@ class _Stream:
             x = self._to_float(rows)
             targets = []
             for (task, _), own in zip(self._tasks, labels, strict=True):
-                if moves is not None and own is not None and task.kind.dense:
+                if moves is not None and own is not None and task.type.dense:
                     moved = _moved(own, moves, first=own.dim() - 2)
                     flipped = (moves[2] == 1).view(-1, *[1] * (own.dim() - 1))
-                    own = torch.where(flipped, task.kind.mirrored(moved), moved)
-                targets.append(task.kind.targets(x, own))
+                    own = torch.where(flipped, task.type.mirrored(moved), moved)
+                targets.append(task.type.targets(x, own))
             yield x, targets
 
 

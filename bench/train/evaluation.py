@@ -70,11 +70,11 @@ class Scores:
     @property
     def primary(self) -> float:
         """The metric that gains are computed in."""
-        return self.metrics[self.task.kind.metrics[0].name]
+        return self.metrics[self.task.type.metrics[0].name]
 
 
 def _scores(task: Task, measured: Tensor, known: Tensor) -> Scores:
-    kind = task.kind
+    kind = task.type
     examples = torch.full((len(known),), float("nan"))
     if not known.any():
         return Scores(task, {metric.name: float("nan") for metric in kind.metrics}, examples)
@@ -110,7 +110,7 @@ def evaluate(
             with passes_in(precision, x.device):
                 outputs = network(inputs)
             for s in together:
-                kind = s.task.kind
+                kind = s.task.type
                 targets = kind.targets(x, None if s.labels is None else s.labels.part(start, stop))
                 output = outputs[position[s.task.name]].float()
                 collected[s.task.name][0].append(kind.measure(output, targets))

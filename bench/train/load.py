@@ -72,7 +72,7 @@ def fingerprint(data: Sequence[TaskData]) -> str:
     """Return the SHA-256 of all that a run can read of its data: images, labels and tasks."""
     total = hashlib.sha256()
     for d in data:
-        task = (d.task.name, d.task.kind, d.task.outputs, d.task.weight, d.images.name)
+        task = (d.task.name, d.task.type, d.task.outputs, d.task.weight, d.images.name)
         total.update(repr((*task, d.images.drawn)).encode())
         for tensor in (d.images.train, d.images.test, d.train_labels, d.test_labels):
             total.update(b"-" if tensor is None else content_digest(tensor).encode())

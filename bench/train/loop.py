@@ -1,8 +1,8 @@
 """The one training loop. It knows no strategy by name and waits for the device nowhere in a step.
 
-A lane is one network in training, in one phase after another. A step is the same whatever the
+A state is one network in training, in one phase after another. A step is the same whatever the
 strategy: forward, losses of the phase's tasks, either one backward pass of the combined loss or one
-a task and a merge, the optimiser, and for a method that asks for it a look ahead or a second look.
+a task and a merge, the optimizer, and for a method that asks for it a look ahead or a second look.
 
 The scale of losses: the weights of a step's tasks are divided by their sum. Where all tasks have
 equal gradients, the trunk receives what single-task training gives it, whatever the strategy.
@@ -59,7 +59,7 @@ def build_network(
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
         def head(trunk: Encoder) -> nn.Module:
             with seeded(seed, "init", "head", d.task.name):
-                return d.task.kind.head(trunk.features, image, d.task.outputs)
+                return d.task.type.head(trunk.features, image, d.task.outputs)
 
         return head
 
@@ -86,7 +86,7 @@ def _widened(tensor: Tensor) -> Tensor:
 def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
     """Add to a parameter's gradient, laid out in memory as the parameter is.
 
-    A backward pass does the same. The fused optimiser walks both in memory order: with another
+    A backward pass does the same. The fused optimizer walks both in memory order: with another
     layout it would silently pair wrong entries.
     """
     if parameter.grad is None:
@@ -95,7 +95,7 @@ def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
         parameter.grad.add_(gradient)
 
 
-class Lane:
+class TrainingState:
     """One network in training: all the state that its steps change.
 
     It begins in the first phase of its strategy's schedule.
@@ -140,14 +140,14 @@ class Lane:
         self._look_ahead = self._combine if isinstance(self._combine, LookAhead) else None
         self._second_look = self._combine if isinstance(self._combine, SecondLook) else None
         self._losses = [
-            d.task.kind.loss_of_known if d.known[0].all() else d.task.kind.loss
+            d.task.type.loss_of_known if d.known[0].all() else d.task.type.loss
             for d in self.trained
         ]
         (self._weights,) = self._weights_over(1)
         generator = stream(self._seed, "strategy", strategy.name)
-        merging = strategy.merging
-        self._merge = None if merging is None else merging.build(tasks, generator)
-        self._on_features = merging is not None and merging.on_features
+        aggregation = strategy.aggregation
+        self._merge = None if aggregation is None else aggregation.build(tasks, generator)
+        self._on_features = aggregation is not None and aggregation.on_features
         common = {id(p) for p in shared}
         self._own = [p for p in self.network.parameters() if id(p) not in common]
         # A weight of a loss is no weight of a network: decay would pull it to a value.
@@ -210,9 +210,9 @@ class Lane:
         own = {n: p.detach() for n, p in self.network.named_parameters() if p.requires_grad}
 
         def losses_at(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
-            state = dict(zip(own, parameters, strict=True))
+            values = dict(zip(own, parameters, strict=True))
             with self._precision():
-                outputs = functional_call(self.network, state, (self._images(batch),))
+                outputs = functional_call(self.network, values, (self._images(batch),))
             return torch.stack(self._losses_at(outputs, batch))
 
         return Trial(
@@ -245,7 +245,7 @@ class Lane:
         meeting: list[Tensor] = [*self._shared]
         if self._on_features:
             with self._precision():
-                features, outputs = self.network.parting(self._images(batch))
+                features, outputs = self.network.split_point(self._images(batch))
             meeting, losses = [features], self._losses_at(outputs, batch)
         else:
             losses = self._losses_of(batch)
@@ -281,7 +281,7 @@ class Lane:
         """Return the inner products `[T, T]` of the tasks' gradients on the shared parameters.
 
         Each gradient is that of the task's own loss, unweighted, in evaluation mode. Nothing of the
-        lane changes: no gradient is written, no weighting or merge is asked, nothing is drawn.
+        state changes: no gradient is written, no weighting or merge is asked, nothing is drawn.
         """
         was_training = self.network.training
         self.network.eval()

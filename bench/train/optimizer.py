@@ -1,4 +1,4 @@
-"""The optimiser of every run."""
+"""The optimizer of every run."""
 
 from collections.abc import Iterable
 

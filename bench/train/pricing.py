@@ -25,7 +25,7 @@ from bench.spec.registry import Strategy
 from bench.store.provenance import code_fingerprint, machine
 from bench.tasks import TaskData
 from bench.train.batches import Batch
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.rows import fits
 
 _META = torch.device("meta")
@@ -125,17 +125,17 @@ def price_name(
     """
     sets = list(dict.fromkeys(id(d.images) for d in data))
     tasks = [
-        (type(d.task.kind).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
+        (type(d.task.type).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
     ]
     costly = recipe.model_dump(mode="json", exclude={"learning_rate", "weight_decay"})
     network = [strategy.name, tasks, data[0].images.image, costly, width]
     return digest(network, code_fingerprint(strategy), machine(device))[:40]
 
 
-def count_flops(lane: Lane, batch: Batch) -> float:
-    """Return the FLOPs of one step of a lane, which takes that step."""
+def count_flops(state: TrainingState, batch: Batch) -> float:
+    """Return the FLOPs of one step of a state, which takes that step."""
     with FlopCounterMode(display=False) as counter:
-        lane.step(batch)
+        state.step(batch)
     return float(counter.get_total_flops())
 
 
@@ -144,10 +144,10 @@ def step_flops(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, wid
 
     Counted on the first step of each phase: near its price, at a fraction of the work.
     """
-    lane, steps = Lane(strategy, data, recipe, width, seed=0, device=_META), 0.0
-    for number, phase in enumerate(lane.phases):
-        lane.enter(number)
-        steps += phase.share / count_flops(lane, next(iter(lane.batches())))
+    state, steps = TrainingState(strategy, data, recipe, width, seed=0, device=_META), 0.0
+    for number, phase in enumerate(state.phases):
+        state.enter(number)
+        steps += phase.share / count_flops(state, next(iter(state.batches())))
     return 1 / steps
 
 
@@ -155,24 +155,24 @@ def count(
     strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
 ) -> tuple[Price, ...]:
     """Return the price of a step of each phase, untimed."""
-    lane = Lane(strategy, data, recipe, width, seed=0, device=_META)
-    return tuple(_count(lane, phase) for phase in range(len(lane.phases)))
+    state = TrainingState(strategy, data, recipe, width, seed=0, device=_META)
+    return tuple(_count(state, phase) for phase in range(len(state.phases)))
 
 
-def _count(lane: Lane, phase: int) -> Price:
-    lane.enter(phase)
-    batches = lane.batches()
+def _count(state: TrainingState, phase: int) -> Price:
+    state.enter(phase)
+    batches = state.batches()
     source = iter(batches)
-    lane.step(next(source))  # some methods make what they keep in the first step
-    kept = [*lane.network.parameters(), *lane.optimizer.state]
-    lane.optimizer.zero_grad()
+    state.step(next(source))  # some methods make what they keep in the first step
+    kept = [*state.network.parameters(), *state.optimizer.state]
+    state.optimizer.zero_grad()
     with _StepObserver([t for t in kept if t.device == _META]) as observer:
-        lane.step(next(source))
+        state.step(next(source))
     return Price(
-        flops=count_flops(lane, next(source)),
+        flops=count_flops(state, next(source)),
         samples=batches.samples_per_step,
         peak_bytes=observer.peak,
-        parameters=lane.parameters,
+        parameters=state.parameters,
         uncounted=tuple(sorted(observer.uncounted - _PLUMBING)),
     )
 
@@ -211,7 +211,7 @@ class Clock:
         return self._seconds
 
 
-class TimedLane:
+class TimedPhase:
     """A phase in calibration: takes blocks of steps and remembers what each step took."""
 
     def __init__(
@@ -224,7 +224,7 @@ class TimedLane:
         device: torch.device,
         source: DataSource,
     ) -> None:
-        self._lane = Lane(strategy, data, recipe, width, seed=0, device=device)
+        self._lane = TrainingState(strategy, data, recipe, width, seed=0, device=device)
         self._lane.enter(phase)
         self._batches = iter(self._lane.batches(fits(data, source, device)))
         self._device = device
@@ -263,21 +263,21 @@ def time_steps(
     place and holds up no other.
     """
     found: list[float | Exception] = [0.0] * len(arms)
-    lanes: dict[int, tuple[TimedLane, int]] = {}
+    states: dict[int, tuple[TimedPhase, int]] = {}
     for index, arm in enumerate(arms):
         try:
-            lane = TimedLane(*arm, device, source)
-            lane.block(2)
-            lanes[index] = lane, max(1, round(block_seconds / lane.block(2)))
+            state = TimedPhase(*arm, device, source)
+            state.block(2)
+            states[index] = state, max(1, round(block_seconds / state.block(2)))
         except Exception as error:
             found[index] = error
     for _ in range(rounds):
-        for index, (lane, steps) in list(lanes.items()):
+        for index, (state, steps) in list(states.items()):
             try:
-                lane.seconds.append(lane.block(steps))
+                state.seconds.append(state.block(steps))
             except Exception as error:
                 found[index] = error
-                del lanes[index]
-    for index, (lane, _) in lanes.items():
-        found[index] = statistics.median(lane.seconds)
+                del states[index]
+    for index, (state, _) in states.items():
+        found[index] = statistics.median(state.seconds)
     return found

@@ -28,7 +28,7 @@ from bench.train.device import execution, prepare
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.train.job import Job, arm_data
 from bench.train.load import fingerprint
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import Clock
 from bench.train.rows import fits
 from bench.train.splits import draw_split
@@ -70,7 +70,7 @@ def _finite(value: float) -> float | None:
 
 
 def _scores(result: Scores) -> dict[str, Score]:
-    metrics = result.task.kind.metrics
+    metrics = result.task.type.metrics
     return {
         metric.name: Score(
             value=_finite(result.metrics[metric.name]),
@@ -130,13 +130,13 @@ def _probed_points(seed: int, steps: int, tasks: int, curve_at: Sequence[int]) -
 
 
 def _gradients(
-    lane: Lane, batch: Batch
+    state: TrainingState, batch: Batch
 ) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
     """Return the norms and cosines of a curve point."""
-    products = lane.gramian(batch).double().cpu()
+    products = state.gramian(batch).double().cpu()
     lengths = products.diag().sqrt()
     table = (products / lengths.outer(lengths)).clamp(-1, 1).tolist()
-    names = [task.name for task in lane.tasks]
+    names = [task.name for task in state.tasks]
     norms = {name: _finite(length) for name, length in zip(names, lengths.tolist(), strict=True)}
     cosines = {
         name: {other: _finite(row[j]) for j, other in enumerate(names) if j > i}
@@ -157,25 +157,29 @@ def _curve_points(spec: RunSpec, phase: int) -> set[int]:
 
 
 def _train(
-    spec: RunSpec, lane: Lane, phase: int, resident: bool, validation: Sequence[EvaluationSet]
+    spec: RunSpec,
+    state: TrainingState,
+    phase: int,
+    resident: bool,
+    validation: Sequence[EvaluationSet],
 ) -> _Trained:
-    """Train a lane to the end of a phase, or until a loss stops being finite."""
-    if phase:  # a lane is made in its first
-        lane.enter(phase)
-    batches = lane.batches(resident)
+    """Train a state to the end of a phase, or until a loss stops being finite."""
+    if phase:  # a state is made in its first
+        state.enter(phase)
+    batches = state.batches(resident)
     steps, before = spec.steps[phase], sum(spec.steps[:phase])
     audited, curve_at = _audited_steps(spec.seed, phase, steps), _curve_points(spec, phase)
     pauses = sorted((curve_at | audited | {step - 1 for step in audited}) - {0})
-    names = [d.task.name for d in lane.trained]
-    probe = batches.probe() if lane.shares else None
+    names = [d.task.name for d in state.trained]
+    probe = batches.probe() if state.shares else None
     probed = _probed_points(spec.seed, steps, len(names), sorted(curve_at)) if probe else set()
-    clock, evaluation, wall = Clock(lane.device), 0.0, 0.0
+    clock, evaluation, wall = Clock(state.device), 0.0, 0.0
     # Counting slows a step down, so counted steps are off the clock and priced as the others are.
     uncounted = steps - len(audited)
     counts: list[float] = []
     losses: list[Tensor] = []
     curve: list[CurvePoint] = []
-    training = lane.train(batches, steps, pauses)
+    training = state.train(batches, steps, pauses)
     for step in pauses:
         counted = step in audited
         counter = FlopCounterMode(display=False) if counted else nullcontext()
@@ -194,8 +198,8 @@ def _train(
         since = torch.cat(losses)
         losses.clear()
         means = dict(zip(names, since.mean(0).tolist(), strict=True))
-        results = evaluate(lane.network, lane.tasks, validation, spec.recipe.precision)
-        norms, cosines = _gradients(lane, probe) if probe and step in probed else ({}, {})
+        results = evaluate(state.network, state.tasks, validation, spec.recipe.precision)
+        norms, cosines = _gradients(state, probe) if probe and step in probed else ({}, {})
         curve.append(
             CurvePoint(
                 step=before + step,
@@ -269,11 +273,11 @@ def execute(job: Job) -> tuple[Record, Examples]:
         torch.cuda.reset_peak_memory_stats()
     # A strategy that draws from torch's global generator draws from its own stream too.
     with seeded(spec.seed, "strategy", strategy.name):
-        lane = Lane(strategy, data, spec.recipe, spec.width, spec.seed, device)
+        state = TrainingState(strategy, data, spec.recipe, spec.width, spec.seed, device)
         validation = _validation(spec, scored, device, resident)
         trained = []
-        for phase in range(len(lane.phases)):
-            trained.append(_train(spec, lane, phase, resident, validation))
+        for phase in range(len(state.phases)):
+            trained.append(_train(spec, state, phase, resident, validation))
             if trained[-1].reason:
                 break
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
@@ -282,10 +286,10 @@ def execute(job: Job) -> tuple[Record, Examples]:
     if spec.split == "test":
         whole = [(d, d.images.test, d.test_labels, None) for d in scored]
         test = evaluation_sets(whole, device, resident)
-        results = evaluate(lane.network, lane.tasks, test, spec.recipe.precision)
+        results = evaluate(state.network, state.tasks, test, spec.recipe.precision)
         examples = {r.task.name: _compact(r) for r in results}
     else:
-        results = evaluate(lane.network, lane.tasks, validation, spec.recipe.precision)
+        results = evaluate(state.network, state.tasks, validation, spec.recipe.precision)
         examples = {}
     tested = time.perf_counter() - paused
 
@@ -329,12 +333,12 @@ def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
         return
     _warmed.add(arm)
     data = arm_data(spec, source)
-    lane = Lane(parse_strategy(spec.strategy), data, spec.recipe, spec.width, 0, device)
+    state = TrainingState(parse_strategy(spec.strategy), data, spec.recipe, spec.width, 0, device)
     resident = fits(data, source, device)
-    for phase in range(len(lane.phases)):
-        lane.enter(phase)
-        for batch in islice(lane.batches(resident), 3):
-            lane.step(batch)
+    for phase in range(len(state.phases)):
+        state.enter(phase)
+        for batch in islice(state.batches(resident), 3):
+            state.step(batch)
 
 
 def failure(job: Job, reason: str, detail: str = "") -> Record:

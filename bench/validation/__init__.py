@@ -6,7 +6,7 @@ it cannot be asked. Whatever else it raises is the plugin's fault and counts as 
 """
 
 from bench.validation.checks import InapplicableError, ViolationError
-from bench.validation.parts import Candidate, candidate
+from bench.validation.components import Candidate, candidate
 from bench.validation.suite import Finding, Report, selected, validate
 
 __all__ = [

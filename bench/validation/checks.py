@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from bench.contracts import Dataset, Part
+from bench.contracts import Component, Dataset
 from bench.spec.experiment import Recipe
 from bench.spec.registry import shown
 
@@ -36,7 +36,7 @@ def check_documented(plugin: type[Any], wanted: Sequence[str]) -> None:
         )
 
 
-def check_spelled(plugin: Part | Dataset, name: str, parse: Callable[[str], str]) -> None:
+def check_spelled(plugin: Component | Dataset, name: str, parse: Callable[[str], str]) -> None:
     """Raise unless `name`, with and without a default that is named, is read as `name`."""
     knobs = [f for f in fields(plugin) if not (f.name == "path" and isinstance(plugin, Dataset))]
     head, colon, path = name.partition(":")
@@ -60,7 +60,7 @@ def check_spelled(plugin: Part | Dataset, name: str, parse: Callable[[str], str]
             )
 
 
-def origin(error: BaseException, plugin: Part | Dataset) -> str:
+def origin(error: BaseException, plugin: Component | Dataset) -> str:
     """Return where in the plugin's own file an error came from, in words, if it did."""
     path = inspect.getfile(type(plugin))
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]

@@ -22,7 +22,7 @@ from bench.task_types import (
     Regression,
     Segmentation,
     SurfaceNormals,
-    TaskKind,
+    TaskType,
 )
 from bench.tasks import Task, TaskData
 from bench.train.job import Job, run_key
@@ -155,7 +155,7 @@ def _floats(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point
 
 
-_FORMS: Mapping[type[TaskKind], _Form] = {
+_FORMS: Mapping[type[TaskType], _Form] = {
     Classification: _Form(
         "int64, from 0 to below outputs, or MISSING",
         lambda dtype: dtype == torch.int64,
@@ -198,11 +198,11 @@ _FORMS: Mapping[type[TaskKind], _Form] = {
 def labels(loaded: Loaded) -> None:
     """Labels have the type, the shape and the range of their task's kind."""
     for d in loaded.data.values():
-        form = next((_FORMS[base] for base in type(d.task.kind).__mro__ if base in _FORMS), None)
+        form = next((_FORMS[base] for base in type(d.task.type).__mro__ if base in _FORMS), None)
         for part, values in (("training", d.train_labels), ("test", d.test_labels)):
             if form is None or values is None:
                 continue
-            where = f"{part} labels of '{d.task.name}' ({d.task.kind.name})"
+            where = f"{part} labels of '{d.task.name}' ({d.task.type.name})"
             shape = tuple(values.shape[1:])
             if not form.dtype(values.dtype) or shape != form.shape(d.task, d.images.image):
                 raise ViolationError(
@@ -229,9 +229,9 @@ def listed(loaded: Loaded) -> None:
         raise InapplicableError("what it has depends on the path")
     for name, d in data.items():
         said = dataset.kinds.get(name, Classification())
-        if type(d.task.kind) is not type(said):
+        if type(d.task.type) is not type(said):
             raise ViolationError(
-                f"'{name}' is a task of {d.task.kind.name}, and kinds says {said.name}: lists show "
+                f"'{name}' is a task of {d.task.type.name}, and kinds says {said.name}: lists show "
                 "what is declared"
             )
     if loaded.name != dataset.name:

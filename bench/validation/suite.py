@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 from bench.contracts import DataSource
 from bench.errors import UserError, unknown
-from bench.spec.registry import datasets, parse_dataset, sort_of, strategy_parts
+from bench.spec.registry import component_of, datasets, parse_dataset, strategy_components
 from bench.train.device import prepare
 from bench.validation.checks import InapplicableError, ViolationError, origin
+from bench.validation.components import COMPONENT_CHECKS, COMPONENT_GATES, Candidate, candidate
 from bench.validation.datasets import DATASET_CHECKS, DATASET_GATES, Loaded
-from bench.validation.parts import PART_CHECKS, PART_GATES, Candidate, candidate
 
 Outcome = Literal["ok", "failed", "skipped"]
 
 #: What others build on. Where one does not hold or cannot be tried, what follows is left out.
-_GATES = {check.__name__ for check in (*PART_GATES, *DATASET_GATES)}
+_GATES = {check.__name__ for check in (*COMPONENT_GATES, *DATASET_GATES)}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _part_findings(text: str) -> Iterator[Finding]:
         yield Finding("builds", "skipped", str(reason))
         return
     plugin = type(tried.plugin)
-    checks = [check for check, sort in PART_CHECKS.items() if issubclass(plugin, sort)]
+    checks = [check for check, sort in COMPONENT_CHECKS.items() if issubclass(plugin, sort)]
     yield from _findings(checks, tried)
 
 
@@ -115,7 +115,7 @@ def selected(names: Sequence[str]) -> list[str]:
 
     Raises `UserError` for an unknown name, with the nearest known one.
     """
-    parts, sets = strategy_parts(), datasets()
+    parts, sets = strategy_components(), datasets()
     known = [*parts.found, *sets.found, *parts.broken, *sets.broken]
     for text in names:
         head = text.partition(":")[0].partition("@")[0]
@@ -131,11 +131,11 @@ def validate(name: str, source: DataSource) -> Iterator[Report]:
     """
     prepare("cpu")
     head = name.partition(":")[0].partition("@")[0]
-    if head in strategy_parts().found:
-        sort = sort_of(strategy_parts().found[head])
+    if head in strategy_components().found:
+        sort = component_of(strategy_components().found[head])
         yield _report(name, sort, _part_findings(name))
     if head in datasets().found:
         yield _report(name, "data set", _dataset_findings(name, source))
-    reasons = strategy_parts().broken.get(head) or datasets().broken.get(head)
+    reasons = strategy_components().broken.get(head) or datasets().broken.get(head)
     if reasons:
         yield Report(name, "broken", (Finding("imports", "failed", reasons),), 0.0)

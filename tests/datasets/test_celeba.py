@@ -75,13 +75,13 @@ def test_every_attribute_is_a_task_and_so_are_all_together(root: Path) -> None:
     assert list(data) == list(CelebA.tasks)
     assert len(data) == 41
     together = data["attributes"]
-    assert isinstance(together.task.kind, MultiLabel)
+    assert isinstance(together.task.type, MultiLabel)
     assert together.task.outputs == 40
     for part, name in ((0, "train_labels"), (2, "test_labels")):
         expected = torch.from_numpy(_values() > 0)[_in(part)]
         assert torch.equal(getattr(together, name), expected.float())
         for column, attribute in enumerate(ATTRIBUTES):
-            assert isinstance(data[attribute].task.kind, Classification)
+            assert isinstance(data[attribute].task.type, Classification)
             assert data[attribute].task.outputs == 2
             assert torch.equal(getattr(data[attribute], name), expected[:, column].long())
 

@@ -98,7 +98,7 @@ def test_a_table_and_its_images_are_a_data_set(make: Make) -> None:
     assert species.images is coat.images
     assert species.images.image == (3, 20, 20)
     assert (len(species.images.train), len(species.images.test)) == (32, 8)
-    assert isinstance(species.task.kind, Classification)
+    assert isinstance(species.task.type, Classification)
     assert species.task.classes == ("bird", "cat", "dog")
     assert _labels(species).bincount().tolist() == [13, 14, 13]
 
@@ -196,14 +196,14 @@ def test_kinds_can_be_set_and_the_choice_is_part_of_the_name(make: Make) -> None
     (pair,) = parse_pairs(f"{text}:stars+year")
     assert "regression=stars/year" in pair.dataset
     stars, tags = _load(pair.dataset, "stars", "tags")
-    assert isinstance(stars.task.kind, Regression)
-    assert stars.task.kind.mean == pytest.approx(_labels(stars)[:32].mean().item())
+    assert isinstance(stars.task.type, Regression)
+    assert stars.task.type.mean == pytest.approx(_labels(stars)[:32].mean().item())
     assert tags.task.classes == ("red|round", "round", "|")
 
 
 def test_multi_label_cells_are_sets_and_a_blank_one_is_unknown(make: Make) -> None:
     (tags,) = _load(f"folder:{make(MIXED)}", "tags")
-    assert isinstance(tags.task.kind, MultiLabel)
+    assert isinstance(tags.task.type, MultiLabel)
     assert (tags.task.outputs, tags.task.classes) == (2, ("red", "round"))
     labels = _labels(tags)
     assert labels.isnan().all(1).sum() == 10
@@ -274,7 +274,7 @@ def test_a_column_that_can_teach_nothing_is_refused(make: Make, task: str, reaso
 
 def test_an_id_may_be_declared_a_quantity(make: Make) -> None:
     (number,) = _load(f"folder@regression=id:{make(MIXED)}", "id")
-    assert isinstance(number.task.kind, Regression)
+    assert isinstance(number.task.type, Regression)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_column_of_mask_files_is_a_segmentation(
     outline, kind = _load(
         f"folder:{_masked(tmp_path, levels)}", "outline", "kind", cache=tmp_path / "c"
     )
-    assert isinstance(outline.task.kind, Segmentation)
+    assert isinstance(outline.task.type, Segmentation)
     assert outline.images is kind.images
     assert outline.images.image == (3, 24, 32)
     assert (outline.task.outputs, outline.task.classes) == (len(classes), classes)

@@ -20,7 +20,7 @@ from bench.spec.registry import parse_dataset, parse_strategy
 from bench.task_types import VOID, Depth
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count, count_flops
 
 COUNTS = {"train": 5, "val": 3}
@@ -129,12 +129,12 @@ def test_the_network_learns_the_standardised_depth_in_the_unit_of_the_set(
     root: Path, name: str
 ) -> None:
     data = _load(root, name)["depth"]
-    assert isinstance(data.task.kind, Depth)
+    assert isinstance(data.task.type, Depth)
     assert data.train_labels is not None
     known = data.train_labels[~data.train_labels.isnan()]
-    assert data.task.kind.mean == pytest.approx(known.mean().item(), rel=1e-4)
-    assert data.task.kind.deviation == pytest.approx(known.std().item(), rel=1e-4)
-    assert data.task.kind.unit == {"nyuv2": "m", "cityscapes": ""}[name]
+    assert data.task.type.mean == pytest.approx(known.mean().item(), rel=1e-4)
+    assert data.task.type.deviation == pytest.approx(known.std().item(), rel=1e-4)
+    assert data.task.type.unit == {"nyuv2": "m", "cityscapes": ""}[name]
 
 
 def test_shrinking_averages_images_and_takes_labels_from_the_middle(root: Path, name: str) -> None:
@@ -264,11 +264,11 @@ def test_a_step_of_a_large_network_on_small_images_costs_what_was_priced(
     data = list(parse_dataset(f"{name}@shrink=4").load(DataSource(root)).values())
     recipe = Recipe(network="resnet18", batch_size=2, train_size=3, validation_size=2)
     strategy, cpu = parse_strategy("hard"), torch.device("cpu")
-    lane = Lane(strategy, data, recipe, 0.25, 0, cpu)
+    state = TrainingState(strategy, data, recipe, 0.25, 0, cpu)
     batches = iter(Batches(data, recipe, 0, cpu))
-    assert lane.step(next(batches)).isfinite().all()
-    assert count_flops(lane, next(batches)) == count(strategy, data, recipe, 0.25)[0].flops
-    assert all(p.isfinite().all() for p in lane.network.parameters())
+    assert state.step(next(batches)).isfinite().all()
+    assert count_flops(state, next(batches)) == count(strategy, data, recipe, 0.25)[0].flops
+    assert all(p.isfinite().all() for p in state.network.parameters())
 
 
 def test_its_tasks_train_to_a_table(

@@ -14,7 +14,7 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ def test_a_step_by_hand() -> None:
     module = part.build([target.task, replace(partner.task, scored=False)], [])
     assert isinstance(module, LookAhead)
     module.look_ahead(trial)
-    # Adam's first step has the length of the rate, and no gradient is left to the run's optimiser.
+    # Adam's first step has the length of the rate, and no gradient is left to the run's optimizer.
     expected = torch.tensor([0.02, -0.02]).softmax(0)
     both = torch.tensor([2.0, 1.0], requires_grad=True)
     (given,) = torch.autograd.grad(module(both, weights), both)
@@ -83,20 +83,20 @@ def _tasks() -> list[TaskData]:
     return [task_data("toy", name, DataSource()) for name in ("row", "column")]
 
 
-def _lane(strategy: str, data: Sequence[TaskData], recipe: Recipe, seed: int = 3) -> Lane:
-    return Lane(parse_strategy(strategy), data, recipe, 1.0, seed, CPU)
+def _lane(strategy: str, data: Sequence[TaskData], recipe: Recipe, seed: int = 3) -> TrainingState:
+    return TrainingState(parse_strategy(strategy), data, recipe, 1.0, seed, CPU)
 
 
 def test_on_a_network_the_finite_difference_is_close_and_moves_nothing(recipe: Recipe) -> None:
-    lane = _lane("auto-lambda", _tasks(), recipe)
-    lane.network.double()
-    batch = next(iter(lane.batches()))
+    state = _lane("auto-lambda", _tasks(), recipe)
+    state.network.double()
+    batch = next(iter(state.batches()))
     assert batch.second is not None
     for each in (batch, batch.second):
         each.images[:] = [torch.as_tensor(each.images[0]).double()] * 2
-    lane.optimizer.rate = 0.1
-    before = [p.detach().clone() for p in lane.network.parameters()]
-    trial = lane._trial(batch)
+    state.optimizer.rate = 0.1
+    before = [p.detach().clone() for p in state.network.parameters()]
+    trial = state._trial(batch)
     weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
     found = meta_gradient(trial, weights, weights)
     # The exact one, from each task's gradient: -rate times its product with that of the trial's.
@@ -111,8 +111,8 @@ def test_on_a_network_the_finite_difference_is_close_and_moves_nothing(recipe: R
     along = torch.cat([g.reshape(-1) for g in _grads(trial.second(ahead).mean(), ahead)])
     exact = torch.stack([-0.1 * (row @ along) for row in rows])
     torch.testing.assert_close(found, exact, rtol=2e-2, atol=0)
-    assert all(torch.equal(a, b) for a, b in zip(before, lane.network.parameters(), strict=True))
-    assert all(p.grad is None for p in lane.network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, state.network.parameters(), strict=True))
+    assert all(p.grad is None for p in state.network.parameters())
 
 
 def _grads(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -134,16 +134,16 @@ def _seen(batches: Batches, second: bool) -> set[bytes]:
 def test_second_batches_are_training_images_that_no_step_trains_on(recipe: Recipe) -> None:
     whole = _lane("hard", _tasks(), recipe)
     everything = _seen_plain(whole.batches())
-    lane = _lane(f"auto-lambda@{HELD_OUT}", _tasks(), recipe)
-    ours, held_out = (_seen(lane.batches(), second) for second in (False, True))
+    state = _lane(f"auto-lambda@{HELD_OUT}", _tasks(), recipe)
+    ours, held_out = (_seen(state.batches(), second) for second in (False, True))
     assert ours | held_out == everything
     assert not ours & held_out
     assert len(held_out) / len(everything) == pytest.approx(HELD_OUT, abs=0.02)
-    assert lane.batches().samples_per_step == 2 * whole.batches().samples_per_step
+    assert state.batches().samples_per_step == 2 * whole.batches().samples_per_step
     # Without a share both have all images, in orders of their own.
-    lane = _lane("auto-lambda@0", _tasks(), recipe)
-    assert _seen(lane.batches(), False) == _seen(lane.batches(), True) == everything
-    batch = next(iter(lane.batches()))
+    state = _lane("auto-lambda@0", _tasks(), recipe)
+    assert _seen(state.batches(), False) == _seen(state.batches(), True) == everything
+    batch = next(iter(state.batches()))
     assert batch.second is not None
     assert not torch.equal(batch.targets[0], batch.second.targets[0])
 
@@ -165,16 +165,16 @@ def test_the_trial_costs_two_steps_and_two_forward_passes(recipe: Recipe) -> Non
 
 
 def test_without_held_out_images_a_silent_partner_changes_no_bit(toy: Toy, recipe: Recipe) -> None:
-    states = []
+    weights = []
     for strategy, data in (
         ("hard", [toy("row")]),
         ("auto-lambda@0", [toy("row"), toy("column~none")]),
     ):
-        lane = _lane(strategy, data, recipe)
-        list(lane.train(lane.batches(), 12, [12]))
-        states.append(lane.network.state_dict())
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
+        state = _lane(strategy, data, recipe)
+        list(state.train(state.batches(), 12, [12]))
+        weights.append(state.network.state_dict())
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
 
 
 def test_a_partner_that_is_the_target_gains_weight_beside_one_that_is_noise(toy: Toy) -> None:
@@ -182,10 +182,10 @@ def test_a_partner_that_is_the_target_gains_weight_beside_one_that_is_noise(toy:
     row, noise = toy("row"), toy("column~shuffled")
     twin = replace(row, task=replace(row.task, name="twin", scored=False))
     data = [row, twin, replace(noise, task=replace(noise.task, scored=False))]
-    lane = _lane("auto-lambda@rate=0.05", data, recipe)
-    list(lane.train(lane.batches(), 60, [60]))
+    state = _lane("auto-lambda@rate=0.05", data, recipe)
+    list(state.train(state.batches(), 60, [60]))
     both = torch.ones(3, requires_grad=True)
-    (weights,) = torch.autograd.grad(lane._combine(both, torch.ones(3) / 3), both)
+    (weights,) = torch.autograd.grad(state._combine(both, torch.ones(3) / 3), both)
     assert weights[1] > 1.5 * weights[2]
 
 

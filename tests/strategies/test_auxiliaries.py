@@ -8,7 +8,7 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 
 Toy = Callable[[str], TaskData]
 
@@ -23,9 +23,11 @@ def test_reconstruction_learns_to_rebuild_the_targets_own_images(toy: Toy) -> No
     recipe = Recipe(train_size=100, validation_size=50, batch_size=16, learning_rate=5e-3)
     data = _attached("reconstruction", toy("row"))
     assert data[1].images is data[0].images
-    lane = Lane(parse_strategy("reconstruction"), data, recipe, 1.0, 0, torch.device("cpu"))
+    state = TrainingState(
+        parse_strategy("reconstruction"), data, recipe, 1.0, 0, torch.device("cpu")
+    )
     batches = Batches(data, recipe, 0, torch.device("cpu"))
-    (losses,) = lane.train(batches, 120, [120])
+    (losses,) = state.train(batches, 120, [120])
     assert losses[-10:, 1].mean() < 0.5 * losses[:3, 1].mean()
 
 

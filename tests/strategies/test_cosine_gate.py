@@ -19,7 +19,7 @@ def _tasks(*weights: float) -> list[Task]:
 
 
 def _merge(gradients: Tensor, *weights: float, soft: bool = False) -> Tensor:
-    """Merge plain gradients, weighted as the loop weighs them."""
+    """Aggregator plain gradients, weighted as the loop weighs them."""
     each = torch.tensor([1.0, *weights])
     rows = gradients * (each / each.sum())[:, None]
     merge = CosineGate(soft).build(_tasks(*weights), torch.Generator())

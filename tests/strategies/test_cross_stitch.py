@@ -8,7 +8,7 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane, build_network
+from bench.train.loop import TrainingState, build_network
 
 Toy = Callable[[str], TaskData]
 
@@ -30,11 +30,11 @@ def test_with_identity_stitches_its_first_gradients_are_those_of_separate_networ
     # Of the first step only: the weights beside the diagonal learn, as they should.
     data = [toy("row"), toy("column")]
     stitched, separate = (
-        Lane(parse_strategy(s), data, recipe, 1.0, 0, torch.device("cpu"))
+        TrainingState(parse_strategy(s), data, recipe, 1.0, 0, torch.device("cpu"))
         for s in ("cross-stitch@own=1", "single")
     )
-    for lane in (stitched, separate):
-        lane.step(next(iter(Batches(data, recipe, 0, torch.device("cpu")))))
+    for state in (stitched, separate):
+        state.step(next(iter(Batches(data, recipe, 0, torch.device("cpu")))))
     gradients = {name: p.grad for name, p in stitched.network.named_parameters()}
     for name, parameter in separate.network.named_parameters():
         assert parameter.grad is not None

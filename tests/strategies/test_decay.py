@@ -12,29 +12,29 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.task_types import Classification
 from bench.tasks import Task, TaskData
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
 
 
-def _lane(strategy: str, toy: Toy, recipe: Recipe, partner: str = "column") -> Lane:
+def _lane(strategy: str, toy: Toy, recipe: Recipe, partner: str = "column") -> TrainingState:
     parts = parse_strategy(strategy)
     attached = [d for a in parts.auxiliaries for d in a.attach(toy("row"), [toy(partner)])]
-    return Lane(parts, [toy("row"), *attached], recipe, 1.0, 3, CPU)
+    return TrainingState(parts, [toy("row"), *attached], recipe, 1.0, 3, CPU)
 
 
-def _weights(lane: Lane, steps: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """Return the weights `[steps, T]` that the steps of a lane are taken with."""
+def _weights(state: TrainingState, steps: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Return the weights `[steps, T]` that the steps of a state are taken with."""
     seen = []
-    step = Lane.step
+    step = TrainingState.step
 
-    def watched(self: Lane, batch: object) -> Tensor:
+    def watched(self: TrainingState, batch: object) -> Tensor:
         seen.append(self._weights.clone())
         return step(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Lane, "step", watched)
-    list(lane.train(lane.batches(), steps, [steps]))
+    monkeypatch.setattr(TrainingState, "step", watched)
+    list(state.train(state.batches(), steps, [steps]))
     return torch.stack(seen)
 
 
@@ -49,8 +49,8 @@ def _weights(lane: Lane, steps: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
 def test_the_weight_falls_and_the_weights_of_every_step_sum_to_one(
     toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, decay: str, left: list[float]
 ) -> None:
-    lane = _lane(f"reconstruction@weight=0.5,decay={decay}", toy, recipe)
-    target, auxiliary = _weights(lane, 4, monkeypatch).T
+    state = _lane(f"reconstruction@weight=0.5,decay={decay}", toy, recipe)
+    target, auxiliary = _weights(state, 4, monkeypatch).T
     torch.testing.assert_close(target + auxiliary, torch.ones(4))
     torch.testing.assert_close(auxiliary / target, torch.tensor(left))
 
@@ -64,27 +64,27 @@ def test_a_weight_is_all_there_at_the_start_and_gone_at_the_end() -> None:
         assert task.weight_at(0.1) > task.weight_at(0.2) > task.weight_at(0.9)
 
 
-@pytest.mark.parametrize("merging", ["mgda@l2", "cagrad", "cosine-gate", "pcgrad"])
-def test_a_merge_sees_the_weights_of_the_step(toy: Toy, recipe: Recipe, merging: str) -> None:
+@pytest.mark.parametrize("aggregation", ["mgda@l2", "cagrad", "cosine-gate", "pcgrad"])
+def test_a_merge_sees_the_weights_of_the_step(toy: Toy, recipe: Recipe, aggregation: str) -> None:
     """With twins for tasks the trunk gets one task's gradient, whatever the weights are now."""
-    lane = _lane(f"{merging}+partner@decay=linear", toy, recipe, partner="row")
+    state = _lane(f"{aggregation}+partner@decay=linear", toy, recipe, partner="row")
     for part in ("weight", "bias"):
-        state = lane.network.state_dict()
-        state[f"heads.1.linear.{part}"].copy_(state[f"heads.0.linear.{part}"])
-    batch = next(iter(lane.batches()))
-    alone = torch.autograd.grad(lane._losses_of(batch)[0], lane.network.shared_parameters())
-    lane._weights = lane._weights_over(10)[8]
-    lane.step(batch)
-    for p, g in zip(lane.network.shared_parameters(), alone, strict=True):
+        weights = state.network.state_dict()
+        weights[f"heads.1.linear.{part}"].copy_(weights[f"heads.0.linear.{part}"])
+    batch = next(iter(state.batches()))
+    alone = torch.autograd.grad(state._losses_of(batch)[0], state.network.shared_parameters())
+    state._weights = state._weights_over(10)[8]
+    state.step(batch)
+    for p, g in zip(state.network.shared_parameters(), alone, strict=True):
         assert p.grad is not None
         torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("auxiliary", ["partner", "reconstruction", "rotation", "jigsaw"])
 def test_every_auxiliary_task_can_decay(toy: Toy, recipe: Recipe, auxiliary: str) -> None:
-    lane = _lane(f"{auxiliary}@decay=cosine", toy, recipe)
-    assert lane.tasks[1].decay == "cosine"
-    assert not lane.tasks[1].scored
+    state = _lane(f"{auxiliary}@decay=cosine", toy, recipe)
+    assert state.tasks[1].decay == "cosine"
+    assert not state.tasks[1].scored
 
 
 def test_a_decay_that_there_is_not_is_refused() -> None:

@@ -11,21 +11,21 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
 from bench.train.batches import Batch
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
 
 
-def _lane(strategy: str, toy: Toy, recipe: Recipe, width: float = 1.0) -> Lane:
+def _lane(strategy: str, toy: Toy, recipe: Recipe, width: float = 1.0) -> TrainingState:
     data = [toy("row"), toy("column"), toy("low")]
-    return Lane(parse_strategy(strategy), data, recipe, width, 3, CPU)
+    return TrainingState(parse_strategy(strategy), data, recipe, width, 3, CPU)
 
 
-def _trunk_gradient(lane: Lane, batch: Batch) -> Tensor:
-    lane.step(batch)
-    gradients = [p.grad for p in lane.network.shared_parameters()]
+def _trunk_gradient(state: TrainingState, batch: Batch) -> Tensor:
+    state.step(batch)
+    gradients = [p.grad for p in state.network.shared_parameters()]
     return torch.cat([g.reshape(-1) for g in gradients if g is not None])
 
 
@@ -46,8 +46,8 @@ def test_where_the_trunks_jacobian_is_orthonormal_it_is_mgda(
     recipe = recipe.model_copy(update={"network": "linear"})
     found = []
     for strategy in (f"mgda-ub@{normalization}", f"mgda@{normalization}"):
-        lane = _lane(strategy, toy, recipe, width=6)
-        found.append(_trunk_gradient(lane, _orthonormal(next(iter(lane.batches())))))
+        state = _lane(strategy, toy, recipe, width=6)
+        found.append(_trunk_gradient(state, _orthonormal(next(iter(state.batches())))))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-7)
 
 
@@ -64,30 +64,30 @@ def test_the_trunk_descends_the_losses_with_torchjds_weights(
     toy: Toy, recipe: Recipe, sharing: str
 ) -> None:
     aggregation = pytest.importorskip("torchjd.aggregation")
-    lane = _lane(f"{sharing}+mgda-ub", toy, recipe)
-    batch = next(iter(lane.batches()))
-    features, outputs = lane.network.parting(batch.images)
-    losses = lane._losses_at(outputs, batch)
+    state = _lane(f"{sharing}+mgda-ub", toy, recipe)
+    batch = next(iter(state.batches()))
+    features, outputs = state.network.split_point(batch.images)
+    losses = state._losses_at(outputs, batch)
     rows = torch.stack(
         [torch.autograd.grad(loss, features, retain_graph=True)[0].reshape(-1) for loss in losses]
     )
     # TorchJD's iteration ends at 1e-3 of a weight where it is not told otherwise.
     weigh = aggregation.MGDA(epsilon=1e-12, max_iters=20_000).gramian_weighting
     weights = weigh((rows @ rows.T).double()).float()
-    shared = lane.network.shared_parameters()
+    shared = state.network.shared_parameters()
     gradients = torch.autograd.grad((torch.stack(losses) * weights).sum(), shared)
     expected = torch.cat([g.reshape(-1) for g in gradients])
-    found = _trunk_gradient(lane, batch)
+    found = _trunk_gradient(state, batch)
     assert (found - expected).norm() < 2e-3 * expected.norm()
 
 
 def test_the_heads_learn_from_their_own_weighted_losses(toy: Toy, recipe: Recipe) -> None:
-    lane, plain = _lane("mgda-ub", toy, recipe), _lane("hard", toy, recipe)
-    batch = next(iter(lane.batches()))
-    for each in (lane, plain):
+    state, plain = _lane("mgda-ub", toy, recipe), _lane("hard", toy, recipe)
+    batch = next(iter(state.batches()))
+    for each in (state, plain):
         each.step(batch)
     for (name, p), q in zip(
-        lane.network.named_parameters(), plain.network.parameters(), strict=True
+        state.network.named_parameters(), plain.network.parameters(), strict=True
     ):
         if "heads" in name:
             assert p.grad is not None
@@ -119,8 +119,8 @@ def test_gradients_of_tasks_without_common_features_are_refused(toy: Toy, recipe
 
 @pytest.mark.parametrize("name", ["hard", "branch@1"])
 def test_parting_gives_the_outputs_of_a_pass(toy: Toy, recipe: Recipe, name: str) -> None:
-    lane = _lane(name, toy, recipe)
-    images = next(iter(lane.batches())).images
-    _, outputs = lane.network.parting(images)
-    for ours, theirs in zip(outputs, lane.network(images), strict=True):
+    state = _lane(name, toy, recipe)
+    images = next(iter(state.batches())).images
+    _, outputs = state.network.split_point(images)
+    for ours, theirs in zip(outputs, state.network(images), strict=True):
         assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))

@@ -18,7 +18,7 @@ from bench.spec.registry import parse_strategy
 from bench.tasks import ImageSet, TaskData
 from bench.train.batches import Batches
 from bench.train.load import fingerprint
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count, count_flops
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -161,10 +161,10 @@ def test_it_trains_and_is_priced_as_it_costs(
 ) -> None:
     recipe = recipe.model_copy(update={"augment": augment})
     strategy, data = parse_strategy(pretext), [target, _attached(pretext, target)]
-    lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
+    state = TrainingState(strategy, data, recipe, 1.0, 0, CPU)
     batch = next(iter(Batches(data, recipe, 0, CPU)))
     (price,) = count(strategy, data, recipe, 1.0)
-    assert count_flops(lane, batch) == price.flops
+    assert count_flops(state, batch) == price.flops
     assert price.samples == 2 * recipe.batch_size
     (single,) = count(parse_strategy("single"), [target], recipe, 1.0)
     assert price.flops > 1.9 * single.flops
@@ -175,16 +175,16 @@ def test_it_trains_and_is_priced_as_it_costs(
 def test_the_exact_null_at_weight_zero_it_changes_no_bit_of_the_target(
     target: TaskData, recipe: Recipe, pretext: str, gate: str
 ) -> None:
-    states = []
+    weights = []
     for text in ("hard", f"{pretext}@0{gate}"):
         strategy = parse_strategy(text)
         data = [target] if text == "hard" else [target, _attached(text, target)]
-        lane = Lane(strategy, data, recipe, 1.0, 3, CPU)
-        for _ in lane.train(Batches(data, recipe, 3, CPU), 12, [12]):
+        state = TrainingState(strategy, data, recipe, 1.0, 3, CPU)
+        for _ in state.train(Batches(data, recipe, 3, CPU), 12, [12]):
             pass
-        states.append(lane.network.state_dict())
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
+        weights.append(state.network.state_dict())
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
 
 
 @pytest.mark.parametrize("pretext", PRETEXTS)
@@ -193,8 +193,8 @@ def test_it_can_be_learned_and_its_placebo_cannot(target: TaskData, pretext: str
     falls = []
     for strategy in (f"hard+{pretext}", f"hard+{pretext}@placebo=true"):
         data = [target, _attached(strategy, target)]
-        lane = Lane(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
-        (losses,) = lane.train(Batches(data, recipe, 0, CPU), 150, [150])
+        state = TrainingState(parse_strategy(strategy), data, recipe, 1.0, 0, CPU)
+        (losses,) = state.train(Batches(data, recipe, 0, CPU), 150, [150])
         falls.append(losses[-20:, 1].mean().item() / losses[:3, 1].mean().item())
     assert falls[0] < 0.75 * falls[1]
 
@@ -207,8 +207,8 @@ def test_reconstructing_another_image_is_the_same_work_and_cannot_be_learned(
     for text in ("reconstruction", "reconstruction@placebo=true"):
         strategy, data = parse_strategy(text), [target, _attached(text, target)]
         flops.append(count(strategy, data, recipe, 1.0)[0].flops)
-        lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
-        (losses,) = lane.train(Batches(data, recipe, 0, CPU), 150, [150])
+        state = TrainingState(strategy, data, recipe, 1.0, 0, CPU)
+        (losses,) = state.train(Batches(data, recipe, 0, CPU), 150, [150])
         falls.append(losses[-20:, 1].mean().item() / losses[:3, 1].mean().item())
     assert flops[0] == flops[1]
     assert falls[0] < 0.75 * falls[1]
@@ -226,7 +226,7 @@ def test_the_placebo_of_reconstruction_asks_for_standardised_pictures_of_other_i
     assert not torch.equal(own, other)
     # The pool is the same pictures in another order, on one scale.
     assert placebo.train_labels is not None
-    channels = placebo.task.kind.targets(target.images.train, placebo.train_labels)
+    channels = placebo.task.type.targets(target.images.train, placebo.train_labels)
     assert channels.mean((0, 2, 3)).abs().max() < 1e-3
     assert (channels.std((0, 2, 3)) - 1).abs().max() < 1e-2
 
@@ -238,9 +238,9 @@ def test_auxiliary_tasks_join_with_other_parts(
     parts = parse_strategy(strategy)
     data = [target, *(d for a in parts.auxiliaries for d in a.attach(target, []))]
     for device in (CPU, META):
-        lane = Lane(parts, data, recipe, 1.0, 0, device)
+        state = TrainingState(parts, data, recipe, 1.0, 0, device)
         for batch in islice(Batches(data, recipe, 0, device), 2):
-            assert lane.step(batch).shape == (len(data),)
+            assert state.step(batch).shape == (len(data),)
 
 
 def test_it_draws_as_many_images_as_the_target_does(target: TaskData, recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ from bench.store.records import Record
 from bench.store.store import Store
 from bench.tasks import TaskData
 from bench.train.job import Job
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.run import execute
 from tests.conftest import toy_jobs
 
@@ -30,24 +30,24 @@ def _job(tmp_path: Path, strategy: str, pair: str = "toy:row+column", **how: obj
     return next(job for job in jobs if job.spec.tasks[0] == "row" and "+" in job.spec.strategy)
 
 
-def _lane(strategy: str, data: Sequence[TaskData], recipe: Recipe) -> Lane:
+def _lane(strategy: str, data: Sequence[TaskData], recipe: Recipe) -> TrainingState:
     auxiliaries = parse_strategy(strategy).auxiliaries
     attached = [d for a in auxiliaries for d in a.attach(data[0], data[1:])]
-    return Lane(parse_strategy(strategy), [data[0], *attached], recipe, 1.0, 3, CPU)
+    return TrainingState(parse_strategy(strategy), [data[0], *attached], recipe, 1.0, 3, CPU)
 
 
-def _state(lane: Lane, part: str) -> dict[str, Tensor]:
-    state = lane.network.state_dict()
-    return {name: value.clone() for name, value in state.items() if part in name}
+def _state(state: TrainingState, part: str) -> dict[str, Tensor]:
+    weights = state.network.state_dict()
+    return {name: value.clone() for name, value in weights.items() if part in name}
 
 
 def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def _train(lane: Lane, phase: int, steps: int = 12) -> Tensor:
-    lane.enter(phase)
-    (losses,) = lane.train(lane.batches(), steps, [steps])
+def _train(state: TrainingState, phase: int, steps: int = 12) -> Tensor:
+    state.enter(phase)
+    (losses,) = state.train(state.batches(), steps, [steps])
     return losses
 
 
@@ -55,32 +55,32 @@ def _train(lane: Lane, phase: int, steps: int = 12) -> Tensor:
 def test_a_phase_trains_its_own_tasks_and_no_weight_of_the_others(
     toy: Toy, recipe: Recipe, strategy: str
 ) -> None:
-    lane = _lane(f"partner+{strategy}", [toy("row"), toy("column")], recipe)
-    target, trunk = _state(lane, "heads.0"), _state(lane, "trunk")
-    assert _train(lane, 0).shape == (12, 1)
-    assert _same(target, _state(lane, "heads.0"))
-    assert not _same(trunk, _state(lane, "trunk"))
-    partner, trunk = _state(lane, "heads.1"), _state(lane, "trunk")
-    _train(lane, 1)
-    assert _same(partner, _state(lane, "heads.1"))
-    assert not _same(target, _state(lane, "heads.0"))
-    assert _same(trunk, _state(lane, "trunk")) is (strategy == "frozen-probe")
+    state = _lane(f"partner+{strategy}", [toy("row"), toy("column")], recipe)
+    target, trunk = _state(state, "heads.0"), _state(state, "trunk")
+    assert _train(state, 0).shape == (12, 1)
+    assert _same(target, _state(state, "heads.0"))
+    assert not _same(trunk, _state(state, "trunk"))
+    partner, trunk = _state(state, "heads.1"), _state(state, "trunk")
+    _train(state, 1)
+    assert _same(partner, _state(state, "heads.1"))
+    assert not _same(target, _state(state, "heads.0"))
+    assert _same(trunk, _state(state, "trunk")) is (strategy == "frozen-probe")
 
 
 def test_pretraining_is_single_task_training_of_the_partner(toy: Toy, recipe: Recipe) -> None:
-    lane = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
+    state = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
     alone = _lane("hard", [toy("column")], recipe)
-    assert torch.equal(_train(lane, 0), _train(alone, 0))
-    assert _same(_state(lane, "trunk"), _state(alone, "trunk"))
+    assert torch.equal(_train(state, 0), _train(alone, 0))
+    assert _same(_state(state, "trunk"), _state(alone, "trunk"))
 
 
 def test_fine_tuning_is_single_task_training_from_another_trunk(toy: Toy, recipe: Recipe) -> None:
-    lane = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
-    _train(lane, 0)
+    state = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
+    _train(state, 0)
     alone = _lane("hard", [toy("row")], recipe)
-    alone.network.load_state_dict(_state(lane, "trunk"), strict=False)
-    assert torch.equal(_train(lane, 1), _train(alone, 0))
-    assert _same(_state(alone, ""), lane.network.state_dict())
+    alone.network.load_state_dict(_state(state, "trunk"), strict=False)
+    assert torch.equal(_train(state, 1), _train(alone, 0))
+    assert _same(_state(alone, ""), state.network.state_dict())
 
 
 def test_without_a_share_it_is_single_task_training_bit_for_bit(tmp_path: Path) -> None:
@@ -167,18 +167,18 @@ def test_the_curve_goes_over_both_phases_and_ends_each(tmp_path: Path) -> None:
 def test_each_phase_anneals_its_own_rate(
     toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
+    state = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
     rates: list[list[float]] = []
-    step = Lane.step
+    step = TrainingState.step
 
-    def watched(self: Lane, batch: object) -> Tensor:
+    def watched(self: TrainingState, batch: object) -> Tensor:
         rates[-1].append(self.optimizer.rate)
         return step(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Lane, "step", watched)
+    monkeypatch.setattr(TrainingState, "step", watched)
     for phase, steps in ((0, 20), (1, 40)):
         rates.append([])
-        _train(lane, phase, steps)
+        _train(state, phase, steps)
     for each in rates:
         assert max(each) == pytest.approx(recipe.learning_rate)
         assert each[-1] < 0.02 * recipe.learning_rate
@@ -230,10 +230,10 @@ def test_images_that_only_the_partner_is_labelled_on_are_not_fine_tuned_on(toy: 
     labels = row.train_labels.clone()
     labels[::2] = -1
     halved = replace(row, train_labels=labels)
-    lane = _lane("partner+finetune", [halved, toy("column")], recipe)
+    state = _lane("partner+finetune", [halved, toy("column")], recipe)
     alone = _lane("hard", [halved], recipe)
-    lane.enter(1)
-    ours, theirs = (next(iter(each.batches())) for each in (lane, alone))
+    state.enter(1)
+    ours, theirs = (next(iter(each.batches())) for each in (state, alone))
     assert torch.equal(ours.targets[0], theirs.targets[0])
     assert (ours.targets[0] >= 0).all()
 

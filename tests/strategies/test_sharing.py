@@ -14,15 +14,15 @@ from bench.contracts import MultiTaskNetwork, Sharing
 from bench.errors import UserError
 from bench.networks import NETWORKS, ClassificationHead, Encoder
 from bench.spec.experiment import Recipe
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane, build_network
+from bench.train.loop import TrainingState, build_network
 from bench.train.pricing import count, count_flops
 
 CPU = torch.device("cpu")
 Toy = Callable[[str], TaskData]
-PARTS = sorted(name for name, p in strategy_parts().found.items() if issubclass(p, Sharing))
+PARTS = sorted(name for name, p in strategy_components().found.items() if issubclass(p, Sharing))
 SHARING = [*PARTS, "branch@0", "branch@2", "mmoe@experts=3,width=0.5"]
 #: What is trained on both tasks' losses, so that the partner moves the target's weights.
 SHARED = [s for s in SHARING if s not in ("single", "renamed", "ensemble", "branch@0")]
@@ -44,13 +44,13 @@ def _images(data: Sequence[TaskData]) -> list[Tensor | None]:
 
 def _trained(
     sharing: str, data: Sequence[TaskData], recipe: Recipe, network: str, steps: int = 12
-) -> Lane:
+) -> TrainingState:
     recipe = recipe.model_copy(update={"network": network})
     torch.manual_seed(0)
-    lane = Lane(parse_strategy(sharing), data, recipe, 1.0, 3, CPU)
-    for _ in lane.train(Batches(data, recipe, 3, CPU), steps, [steps]):
+    state = TrainingState(parse_strategy(sharing), data, recipe, 1.0, 3, CPU)
+    for _ in state.train(Batches(data, recipe, 3, CPU), steps, [steps]):
         pass
-    return lane
+    return state
 
 
 def _outputs(network: MultiTaskNetwork, images: list[Tensor | None]) -> list[Tensor]:
@@ -92,11 +92,11 @@ def test_a_real_step_costs_what_is_counted_without_data_to_the_last_flop(
     toy: Toy, recipe: Recipe, sharing: str, pair: tuple[str, str]
 ) -> None:
     data, strategy = [toy(name) for name in pair], parse_strategy(sharing)
-    lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
+    state = TrainingState(strategy, data, recipe, 1.0, 0, CPU)
     batch = next(iter(Batches(data, recipe, 0, CPU)))
     (price,) = count(strategy, data, recipe, 1.0)
-    assert count_flops(lane, batch) == price.flops
-    assert lane.parameters == price.parameters
+    assert count_flops(state, batch) == price.flops
+    assert state.parameters == price.parameters
 
 
 @pytest.mark.parametrize("sharing", SHARING)
@@ -171,11 +171,11 @@ def test_task_modules_start_as_hard_sharing_bit_for_bit(
 def test_what_is_the_tasks_own_learns(toy: Toy, recipe: Recipe, sharing: str) -> None:
     data = [toy("row"), toy("column")]
     recipe = recipe.model_copy(update={"learning_rate": 0.01})
-    lane = _trained(sharing, data, recipe, "lenet")
+    state = _trained(sharing, data, recipe, "lenet")
     start = _network(sharing, data, seed=3).state_dict()
     own = [name for name in start if name.split(".")[0] in ("modules_of", "attentions", "gates")]
     assert own
-    assert all(not torch.equal(lane.network.state_dict()[name], start[name]) for name in own)
+    assert all(not torch.equal(state.network.state_dict()[name], start[name]) for name in own)
 
 
 def test_a_scale_and_a_shift_are_those_of_the_channel(toy: Toy) -> None:
@@ -259,18 +259,18 @@ def test_what_sharing_costs(toy: Toy, recipe: Recipe) -> None:
 
 def test_members_of_an_ensemble_take_turns_and_are_averaged(toy: Toy, recipe: Recipe) -> None:
     data = [toy("row"), toy("column")]
-    lane = Lane(parse_strategy("ensemble@3"), data, recipe, 1.0, 0, CPU)
-    members = [dict(lane.network.named_modules())[f"networks.0.{k}"] for k in range(3)]
+    state = TrainingState(parse_strategy("ensemble@3"), data, recipe, 1.0, 0, CPU)
+    members = [dict(state.network.named_modules())[f"networks.0.{k}"] for k in range(3)]
     for turn, batch in enumerate(islice(Batches(data, recipe, 0, CPU), 5)):
         before = [next(m.parameters()).detach().clone() for m in members]
-        lane.step(batch)
+        state.step(batch)
         changed = [
             not torch.equal(a, next(m.parameters())) for a, m in zip(before, members, strict=True)
         ]
         assert changed == [k == turn % 3 for k in range(3)]
     (x, _) = _images(data)
     each = torch.stack([member(x) for member in members])
-    torch.testing.assert_close(lane.network.eval()([x, None])[0], each.mean(0))
+    torch.testing.assert_close(state.network.eval()([x, None])[0], each.mean(0))
     assert not torch.equal(each[0], each[1])
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import UserError
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 from bench.store.provenance import code_fingerprint
 
 
@@ -13,7 +13,7 @@ def test_a_missing_torchjd_is_reported_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchjd", None)
     with pytest.raises(UserError, match=r"not installed: pip install 'torchjd\[quadprog"):
-        strategy_parts().found["torchjd"]("MGDA")
+        strategy_components().found["torchjd"]("MGDA")
 
 
 def test_a_missing_solver_is_reported_with_the_command_that_installs_it(
@@ -22,7 +22,7 @@ def test_a_missing_solver_is_reported_with_the_command_that_installs_it(
     linalg = pytest.importorskip("torchjd._linalg")
     monkeypatch.setattr(linalg.QuadprogProjector, "_REQUIRED_DEPS", ["no_such_package"])
     with pytest.raises(UserError, match=r"no_such_package.*pip install 'torchjd\[quadprog"):
-        strategy_parts().found["torchjd"]("DualProj")
+        strategy_components().found["torchjd"]("DualProj")
 
 
 @pytest.mark.parametrize(

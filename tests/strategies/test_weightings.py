@@ -10,37 +10,39 @@ from torch import Tensor
 
 from bench.contracts import Weighting
 from bench.spec.experiment import Recipe
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 from bench.tasks import TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 Toy = Callable[[str], TaskData]
 WEIGHTINGS = sorted(
     name
-    for name, part in strategy_parts().found.items()
+    for name, part in strategy_components().found.items()
     if issubclass(part, Weighting) and name != "faulty"
 )
 
 
-def _lane(weighting: str, data: Sequence[TaskData], recipe: Recipe, **given: torch.device) -> Lane:
+def _lane(
+    weighting: str, data: Sequence[TaskData], recipe: Recipe, **given: torch.device
+) -> TrainingState:
     strategy = parse_strategy(f"hard+{weighting}")
-    return Lane(strategy, data, recipe, 1.0, 3, given.get("device", CPU))
+    return TrainingState(strategy, data, recipe, 1.0, 3, given.get("device", CPU))
 
 
-def _trunk_gradient(lane: Lane) -> Tensor:
-    gradients = [p.grad for p in lane.network.shared_parameters()]
+def _trunk_gradient(state: TrainingState) -> Tensor:
+    gradients = [p.grad for p in state.network.shared_parameters()]
     return torch.cat([g.reshape(-1) for g in gradients if g is not None])
 
 
-def _trained(weighting: str, data: Sequence[TaskData], recipe: Recipe, steps: int) -> Lane:
+def _trained(weighting: str, data: Sequence[TaskData], recipe: Recipe, steps: int) -> TrainingState:
     torch.manual_seed(0)
-    lane = _lane(weighting, data, recipe)
-    for _ in lane.train(lane.batches(), steps, [steps]):
+    state = _lane(weighting, data, recipe)
+    for _ in state.train(state.batches(), steps, [steps]):
         pass
-    return lane
+    return state
 
 
 def test_the_fields_weightings_are_here() -> None:
@@ -59,9 +61,9 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
     row = toy("row")
     twin = replace(row, task=replace(row.task, name="twin"))
     alone, beside = _lane("uniform", [row], recipe), _lane(weighting, [row, twin], recipe)
-    state = beside.network.state_dict()
+    weights = beside.network.state_dict()
     for part in ("weight", "bias"):
-        state[f"heads.1.linear.{part}"].copy_(state[f"heads.0.linear.{part}"])
+        weights[f"heads.1.linear.{part}"].copy_(weights[f"heads.0.linear.{part}"])
     torch.manual_seed(0)
     alone.step(next(iter(Batches([row], recipe, 0, CPU))))
     batch = next(iter(Batches([row, twin], recipe, 0, CPU)))
@@ -77,12 +79,12 @@ def test_a_step_is_priced_without_data_and_a_real_one_costs_as_much(
 
     data = [toy("row"), toy("column~noise")]
     strategy = parse_strategy(f"hard+{weighting}")
-    lane = Lane(strategy, data, recipe, 1.0, 0, CPU)
-    batch = next(iter(lane.batches()))
+    state = TrainingState(strategy, data, recipe, 1.0, 0, CPU)
+    batch = next(iter(state.batches()))
     price = count(strategy, data, recipe, 1.0)[0].flops
-    assert count_flops(lane, batch) == price
-    lane.step(batch)
-    assert count_flops(lane, batch) == price
+    assert count_flops(state, batch) == price
+    state.step(batch)
+    assert count_flops(state, batch) == price
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -91,9 +93,9 @@ def test_it_weighs_the_losses_of_any_sharing(
     toy: Toy, recipe: Recipe, weighting: str, sharing: str
 ) -> None:
     data = [toy("row"), toy("column~noise")]
-    lane = Lane(parse_strategy(f"{sharing}+{weighting}"), data, recipe, 1.0, 0, CPU)
-    for batch in islice(lane.batches(), 3):
-        assert lane.step(batch).isfinite().all()
+    state = TrainingState(parse_strategy(f"{sharing}+{weighting}"), data, recipe, 1.0, 0, CPU)
+    for batch in islice(state.batches(), 3):
+        assert state.step(batch).isfinite().all()
 
 
 def test_a_second_look_is_a_forward_pass_more(toy: Toy, recipe: Recipe) -> None:

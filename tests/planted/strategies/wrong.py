@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import (
-    Merge,
-    Merging,
+    Aggregation,
+    Aggregator,
+    EncoderFactory,
     MultiTaskNetwork,
     Range,
     Sharing,
-    Trunk,
     Weighting,
     tuned,
 )
@@ -51,20 +51,20 @@ class WrongShape(Sharing):
     _kept: ClassVar[dict[object, Encoder]] = {}
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one trunk."""
         shared = self.encoder(trunk)
         return _OneTrunk(shared, [head(shared) for head in heads], self.name)
 
-    def encoder(self, trunk: Trunk) -> Encoder:
+    def encoder(self, trunk: EncoderFactory) -> Encoder:
         """Return the trunk."""
         return trunk()
 
 
 @dataclass(frozen=True)
 class Unshared(WrongShape):
-    """It hides its shared parameters from merging methods."""
+    """It hides its shared parameters from aggregation methods."""
 
     name = "unshared"
 
@@ -75,7 +75,7 @@ class Keeps(WrongShape):
 
     name = "keeps"
 
-    def encoder(self, trunk: Trunk) -> Encoder:
+    def encoder(self, trunk: EncoderFactory) -> Encoder:
         """Return the trunk that was built first."""
         new = trunk()
         key = (next(new.parameters()).device, tuple(new.stage_shapes))
@@ -198,14 +198,14 @@ class Unreadable(Waits):
 
 
 @dataclass(frozen=True)
-class Summed(Merging):
+class Summed(Aggregation):
     """It makes equal gradients longer."""
 
     name = "summed"
     summary = "wrong on purpose"
     paper = "none"
 
-    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Merge:
+    def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return the sum times the number of tasks."""
         return lambda gradients, losses, weights: gradients.sum(0) * len(gradients)
 
@@ -239,7 +239,7 @@ class Grows(WrongShape):
     spare: int = tuned(1, Range(1, 4))
 
     def build(
-        self, trunk: Trunk, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one trunk, with weights that no task uses."""
         network = super().build(trunk, heads)

@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.contracts import Auxiliary, Merging, MultiTaskNetwork, Part, Schedule, Sharing, Weighting
+from bench.contracts import (
+    Aggregation,
+    Auxiliary,
+    Component,
+    MultiTaskNetwork,
+    Schedule,
+    Sharing,
+    Weighting,
+)
 from bench.errors import UserError
 from bench.networks import encoder_builder
 from bench.plan.search import respelled, searched
@@ -27,12 +35,12 @@ from bench.spec.registry import (
     parse_strategy,
     shown,
     spelling,
-    strategy_parts,
+    strategy_components,
 )
 from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
 from bench.train.batches import Batch, Batches
-from bench.train.loop import Lane, build_network
+from bench.train.loop import TrainingState, build_network
 from bench.train.pricing import count, count_flops
 from bench.validation.checks import (
     COUNTED,
@@ -47,7 +55,7 @@ from bench.validation.checks import (
 
 _CPU = torch.device("cpu")
 _NETWORKS = ("lenet", "resnet8")
-#: Steps that a lane is trained for, a phase.
+#: Steps that a state is trained for, a phase.
 _STEPS = 8
 
 
@@ -68,7 +76,7 @@ def _task(name: str, images: ImageSet, classes: int) -> TaskData:
 class Candidate:
     """A part under test, in a strategy that has nothing else but defaults."""
 
-    plugin: Part
+    plugin: Component
     strategy: Strategy
 
     @cached_property
@@ -80,7 +88,7 @@ class Candidate:
             "tasks on the same images": _task("second", images, 4),
             "tasks on different images": _task("second", _image_set("others"), 4),
         }
-        if isinstance(self.plugin, Merging) and self.plugin.on_features:
+        if isinstance(self.plugin, Aggregation) and self.plugin.on_features:
             del partners["tasks on different images"]  # they have no features in common
         return {name: self._arm(target, partner) for name, partner in partners.items()}
 
@@ -110,24 +118,24 @@ class Candidate:
         return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.priced]
 
     @cached_property
-    def trained(self) -> Mapping[str, tuple[Lane, list[Tensor]]]:
-        """The lane of each arm after a few steps a phase, and the losses `[steps, T]` of each."""
+    def trained(self) -> Mapping[str, tuple[TrainingState, list[Tensor]]]:
+        """The state of each arm after a few steps a phase, and the losses `[steps, T]` of each."""
         return {words: _trained(self.strategy, data) for words, data in self.arms.items()}
 
 
-def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[Lane, list[Tensor]]:
+def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[TrainingState, list[Tensor]]:
     """Train as a run does: a strategy's global generator is its own stream."""
     with seeded(SEED, "strategy", strategy.name):
-        lane = Lane(strategy, data, RECIPE, 1.0, SEED, _CPU)
-        return lane, _steps(lane)
+        state = TrainingState(strategy, data, RECIPE, 1.0, SEED, _CPU)
+        return state, _steps(state)
 
 
-def _steps(lane: Lane) -> list[Tensor]:
+def _steps(state: TrainingState) -> list[Tensor]:
     """Take a few steps of each phase and return their losses `[steps, T]`."""
     losses: list[Tensor] = []
-    for phase in range(len(lane.phases)):
-        lane.enter(phase)
-        losses += lane.train(lane.batches(), _STEPS, [_STEPS])
+    for phase in range(len(state.phases)):
+        state.enter(phase)
+        losses += state.train(state.batches(), _STEPS, [_STEPS])
     return losses
 
 
@@ -204,7 +212,7 @@ def _check_outputs(
         assert x is not None
         encoder = encoder_builder(recipe.network, 1.0, d.images.image)()
         features = encoder(x)
-        wanted = d.task.kind.head(encoder.features, d.images.image, d.task.outputs)(features).shape
+        wanted = d.task.type.head(encoder.features, d.images.image, d.task.outputs)(features).shape
         if output is None or output.shape != wanted:
             shape = None if output is None else list(output.shape)
             raise ViolationError(
@@ -246,7 +254,7 @@ def shared(candidate: Candidate) -> None:
                 tasks = f"{reached[name]} of {len(data)} tasks depend on it"
                 not_ = "not " if reached[name] > 1 else ""
                 raise ViolationError(
-                    f"{words}: {tasks}, and '{name}' is {not_}among shared_parameters: merging "
+                    f"{words}: {tasks}, and '{name}' is {not_}among shared_parameters: aggregation "
                     "methods merge there, and only there"
                 )
 
@@ -300,24 +308,24 @@ def costs(candidate: Candidate) -> None:
         raise InapplicableError("it has no price") from None
     for each, (words, data, recipe) in zip(found, candidate.priced, strict=True):
         with seeded(SEED, "strategy", candidate.strategy.name):
-            lane = Lane(candidate.strategy, data, recipe, 1.0, SEED, _CPU)
+            state = TrainingState(candidate.strategy, data, recipe, 1.0, SEED, _CPU)
             for phase, price in enumerate(each):
-                lane.enter(phase)
-                _check_costs(words, lane, price)
+                state.enter(phase)
+                _check_costs(words, state, price)
 
 
-def _check_costs(words: str, lane: Lane, price: Price) -> None:
-    batch = next(iter(lane.batches()))
-    lane.step(batch)
-    real = sum(count_flops(lane, batch) for _ in range(COUNTED)) / COUNTED
+def _check_costs(words: str, state: TrainingState, price: Price) -> None:
+    batch = next(iter(state.batches()))
+    state.step(batch)
+    real = sum(count_flops(state, batch) for _ in range(COUNTED)) / COUNTED
     if abs(real / price.flops - 1) > TOLERANCE["flop"]:
         raise ViolationError(
             f"{words}: a step costs {real:.4g} FLOPs and is priced at {price.flops:.4g}: do "
             "the same work whatever the values, in every step and on the meta device too"
         )
-    if lane.parameters != price.parameters:
+    if state.parameters != price.parameters:
         raise ViolationError(
-            f"{words}: {lane.parameters} parameters, and {price.parameters} without data"
+            f"{words}: {state.parameters} parameters, and {price.parameters} without data"
         )
 
 
@@ -358,7 +366,7 @@ def scale(candidate: Candidate) -> None:
         ]
         shares = torch.tensor(weights) / sum(weights)
         with seeded(SEED, "strategy", strategy.name):
-            if isinstance(candidate.plugin, Merging):
+            if isinstance(candidate.plugin, Aggregation):
                 merge = candidate.plugin.build(tasks, stream(SEED, "strategy", strategy.name))
                 gradient = torch.randn(50)
                 direction = merge(shares[:, None] * gradient, torch.ones(2), shares)
@@ -393,22 +401,22 @@ def _check_weights(part: Weighting, tasks: Sequence[Task], shares: Tensor) -> No
 
 def trains(candidate: Candidate) -> None:
     """A few steps on the CPU move the network, and all losses and weights stay finite."""
-    for words, (lane, each) in candidate.trained.items():
-        for phase, losses in zip(lane.phases, each, strict=True):
+    for words, (state, each) in candidate.trained.items():
+        for phase, losses in zip(state.phases, each, strict=True):
             if not losses.isfinite().all():
                 step, task = (~losses.isfinite()).nonzero()[0].tolist()
-                name = lane.tasks[phase.tasks[task]].name
+                name = state.tasks[phase.tasks[task]].name
                 raise ViolationError(
                     f"{words}: the loss of '{name}' is not finite in step {step + 1}"
                 )
-        state = _state(lane.network)
-        if not all(value.isfinite().all() for value in state.values()):
+        weights = _state(state.network)
+        if not all(value.isfinite().all() for value in weights.values()):
             raise ViolationError(
                 f"{words}: weights of the network are not finite after {_STEPS} steps"
             )
         data = candidate.arms[words]
         start = build_network(candidate.strategy, data, RECIPE.network, 1.0, SEED)
-        if _same(_state(start), state):
+        if _same(_state(start), weights):
             raise ViolationError(f"{words}: {_STEPS} steps move no weight of the network")
 
 
@@ -417,7 +425,7 @@ def independent(candidate: Candidate) -> None:
     for words, data in candidate.arms.items():
         with seeded(SEED, "strategy", candidate.strategy.name):
             first, second = (
-                Lane(candidate.strategy, data, RECIPE, 1.0, SEED, _CPU) for _ in range(2)
+                TrainingState(candidate.strategy, data, RECIPE, 1.0, SEED, _CPU) for _ in range(2)
             )
             before = _state(second.network)
             _steps(first)
@@ -429,13 +437,13 @@ def independent(candidate: Candidate) -> None:
 
 def repeats(candidate: Candidate) -> None:
     """The same seed gives the same losses, weights and outputs twice."""
-    for words, (lane, losses) in candidate.trained.items():
+    for words, (state, losses) in candidate.trained.items():
         data = candidate.arms[words]
         again, those = _trained(candidate.strategy, data)
         images = _first_batch(data, RECIPE).images
         same = all(map(torch.equal, losses, those))
-        same &= _same(_state(lane.network), _state(again.network))
-        outputs = zip(_outputs(lane, images), _outputs(again, images), strict=True)
+        same &= _same(_state(state.network), _state(again.network))
+        outputs = zip(_outputs(state, images), _outputs(again, images), strict=True)
         if not (same and all(torch.equal(a, b) for a, b in outputs)):
             raise ViolationError(
                 f"{words}: the same seed gave other numbers: draw from torch's global generator "
@@ -445,9 +453,9 @@ def repeats(candidate: Candidate) -> None:
 
 
 @torch.no_grad()
-def _outputs(lane: Lane, images: Sequence[Tensor | None]) -> list[Tensor]:
+def _outputs(state: TrainingState, images: Sequence[Tensor | None]) -> list[Tensor]:
     """Return what a trained network says where it is asked, as in an evaluation."""
-    return [output for output in lane.network.eval()(images) if output is not None]
+    return [output for output in state.network.eval()(images) if output is not None]
 
 
 def null(candidate: Candidate) -> None:
@@ -470,31 +478,33 @@ def null(candidate: Candidate) -> None:
             )
 
 
-PART_CHECKS: Mapping[Callable[[Candidate], None], type[Part] | tuple[type[Part], ...]] = {
-    documented: Part,
-    knobs: Part,
-    builds: Part,
+COMPONENT_CHECKS: Mapping[
+    Callable[[Candidate], None], type[Component] | tuple[type[Component], ...]
+] = {
+    documented: Component,
+    knobs: Component,
+    builds: Component,
     shared: Sharing,
     phases: Schedule,
-    prices: Part,
-    costs: Part,
-    searches: Part,
-    scale: (Weighting, Merging),
-    trains: Part,
-    independent: Part,
-    repeats: Part,
-    null: Part,
+    prices: Component,
+    costs: Component,
+    searches: Component,
+    scale: (Weighting, Aggregation),
+    trains: Component,
+    independent: Component,
+    repeats: Component,
+    null: Component,
 }
 #: What the checks after them build on.
-PART_GATES = (builds, trains)
+COMPONENT_GATES = (builds, trains)
 
 
 def _strategy_text(text: str) -> str:
     """Return the strategy that tries a part, which may need an auxiliary task beside it."""
-    part = strategy_parts().get("strategy", text.partition("@")[0])
-    if not (issubclass(part, Merging | Schedule) and part.needs_auxiliary):
+    part = strategy_components().get("strategy", text.partition("@")[0])
+    if not (issubclass(part, Aggregation | Schedule) and part.needs_auxiliary):
         return text
-    helpers = [p for p in strategy_parts().found.values() if issubclass(p, Auxiliary)]
+    helpers = [p for p in strategy_components().found.values() if issubclass(p, Auxiliary)]
     helpers.sort(key=lambda p: (not p.uses_partners, p.name))
     if not helpers:
         raise UserError(f"{part.name} needs an auxiliary task, and there is none")
@@ -506,7 +516,7 @@ def candidate(text: str) -> Candidate:
 
     Raises `InapplicableError` where a package that it needs is not installed.
     """
-    plugin = strategy_parts().get("strategy", text.partition("@")[0])
+    plugin = strategy_components().get("strategy", text.partition("@")[0])
     for package in plugin.packages:
         try:
             version(package)

@@ -1,4 +1,4 @@
-"""The optimiser takes the steps of torch's own."""
+"""The optimizer takes the steps of torch's own."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def test_it_takes_the_steps_of_torchs_adamw_bit_for_bit(layout: torch.memory_for
 
     ours, theirs = network(), network()
     scales: list[nn.Parameter] = [nn.Parameter(torch.tensor([0.5, 2.0])) for _ in range(2)]
-    optimiser = AdamW(ours.parameters(), [scales[0]], rate=0.0, decay=0.1)
+    optimizer = AdamW(ours.parameters(), [scales[0]], rate=0.0, decay=0.1)
     groups: list[dict[str, Any]] = [
         {"params": list(theirs.parameters())},
         {"params": scales[1:], "weight_decay": 0.0},
@@ -27,13 +27,13 @@ def test_it_takes_the_steps_of_torchs_adamw_bit_for_bit(layout: torch.memory_for
     for step in range(6):
         x = torch.randn(4, 3, 8, 8).to(memory_format=layout)
         rate = 0.01 * (step + 1)
-        optimiser.rate = rate
+        optimizer.rate = rate
         for group in reference.param_groups:
             group["lr"] = rate
         for made, scale in zip((ours, theirs), scales, strict=True):
             y = made(x) * scale if step % 2 else made(x)  # a weight of no use has no gradient
             y.square().mean().backward()
-        for one in (optimiser, reference):
+        for one in (optimizer, reference):
             one.step()
             one.zero_grad()
         pairs = zip([*ours.parameters(), scales[0]], [*theirs.parameters(), scales[1]], strict=True)
@@ -43,7 +43,7 @@ def test_it_takes_the_steps_of_torchs_adamw_bit_for_bit(layout: torch.memory_for
 
 def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     parameter = nn.Parameter(torch.ones(3))
-    optimiser = AdamW([parameter], [], rate=0.1, decay=0.1)
-    optimiser.step()
+    optimizer = AdamW([parameter], [], rate=0.1, decay=0.1)
+    optimizer.step()
     assert torch.equal(parameter, torch.ones(3))
-    assert all(not kept.any() for kept in optimiser.state)
+    assert all(not kept.any() for kept in optimizer.state)

@@ -1,6 +1,6 @@
-"""What holds for every merging part of the registry, what some of them promise, and TorchJD's word.
+"""What holds for every aggregation of the registry, and for some of them TorchJD as a reference.
 
-A new merging file is tested by existing. Only claims of single methods are named here. TorchJD is
+A new file is tested by existing. Only claims of single methods are named here. TorchJD is
 other people's code for the same papers; where it is not installed, what asks it is skipped.
 """
 
@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.cli.list import listing
-from bench.contracts import Merging, UserError
+from bench.contracts import Aggregation, UserError
 from bench.spec.experiment import Recipe
-from bench.spec.registry import parse_strategy, strategy_parts
+from bench.spec.registry import parse_strategy, strategy_components
 from bench.task_types import Classification
 from bench.tasks import Task, TaskData
 from bench.train.batches import Batches
-from bench.train.loop import Lane
+from bench.train.loop import TrainingState
 from bench.train.pricing import count, count_flops
 
 PARTS = {
     name: part
-    for name, part in strategy_parts().found.items()
+    for name, part in strategy_components().found.items()
     # What tells tasks by their roles is no function of gradients and weights alone.
-    if issubclass(part, Merging) and not part.needs_auxiliary
+    if issubclass(part, Aggregation) and not part.needs_auxiliary
 }
 NAMES = [
     pytest.param(
@@ -55,11 +55,11 @@ ABSOLUTE = ["torchjd"]
 def merge_of(
     name: str, weights: Sequence[float], seed: int = 0, losses: Sequence[float] | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """Build a merging part for tasks with these weights, and losses of 1 where none are given."""
-    merging = parse_strategy(name).merging
-    assert merging is not None
+    """Build an aggregation for tasks with these weights, and losses of 1 where none are given."""
+    aggregation = parse_strategy(name).aggregation
+    assert aggregation is not None
     tasks = [Task(str(i), Classification(), 2, weight) for i, weight in enumerate(weights)]
-    merge = merging.build(tasks, torch.Generator().manual_seed(seed))
+    merge = aggregation.build(tasks, torch.Generator().manual_seed(seed))
 
     def merged_rows(rows: Tensor) -> Tensor:
         share = torch.tensor(weights, dtype=rows.dtype) / sum(weights)
@@ -70,7 +70,7 @@ def merge_of(
 
 
 def merged(name: str, own: Tensor, weights: Sequence[float] | None = None, seed: int = 0) -> Tensor:
-    """Merge the tasks' own gradients `[T, P]`, weighted as the training loop does."""
+    """Aggregator the tasks' own gradients `[T, P]`, weighted as the training loop does."""
     weights = [1.0] * len(own) if weights is None else weights
     share = torch.tensor(weights, dtype=own.dtype) / sum(weights)
     with torch.random.fork_rng(devices=[]):
@@ -149,12 +149,12 @@ def test_a_lane_takes_steps_and_its_price_is_what_it_costs(
     name: str, toy: Callable[[str], TaskData], recipe: Recipe
 ) -> None:
     strategy, data = parse_strategy(name), [toy("row"), toy("column")]
-    lane = Lane(strategy, data, recipe, 1.0, 0, torch.device("cpu"))
+    state = TrainingState(strategy, data, recipe, 1.0, 0, torch.device("cpu"))
     batch = next(iter(Batches(data, recipe, 0, torch.device("cpu"))))
-    assert lane.step(batch).isfinite().all()
+    assert state.step(batch).isfinite().all()
     flops = count(strategy, data, recipe, 1.0)[0].flops
-    assert count_flops(lane, batch) == pytest.approx(flops, rel=0.005)
-    assert all(p.isfinite().all() for p in lane.network.parameters())
+    assert count_flops(state, batch) == pytest.approx(flops, rel=0.005)
+    assert all(p.isfinite().all() for p in state.network.parameters())
 
 
 @every

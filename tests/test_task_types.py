@@ -23,7 +23,7 @@ from bench.task_types import (
     Regression,
     Segmentation,
     SurfaceNormals,
-    TaskKind,
+    TaskType,
 )
 
 NAN = float("nan")
@@ -50,7 +50,7 @@ def _normals(share: float) -> Tensor:
 
 
 #: Outputs and labels of each kind on six examples, of which the given share is missing.
-CASES: dict[str, tuple[TaskKind, Callable[[float], tuple[Tensor, Tensor]]]] = {
+CASES: dict[str, tuple[TaskType, Callable[[float], tuple[Tensor, Tensor]]]] = {
     "classification": (
         Classification(),
         lambda share: (torch.randn(6, 4), _gap(torch.randint(0, 4, (6,)), MISSING, share)),
@@ -81,18 +81,18 @@ CASES: dict[str, tuple[TaskKind, Callable[[float], tuple[Tensor, Tensor]]]] = {
 }
 
 
-def _case(name: str, share: float) -> tuple[TaskKind, Tensor, Tensor]:
+def _case(name: str, share: float) -> tuple[TaskType, Tensor, Tensor]:
     torch.manual_seed(3)
     kind, make = CASES[name]
     outputs, labels = make(share)
     return kind, outputs, labels
 
 
-def _targets(kind: TaskKind, labels: Tensor) -> Tensor:
+def _targets(kind: TaskType, labels: Tensor) -> Tensor:
     return kind.targets(torch.empty(0), labels)
 
 
-def _scores(kind: TaskKind, outputs: Tensor, labels: Tensor) -> dict[str, float]:
+def _scores(kind: TaskType, outputs: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the scores as a run makes them: in batches, and of the labelled examples only."""
     parts: Sequence[tuple[Tensor, Tensor]] = list(
         zip(outputs.split(4), labels.split(4), strict=True)
