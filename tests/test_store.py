@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
 from bench.store.records import Cell, Declaration, Record, Score, SeedRuns, Status
 from bench.store.store import Store, write_atomically
-from tests.conftest import plain_spec
+from tests.conftest import plain_record, plain_spec
 
 KEY = "ab" + 38 * "0"
 EXAMPLES: dict[str, np.ndarray] = {
@@ -254,3 +255,50 @@ def test_two_processes_that_time_at_once_freeze_one_timing(
 
     monkeypatch.setattr(ours, "timing", overtaken)
     assert [ours.freeze_timing("x", 0.5, "hard on toy")] == frozen
+
+
+def test_a_link_stays_a_link_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    behind, link = tmp_path / "kept" / "file.xml", tmp_path / "link.xml"
+    behind.write_bytes(b"old")
+    link.symlink_to(behind)
+    write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert behind.read_bytes() == b"new"
+    assert [path.name for path in behind.parent.iterdir()] == ["file.xml"]
+
+
+def test_a_link_to_nothing_yet_makes_its_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "made").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    write_atomically(pipe, b"through")
+    reader.join()
+    assert received == [b"through"]
+    assert pipe.is_fifo()
+
+
+def test_a_device_is_written_into_and_stays_a_device() -> None:
+    write_atomically(Path("/dev/null"), b"gone")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_store_stays_where_it_was_whatever_changes_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("results"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store.save(plain_record("ab12", 50.0, 1.0), {})
+    assert (tmp_path / "results/runs/ab/ab12/run.json").is_file()
+    assert not list((tmp_path / "elsewhere").iterdir())

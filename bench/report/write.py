@@ -1,7 +1,8 @@
 """The report of an experiment as files in one folder. The same records give the same bytes."""
 
+import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from bench.store.records import SCHEMA_VERSION, Declaration
 from bench.store.store import write_files
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from bench.stats.calibration import Quality, Timing
 
 #: The plots in the order in which they are read, with the text that stands for each. A matrix,
@@ -61,6 +64,8 @@ class Report:
     files: Mapping[str, Path]
     runs: RunCounts
     tuning: tuple[Tuned, ...]
+    faults: Mapping[str, str]
+    """Why a plot could not be drawn, by its name. That is a defect of the harness."""
 
 
 def write_report(
@@ -72,7 +77,7 @@ def write_report(
     where the folder cannot be written.
     """
     found = results(declaration, find, examples)
-    pictures = _pictures(declaration, found, find)
+    pictures, faults = _pictures(declaration, found, find)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     tuning = tuned(declaration, find)
     document = gains_json(declaration, found, tuning)
@@ -95,6 +100,7 @@ def write_report(
         files=files,
         runs=_count(declaration, find),
         tuning=tuning,
+        faults=faults,
     )
 
 
@@ -138,7 +144,11 @@ def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
 
 def _pictures(
     declaration: Declaration, found: Sequence[CellResult], find: Lookup
-) -> dict[str, bytes]:
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the plots as files by name, and why each of the others could not be drawn.
+
+    One plot that fails must cost neither the others nor the tables.
+    """
     # matplotlib is heavy, so it loads only here, where something is drawn.
     from bench.report.plots.across import across_plot
     from bench.report.plots.audit import audit_plot
@@ -152,23 +162,30 @@ def _pictures(
 
     experiment = declaration.experiment
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
+    plots: Mapping[str, Callable[[], Figure | None]] = {
+        "gains": lambda: forest(name, found),
+        "heatmap": lambda: heatmap(name, found),
+        "matrix": lambda: matrix(name, found),
+        "across": lambda: across_plot(name, found, experiment.margin),
+        "curves": lambda: curves(name, declaration.cells, found, find, axis),
+        "gradients": lambda: gradient_plot(name, declaration.cells, found, find, axis),
+        "dial": lambda: dial_plot(name, found),
+        "audit": lambda: audit_plot(name, found, axis),
+    }
+    files: dict[str, bytes] = {}
+    faults: dict[str, str] = {}
     with style():
-        figures = {
-            "gains": forest(name, found),
-            "heatmap": heatmap(name, found),
-            "matrix": matrix(name, found),
-            "across": across_plot(name, found, experiment.margin),
-            "curves": curves(name, declaration.cells, found, find, axis),
-            "gradients": gradient_plot(name, declaration.cells, found, find, axis),
-            "dial": dial_plot(name, found),
-            "audit": audit_plot(name, found, axis),
-        }
-        return {
-            f"{plot}.{suffix}": content
-            for plot, figure in figures.items()
-            if figure is not None
-            for suffix, content in picture(figure).items()
-        }
+        for plot, draw in plots.items():
+            try:
+                if (figure := draw()) is not None:
+                    drawn = picture(figure)
+                    files |= {f"{plot}.{suffix}": content for suffix, content in drawn.items()}
+            except Exception as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                faults[plot] = (
+                    f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+                )
+    return files, faults
 
 
 def _made(declaration: Declaration, find: Lookup) -> dict[str, list[str]]:

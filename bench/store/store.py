@@ -34,10 +34,18 @@ def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) ->
 
     With `first_wins` a file that is there already stays as it is.
 
-    Raises `UserError` with the mend where the folder cannot be written or the disk is full.
+    A link is followed: the file that it leads to is replaced, and the link stays. What is no file,
+    such as a device or a pipe, is written into, since a rename would put a file in its place.
+
+    Raises `UserError` with the fix where the folder cannot be written or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            with path.open("wb") as target:
+                target.write(content)
+            return
         temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
             with temporary.open("xb") as file:
@@ -90,7 +98,8 @@ class Store:
     """The records under one results folder."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        self.root = root
+        # Whatever a plugin does to the working folder, records go where they were asked for.
+        self.root = root.absolute()
         self._read_only = read_only
         #: One line for each record that could not be read since this object was made.
         self.damaged: list[str] = []

@@ -64,6 +64,24 @@ def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_pat
         assert b"<svg" in report.files[f"{plot}.svg"].read_bytes()
 
 
+@pytest.mark.parametrize("plot", ["forest.forest", "gradients.gradient_plot", "audit.audit_plot"])
+def test_a_plot_that_fails_costs_neither_the_others_nor_the_tables(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plot: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("planted")
+
+    whole = write_report(world.declaration, world.find, tmp_path / "whole")
+    monkeypatch.setattr(f"bench.report.plots.{plot}", fails)
+    report = write_report(world.declaration, world.find, tmp_path / "reports")
+    (name,) = report.faults
+    assert "KeyError: 'planted' (test_files.py:" in report.faults[name]
+    lost = {f"{name}.png", f"{name}.svg"}
+    assert set(report.files) == set(whole.files) - lost
+    for other in set(report.files) - {"table.md"}:  # which links to what there is
+        assert report.files[other].read_bytes() == whole.files[other].read_bytes()
+
+
 def test_the_same_records_give_the_same_bytes(
     make_world: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -162,3 +162,25 @@ def test_a_record_of_before_there_were_looks_reads_as_one_without(world: Any) ->
     assert all(point.norms == {} and point.cosines == {} for point in read.curve)
     assert read.curve[0].cosine("species", "kin") is None
     assert read.curve[0].norm_ratio("species", "kin") is None
+
+
+def test_a_strategy_without_a_finite_cosine_costs_no_other_its_line(
+    make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    # As with a learning rate that blows one strategy up: it was looked at, and nothing is a number.
+    world = make_world(pairs=PAIRS[:1], strategies=["hard", "branch"], seeds=2, trouble={})
+    for key, record in list(world.records.items()):
+        tasks = list(record.spec.tasks)
+        if len(tasks) > 1:
+            curve = _looked(record, tasks, {0, 4})
+            if record.spec.strategy == "branch":
+                nothing = {"species": {"kin": None}}
+                curve = tuple(
+                    p.model_copy(update={"cosines": nothing}) if p.norms else p for p in curve
+                )
+            world.records[key] = record.model_copy(update={"curve": curve})
+    (panel, *_) = _draw(world).axes
+    assert len(panel.get_lines()) > 0
+    report = write_report(world.declaration, world.find, tmp_path)
+    assert not report.faults
+    assert "gradients.png" in report.files

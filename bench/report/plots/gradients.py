@@ -64,7 +64,9 @@ def gradient_plot(
     questions = _questions(cells, results, find, axis)
     if not questions:
         return None
-    marks = cycle_marks(list(dict.fromkeys(c.arm for q in questions for c in q.cosines)))
+    # Norms may be finite where no cosine is, so an arm may have one curve and not the other.
+    drawn = (curve.arm for q in questions for curve in (*q.cosines, *q.ratios))
+    marks = cycle_marks(list(dict.fromkeys(drawn)))
     columns = min(2, len(questions))
     inner = sum(_WIDTHS) + _GAP[0]
     titles = [wrap(question.title, inner, NORMAL, bold=True) for question in questions]
@@ -123,12 +125,14 @@ def _questions(
                 end = max(end, *(ledger.allotted(axis) for ledger in ledgers))
             for other, gradient in row.gradients.items():
                 arm = cell.strategy if len(row.gradients) == 1 else f"{cell.strategy}, {other}"
-                means[arm] = gradient.cosine
                 for ratio in found:
                     curve = mean_curve(arm, runs, _Reader(target, other, ratio))
                     if curve is not None:
                         found[ratio].append(curve)
-        if found[False]:
+                        # An arm whose cosines are none of them finite has no line and no mean.
+                        if not ratio:
+                            means[arm] = gradient.cosine
+        if found[False] or found[True]:
             cosines, ratios = (tuple(found[ratio]) for ratio in (False, True))
             questions.append(_Question(heading(pair, target), cosines, ratios, means, end))
     return questions
@@ -165,7 +169,7 @@ def _draw_means(
     axes: "Axes", means: Mapping[str, PairedResult], marks: Mapping[str, Mark], end: float
 ) -> None:
     """Draw the means over the whole curve side by side, behind its end."""
-    pitch = min(0.05, 0.4 / len(means)) * end
+    pitch = min(0.05, 0.4 / max(1, len(means))) * end
     axes.set_xlim(0, 1.03 * end + pitch * (len(means) + 1))
     axes.axvline(1.03 * end, color=SOFT, linewidth=0.8)
     for index, (arm, mean) in enumerate(means.items()):
