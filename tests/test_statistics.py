@@ -33,6 +33,40 @@ def test_the_sign_flip_test_of_darwins_maize_is_fishers() -> None:
     assert sign_flip_p(np.array(DARWIN, dtype=float)) == pytest.approx(1726 / 32768, abs=1e-9)
 
 
+def _exactly(images: np.ndarray) -> float:
+    """Return the sign-flip p-value of differences in whole images, counted in whole numbers."""
+    n = len(images)
+    signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    return float((np.abs(signs @ images) >= abs(images.sum())).mean())
+
+
+@pytest.mark.parametrize("test_images", [500, 1000, 2000, 10_000])
+def test_the_sign_flip_test_counts_ties_of_accuracies_exactly(test_images: int) -> None:
+    # Accuracies are multiples of an image. Written in percent, equal sums of their differences
+    # differ in the last bits; near the ceiling half of all p-values were off by that, up to .30.
+    rng = np.random.default_rng(test_images)
+    for _ in range(200):
+        ours, theirs = rng.binomial(test_images, (0.991, 0.99), size=(10, 2)).T
+        gains = 100 * ours / test_images - 100 * theirs / test_images
+        assert sign_flip_p(gains) == _exactly(ours - theirs)
+
+
+def test_a_tie_that_rounding_hides_is_a_tie() -> None:
+    # As when one seed's gain cancels the others': the mean is far smaller than its rounding.
+    gains = np.array([0.1, 0.2, -0.3, 0.7, 0.1, -0.8])
+    assert gains.sum() != 0
+    assert sign_flip_p(gains) == _exactly(np.array([1, 2, -3, 7, 1, -8])) == 1.0
+
+
+def test_over_more_than_16_seeds_the_sign_flip_test_is_near_the_exact_one() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        d = rng.normal(0.4, 1, size=18)
+        signs = 1.0 - 2 * ((np.arange(2**18)[:, None] >> np.arange(18)) & 1)
+        exact = float((np.abs(signs @ d) >= abs(d.sum()) * (1 - 1e-12)).mean())
+        assert sign_flip_p(d) == pytest.approx(exact, abs=4 * math.sqrt(exact / 2**16) + 2**-16)
+
+
 def test_rejecting_needs_both_tests() -> None:
     result = paired(DARWIN, margin=1.0)
     assert result.p_t < 0.05 < result.p_sign_flip == result.p
