@@ -60,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("train",),
     ("launch",),
     ("plan",),
+    ("decide",),
     ("gate",),
     ("report",),
     ("validation",),

@@ -1,0 +1,1 @@
+"""From paired gains to a decision: one model for several tasks, or one for each."""
