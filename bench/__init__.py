@@ -48,10 +48,10 @@ class PluginFolders(MetaPathFinder):
             return None
         spec = ModuleSpec(fullname, None, is_package=True)
         roots = [_here, *([checkout] if checkout else []), *plugin_folders]
-        folder = fullname.rpartition(".")[2]
-        spec.submodule_search_locations = [
-            str(root / folder) for root in roots if (root / folder).is_dir()
-        ]
+        folders = [root / fullname.rpartition(".")[2] for root in roots]
+        # In a checkout `bench/strategies` is a link to the folder beside it, for type checkers.
+        found = dict.fromkeys(str(folder.resolve()) for folder in folders if folder.is_dir())
+        spec.submodule_search_locations = [*found]
         return spec
 
 

@@ -59,9 +59,7 @@ def _libmtl() -> ModuleType:
 
 
 def _torchjd() -> ModuleType:
-    import torchjd
-
-    return torchjd
+    return importlib.import_module("torchjd")
 
 
 def found(name: str) -> str:

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.contracts import MultiTaskNetwork, Sharing
 from bench.errors import UserError
@@ -204,13 +204,14 @@ def test_attention_masks_the_trunks_activations_by_the_papers_rule() -> None:
 
     shapes = [(2, 4, 4), (3, 2, 2), (5,)]
     attention = _Attention(shapes)
+    masks = [[*mask.children()] for mask in attention.masks]
     p = [torch.rand(6, *shape) for shape in shapes]
-    picked = torch.sigmoid(attention.masks[0][:3](p[0])) * p[0]
+    picked = torch.sigmoid(nn.Sequential(*masks[0][:3])(p[0])) * p[0]
     for level in (1, 2):
         f = attention.bridges[level - 1](picked)
         assert f.shape == p[level].shape
-        g = attention.masks[level][:2](torch.cat([p[level], f], dim=1))
-        picked = torch.sigmoid(attention.masks[level][2](g)) * p[level]
+        g = nn.Sequential(*masks[level][:2])(torch.cat([p[level], f], dim=1))
+        picked = torch.sigmoid(masks[level][2](g)) * p[level]
     torch.testing.assert_close(attention(p), picked)
 
 
