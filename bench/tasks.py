@@ -157,6 +157,12 @@ def classification_tasks(
     }
 
 
+def split_placebo(name: str) -> tuple[str, str]:
+    """Return the task behind `task~placebo`, and what makes it a placebo: empty if it is none."""
+    base, _, placebo = name.partition("~")
+    return base, placebo
+
+
 @dataclass(frozen=True)
 class Pair:
     """Tasks of one data set that are compared alone and together, and what is expected of them.
@@ -173,3 +179,13 @@ class Pair:
     def name(self) -> str:
         """The name users type: `dataset:task+task`."""
         return f"{self.dataset}:{'+'.join(self.tasks)}"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The tasks that are scored: all but placebos."""
+        return tuple(task for task in self.tasks if not split_placebo(task)[1])
+
+    @property
+    def placebo(self) -> str:
+        """How a partner was made to hold nothing to transfer; empty where all tasks are real."""
+        return next((made for task in self.tasks if (made := split_placebo(task)[1])), "")

@@ -17,9 +17,10 @@ from bench.stats.across import (
     shares_above,
     without_gains,
 )
-from bench.stats.comparison import CellResult, Comparison, Verdict
+from bench.stats.comparison import Comparison, RowResult, Verdict
 from bench.stats.group_sequential import ONE_LOOK, Stage
 from bench.stats.tests import paired
+from bench.store.records import Outcome, Qualifier
 
 
 def row(
@@ -30,11 +31,12 @@ def row(
     strategy: str = "hard",
     expect: str | None = None,
     verdict: str = "inconclusive",
+    qualifier: Qualifier | None = None,
     used: float = 1.0,
     unit: str = "%",
     mean: float = 80.0,
     stage: Stage = ONE_LOOK,
-) -> CellResult:
+) -> RowResult:
     by_seed = dict(gains) if isinstance(gains, Mapping) else dict(enumerate(gains))
     margin = 1.0 if unit == "%" else mean / 100
     full = Comparison(
@@ -45,6 +47,7 @@ def row(
         p_equivalence_holm=1.0,
         anchor_mean=mean,
         audits={seed: Audit("flop", used, 1.0) for seed in by_seed},
+        steps=(10, 10),
         flops=1.0,
         margin=margin,
         strategy="single",
@@ -54,7 +57,7 @@ def row(
         population=None,
         stage=stage,
     )
-    rest: dict[str, Any] = dict.fromkeys(CellResult.__dataclass_fields__)
+    rest: dict[str, Any] = dict.fromkeys(RowResult.__dataclass_fields__)
     known = {
         "pair": pair,
         "strategy": strategy,
@@ -62,9 +65,10 @@ def row(
         "expect": expect,
         "unit": unit,
         "against": {"full": full},
-        "verdict": Verdict(verdict, ""),
+        "placebo": "noise" if "~" in pair else "",
+        "verdict": Verdict(Outcome(verdict), "", qualifier=qualifier),
     }
-    return CellResult(**{**rest, **known})
+    return RowResult(**{**rest, **known})
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half_of_all_runs() -> None:
@@ -207,9 +211,16 @@ def test_a_contrast_of_pairs_that_ended_at_a_look_is_corrected_for_the_looks() -
 def test_expectations_come_true_where_the_verdict_says_so() -> None:
     rows = [
         row("d:a+b", "a", [], expect="positive", verdict="transfer"),
-        row("d:a+b", "b", [], expect="positive", verdict="negative · compute saving"),
+        row(
+            "d:a+b",
+            "b",
+            [],
+            expect="positive",
+            verdict="negative",
+            qualifier=Qualifier.COMPUTE_SAVING,
+        ),
         row("d:a+c", "a", [], expect="positive", verdict="inconclusive"),
-        row("d:a+d", "a", [], expect="none", verdict="equivalent · capacity"),
+        row("d:a+d", "a", [], expect="none", verdict="equivalent", qualifier=Qualifier.CAPACITY),
         row("d:a+e", "a", [], expect="none", verdict="transfer"),
         row("d:a+f", "a", [], expect="none", verdict="collapsed"),
         row("d:a+g", "a", [], expect="negative", verdict="negative", strategy="soft"),

@@ -14,7 +14,7 @@ from bench.spec.budget import Audit
 from bench.spec.experiment import Experiment
 from bench.stats.calibration import Rate, quality, run_ratios, timing
 from bench.stats.tests import detectable_effect
-from bench.store.records import Cell, Declaration, Record, SeedRuns
+from bench.store.records import Declaration, Record, Row, SeedRuns
 from tests.conftest import plain_record
 
 SEEDS, GROUP = 400, 10
@@ -38,11 +38,11 @@ def _study(
         anchors = {"full": {"t": f"b{seed}"}}
         runs = {"seed": seed, "strategy": f"a{seed}", "anchors": anchors}
         seeds.append(SeedRuns.model_validate(runs))
-    cell = Cell(pair="d:t", strategy="s", target="t", expect=None, seeds=tuple(seeds))
+    cell = Row(pair="d:t", strategy="s", target="t", expect=None, seeds=tuple(seeds))
     experiment = Experiment(
         pair=("d:t",), strategy=("s",), budget="10steps", seeds=len(seeds), margin=1e-9
     )
-    return Declaration(experiment=experiment, cells=(cell,)), records
+    return Declaration(experiment=experiment, rows=(cell,)), records
 
 
 def _noise(seed: int, size: int = SEEDS) -> list[float]:
@@ -103,7 +103,7 @@ def test_what_cannot_be_calibrated_is_told() -> None:
         quality(declaration, records.get, 10)
     with pytest.raises(UserError, match="--group 5: verdicts need 8 seeds"):
         quality(declaration, records.get, 5)
-    two = declaration.model_copy(update={"cells": declaration.cells * 2})
+    two = declaration.model_copy(update={"rows": declaration.rows * 2})
     with pytest.raises(UserError, match="has one row"):
         quality(two, records.get, 8)
     declaration, records = _study([*_noise(3, 15), None])

@@ -131,7 +131,7 @@ def test_noise_exits_with_3_unless_it_is_to_warn(here: Here) -> None:
 
 def test_a_lost_run_exits_with_4_and_its_name(here: Here, trained: Path) -> None:
     declared = json.loads((trained / "results/experiments/toy.json").read_text())
-    key = declared["cells"][0]["seeds"][3]["strategy"]
+    key = declared["rows"][0]["seeds"][3]["strategy"]
     record = trained / "results" / "runs" / key[:2] / key / "run.json"
     kept = record.read_bytes()
     record.unlink()
@@ -350,10 +350,10 @@ def test_the_runs_of_two_revisions_are_compared(
 def test_an_arm_of_two_rows_keeps_the_seeds_of_both(trained: Path) -> None:
     store = Store(trained / "results", read_only=True)
     (declaration,) = store.declarations()
-    first, second = declaration.cells
+    first, second = declaration.rows
     # As where an experiment went on for one pair and ended for the other.
     short = second.model_copy(update={"seeds": second.seeds[:4]})
-    found = snapshot(declaration.model_copy(update={"cells": (first, short)}), store.load)
+    found = snapshot(declaration.model_copy(update={"rows": (first, short)}), store.load)
     scores = found.baseline.arms["hard on toy:row+column"].scores
     assert list(scores["row"].by_seed) == list(range(8))
 

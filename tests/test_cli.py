@@ -15,7 +15,7 @@ import pytest
 
 from bench.cli.app import main
 from bench.spec.experiment import Experiment
-from bench.store.records import Cell, Declaration, SeedRuns
+from bench.store.records import Declaration, Row, SeedRuns
 from bench.store.store import Store, write_atomically
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -303,9 +303,9 @@ def test_a_damaged_record_is_told_once_however_many_experiments_there_are(
     store = Store(tmp_path / "results")
     for name, key in (("first", "a1"), ("second", "b2")):
         runs = SeedRuns(seed=0, strategy=key, anchors={})
-        cell = Cell(pair="d:t", strategy="s", target="t", expect=None, seeds=(runs,))
+        cell = Row(pair="d:t", strategy="s", target="t", expect=None, seeds=(runs,))
         asked = Experiment(name=name, pair=("d:t",), strategy=("s",), budget="5steps")
-        store.declare(Declaration(experiment=asked, cells=(cell,)))
+        store.declare(Declaration(experiment=asked, rows=(cell,)))
         write_atomically(tmp_path / f"results/runs/{key}/{key}/run.json", b"{")
     said = here("report").stderr
     assert said.count("corrupt record a1 ignored") == said.count("corrupt record b2 ignored") == 1

@@ -10,16 +10,16 @@ from scipy import stats
 
 from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.crossed import crossed
 from bench.stats.gains import Examples, results
 from bench.stats.verdicts import standing
 from bench.store.records import (
     REFERENCES,
     AnchorName,
-    Cell,
     Declaration,
     Record,
+    Row,
     Score,
     SeedRuns,
     Status,
@@ -65,7 +65,7 @@ def _judge(
     higher: bool = True,
     examples: Examples = lambda _: {},
     until_decided: bool = False,
-) -> CellResult:
+) -> RowResult:
     """Build one cell: `split` and `slim` share the budget between two tasks, as in a pair."""
     records: dict[str, Record] = {}
     seeds = []
@@ -81,7 +81,7 @@ def _judge(
                 keys[name][task] = key
         seeds.append(SeedRuns(seed=seed, strategy=f"s{seed}", anchors=keys))
     change(records)
-    cell = Cell(pair="d:t+partner", strategy="hard", target="t", expect=None, seeds=tuple(seeds))
+    cell = Row(pair="d:t+partner", strategy="hard", target="t", expect=None, seeds=tuple(seeds))
     experiment = Experiment(
         pair=("d:t+partner",),
         strategy=("hard",),
@@ -90,7 +90,7 @@ def _judge(
         seeds=2 * len(ours) if until_decided else len(ours),
         until_decided=until_decided,
     )
-    return results(Declaration(experiment=experiment, cells=(cell,)), records.get, examples)[0]
+    return results(Declaration(experiment=experiment, rows=(cell,)), records.get, examples)[0]
 
 
 def _around(mean: float, wobble: float = 1.0) -> list[float]:
@@ -150,7 +150,7 @@ def test_an_undecided_row_says_how_many_seeds_would_decide() -> None:
     sentence = _judge(_around(80.5, 5), {"full": FLAT}).verdict.sentence
     seeds = int(sentence.split("about ")[1].split(" seeds")[0])
     assert 10 < seeds < 100
-    assert "a true gain of 1 point in 80 %" in sentence
+    assert "a true gain of 1 point with 80 % power" in sentence
 
 
 def test_unequal_budgets_take_the_verdict_away() -> None:
@@ -295,15 +295,15 @@ def test_a_score_of_zero_has_no_hundredths() -> None:
 
 def test_the_certainty_of_a_verdict_is_said_in_plain_words() -> None:
     sure = _judge(_around(83), {"full": FLAT}).verdict.certainty
-    assert sure.startswith("Sure: were no true difference in any row")
-    assert "about 1 of 100 such tables" in sure  # the smallest p of ten seeds is 2/1024
+    # The smallest p of ten seeds is 2/1024.
+    assert sure.startswith("Significant (Holm-adjusted p = 0.002). 95 % interval: ")
     result = _judge(_around(83), {"full": FLAT}).against["full"].result
-    assert f"between {result.low:+.2f} and {result.high:+.2f} points." in sure
+    assert f"{result.low:+.2f} to {result.high:+.2f} points." in sure
     unsure = _judge(_around(80.5, 5), {"full": FLAT})
-    assert unsure.verdict.certainty.startswith("Not sure: the true gain most likely lies between")
+    assert unsure.verdict.certainty.startswith("Not significant. 95 % interval: ")
     missed = unsure.against["full"].family_detectable_gain
-    assert f"A true gain under {missed:.3g} points is more likely missed" in (
-        unsure.verdict.certainty
+    assert unsure.verdict.certainty.endswith(
+        f"Power is below 80 % for true gains under {missed:.3g} points."
     )
 
 
@@ -394,7 +394,7 @@ def test_a_row_that_one_test_alone_finds_is_not_said_to_be_clear() -> None:
     assert result.p_t < 0.05 < result.p_sign_flip
     assert result.low > 0
     assert row.verdict.name == "inconclusive"
-    assert "Alone this row would be clear" not in row.verdict.certainty
+    assert "Significant on its own" not in row.verdict.certainty
 
 
 def test_holm_corrects_over_the_declared_family_of_an_anchor() -> None:
@@ -489,7 +489,7 @@ def test_each_reference_has_a_family_of_its_own_for_holm() -> None:
     records = {f"s{i}": _record(f"s{i}", score) for i, score in enumerate(_around(80.3))}
     records |= {f"f{i}": _record(f"f{i}", score) for i, score in enumerate(FLAT)}
 
-    def cell(strategy: str, *names: AnchorName) -> Cell:
+    def cell(strategy: str, *names: AnchorName) -> Row:
         seeds = [
             SeedRuns(
                 seed=i,
@@ -498,11 +498,11 @@ def test_each_reference_has_a_family_of_its_own_for_holm() -> None:
             )
             for i in range(10)
         ]
-        return Cell(pair="d:t+u", strategy=strategy, target="t", expect=None, seeds=tuple(seeds))
+        return Row(pair="d:t+u", strategy=strategy, target="t", expect=None, seeds=tuple(seeds))
 
     cells = (cell("a", "wide"), cell("b", "wide", "same-size"))
     experiment = Experiment(pair=("d:t+u",), strategy=("a", "b"), budget="1e9flop")
-    first, second = results(Declaration(experiment=experiment, cells=cells), records.get)
+    first, second = results(Declaration(experiment=experiment, rows=cells), records.get)
     p = first.against["full"].result.p
     assert 0 < p < 0.4
     assert first.references["wide"].p_holm == pytest.approx(2 * p)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.baseline import Arm, Baseline, Row, Scores
+from bench.gate.baseline import Baseline, BaselineArm, BaselineRow, Scores
 from bench.gate.judge import Finding, check, exit_code, undecidable, unused_seeds
 from bench.spec.experiment import Experiment
 
@@ -18,7 +18,7 @@ ALONE = [50.0, 52, 49, 51, 50, 53, 48, 50, 51, 49]
 SHARED = [58.0, 61, 57, 60, 58, 62, 55, 57, 60, 58]
 
 
-def arm(values: Sequence[float], task: str = "a", **fields: Any) -> Arm:
+def arm(values: Sequence[float], task: str = "a", **fields: Any) -> BaselineArm:
     scores = Scores(
         metric="accuracy",
         unit=fields.pop("unit", "%"),
@@ -26,14 +26,14 @@ def arm(values: Sequence[float], task: str = "a", **fields: Any) -> Arm:
         by_seed=dict(enumerate(values)),
     )
     fixed = {"data": "data", "flops": 1e6, "parameters": 1000, "peak_bytes": 10**6}
-    return Arm.model_validate({**fixed, "scores": {task: scores}, **fields})
+    return BaselineArm.model_validate({**fixed, "scores": {task: scores}, **fields})
 
 
-def baseline(arms: Mapping[str, Arm] | None = None, **fields: Any) -> Baseline:
+def baseline(arms: Mapping[str, BaselineArm] | None = None, **fields: Any) -> Baseline:
     """A pair with one strategy and one target, unless other arms are given."""
     arms = {"hard": arm(SHARED), "single": arm(ALONE), **(arms or {})}
     rows = [
-        Row(pair="toy:a+b", strategy=name, target="a", arm=name, alone="single")
+        BaselineRow(pair="toy:a+b", strategy=name, target="a", arm=name, alone="single")
         for name in arms
         if name != "single"
     ]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import DataSource
-from bench.gate.baseline import Arm, Baseline, snapshot
+from bench.gate.baseline import Baseline, BaselineArm, snapshot
 from bench.gate.judge import Finding, check, exit_code
 from bench.plan.plan import make_plan
 from bench.spec.experiment import load_experiment
@@ -49,10 +49,10 @@ def _trained(seeds: Sequence[int]) -> Baseline:
     experiment = load_experiment("ci", {"strategy": ["hard"], "seeds": max(seeds) + 1})
     plan = make_plan(experiment, DataSource(), _NoTimings(), lambda text: None)
     cells = []
-    for cell in plan.declaration.cells:
+    for cell in plan.declaration.rows:
         kept = [cell.seeds[s].model_copy(update={"seed": i}) for i, s in enumerate(seeds)]
         cells.append(cell.model_copy(update={"seeds": tuple(kept)}))
-    declaration = plan.declaration.model_copy(update={"cells": tuple(cells)})
+    declaration = plan.declaration.model_copy(update={"rows": tuple(cells)})
     jobs = {job.key: job for job in plan.jobs}
 
     @cache
@@ -176,8 +176,11 @@ class _Alarms:
 
 
 def _drawn(
-    one: Mapping[str, Arm], other: Mapping[str, Arm], seeds: np.ndarray, swapped: np.ndarray
-) -> dict[str, Arm]:
+    one: Mapping[str, BaselineArm],
+    other: Mapping[str, BaselineArm],
+    seeds: np.ndarray,
+    swapped: np.ndarray,
+) -> dict[str, BaselineArm]:
     """Return the arms of a check: of each drawn seed the values of one side or of the other."""
     drawn = {}
     for name, arm in one.items():

@@ -50,7 +50,7 @@ def test_seeds_are_spent_on_the_pairs_that_have_no_verdict(
     results = tmp_path / "results"
     _run(asked, results)
     declared = _declared(results)
-    assert {cell.pair: len(cell.seeds) for cell in declared.cells} == {NULL: 9, OPEN: 12}
+    assert {cell.pair: len(cell.seeds) for cell in declared.rows} == {NULL: 9, OPEN: 12}
     # The looks at 3, 6, 9 and 12 seeds: the first two are too early for any verdict.
     assert [{row.seeds for row in look.rows} for look in declared.looks] == [{3}, {6}, {9}, {12}]
     assert [row.verdict for row in declared.looks[1].rows] == ["screen"] * 2

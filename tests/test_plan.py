@@ -50,13 +50,13 @@ def test_the_slim_networks_together_have_the_shared_networks_parameters(tmp_path
 
 def test_a_strategy_as_large_as_two_networks_has_them_for_its_slim_anchor(tmp_path: Path) -> None:
     plan = _plan(tmp_path, strategy="cross-stitch")
-    anchors = plan.declaration.cells[0].seeds[0].anchors
+    anchors = plan.declaration.rows[0].seeds[0].anchors
     assert anchors["slim"] == anchors["split"]
 
 
 def test_a_network_that_cannot_be_narrower_has_its_split_anchor_for_slim(tmp_path: Path) -> None:
     plan = _plan(tmp_path, network="linear")
-    anchors = plan.declaration.cells[0].seeds[0].anchors
+    anchors = plan.declaration.rows[0].seeds[0].anchors
     assert anchors["slim"] == anchors["split"]
 
 
@@ -73,12 +73,12 @@ def test_an_auxiliary_run_serves_one_task_and_is_held_against_full_alone(tmp_pat
         (("row", "column"), ("row",)),
         (("column", "row"), ("column",)),
     }
-    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.cells)
+    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.rows)
 
 
 def test_a_strategy_that_needs_no_partner_is_one_row_in_all_pairs(tmp_path: Path) -> None:
     plan = _plan(tmp_path, pair=["toy:row+column", "toy:row+low"], strategy="reconstruction")
-    assert [(cell.pair, cell.target) for cell in plan.declaration.cells] == [
+    assert [(cell.pair, cell.target) for cell in plan.declaration.rows] == [
         ("toy:row+column", "row"),
         ("toy:row+column", "column"),
         ("toy:row+low", "low"),
@@ -91,7 +91,7 @@ def test_a_placebo_partner_is_neither_scored_nor_trained_alone(tmp_path: Path) -
         "hard on toy:row+column~shuffled 50steps",
         "single on toy:row 50steps",
     ]
-    (cell,) = plan.declaration.cells
+    (cell,) = plan.declaration.rows
     assert (cell.target, cell.expect) == ("row", "none")
 
 
@@ -201,9 +201,9 @@ def test_all_strategies_but_the_reference_are_held_against_its_run_too(tmp_path:
     plan = _plan(tmp_path, strategy=["hard", "pcgrad", "partner"], reference="hard")
     found = {
         (cell.strategy, cell.target): cell.seeds[0].anchors.get("reference")
-        for cell in plan.declaration.cells
+        for cell in plan.declaration.rows
     }
-    hard = next(cell.seeds[0].strategy for cell in plan.declaration.cells)
+    hard = next(cell.seeds[0].strategy for cell in plan.declaration.rows)
     assert found["hard", "row"] is None
     for strategy in ("hard+pcgrad", "hard+partner"):
         assert found[strategy, "row"] == {"row": hard}
@@ -219,7 +219,7 @@ def test_a_reference_that_is_no_row_is_planned_all_the_same(tmp_path: Path) -> N
 
 def _anchors(plan: Plan) -> dict[tuple[str, str], dict[AnchorName, dict[str, str]]]:
     """Return the keys of what each row is held against at the first seed."""
-    cells = plan.declaration.cells
+    cells = plan.declaration.rows
     return {(c.strategy, c.target): {**c.seeds[0].anchors} for c in cells}
 
 
@@ -245,7 +245,7 @@ def test_wide_is_the_single_network_whose_step_costs_nearest_to_the_rows(
 ) -> None:
     plan = _plan(tmp_path, strategy=strategy, also_against="wide")
     jobs = {job.key: job for job in plan.jobs}
-    for cell in plan.declaration.cells:
+    for cell in plan.declaration.rows:
         (key,) = cell.seeds[0].anchors["wide"].values()
         ours, wide = jobs[cell.seeds[0].strategy], jobs[key]
         assert (wide.spec.tasks, wide.spec.strategy) == ((cell.target,), "single")
@@ -266,9 +266,9 @@ def test_same_size_is_plain_sharing_with_nearest_to_the_rows_parameters(
 ) -> None:
     plan = _plan(tmp_path, strategy=strategy, also_against="same-size")
     jobs = {job.key: job for job in plan.jobs}
-    keys = {cell.seeds[0].anchors["same-size"][cell.target] for cell in plan.declaration.cells}
+    keys = {cell.seeds[0].anchors["same-size"][cell.target] for cell in plan.declaration.rows}
     (key,) = keys  # one run has both targets
-    ours, same = jobs[plan.declaration.cells[0].seeds[0].strategy], jobs[key]
+    ours, same = jobs[plan.declaration.rows[0].seeds[0].strategy], jobs[key]
     assert (same.spec.tasks, same.spec.strategy) == (("row", "column"), "hard")
     assert same.spec.budget == ours.spec.budget
     assert same.prices[0].parameters == _lenet(same.spec.width, [4, 4])
@@ -285,7 +285,7 @@ def test_wide_takes_the_steps_of_a_row_whose_phases_have_prices_of_their_own(
 ) -> None:
     plan = _plan(tmp_path, strategy="reconstruction+finetune", also_against="wide", budget="1gflop")
     jobs = {job.key: job for job in plan.jobs}
-    seed = plan.declaration.cells[0].seeds[0]
+    seed = plan.declaration.rows[0].seeds[0]
     ours, (wide,) = jobs[seed.strategy], (jobs[key] for key in seed.anchors["wide"].values())
     assert len(ours.spec.steps) > 1
     mean = 1e9 / sum(ours.spec.steps)
@@ -304,7 +304,7 @@ def test_no_network_is_trained_twice_to_be_held_against(tmp_path: Path) -> None:
     assert found["cross-stitch", "row"][3:] == ["reference", "wide", "same-size"]
     # Without a reference, plain sharing of the same size is that of full width, already a row.
     plan = _plan(tmp_path, strategy=strategies, also_against=both)
-    keys = {cell.strategy: cell.seeds[0].strategy for cell in plan.declaration.cells}
+    keys = {cell.strategy: cell.seeds[0].strategy for cell in plan.declaration.rows}
     assert _anchors(plan)["hard+pcgrad", "row"]["same-size"] == {"row": keys["hard"]}
 
 
@@ -344,7 +344,7 @@ def test_a_method_that_has_one_task_at_a_time_is_told_of(tmp_path: Path) -> None
 
 def test_methods_that_are_one_for_two_tasks_stand_together_and_say_so(tmp_path: Path) -> None:
     asked = ["pcgrad", "hard", "upgrad", "mgda", "upgrad+reconstruction", "branch@1+upgrad"]
-    cells = _plan(tmp_path, strategy=asked).declaration.cells
+    cells = _plan(tmp_path, strategy=asked).declaration.rows
     assert [(c.strategy, c.same_as) for c in cells if c.target == "column"] == [
         ("hard+pcgrad", ""),
         ("hard+upgrad", "hard+pcgrad"),
@@ -354,4 +354,4 @@ def test_methods_that_are_one_for_two_tasks_stand_together_and_say_so(tmp_path: 
         ("branch+upgrad", "branch+pcgrad"),
     ]
     three = _plan(tmp_path, pair="toy:row+column+low", strategy=["pcgrad", "upgrad"])
-    assert not any(cell.same_as for cell in three.declaration.cells)
+    assert not any(cell.same_as for cell in three.declaration.rows)

@@ -11,7 +11,7 @@ from scipy import stats
 from bench.cli.app import main
 from bench.spec.experiment import Experiment
 from bench.stats.power import fewest_seeds, need, requirements
-from bench.store.records import AnchorName, Cell, Declaration, Record, Score, SeedRuns
+from bench.store.records import AnchorName, Declaration, Record, Row, Score, SeedRuns
 from bench.store.store import Store
 from tests.conftest import plain_record
 
@@ -31,9 +31,9 @@ def _study() -> tuple[Declaration, dict[str, Record]]:
             records[f"full{seed}"] = plain_record(f"full{seed}", 80, 3.0)
             anchors: dict[AnchorName, dict[str, str]] = {"full": {"t": f"full{seed}"}}
             seeds.append(SeedRuns(seed=seed, strategy=f"{name}{seed}", anchors=anchors))
-        cells.append(Cell(pair="d:t", strategy=name, target="t", expect=None, seeds=tuple(seeds)))
+        cells.append(Row(pair="d:t", strategy=name, target="t", expect=None, seeds=tuple(seeds)))
     experiment = Experiment(pair=("d:t",), strategy=("a", "b"), budget="10steps", name="study")
-    return Declaration(experiment=experiment, cells=tuple(cells)), records
+    return Declaration(experiment=experiment, rows=tuple(cells)), records
 
 
 def test_the_seeds_are_those_of_the_noncentral_t_distribution() -> None:

@@ -9,7 +9,7 @@ import pytest
 from bench.errors import UserError
 from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
-from bench.store.records import Cell, Declaration, Record, Score, SeedRuns, Status
+from bench.store.records import Declaration, Record, Row, Score, SeedRuns, Status
 from bench.store.store import Store, write_atomically
 from tests.conftest import plain_record, plain_spec
 
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(tmp_path: Path
 def test_a_declaration_comes_back_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     experiment = Experiment(name="e", pair=("a:b",), strategy=("hard",), budget="5steps")
-    store.declare(Declaration(experiment=experiment, cells=()))
+    store.declare(Declaration(experiment=experiment, rows=()))
     assert [d.experiment for d in store.declarations()] == [experiment]
     (tmp_path / "experiments" / "e.json").write_text("{")
     with pytest.raises(UserError, match=r"e\.json cannot be read"):
@@ -163,21 +163,21 @@ def test_a_declaration_comes_back_and_a_damaged_one_is_named(tmp_path: Path) -> 
 def test_a_changed_family_is_counted(tmp_path: Path) -> None:
     store = Store(tmp_path)
     seeds = (SeedRuns(seed=0, strategy="a", anchors={"full": {"row": "b"}}),)
-    cell = Cell(pair="a:b", strategy="hard", target="row", expect=None, seeds=seeds)
+    cell = Row(pair="a:b", strategy="hard", target="row", expect=None, seeds=seeds)
     experiment = Experiment(name="e", pair=("a:b",), strategy=("hard",), budget="5steps")
     few = experiment.model_copy(update={"seeds": 3})
-    assert store.declare(Declaration(experiment=few, cells=())).changes == 0
-    first = Declaration(experiment=experiment, cells=(cell,))
+    assert store.declare(Declaration(experiment=few, rows=())).changes == 0
+    first = Declaration(experiment=experiment, rows=(cell,))
     assert store.declare(first).changes == 0
     assert store.declare(first).changes == 0
     other = Declaration(
-        experiment=experiment, cells=(cell, cell.model_copy(update={"strategy": "other"}))
+        experiment=experiment, rows=(cell, cell.model_copy(update={"strategy": "other"}))
     )
     assert store.declare(other).changes == 1
     wider = experiment.model_copy(update={"margin": 2.0})
-    assert store.declare(Declaration(experiment=wider, cells=other.cells)).changes == 2
+    assert store.declare(Declaration(experiment=wider, rows=other.rows)).changes == 2
     longer = wider.model_copy(update={"budget": "6steps"})
-    assert store.declare(Declaration(experiment=longer, cells=other.cells)).changes == 3
+    assert store.declare(Declaration(experiment=longer, rows=other.rows)).changes == 3
 
 
 @pytest.mark.parametrize("key", ["../up", "/etc", "a/b", ""])

@@ -167,8 +167,8 @@ def test_a_tuned_plan_has_the_chosen_values_the_cost_and_the_names_that_were_ask
             record = _record(dict.fromkeys(job.spec.scored, 60.0))
         records[job.key] = record.model_copy(update={"key": job.key})
     tuned = plan.tuned(records.get)
-    asked = [cell.strategy for cell in tuned.declaration.cells]
-    assert asked == [cell.strategy for cell in plan.declaration.cells]
+    asked = [cell.strategy for cell in tuned.declaration.rows]
+    assert asked == [cell.strategy for cell in plan.declaration.rows]
     assert len(tuned.jobs) == len(plan.jobs)
     for before, after in zip(plan.jobs, tuned.jobs, strict=True):
         assert after.key != before.key
@@ -180,7 +180,7 @@ def test_a_tuned_plan_has_the_chosen_values_the_cost_and_the_names_that_were_ask
         assert (after.tuning.runs, after.tuning.used["steps"]) == (3, 30)
         if "cagrad" in before.spec.strategy:
             assert after.spec.strategy.startswith("hard+cagrad@c=")
-    cells = {seed.strategy for cell in tuned.declaration.cells for seed in cell.seeds}
+    cells = {seed.strategy for cell in tuned.declaration.rows for seed in cell.seeds}
     assert cells <= {job.key for job in tuned.jobs}
     arm = tuned.declaration.tuning[0]
     assert (arm.label, arm.chosen) == ("hard on toy:row+column", 1)

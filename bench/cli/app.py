@@ -60,7 +60,7 @@ Margin = Annotated[
 ]
 OnInconclusive = Annotated[
     Literal["warn", "fail"],
-    typer.Option(help="Whether cells that are not decided exit with 3 (fail) or 0 (warn)."),
+    typer.Option(help="Whether checks that are not decided exit with 3 (fail) or 0 (warn)."),
 ]
 Junit = Annotated[
     Path | None, typer.Option("--junit", help="Write the findings as JUnit XML.", metavar="FILE")

@@ -35,11 +35,11 @@ def calibrate(
     store = Store(results)
     store.check_writable()
     plan = make_plan(experiment, source, store, say)
-    cell = only_row(plan.declaration, group)
+    row = only_row(plan.declaration, group)
     with WorkerPool(launcher, workers) as pool:
         done = RunBatch.of(store, plan.jobs, pool.workers, fresh=False).carry_out(store, pool)
     found = quality(plan.declaration, done.get, group)
-    first = {cell.seeds[0].strategy, cell.seeds[0].anchors["full"][cell.target]}
+    first = {row.seeds[0].strategy, row.seeds[0].anchors["full"][row.target]}
     arms = [job for job in plan.jobs if job.key in first]
     prices = price_ratios(arms, prepare(arms[0].spec.device), source, say)
     clocks = timing(run_ratios(plan.declaration, done.get, group), prices)

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.group_sequential import ONE_LOOK, Stage
 from bench.stats.tests import (
     ALPHA,
@@ -30,7 +30,7 @@ from bench.stats.tests import (
     paired,
     seeds_to_detect,
 )
-from bench.store.records import SCREEN_BELOW, Cell
+from bench.store.records import SCREEN_BELOW, Row
 
 
 class Choice(StrEnum):
@@ -223,25 +223,25 @@ class TaskSet:
         return tuple(target.target for target in self.decision.candidates[0].targets)
 
 
-def decisions(cells: Sequence[Cell], results: Sequence[CellResult]) -> list[TaskSet]:
+def decisions(declared: Sequence[Row], results: Sequence[RowResult]) -> list[TaskSet]:
     """Return the decision for every set of tasks that one network was trained to serve.
 
-    `results` are those of the cells. Auxiliary strategies train a network for each target, so they
-    decide nothing here; neither do placebos, which no one would deploy.
+    `results` are those of the declared rows. Auxiliary strategies train a network for each target,
+    so they decide nothing here; neither do placebos, which no one would deploy.
     """
     found: dict[str, list[Candidate]] = {}
-    groups: dict[tuple[str, str], list[tuple[Cell, CellResult]]] = {}
-    for cell, result in zip(cells, results, strict=True):
-        if "~" not in cell.pair:
-            groups.setdefault((cell.pair, cell.strategy), []).append((cell, result))
+    groups: dict[tuple[str, str], list[tuple[Row, RowResult]]] = {}
+    for own, result in zip(declared, results, strict=True):
+        if not own.placebo:
+            groups.setdefault((own.pair, own.strategy), []).append((own, result))
     for (pair, strategy), rows in groups.items():
-        runs = {tuple(seed.strategy for seed in cell.seeds) for cell, _ in rows}
+        runs = {tuple(seed.strategy for seed in own.seeds) for own, _ in rows}
         if len(rows) > 1 and len(runs) == 1:
             found.setdefault(pair, []).append(_candidate(strategy, [row for _, row in rows]))
     return [TaskSet(pair, decide(candidates)) for pair, candidates in found.items()]
 
 
-def _candidate(strategy: str, rows: Sequence[CellResult]) -> Candidate:
+def _candidate(strategy: str, rows: Sequence[RowResult]) -> Candidate:
     targets = []
     for row in rows:
         full = row.against["full"]

@@ -31,7 +31,7 @@ class Scores(_Document):
     by_seed: dict[int, float]
 
 
-class Arm(_Document):
+class BaselineArm(_Document):
     """One network as it is trained: its scores by task, and what a mean step of it costs.
 
     A run of several phases has its steps counted together, and the largest of their peaks.
@@ -50,7 +50,7 @@ class Arm(_Document):
     seconds: tuple[float, ...] = ()
 
 
-class Row(_Document):
+class BaselineRow(_Document):
     """A row of the experiment. `arm` and `alone` name the strategy's arm and its `full` anchor."""
 
     pair: str
@@ -67,8 +67,8 @@ class Baseline(_Document):
     experiment: Experiment
     made: dict[str, str]
     """Versions, processor and device that made it."""
-    rows: tuple[Row, ...]
-    arms: dict[str, Arm]
+    rows: tuple[BaselineRow, ...]
+    arms: dict[str, BaselineArm]
 
 
 @dataclass(frozen=True)
@@ -109,20 +109,20 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
 
     Raises `UserError` where an arm has no finished run at all.
     """
-    rows: list[Row] = []
+    rows: list[BaselineRow] = []
     keys: dict[str, dict[int, str]] = {}
     records: dict[str, Record] = {}
-    for cell in declaration.cells:
+    for row in declaration.rows:
         names = []
-        own = {seed.seed: seed.strategy for seed in cell.seeds}
-        full = {seed.seed: seed.anchors["full"][cell.target] for seed in cell.seeds}
+        own = {seed.seed: seed.strategy for seed in row.seeds}
+        full = {seed.seed: seed.anchors["full"][row.target] for seed in row.seeds}
         for by_seed in (own, full):
             found = [find(key) for key in by_seed.values()]
             finished = [r for r in found if r is not None and r.status != "failed"]
             known = (finished or [r for r in found if r is not None])[:1]
             if not known:
                 raise UserError(
-                    f"no run of {cell.strategy} on {cell.pair} is there: run "
+                    f"no run of {row.strategy} on {row.pair} is there: run "
                     f"`python -m bench run {declaration.experiment.name}` first"
                 )
             name = known[0].spec.label
@@ -131,10 +131,10 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
             keys.setdefault(name, {}).update(by_seed)
             records[name] = known[0]
         rows.append(
-            Row(
-                pair=cell.pair,
-                strategy=cell.strategy,
-                target=cell.target,
+            BaselineRow(
+                pair=row.pair,
+                strategy=row.strategy,
+                target=row.target,
                 arm=names[0],
                 alone=names[1],
             )
@@ -146,13 +146,13 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
     )
 
 
-def _arm(runs: Mapping[int, Record | None]) -> Arm:
+def _arm(runs: Mapping[int, Record | None]) -> BaselineArm:
     trouble = {seed: text for seed, run in runs.items() if (text := _trouble(run))}
     whole = {seed: run for seed, run in runs.items() if run is not None and seed not in trouble}
     tasks = dict.fromkeys(task for run in whole.values() for task in run.spec.scored)
     ledgers = [run.ledger for run in runs.values() if run is not None and run.ledger is not None]
     ledger = ledgers[0] if ledgers else None
-    return Arm(
+    return BaselineArm(
         data=next((run.data_fingerprint for run in whole.values()), ""),
         flops=ledger.allotted("flop") / sum(ledger.steps) if ledger else 0.0,
         parameters=ledger.parameters if ledger else 0,

@@ -25,7 +25,7 @@ from bench.errors import (
     EXIT_REGRESSION,
     EXIT_RUNS_FAILED,
 )
-from bench.gate.baseline import Arm, Baseline, Row
+from bench.gate.baseline import Baseline, BaselineArm, BaselineRow
 from bench.spec.budget import Budget
 from bench.stats.gains import half_width
 from bench.stats.tests import (
@@ -89,11 +89,11 @@ class _Cell:
         return (self.arm, self.over) if self.over else (self.arm,)
 
 
-def _name(row: Row) -> str:
+def _name(row: BaselineRow) -> str:
     return f"{row.strategy} on {row.pair} → {row.target}"
 
 
-def _cells(rows: Sequence[Row]) -> list[_Cell]:
+def _cells(rows: Sequence[BaselineRow]) -> list[_Cell]:
     alone = {row.alone: _Cell(f"{row.alone} → {row.target}", row.alone, row.target) for row in rows}
     own = [
         cell
@@ -117,7 +117,7 @@ def check(
     there, known = ({_name(row): row for row in side.rows} for side in (now, before))
     kept = [row for name, row in known.items() if name in there]
     # Names of arms are those of the baseline from here on.
-    arms: dict[str, Arm] = {}
+    arms: dict[str, BaselineArm] = {}
     for row in kept:
         same = there[_name(row)]
         arms |= {row.arm: now.arms[same.arm], row.alone: now.arms[same.alone]}
@@ -176,7 +176,7 @@ def unused_seeds(before: Baseline, now: Baseline) -> str:
     return f"{len(old - new)} of the baseline's {len(old)} seeds were not run and count for nothing"
 
 
-def _kept_arms(before: Baseline, now: Baseline) -> Iterator[tuple[Arm, Arm]]:
+def _kept_arms(before: Baseline, now: Baseline) -> Iterator[tuple[BaselineArm, BaselineArm]]:
     """Yield the arms of the rows that both sides have."""
     there = {_name(row): row for row in now.rows}
     for row in before.rows:
@@ -205,8 +205,8 @@ class _Compared:
 
 def _quality(
     cells: Sequence[_Cell],
-    before: Mapping[str, Arm],
-    now: Mapping[str, Arm],
+    before: Mapping[str, BaselineArm],
+    now: Mapping[str, BaselineArm],
     margin: float,
     family: int,
 ) -> list[Finding]:
@@ -218,7 +218,7 @@ def _quality(
 
 
 def _compare(
-    cell: _Cell, before: Mapping[str, Arm], now: Mapping[str, Arm], margin: float
+    cell: _Cell, before: Mapping[str, BaselineArm], now: Mapping[str, BaselineArm], margin: float
 ) -> _Compared:
     trouble = [
         f"{name}, seed {seed}: {reason}"
@@ -250,11 +250,11 @@ def _compare(
     )
 
 
-def _seeds(arm: Arm) -> set[int]:
+def _seeds(arm: BaselineArm) -> set[int]:
     return {seed for scores in arm.scores.values() for seed in scores.by_seed}
 
 
-def _values(cell: _Cell, arms: Mapping[str, Arm]) -> dict[int, float]:
+def _values(cell: _Cell, arms: Mapping[str, BaselineArm]) -> dict[int, float]:
     """Return the scores by seed as measured, or the gains, which are better above zero."""
     own = arms[cell.arm].scores.get(cell.target)
     if own is None or not cell.over:
@@ -323,7 +323,9 @@ def _outlook(found: _Compared, size: str, family: int) -> str:
 # ---------------------------------------------------------------------------------- cost
 
 
-def _counted(name: str, before: Arm, now: Arm, same_torch: bool) -> Iterator[Finding]:
+def _counted(
+    name: str, before: BaselineArm, now: BaselineArm, same_torch: bool
+) -> Iterator[Finding]:
     """Yield what became of what is counted. Another torch may count otherwise, but builds no
     other network.
     """

@@ -38,8 +38,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A cell before its keys are known."""
+class RowPlan:
+    """A row before the keys of its runs are known."""
 
     pair: Pair
     strategy: str
@@ -107,9 +107,9 @@ def _single_arm(dataset: str, task: str, share: int = 1) -> Arm:
     return Arm(dataset, (task,), (task,), single_task().name, share=share)
 
 
-def rows_of(experiment: Experiment, source: DataSource) -> list[Row]:
-    """Return the cells of an experiment; one that two pairs share stands under the first."""
-    rows: dict[tuple[str, Arm], Row] = {}
+def rows_of(experiment: Experiment, source: DataSource) -> list[RowPlan]:
+    """Return the rows of an experiment; one that two pairs share stands under the first."""
+    rows: dict[tuple[str, Arm], RowPlan] = {}
     for group in experiment.groups:
         pairs = [pair for text in group.pair for pair in parse_pairs(text)]
         for pair in pairs:
@@ -130,8 +130,8 @@ def rows_of(experiment: Experiment, source: DataSource) -> list[Row]:
 
 def _rows_of_pair(
     pair: Pair, strategy: Strategy, experiment: Experiment, source: DataSource
-) -> list[Row]:
-    targets = _targets(pair)
+) -> list[RowPlan]:
+    targets = pair.targets
     rows = []
     for target in targets:
         arm = _arm(pair, strategy, target)
@@ -151,7 +151,7 @@ def _rows_of_pair(
                 rivals[name] = {target: reference}
         two = len(arm_data(arm_spec(arm, experiment.recipe, "cpu"), source)) == 2
         same_as = strategy.same_for_two if two else ""
-        rows.append(Row(pair, strategy.name, target, arm, same_as, rivals))
+        rows.append(RowPlan(pair, strategy.name, target, arm, same_as, rivals))
     return rows
 
 
@@ -178,14 +178,10 @@ def _references(
         yield "same-size", _fitted(plain, arm, _parameters, experiment, source)[0]
 
 
-def _targets(pair: Pair) -> list[str]:
-    return [task for task in pair.tasks if "~" not in task]
-
-
 def _arm(pair: Pair, strategy: Strategy, target: str) -> Arm:
     """Return what a strategy trains of a pair: an auxiliary one serves one target alone."""
     if not strategy.auxiliaries:
-        return Arm(pair.dataset, pair.tasks, tuple(_targets(pair)), strategy.name)
+        return Arm(pair.dataset, pair.tasks, pair.targets, strategy.name)
     partners = [t for t in pair.tasks if t != target] if strategy.uses_partners else []
     if strategy.uses_partners and not partners:
         raise UserError(f"strategy '{strategy.name}' needs a partner; {pair.name} has none")

@@ -1,6 +1,6 @@
-"""From rows to runs: prices, steps and the cells they fill.
+"""From rows to runs: prices, steps and the rows they fill.
 
-Runs that several cells need (a single-task anchor of two pairs, say) have one key and are planned
+Runs that several rows need (a single-task anchor of two pairs, say) have one key and are planned
 once. Where arms are tuned, a plan has their trials; once those have run, it makes the plan of what
 they choose.
 """
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.plan.arms import Arm, Row, arm_spec, rows_of
+from bench.plan.arms import Arm, RowPlan, arm_spec, rows_of
 from bench.plan.description import describe
 from bench.plan.search import Setting, searched, settings
 from bench.plan.tuning import choose
@@ -22,13 +22,14 @@ from bench.spec.registry import parse_dataset, parse_pairs, parse_strategy
 from bench.stats.tests import smallest_sign_flip_p
 from bench.store.records import (
     AnchorName,
-    Cell,
     Declaration,
     Record,
+    Row,
     SeedRuns,
     TunedArm,
     TuningTrial,
 )
+from bench.tasks import split_placebo
 from bench.train.device import prepare, resolve_device
 from bench.train.job import Job, arm_data, run_key
 from bench.train.load import task_data
@@ -67,7 +68,7 @@ class _Draft:
     experiment: Experiment
     source: DataSource
     device: str
-    rows: Sequence[Row]
+    rows: Sequence[RowPlan]
     prices: Mapping[Arm, tuple[Price, ...] | Fault]
     data: tuple[str, ...]
 
@@ -120,7 +121,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of an experiment, and the cells that will be read from them.
+    """All runs of an experiment, and the rows that will be read from them.
 
     `trials` are the runs of tuning, which come first. Before them, `jobs` are those of the recipe:
     as many, at the same prices, as those that `tuned` returns.
@@ -158,7 +159,7 @@ def _asked(experiment: Experiment) -> dict[str, list[str]]:
     asked: dict[str, dict[str, None]] = {}
     for group in experiment.groups:
         for pair in (pair for text in group.pair for pair in parse_pairs(text)):
-            names = (task.partition("~")[0] for task in pair.tasks)
+            names = (split_placebo(task)[0] for task in pair.tasks)
             asked.setdefault(pair.dataset, {}).update(dict.fromkeys(names))
     return {dataset: list(tasks) for dataset, tasks in asked.items()}
 
@@ -310,11 +311,12 @@ def _plan(
         recipe = Setting(arm.strategy, experiment.recipe, {})
         scored = chosen[arm][0] if arm in chosen else draft.jobs(arm, recipe, seeds)
         jobs |= {(arm, job.spec.seed): job for job in scored}
-    cells = [
-        Cell(
+    rows = [
+        Row(
             pair=row.pair.name,
             strategy=row.strategy,
             target=row.target,
+            placebo=row.pair.placebo,
             expect=row.pair.expect,
             same_as=row.same_as,
             seeds=tuple(
@@ -335,7 +337,7 @@ def _plan(
         tuple({job.key: job for job in jobs.values()}.values()),
         Declaration(
             experiment=experiment,
-            cells=tuple(cells),
+            rows=tuple(rows),
             data=draft.data,
             tuning=tuple(tuned for _, tuned in chosen.values()),
         ),
@@ -346,7 +348,7 @@ def _plan(
 
 
 def _warnings(
-    experiment: Experiment, rows: Sequence[Row], jobs: Mapping[tuple[Arm, int], Job]
+    experiment: Experiment, rows: Sequence[RowPlan], jobs: Mapping[tuple[Arm, int], Job]
 ) -> list[str]:
     """Say before the first run what will keep verdicts from being reached."""
     found = sorted(
@@ -383,7 +385,7 @@ def _warnings(
     return found
 
 
-def _doubts(row: Row, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
+def _doubts(row: RowPlan, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
     """Say where a row shares nothing, or is held against a network of another size than its own."""
     if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
         yield (

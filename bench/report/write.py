@@ -13,7 +13,7 @@ from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment, experiment_toml
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import Examples, Lookup, results
 from bench.store.records import SCHEMA_VERSION, Declaration
 from bench.store.store import write_files
@@ -59,7 +59,7 @@ class Report:
     `files` are by name, as `table.md`; `tuning` is by arm.
     """
 
-    results: tuple[CellResult, ...]
+    results: tuple[RowResult, ...]
     folder: Path
     files: Mapping[str, Path]
     runs: RunCounts
@@ -143,7 +143,7 @@ def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
 
 
 def _pictures(
-    declaration: Declaration, found: Sequence[CellResult], find: Lookup
+    declaration: Declaration, found: Sequence[RowResult], find: Lookup
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the plots as files by name, and why each of the others could not be drawn.
 
@@ -167,8 +167,8 @@ def _pictures(
         "heatmap": lambda: heatmap(name, found),
         "matrix": lambda: matrix(name, found),
         "across": lambda: across_plot(name, found, experiment.margin),
-        "curves": lambda: curves(name, declaration.cells, found, find, axis),
-        "gradients": lambda: gradient_plot(name, declaration.cells, found, find, axis),
+        "curves": lambda: curves(name, declaration.rows, found, find, axis),
+        "gradients": lambda: gradient_plot(name, declaration.rows, found, find, axis),
         "dial": lambda: dial_plot(name, found),
         "audit": lambda: audit_plot(name, found, axis),
     }

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property, partial
 from importlib.metadata import entry_points
 from itertools import combinations
@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
 from bench.errors import UserError, unknown
-from bench.tasks import Pair
+from bench.tasks import Pair, split_placebo
 
 #: What a user can put behind a task's name to make a placebo of it, and what that does.
 PLACEBOS: Mapping[str, str] = {
@@ -383,22 +383,22 @@ def parse_pairs(text: str) -> list[Pair]:
         return [pair for a, b in both for pair in parse_pairs(f"{spelled}:{a}+{b}")]
     asked = rest.split("+")
     for task in asked:
-        base, tilde, placebo = task.partition("~")
+        base, placebo = split_placebo(task)
         if base not in dataset.tasks:
             raise unknown(f"task of {dataset.name}", base, dataset.tasks)
-        if tilde and placebo not in PLACEBOS:
+        if base != task and placebo not in PLACEBOS:
             raise unknown("placebo", placebo, PLACEBOS)
     if len(set(asked)) < len(asked):
         raise UserError(f"pair '{text}' names a task twice")
-    if all("~" in task for task in asked):
+    if not Pair("", tuple(asked)).targets:
         raise UserError(f"pair '{text}' has no real task to score")
     # One order, however a pair is typed, so that its runs and its declaration are found again.
     order = list(dataset.tasks)
-    tasks = tuple(sorted(asked, key=lambda task: order.index(task.partition("~")[0])))
+    tasks = tuple(sorted(asked, key=lambda task: order.index(split_placebo(task)[0])))
     for pair in declared:
         if pair.tasks == tasks:
             return [pair]
-    name = dataset_name(dataset)
-    if any("~" in task for task in tasks):
-        return [Pair(name, tasks, "none", "a placebo partner holds nothing to transfer")]
-    return [Pair(name, tasks)]
+    pair = Pair(dataset_name(dataset), tasks)
+    if pair.placebo:
+        pair = replace(pair, expect="none", why="a placebo partner holds nothing to transfer")
+    return [pair]

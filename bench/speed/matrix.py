@@ -121,7 +121,7 @@ def _classes(settings: Settings) -> dict[str, str]:
 def _compared(plan: Plan) -> list[str]:
     """Return the keys of all runs of every comparison, as often as each needs them."""
     groups: dict[tuple[str, str, int], set[str]] = {}
-    for cell in plan.declaration.cells:
+    for cell in plan.declaration.rows:
         for seed in cell.seeds:
             group = groups.setdefault((cell.pair, cell.strategy, seed.seed), {seed.strategy})
             for anchor in seed.anchors.values():

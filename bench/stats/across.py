@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.tests import ALPHA, PairedResult, holm, paired
-from bench.store.records import SCREEN_BELOW
+from bench.store.records import SCREEN_BELOW, Outcome
 
 _NAN = float("nan")
 
@@ -118,11 +118,11 @@ def shares_above(
     return found
 
 
-def _real(row: CellResult) -> bool:
-    return "~" not in row.pair.rpartition(":")[2]
+def _real(row: RowResult) -> bool:
+    return not row.placebo
 
 
-def _normalised(row: CellResult) -> dict[int, float]:
+def _normalised(row: RowResult) -> dict[int, float]:
     """Return the gains of a row by seed, in points or hundredths; empty where it has no verdict."""
     full = row.against["full"]
     if not full.audited or math.isnan(full.margin):
@@ -131,22 +131,22 @@ def _normalised(row: CellResult) -> dict[int, float]:
     return {seed: gain / unit for seed, gain in full.gains.items()}
 
 
-def _asked(rows: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+def _asked(rows: Sequence[RowResult]) -> dict[str, list[RowResult]]:
     """Return the rows of each strategy that was asked of two pairs or more, placebos aside."""
-    asked: dict[str, list[CellResult]] = {}
+    asked: dict[str, list[RowResult]] = {}
     for row in rows:
         if _real(row):
             asked.setdefault(row.strategy, []).append(row)
     return {s: own for s, own in asked.items() if len({row.pair for row in own}) > 1}
 
 
-def without_gains(rows: Sequence[CellResult]) -> list[str]:
+def without_gains(rows: Sequence[RowResult]) -> list[str]:
     """Return the strategies that were asked of two pairs and have no summary."""
     known = {across.strategy for across in across_pairs(rows)}
     return [strategy for strategy in _asked(rows) if strategy not in known]
 
 
-def across_pairs(rows: Sequence[CellResult]) -> list[AcrossPairs]:
+def across_pairs(rows: Sequence[RowResult]) -> list[AcrossPairs]:
     """Return the summary of each strategy that has gains in two pairs or more, placebos aside."""
     found = []
     for strategy, members in _asked(rows).items():
@@ -167,8 +167,8 @@ def across_pairs(rows: Sequence[CellResult]) -> list[AcrossPairs]:
     return found
 
 
-def _collapsed(row: CellResult) -> bool:
-    return row.verdict.against_full == "collapsed"
+def _collapsed(row: RowResult) -> bool:
+    return row.verdict.outcome is Outcome.COLLAPSED
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class Contrast:
         return "related gains more" if self.result.mean > 0 else "related gains less"
 
 
-def contrasts(rows: Sequence[CellResult]) -> list[Contrast]:
+def contrasts(rows: Sequence[RowResult]) -> list[Contrast]:
     """Return, for each strategy, related partners against unrelated ones and against placebos.
 
     Related is what was declared `positive`; unrelated a real partner that was declared `none` or
@@ -227,16 +227,16 @@ def contrasts(rows: Sequence[CellResult]) -> list[Contrast]:
     return [replace(c, p_holm=p) for (c, _), p in zip(found, corrected, strict=True)]
 
 
-def _by_target(rows: Sequence[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
+def _by_target(rows: Sequence[RowResult]) -> dict[tuple[str, str], list[RowResult]]:
     """Return the rows that have a verdict, by data set and target."""
-    found: dict[tuple[str, str], list[CellResult]] = {}
+    found: dict[tuple[str, str], list[RowResult]] = {}
     for row in rows:
         if _normalised(row) and not _collapsed(row):
             found.setdefault((row.pair.rpartition(":")[0], row.target), []).append(row)
     return found
 
 
-def _difference(here: Sequence[CellResult], there: Sequence[CellResult]) -> dict[int, float]:
+def _difference(here: Sequence[RowResult], there: Sequence[RowResult]) -> dict[int, float]:
     """Return the mean gain of some rows minus that of others, at each seed that all have."""
     ours, theirs = ([_normalised(row) for row in rows] for rows in (here, there))
     seeds = set.intersection(*(set(gains) for gains in (*ours, *theirs)))
@@ -247,7 +247,11 @@ def _difference(here: Sequence[CellResult], there: Sequence[CellResult]) -> dict
 
 
 #: The verdict against `full` at which a declared expectation came true.
-COMES_TRUE = {"positive": "transfer", "none": "equivalent", "negative": "negative"}
+COMES_TRUE = {
+    "positive": Outcome.TRANSFER,
+    "none": Outcome.EQUIVALENT,
+    "negative": Outcome.NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -266,12 +270,12 @@ class Expectation:
         return self.came_true + self.came_false + self.open
 
 
-def expectations(rows: Sequence[CellResult]) -> list[Expectation]:
+def expectations(rows: Sequence[RowResult]) -> list[Expectation]:
     """Return how the declared expectations of each strategy came out."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[Outcome]] = {}
     for row in rows:
         if row.expect is not None:
-            groups.setdefault((row.strategy, row.expect), []).append(row.verdict.against_full)
+            groups.setdefault((row.strategy, row.expect), []).append(row.verdict.outcome)
     found = []
     for (strategy, expect), verdicts in groups.items():
         decided = [verdict for verdict in verdicts if verdict in COMES_TRUE.values()]

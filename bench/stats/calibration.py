@@ -16,7 +16,7 @@ from bench.spec.budget import TOLERANCE, Audit
 from bench.stats.comparison import Comparison
 from bench.stats.gains import Lookup, results
 from bench.stats.tests import ALPHA, detectable_effect
-from bench.store.records import SCREEN_BELOW, Cell, Declaration, Record
+from bench.store.records import SCREEN_BELOW, Declaration, Record, Row
 
 #: Times that all seeds are regrouped at random.
 _REGROUPED = 25
@@ -86,27 +86,27 @@ class Timing:
     mispriced: Rate
 
 
-def only_row(declaration: Declaration, group: int) -> Cell:
+def only_row(declaration: Declaration, group: int) -> Row:
     """Return the one row of an A/A experiment.
 
     Raises `UserError` where there are several, where seeds are looked at more than once, or where
     they are too few for two groups.
     """
-    if len(declaration.cells) != 1:
+    if len(declaration.rows) != 1:
         raise UserError(
             "an A/A experiment has one row: one pair of one task (-p DATASET:TASK) and one strategy"
         )
     if declaration.experiment.until_decided:
         raise UserError("an A/A experiment judges every group once: take until-decided out of it")
-    cell = declaration.cells[0]
+    row = declaration.rows[0]
     if group < SCREEN_BELOW:
         raise UserError(f"--group {group}: verdicts need {SCREEN_BELOW} seeds or more")
-    if len(cell.seeds) < 2 * group:
+    if len(row.seeds) < 2 * group:
         raise UserError(
-            f"{len(cell.seeds)} seeds make no two groups of {group}: give --seeds {2 * group} or "
+            f"{len(row.seeds)} seeds make no two groups of {group}: give --seeds {2 * group} or "
             "more, 400 for a rate that says something"
         )
-    return cell
+    return row
 
 
 def quality(declaration: Declaration, find: Lookup, group: int) -> Quality:
@@ -114,14 +114,14 @@ def quality(declaration: Declaration, find: Lookup, group: int) -> Quality:
 
     Raises `UserError` where a run has no score, or where all gains are the same.
     """
-    cell = only_row(declaration, group)
+    row = only_row(declaration, group)
 
     def judged(seeds: Sequence[int], find: Lookup) -> Comparison:
-        part = cell.model_copy(update={"seeds": tuple(cell.seeds[i] for i in seeds)})
-        row = declaration.model_copy(update={"cells": (part,)})
-        return results(row, find)[0].against["full"]
+        part = row.model_copy(update={"seeds": tuple(row.seeds[i] for i in seeds)})
+        alone = declaration.model_copy(update={"rows": (part,)})
+        return results(alone, find)[0].against["full"]
 
-    every = range(len(cell.seeds))
+    every = range(len(row.seeds))
     disjoint = [judged(part, find) for part in _groups(every, group)]
     gains = [gain for comparison in disjoint for gain in comparison.gains.values()]
     if lost := len(disjoint) * group - len(gains):
@@ -136,12 +136,12 @@ def quality(declaration: Declaration, find: Lookup, group: int) -> Quality:
             "budget, or an easier or harder task"
         )
     planted = detectable_effect(group) * sd
-    helped = _shifted(find, {seed.strategy for seed in cell.seeds}, cell.target, planted)
+    helped = _shifted(find, {seed.strategy for seed in row.seeds}, row.target, planted)
     rng = np.random.default_rng(0)
     again = [
         judged(part, find).sign != 0
         for _ in range(_REGROUPED)
-        for part in _groups(rng.permutation(len(cell.seeds)).tolist(), group)
+        for part in _groups(rng.permutation(len(row.seeds)).tolist(), group)
     ]
     return Quality(
         seeds=group,
@@ -182,10 +182,10 @@ def _shifted(find: Lookup, keys: set[str], target: str, points: float) -> Lookup
 
 def run_ratios(declaration: Declaration, find: Lookup, group: int) -> list[Audit]:
     """Return the audit of every group's device-seconds, as a budget in seconds has it."""
-    cell = only_row(declaration, group)
+    row = only_row(declaration, group)
     spent = []
-    for seed in cell.seeds:
-        sides = find(seed.strategy), find(seed.anchors["full"][cell.target])
+    for seed in row.seeds:
+        sides = find(seed.strategy), find(seed.anchors["full"][row.target])
         spent.append([record.ledger.used["s"] for record in sides if record and record.ledger])
     return [
         Audit("s", *(sum(spent[i][side] for i in part) for side in (0, 1)))

@@ -7,18 +7,18 @@ from bench.spec.budget import Audit
 from bench.stats.crossed import CrossedResult
 from bench.stats.group_sequential import ONE_LOOK, Stage
 from bench.stats.tests import ALPHA, PairedResult, minimum_detectable_gain, seeds_to_detect
-from bench.store.records import SCREEN_BELOW, AnchorName
+from bench.store.records import SCREEN_BELOW, AnchorName, Outcome, Qualifier
 
 _NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell against one anchor or one reference.
+    """A row against one anchor or one reference.
 
     `gains` and `audits` are by seed, gains in points of the metric. `anchor_mean` is the anchor's
     mean score as measured; `strategy`, `width` and `parameters` are those of its network for the
-    target. `p_holm` and `p_equivalence_holm` are corrected over the `family`: all cells of the
+    target. `p_holm` and `p_equivalence_holm` are corrected over the `family`: all rows of the
     experiment that have this anchor, so many.
     """
 
@@ -29,6 +29,8 @@ class Comparison:
     p_equivalence_holm: float
     anchor_mean: float
     audits: Mapping[int, Audit]
+    steps: tuple[int, int]
+    """Training steps of the row and of the anchor's network for the target; 0 without a seed."""
     flops: float
     """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
     margin: float
@@ -153,22 +155,23 @@ class GradientResult:
 class Verdict:
     """What a row found, and how sure that is.
 
-    `name` is one of a few words; `sentence` says it in plain ones; `certainty` says what it rests
-    on, for a reader who knows no statistics.
+    `outcome` is that of the comparison with `full`; `qualifier` is what other anchors add.
+    `sentence` says what was found, `certainty` what that rests on.
     """
 
-    name: str
+    outcome: Outcome
     sentence: str
     certainty: str = ""
+    qualifier: Qualifier | None = None
 
     @property
-    def against_full(self) -> str:
-        """The first half of the name."""
-        return self.name.partition(" · ")[0]
+    def name(self) -> str:
+        """Both in a few words, for people."""
+        return f"{self.outcome} · {self.qualifier}" if self.qualifier else str(self.outcome)
 
 
 @dataclass(frozen=True)
-class CellResult:
+class RowResult:
     """One row of the result table.
 
     `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
@@ -183,6 +186,7 @@ class CellResult:
     pair: str
     strategy: str
     target: str
+    placebo: str
     expect: str | None
     metric: str
     unit: str

@@ -6,10 +6,10 @@ Both have the same seeds, data, initial weights, order and steps, so what differ
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import Lookup, results, value
 from bench.stats.tests import PairedResult, paired
-from bench.store.records import Cell, Declaration
+from bench.store.records import Declaration, Row
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class FidelityRow:
     target's score and of its gain over `full`; positive where the reduced one is better.
     """
 
-    full: CellResult
-    reduced: CellResult
+    full: RowResult
+    reduced: RowResult
     score: PairedResult
     gain: PairedResult
 
@@ -36,17 +36,17 @@ def fidelity(full: Declaration, reduced: Declaration, find: Lookup) -> list[Fide
     margin = full.experiment.margin
     rows = []
     found = zip(results(full, find), results(reduced, find), strict=True)
-    cells = zip(full.cells, reduced.cells, strict=True)
-    for (whole, rough), (ours, theirs) in zip(found, cells, strict=True):
+    declared = zip(full.rows, reduced.rows, strict=True)
+    for (whole, rough), (ours, theirs) in zip(found, declared, strict=True):
         score = _difference(_scores(ours, find), _scores(theirs, find), margin)
         gain = _difference(whole.against["full"].gains, rough.against["full"].gains, margin)
         rows.append(FidelityRow(whole, rough, score, gain))
     return rows
 
 
-def _scores(cell: Cell, find: Lookup) -> dict[int, float]:
+def _scores(row: Row, find: Lookup) -> dict[int, float]:
     """Return the target's score by seed, higher being better."""
-    found = {seed.seed: value(find(seed.strategy), cell.target) for seed in cell.seeds}
+    found = {seed.seed: value(find(seed.strategy), row.target) for seed in row.seeds}
     return {seed: score for seed, score in found.items() if score is not None}
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from bench.spec.budget import Audit, Axis
-from bench.stats.comparison import CellResult, Comparison, GradientResult, MetricResult
+from bench.stats.comparison import Comparison, GradientResult, MetricResult, RowResult
 from bench.stats.crossed import CrossedResult, crossed
 from bench.stats.group_sequential import stage
 from bench.stats.tests import ALPHA, benjamini_hochberg, holm, paired
@@ -24,9 +24,9 @@ from bench.store.records import (
     REFERENCES,
     RIVALS,
     AnchorName,
-    Cell,
     Declaration,
     Record,
+    Row,
     Score,
 )
 
@@ -61,14 +61,14 @@ def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
 
 
 def _pair_up(
-    cell: Cell,
+    row: Row,
     anchor: AnchorName,
     find: Lookup,
     examples: Examples,
     margin: float,
     level: float,
 ) -> Comparison:
-    """Pair the seeds of a cell with an anchor's; a seed counts if all its runs are there.
+    """Pair the seeds of a row with an anchor's; a seed counts if all its runs are there.
 
     The result is not yet corrected over the family.
     """
@@ -76,9 +76,9 @@ def _pair_up(
     audits: dict[int, Audit] = {}
     both: list[tuple[Record, Record]] = []
     scores: list[tuple[float, float]] = []
-    flops, network = [0.0, 0.0], ("", _NAN, 0)
-    for seed in cell.seeds:
-        ours, target = find(seed.strategy), cell.target
+    flops, network, steps = [0.0, 0.0], ("", _NAN, 0), (0, 0)
+    for seed in row.seeds:
+        ours, target = find(seed.strategy), row.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
         baseline = theirs[target]
         gained, reference = value(ours, target), value(baseline, target)
@@ -98,9 +98,10 @@ def _pair_up(
         assert baseline.ledger is not None
         spec, prices = baseline.spec, baseline.ledger.prices
         network = spec.strategy, spec.width, prices[0].parameters
+        steps = sum(ours.spec.steps), sum(spec.steps)
         flops[0] += _used([ours], "flop") or 0.0
         flops[1] += _used(list(theirs.values()), "flop") or 0.0
-    example = both[0][1].primary(cell.target) if both else None
+    example = both[0][1].primary(row.target) if both else None
     anchor_mean = statistics.mean(reference for _, reference in scores) if scores else _NAN
     anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
     margin = half_width(margin, example.unit if example else "%", anchor_mean)
@@ -112,13 +113,14 @@ def _pair_up(
         p_equivalence_holm=_NAN,
         anchor_mean=anchor_mean,
         audits=audits,
+        steps=steps,
         flops=flops[0] / flops[1] if flops[1] else _NAN,
         margin=margin,
         strategy=network[0],
         width=network[1],
         parameters=network[2],
         constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
-        population=_population(cell.target, both, examples, level),
+        population=_population(row.target, both, examples, level),
         level=level,
     )
 
@@ -165,17 +167,17 @@ def half_width(margin: float, unit: str, anchor_mean: float) -> float:
 
 def results(
     declaration: Declaration, find: Lookup, examples: Examples = lambda _: {}
-) -> list[CellResult]:
-    """Return the row of every declared cell.
+) -> list[RowResult]:
+    """Return the row of every declared row.
 
     `find` returns records by key, `examples` the scores of their single test images.
     """
     images = lru_cache(maxsize=_HELD)(examples)
     experiment = declaration.experiment
-    stages = [stage(experiment, len(cell.seeds)) for cell in declaration.cells]
+    stages = [stage(experiment, len(row.seeds)) for row in declaration.rows]
     compared = [
-        {a: _pair_up(cell, a, find, images, experiment.margin, at.bound()) for a in _rivals(cell)}
-        for cell, at in zip(declaration.cells, stages, strict=True)
+        {a: _pair_up(row, a, find, images, experiment.margin, at.bound()) for a in _rivals(row)}
+        for row, at in zip(declaration.rows, stages, strict=True)
     ]
     for anchor in RIVALS:
         family = [(row, at) for row, at in zip(compared, stages, strict=True) if anchor in row]
@@ -193,14 +195,11 @@ def results(
                 stage=at,
             )
     return _explored(
-        [
-            _result(cell, rivals, find)
-            for cell, rivals in zip(declaration.cells, compared, strict=True)
-        ]
+        [_result(row, rivals, find) for row, rivals in zip(declaration.rows, compared, strict=True)]
     )
 
 
-def _explored(rows: Sequence[CellResult]) -> list[CellResult]:
+def _explored(rows: Sequence[RowResult]) -> list[RowResult]:
     """Return rows whose other metrics are corrected for the false discovery rate over all rows."""
     lines = [
         row.against["full"].stage.repeated_p(m.gains.p)
@@ -221,37 +220,38 @@ def _explored(rows: Sequence[CellResult]) -> list[CellResult]:
     ]
 
 
-def _rivals(cell: Cell) -> list[AnchorName]:
-    return [rival for rival in RIVALS if cell.seeds and rival in cell.seeds[0].anchors]
+def _rivals(row: Row) -> list[AnchorName]:
+    return [rival for rival in RIVALS if row.seeds and rival in row.seeds[0].anchors]
 
 
-def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> CellResult:
+def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> RowResult:
     against = {anchor: rivals[anchor] for anchor in ANCHORS if anchor in rivals}
-    runs = [find(seed.strategy) for seed in cell.seeds]
+    runs = [find(seed.strategy) for seed in row.seeds]
     finished = [run for run in runs if run is not None and run.status != "failed"]
-    others = [find(key) for key in sorted(cell.anchor_keys)]
+    others = [find(key) for key in sorted(row.anchor_keys)]
     # The anchors know the metric too, where every run of the strategy has failed.
     known = {
         name: score
         for run in (*others, *finished)
         if run is not None
-        for name, score in run.scores.get(cell.target, {}).items()
+        for name, score in run.scores.get(row.target, {}).items()
     }
     metric = next((name for name, score in known.items() if score.primary), "")
     score = known.get(metric)
     unit = score.unit if score else ""
-    values = [v for run in finished if (v := run.primary(cell.target).value) is not None]
+    values = [v for run in finished if (v := run.primary(row.target).value) is not None]
     unscored = len(finished) - len(values)
     ledgers = [run.ledger for run in finished if run.ledger is not None]
-    return CellResult(
-        pair=cell.pair,
-        strategy=cell.strategy,
-        target=cell.target,
-        expect=cell.expect,
+    return RowResult(
+        pair=row.pair,
+        strategy=row.strategy,
+        target=row.target,
+        placebo=row.placebo,
+        expect=row.expect,
         metric=metric,
         unit=unit,
         higher_is_better=score.higher_is_better if score else True,
-        planned=len(cell.seeds),
+        planned=len(row.seeds),
         seeds=len(against["full"].gains),
         score_mean=statistics.mean(values) if values else _NAN,
         score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
@@ -260,26 +260,26 @@ def _result(cell: Cell, rivals: Mapping[AnchorName, Comparison], find: Lookup) -
         collapsed=sum(run.status == "diverged" for run in finished),
         failed=len(runs) - len(finished),
         reasons=tuple(_reasons([*runs, *others])),
-        metrics=_metrics(cell, find, known, against["full"].level),
-        gradients=_gradients(cell.target, finished),
+        metrics=_metrics(row, find, known, against["full"].level),
+        gradients=_gradients(row.target, finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
         references={name: rivals[name] for name in REFERENCES if name in rivals},
-        same_as=cell.same_as,
+        same_as=row.same_as,
         verdict=judge(against, unit, unscored),
     )
 
 
 def _metrics(
-    cell: Cell, find: Lookup, known: Mapping[str, Score], alpha: float
+    row: Row, find: Lookup, known: Mapping[str, Score], alpha: float
 ) -> dict[str, MetricResult]:
     """Return every metric against `full`, over the seeds that have both runs and both scores."""
     found = {}
     for name, example in known.items():
         values, references = [], []
-        for seed in cell.seeds:
-            runs = find(seed.strategy), find(seed.anchors["full"][cell.target])
-            scores = [run.scores.get(cell.target, {}).get(name) if run else None for run in runs]
+        for seed in row.seeds:
+            runs = find(seed.strategy), find(seed.anchors["full"][row.target])
+            scores = [run.scores.get(row.target, {}).get(name) if run else None for run in runs]
             value, reference = (score.value if score else None for score in scores)
             if value is not None and reference is not None:
                 values.append(value)

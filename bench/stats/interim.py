@@ -3,14 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.group_sequential import schedule, stage
 from bench.store.records import Declaration, Look, LookedRow
-
-
-def undecided(verdict: str) -> bool:
-    """Return whether more seeds may bring a verdict. What went wrong at a seed stays wrong."""
-    return verdict.split(" · ")[0] in ("inconclusive", "screen")
 
 
 def opening(whole: Declaration) -> Declaration:
@@ -18,10 +13,10 @@ def opening(whole: Declaration) -> Declaration:
     if not whole.experiment.until_decided:
         return whole
     first = schedule(whole.experiment.seeds)[0]
-    return _narrowed(whole, {cell.pair: first for cell in whole.cells})
+    return _narrowed(whole, {row.pair: first for row in whole.rows})
 
 
-def looked(declaration: Declaration, rows: Sequence[CellResult]) -> Declaration:
+def looked(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration:
     """Return a declaration with a look written down: the rows that have new seeds, as they are."""
     known = {_name(row): row.seeds for look in declaration.looks for row in look.rows}
     fresh = tuple(
@@ -35,7 +30,7 @@ def looked(declaration: Declaration, rows: Sequence[CellResult]) -> Declaration:
                 name: None if math.isnan(rival.result.p) else rival.result.p
                 for name, rival in {**row.against, **row.references}.items()
             },
-            verdict=row.verdict.name,
+            verdict=row.verdict.outcome,
         )
         for row in rows
         if known.get(_name(row)) != row.planned
@@ -44,7 +39,7 @@ def looked(declaration: Declaration, rows: Sequence[CellResult]) -> Declaration:
 
 
 def extended(
-    whole: Declaration, declaration: Declaration, rows: Sequence[CellResult]
+    whole: Declaration, declaration: Declaration, rows: Sequence[RowResult]
 ) -> Declaration | None:
     """Return a declaration with more seeds for each pair that has a row without a verdict.
 
@@ -53,8 +48,8 @@ def extended(
     if not whole.experiment.until_decided:
         return None
     looks = schedule(whole.experiment.seeds)
-    now = {cell.pair: len(cell.seeds) for cell in declaration.cells}
-    open_ = {row.pair for row in rows if undecided(row.verdict.name)}
+    now = {row.pair: len(row.seeds) for row in declaration.rows}
+    open_ = {row.pair for row in rows if row.verdict.outcome.undecided}
     then = {
         pair: looks[looks.index(seeds) + 1] if pair in open_ and seeds < looks[-1] else seeds
         for pair, seeds in now.items()
@@ -64,13 +59,11 @@ def extended(
     return _narrowed(whole, then).model_copy(update={"looks": declaration.looks})
 
 
-def _name(row: CellResult | LookedRow) -> tuple[str, str, str]:
+def _name(row: RowResult | LookedRow) -> tuple[str, str, str]:
     return row.pair, row.strategy, row.target
 
 
 def _narrowed(whole: Declaration, seeds: Mapping[str, int]) -> Declaration:
     """Return a declaration whose pairs have so many seeds."""
-    cells = (
-        cell.model_copy(update={"seeds": cell.seeds[: seeds[cell.pair]]}) for cell in whole.cells
-    )
-    return whole.model_copy(update={"cells": tuple(cells)})
+    rows = (row.model_copy(update={"seeds": row.seeds[: seeds[row.pair]]}) for row in whole.rows)
+    return whole.model_copy(update={"rows": tuple(rows)})

@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 from bench.stats.gains import Lookup, results
 from bench.stats.tests import ALPHA, seeds_to_detect, smallest_sign_flip_p
-from bench.store.records import SCREEN_BELOW, AnchorName, Cell, Declaration, SeedRuns
+from bench.store.records import SCREEN_BELOW, AnchorName, Declaration, Row, SeedRuns
 
 #: More seeds than this are not looked for.
 MOST_SEEDS = 1000
@@ -92,15 +92,15 @@ def requirements(
     rows = results(declaration, find)
     sizes = {a: sum(a in row.against for row in rows) for row in rows for a in row.against}
     found = []
-    for cell, row in zip(declaration.cells, rows, strict=True):
-        seconds = _seconds_per_seed([cell], find)
+    for own, row in zip(declaration.rows, rows, strict=True):
+        seconds = _seconds_per_seed([own], find)
         for anchor, comparison in row.against.items():
             if math.isfinite(comparison.result.sd) and math.isfinite(comparison.margin):
                 gain = detect * comparison.margin / experiment.margin
                 found.append(
                     _requirement(experiment.name, row, comparison, gain, sizes[anchor], seconds)
                 )
-    seconds = _seconds_per_seed(declaration.cells, find)
+    seconds = _seconds_per_seed(declaration.rows, find)
     return found, Total(
         experiment.name,
         len(rows),
@@ -111,7 +111,7 @@ def requirements(
 
 
 def _requirement(
-    name: str, row: CellResult, comparison: Comparison, gain: float, rows: int, seconds: float
+    name: str, row: RowResult, comparison: Comparison, gain: float, rows: int, seconds: float
 ) -> Requirement:
     sd = comparison.result.sd
     return Requirement(
@@ -140,14 +140,14 @@ def _most(needs: Sequence[Need], seconds: float) -> Need:
     return Need(level, seeds, None if math.isnan(seconds) else seeds * seconds / 3600)
 
 
-def _seconds_per_seed(cells: Iterable[Cell], find: Lookup) -> float:
-    """Return the mean device-seconds of a seed's runs, a run that several cells read once.
+def _seconds_per_seed(declared: Iterable[Row], find: Lookup) -> float:
+    """Return the mean device-seconds of a seed's runs, a run that several rows read once.
 
     Seeds that lack a run are left out; NaN where all do.
     """
     seeds: dict[int, set[str]] = {}
-    for cell in cells:
-        for seed in cell.seeds:
+    for own in declared:
+        for seed in own.seeds:
             seeds.setdefault(seed.seed, set()).update(_keys(seed))
     costs = []
     for keys in seeds.values():

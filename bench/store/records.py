@@ -3,6 +3,7 @@
 Both are plain JSON with a schema version; nothing here imports torch, so they are quick to read.
 """
 
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,6 +25,35 @@ ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
 REFERENCES: tuple[AnchorName, ...] = ("reference", "wide", "same-size")
 #: All that a row can be held against.
 RIVALS: tuple[AnchorName, ...] = (*ANCHORS, *REFERENCES)
+
+
+class Outcome(StrEnum):
+    """What the comparison of a row with an anchor or a reference comes to."""
+
+    TRANSFER = "transfer"
+    NEGATIVE = "negative"
+    EQUIVALENT = "equivalent"
+    INCONCLUSIVE = "inconclusive"
+    SCREEN = "screen"
+    """There are too few seeds for a verdict."""
+    NO_RESULT = "no result"
+    UNEQUAL = "unequal budgets"
+    CONSTANT = "no variation"
+    """All runs of both sides have the very same score."""
+    COLLAPSED = "collapsed"
+    """Runs diverged and left no score."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more seeds may bring a verdict. What went wrong at a seed stays wrong."""
+        return self in (Outcome.INCONCLUSIVE, Outcome.SCREEN)
+
+
+class Qualifier(StrEnum):
+    """What the anchors with less compute or capacity add to a row's outcome."""
+
+    COMPUTE_SAVING = "compute saving"
+    CAPACITY = "capacity"
 
 
 #: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
@@ -126,7 +156,7 @@ class Record(_Document):
 
 
 class SeedRuns(_Document):
-    """The keys of the runs that one seed of a cell compares.
+    """The keys of the runs that one seed of a row compares.
 
     An anchor holds the run of every task of the pair, because its budget is audited as a whole; a
     reference holds the one run that the target is scored in.
@@ -137,13 +167,15 @@ class SeedRuns(_Document):
     anchors: dict[AnchorName, dict[str, Key]]
 
 
-class Cell(_Document):
+class Row(_Document):
     """One row of the result table: a pair, a strategy and a target task."""
 
     pair: str
     strategy: str
     target: str
     expect: Literal["positive", "none", "negative"] | None
+    placebo: str = ""
+    """How a partner was made to hold nothing (`shuffled`, `noise`); empty for real tasks alone."""
     same_as: str = ""
     """A strategy that has the same direction for two tasks; with that row this is one finding."""
     seeds: tuple[SeedRuns, ...]
@@ -191,7 +223,7 @@ class LookedRow(_Document):
     seeds: int
     bound: float
     p: dict[AnchorName, float | None]
-    verdict: str
+    verdict: Outcome
 
 
 class Look(_Document):
@@ -205,7 +237,7 @@ class Declaration(_Document):
 
     schema_version: Literal[1] = 1
     experiment: Experiment
-    cells: tuple[Cell, ...]
+    rows: tuple[Row, ...]
     data: tuple[str, ...] = ()
     """What the images and tasks are, in words: a description, which no verdict follows from."""
     tuning: tuple[TunedArm, ...] = ()
@@ -218,7 +250,7 @@ class Declaration(_Document):
     @property
     def family(self) -> tuple[object, ...]:
         """What was asked, and on what terms: the rows, and all of the experiment but its words."""
-        rows = sorted((cell.pair, cell.strategy, cell.target) for cell in self.cells)
+        rows = sorted((row.pair, row.strategy, row.target) for row in self.rows)
         asked = self.experiment.model_dump(
             exclude={"name", "description", "pair", "strategy", "also"}
         )
@@ -226,11 +258,11 @@ class Declaration(_Document):
 
     @property
     def keys(self) -> set[str]:
-        """The keys of all runs that the cells read."""
-        own = {seed.strategy for cell in self.cells for seed in cell.seeds}
-        return own.union(*(cell.anchor_keys for cell in self.cells))
+        """The keys of all runs that the rows read."""
+        own = {seed.strategy for row in self.rows for seed in row.seeds}
+        return own.union(*(row.anchor_keys for row in self.rows))
 
     @property
     def tuning_keys(self) -> set[str]:
-        """The keys of all trials, none of which a cell reads."""
+        """The keys of all trials, none of which a row reads."""
         return {key for arm in self.tuning for trial in arm.trials for key in trial.runs}

@@ -12,7 +12,7 @@ from bench.contracts import DataSource
 from bench.images import content_digest
 from bench.randomness import stream
 from bench.spec.registry import parse_dataset
-from bench.tasks import TaskData
+from bench.tasks import TaskData, split_placebo
 
 #: Placebos and fixed parts of data are drawn at this seed, whatever the run's own.
 _FIXED_SEED = 0
@@ -29,7 +29,7 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
 
     Raises `UserError` where the data set cannot be loaded.
     """
-    base, _, placebo = name.partition("~")
+    base, placebo = split_placebo(name)
     data = _load(dataset, source)[base]
     if not placebo:
         return data

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.datasets.linear import DRAWN, LinearTeachers, teachers
 from scipy import stats
 
 from bench.contracts import DataSource
+from bench.datasets.linear import DRAWN, LinearTeachers, teachers
 from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_dataset
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import results
 from bench.store.records import Declaration, Record
 from bench.store.store import Store
@@ -176,7 +176,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Declaration]
     return store, declaration
 
 
-def _row(small: tuple[Store, Declaration], pair: str) -> CellResult:
+def _row(small: tuple[Store, Declaration], pair: str) -> RowResult:
     store, declaration = small
     rows = results(declaration, store.load)
     return next(row for row in rows if row.pair == pair and row.target == "target")
@@ -239,7 +239,7 @@ def test_the_relative_gains_are_those_of_the_table(
 
 def test_a_partner_of_weight_zero_changes_no_bit(small: tuple[Store, Declaration]) -> None:
     store, declaration = small
-    null = next(cell for cell in declaration.cells if cell.pair.endswith("~none"))
+    null = next(cell for cell in declaration.rows if cell.pair.endswith("~none"))
     assert len(null.seeds) == SMALL_SEEDS
     for seed in null.seeds:
         ours, alone = (store.load(k) for k in (seed.strategy, seed.anchors["full"]["target"]))

@@ -13,10 +13,10 @@ from bench.spec.experiment import Experiment, RunSpec
 from bench.stats.gains import Lookup
 from bench.store.records import (
     AnchorName,
-    Cell,
     CurvePoint,
     Declaration,
     Record,
+    Row,
     Score,
     SeedRuns,
     Status,
@@ -141,7 +141,7 @@ class Maker:
         shown = None if status == "diverged" else value
         return Score(value=shown, unit=self.unit, higher_is_better=True, primary=True)
 
-    def cell(self, pair: str, strategy: str, target: str) -> Cell:
+    def cell(self, pair: str, strategy: str, target: str) -> Row:
         names = pair.split(":")[1]
         tasks = tuple(task for task in names.split("+") if "~" not in task)
         auxiliary = "reconstruction" in strategy or "partner" in strategy or len(tasks) == 1
@@ -162,7 +162,7 @@ class Maker:
                     }
             key = self.run(strategy, pair, scored, seed, lift, state=state)
             seeds.append(SeedRuns(seed=seed, strategy=key, anchors=anchors))
-        return Cell.model_validate(
+        return Row.model_validate(
             {"pair": pair, "strategy": strategy, "target": target, "expect": expect, "seeds": seeds}
         )
 
@@ -192,7 +192,7 @@ def make_world(
         if "~" not in target
         for strategy in strategies
     ]
-    return World(Declaration(experiment=maker.experiment, cells=tuple(cells)), maker.records)
+    return World(Declaration(experiment=maker.experiment, rows=tuple(cells)), maker.records)
 
 
 @pytest.fixture(name="make_world", scope="session")

@@ -12,7 +12,7 @@ import pytest
 from bench.report import write_report
 from bench.report.plots.canvas import style
 from bench.report.plots.dial import dial_plot, dials
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import results
 
 TASKS = "species+relative"
@@ -20,20 +20,20 @@ DIAL = [f"creatures{knobs}:{TASKS}" for knobs in ("", "@shared=0", "@shared=1", 
 
 
 @pytest.fixture(name="found", scope="module")
-def _found(make_world: Callable[..., Any]) -> list[CellResult]:
+def _found(make_world: Callable[..., Any]) -> list[RowResult]:
     world = make_world(pairs=DIAL, strategies=["hard", "cross-stitch"], trouble={})
     return results(world.declaration, world.find)
 
 
-def knobs_of(found: list[CellResult]) -> dict[tuple[str, str], list[float]]:
+def knobs_of(found: list[RowResult]) -> dict[tuple[str, str], list[float]]:
     return {(dial.pair, dial.knob): list(dial.rows) for dial in dials(found)}
 
 
-def renamed(found: list[CellResult], names: dict[str, str]) -> list[CellResult]:
+def renamed(found: list[RowResult], names: dict[str, str]) -> list[RowResult]:
     return [replace(row, pair=names.get(row.pair, row.pair)) for row in found]
 
 
-def test_a_knob_is_a_dial_where_pairs_differ_in_it_alone(found: list[CellResult]) -> None:
+def test_a_knob_is_a_dial_where_pairs_differ_in_it_alone(found: list[RowResult]) -> None:
     # The pair without a knob in its name is a point of both, at the defaults.
     assert knobs_of(found) == {
         (f"creatures:{TASKS}", "shared"): [0, 1, 2],
@@ -43,13 +43,13 @@ def test_a_knob_is_a_dial_where_pairs_differ_in_it_alone(found: list[CellResult]
     assert [row.pair for row in shared.rows[2]] == [DIAL[0]] * 4
 
 
-def test_pairs_that_differ_in_two_knobs_make_no_dial(found: list[CellResult]) -> None:
+def test_pairs_that_differ_in_two_knobs_make_no_dial(found: list[RowResult]) -> None:
     both = {DIAL[0]: f"creatures@shared=1,noise=0.4:{TASKS}"}
     rows = [row for row in renamed(found, both) if row.pair in (DIAL[1], *both.values())]
     assert not dials(rows)
 
 
-def test_a_dial_keeps_the_knobs_that_its_pairs_have_in_common(found: list[CellResult]) -> None:
+def test_a_dial_keeps_the_knobs_that_its_pairs_have_in_common(found: list[RowResult]) -> None:
     names = {
         DIAL[1]: f"creatures@noise=0.4,shared=1:{TASKS}",
         DIAL[3]: f"creatures@noise=0.4:{TASKS}",
@@ -67,7 +67,7 @@ def test_a_dial_keeps_the_knobs_that_its_pairs_have_in_common(found: list[CellRe
         f"creatures@shared=7:{TASKS}",  # a value that this version does not know
     ],
 )
-def test_other_differences_make_no_dial(found: list[CellResult], other: str) -> None:
+def test_other_differences_make_no_dial(found: list[RowResult], other: str) -> None:
     rows = [row for row in renamed(found, {DIAL[1]: other}) if row.pair in (DIAL[0], other)]
     assert not dials(rows)
     assert dial_plot("made-up", rows) is None
@@ -84,7 +84,7 @@ def test_where_no_knob_is_set_no_plugin_is_loaded() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def panels(found: list[CellResult]) -> Any:
+def panels(found: list[RowResult]) -> Any:
     with style():
         figure = dial_plot("made-up", found)
         assert figure is not None
@@ -92,7 +92,7 @@ def panels(found: list[CellResult]) -> Any:
     return figure
 
 
-def test_lines_go_through_the_mean_gains_against_full(found: list[CellResult]) -> None:
+def test_lines_go_through_the_mean_gains_against_full(found: list[RowResult]) -> None:
     figure = panels(found)
     shared = figure.axes[0]
     assert shared.get_xlabel() == "shared"
@@ -114,7 +114,7 @@ def test_lines_go_through_the_mean_gains_against_full(found: list[CellResult]) -
     assert max(seeds) < high
 
 
-def test_each_metric_has_a_panel_of_its_own(found: list[CellResult]) -> None:
+def test_each_metric_has_a_panel_of_its_own(found: list[RowResult]) -> None:
     rows = [
         replace(row, metric="MAE", unit="m") if row.target == "relative" else row for row in found
     ]
@@ -124,7 +124,7 @@ def test_each_metric_has_a_panel_of_its_own(found: list[CellResult]) -> None:
 
 
 def test_a_wide_dial_is_logarithmic_and_leaves_out_labels_that_would_touch(
-    found: list[CellResult],
+    found: list[RowResult],
 ) -> None:
     sizes = dict(zip(DIAL, (100, 101, 1000, 4000), strict=True))
     rows = renamed(found, {pair: f"creatures@train={n}:{TASKS}" for pair, n in sizes.items()})

@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.report import fidelity_markdown, fidelity_table
 from bench.spec.experiment import Experiment
 from bench.stats.fidelity import fidelity
-from bench.store.records import Record
+from bench.store.records import Outcome, Record
 from bench.store.store import Store
 
 PAIR = "creatures:species+kin"
@@ -33,7 +33,7 @@ def test_changes_of_scores_and_gains_are_those_that_are_planted(
     make_world: Callable[..., Any],
 ) -> None:
     world = make_world([PAIR], ["hard"], trouble={})
-    cells = world.declaration.cells
+    cells = world.declaration.rows
     renamed = {key: f"{key[::-1]}" for key in world.records}
     text = world.declaration.model_dump_json()
     for key, other in renamed.items():
@@ -80,7 +80,9 @@ def test_in_a_terminal_of_80_columns_no_name_or_figure_is_broken(
     world = make_world([PAIR], ["hard", "hard+reconstruction"], trouble={})
     rows = fidelity(world.declaration, world.declaration, world.find)
     whole = replace(rows[0].full, strategy="hard+partner@decay=linear+frozen-probe")
-    rough = replace(rows[0].reduced, verdict=replace(rows[0].reduced.verdict, name="negative"))
+    rough = replace(
+        rows[0].reduced, verdict=replace(rows[0].reduced.verdict, outcome=Outcome.NEGATIVE)
+    )
     rows = [replace(rows[0], full=whole, reduced=rough), *rows[1:]]
     console = Console(file=io.StringIO(), width=80, color_system=None)
     with console.capture() as captured:

@@ -54,7 +54,7 @@ def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_pat
     assert report.runs.planned == len(world.records)
     assert report.runs.missing == 0
     assert (report.runs.diverged, report.runs.failed) == (1, 11)
-    assert len(report.results) == len(world.declaration.cells)
+    assert len(report.results) == len(world.declaration.rows)
     for plot in PLOTS:
         content = report.files[f"{plot}.png"].read_bytes()
         width, height = png_size(content)
@@ -243,7 +243,7 @@ def test_small_and_broken_experiments_are_reported_too(
 ) -> None:
     world = make_world(**options)
     report = write_report(world.declaration, world.find, tmp_path)
-    assert len(table_rows(report.files["table.md"].read_text())) == len(world.declaration.cells)
+    assert len(table_rows(report.files["table.md"].read_text())) == len(world.declaration.rows)
     assert "nan" not in report.files["table.md"].read_text()
 
 
@@ -260,7 +260,7 @@ def test_an_experiment_without_cells_is_a_report_without_rows(
     make_world: Callable[..., Any], tmp_path: Path
 ) -> None:
     world = make_world(strategies=["hard"], seeds=1)
-    empty = world.declaration.model_copy(update={"cells": ()})
+    empty = world.declaration.model_copy(update={"rows": ()})
     report = write_report(empty, world.find, tmp_path)
     assert "No rows were declared." in report.files["table.md"].read_text()
 
@@ -275,7 +275,7 @@ def test_a_family_that_was_declared_anew_says_so(world: Any, tmp_path: Path) -> 
 def held_against(world: Any, *names: str) -> Declaration:
     """Return the declaration with references that are the runs of `full`: gains as good."""
     cells = []
-    for cell in world.declaration.cells:
+    for cell in world.declaration.rows:
         seeds = [
             seed.model_copy(
                 update={"anchors": {**seed.anchors, **dict.fromkeys(names, seed.anchors["full"])}}
@@ -283,7 +283,7 @@ def held_against(world: Any, *names: str) -> Declaration:
             for seed in cell.seeds
         ]
         cells.append(cell.model_copy(update={"seeds": tuple(seeds)}))
-    declaration: Declaration = world.declaration.model_copy(update={"cells": tuple(cells)})
+    declaration: Declaration = world.declaration.model_copy(update={"rows": tuple(cells)})
     return declaration
 
 
@@ -317,7 +317,7 @@ def test_each_reference_has_a_section_with_both_networks_and_their_sizes(world: 
 def test_a_reference_that_has_not_run_is_reported_too(world: Any) -> None:
     declaration = held_against(world, *REFERENCES)
     text = markdown(declaration, results(declaration, lambda key: None), {})
-    assert text.count("**no result**") == 4 * len(declaration.cells)
+    assert text.count("**no result**") == 4 * len(declaration.rows)
 
 
 def test_rows_of_one_finding_are_marked_and_counted_once_in_words(
@@ -328,9 +328,9 @@ def test_rows_of_one_finding_are_marked_and_counted_once_in_words(
     same = {"hard+upgrad": "hard+pcgrad"}
     cells = [
         cell.model_copy(update={"same_as": same.get(cell.strategy, "")})
-        for cell in world.declaration.cells
+        for cell in world.declaration.rows
     ]
-    declaration = world.declaration.model_copy(update={"cells": tuple(cells)})
+    declaration = world.declaration.model_copy(update={"rows": tuple(cells)})
     found = results(declaration, world.find)
     assert len({row.finding for row in found}) == 4
     text = markdown(declaration, found, {})

@@ -58,7 +58,7 @@ def _world(make_world: Callable[..., Any]) -> Any:
 def _draw(world: Any) -> Any:
     found = results(world.declaration, world.find)
     with style():
-        figure = gradient_plot("made-up", world.declaration.cells, found, world.find, "flop")
+        figure = gradient_plot("made-up", world.declaration.rows, found, world.find, "flop")
         if figure is not None:
             figure.draw_without_rendering()
     return figure
@@ -71,7 +71,7 @@ def test_a_row_has_the_mean_cosine_and_ratio_with_every_other_task(world: Any) -
     assert list(found[PAIRS[0], "hard+reconstruction", "kin"].gradients) == ["reconstruction"]
     assert not found[PAIRS[0], "branch", "kin"].gradients
     row = found[PAIRS[0], "hard", "species"]
-    cell = next(c for c in world.declaration.cells if c.pair == row.pair and c.strategy == "hard")
+    cell = next(c for c in world.declaration.rows if c.pair == row.pair and c.strategy == "hard")
     means, logs = [], []
     for seed in cell.seeds:
         points = [p for p in world.find(seed.strategy).curve if p.norms]

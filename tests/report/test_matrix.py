@@ -10,23 +10,23 @@ import pytest
 from bench.report import write_report
 from bench.report.plots.canvas import style
 from bench.report.plots.matrix import matrices, matrix
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import results
 
 PAIRS = ["creatures:species+kin", "creatures:species+background", "creatures:kin+background"]
 
 
-def _results(make_world: Callable[..., Any], *pairs: str, **how: Any) -> list[CellResult]:
+def _results(make_world: Callable[..., Any], *pairs: str, **how: Any) -> list[RowResult]:
     world = make_world(**{"pairs": pairs, "strategies": ["hard"], "trouble": {}} | how)
     return results(world.declaration, world.find)
 
 
 @pytest.fixture(name="found", scope="module")
-def _found(make_world: Callable[..., Any]) -> list[CellResult]:
+def _found(make_world: Callable[..., Any]) -> list[RowResult]:
     return _results(make_world, *PAIRS, strategies=["hard", "cross-stitch"])
 
 
-def _texts(found: list[CellResult]) -> list[list[str]]:
+def _texts(found: list[RowResult]) -> list[list[str]]:
     with style():
         figure = matrix("made-up", found)
         assert figure is not None
@@ -35,7 +35,7 @@ def _texts(found: list[CellResult]) -> list[list[str]]:
 
 
 def test_rows_are_targets_columns_partners_and_the_diagonal_is_blank(
-    found: list[CellResult],
+    found: list[RowResult],
 ) -> None:
     tasks = ["species", "kin", "background"]
     grids = _texts(found)
@@ -90,9 +90,9 @@ def test_else_there_is_no_matrix(
     assert not any("matrix" in name for name in report.files)
 
 
-def test_a_strategy_that_asks_no_partner_has_no_matrix(found: list[CellResult]) -> None:
+def test_a_strategy_that_asks_no_partner_has_no_matrix(found: list[RowResult]) -> None:
     # Its rows are those of the first pair that names the target, whatever the partner.
-    first: dict[str, CellResult] = {}
+    first: dict[str, RowResult] = {}
     for row in found:
         if row.strategy == "hard":
             first.setdefault(row.target, replace(row, strategy="alone"))

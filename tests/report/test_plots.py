@@ -39,7 +39,7 @@ def figures(world: Any) -> dict[str, Any]:
         drawn = {
             "gains": forest(name, found),
             "heatmap": heatmap(name, found),
-            "curves": curves(name, world.declaration.cells, found, world.find, "flop"),
+            "curves": curves(name, world.declaration.rows, found, world.find, "flop"),
             "audit": audit_plot(name, found, "flop"),
             "dial": dial_plot(name, found),
             "across": across_plot(name, found, 1.0),
@@ -83,7 +83,7 @@ def test_figures_grow_with_their_rows(make_world: Callable[..., Any]) -> None:
 
 def test_a_curve_averages_the_runs_that_have_a_point(make_world: Callable[..., Any]) -> None:
     world = make_world(pairs=["creatures:species+kin"], strategies=["hard"], seeds=3, trouble={})
-    cell = world.declaration.cells[0]
+    cell = world.declaration.rows[0]
     runs = [world.find(seed.strategy) for seed in cell.seeds]
     curve = curve_of("hard", [*runs, None], "species")
     assert curve is not None

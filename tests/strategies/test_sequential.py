@@ -195,8 +195,8 @@ def test_both_orders_of_a_pair_are_its_rows_against_full_alone(tmp_path: Path) -
         device="cpu",
     )
     plan = make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None)
-    assert [cell.target for cell in plan.declaration.cells] == ["row", "column"]
-    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.cells)
+    assert [cell.target for cell in plan.declaration.rows] == ["row", "column"]
+    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.rows)
 
 
 @pytest.mark.parametrize(

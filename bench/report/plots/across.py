@@ -21,7 +21,7 @@ from bench.report.plots.canvas import (
 )
 from bench.report.text.wording import ACROSS, bounded
 from bench.stats.across import AcrossPairs, across_pairs, shares_above
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ _ROW = 0.3
 _SHADED = 4
 
 
-def across_plot(name: str, results: Sequence[CellResult], margin: float) -> "Figure | None":
+def across_plot(name: str, results: Sequence[RowResult], margin: float) -> "Figure | None":
     """Draw a curve and a line a strategy; None where no strategy was asked of two pairs."""
     found = across_pairs(results)
     if not found:

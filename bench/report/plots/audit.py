@@ -17,7 +17,7 @@ from bench.report.plots.canvas import (
 from bench.report.plots.rows import draw_panels, lay_out, sheet_width
 from bench.report.text.wording import audit
 from bench.spec.budget import AXIS_NAMES, TOLERANCE, Axis
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ CAPTION = (
 )
 
 
-def audit_plot(name: str, results: Sequence[CellResult], axis: Axis) -> "Figure":
+def audit_plot(name: str, results: Sequence[RowResult], axis: Axis) -> "Figure":
     """Draw one line a row and a mark an anchor; `axis` is that of the budget."""
     title = f"{name}: compute used, strategy against anchor"
     if not results:
@@ -54,7 +54,7 @@ def audit_plot(name: str, results: Sequence[CellResult], axis: Axis) -> "Figure"
     return sheet.figure
 
 
-def _limit(results: Sequence[CellResult], tolerance: float) -> float:
+def _limit(results: Sequence[RowResult], tolerance: float) -> float:
     """Return the end of the scale: all marks, but never so far that the tolerance is a line."""
     found = [
         abs(100 * audit.deviation)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bench.report.text.wording import fold, gain_unit
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 from bench.store.records import AnchorName
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Scale:
         return f"{self.target}: {words}" if self.target else words
 
 
-def by_scale(results: Sequence[CellResult]) -> dict[Scale, list[CellResult]]:
+def by_scale(results: Sequence[RowResult]) -> dict[Scale, list[RowResult]]:
     """Return the rows of each scale, since one axis holds one unit.
 
     Numbers without a unit are of one only where they are of one task. A row that no run of it or
@@ -252,7 +252,7 @@ def by_scale(results: Sequence[CellResult]) -> dict[Scale, list[CellResult]]:
         if row.metric
     }
     first = next(iter(scales.values()), Scale("", ""))
-    groups: dict[Scale, list[CellResult]] = {}
+    groups: dict[Scale, list[RowResult]] = {}
     for row in results:
         groups.setdefault(scales.get(id(row), first), []).append(row)
     return groups

@@ -22,9 +22,9 @@ from bench.report.plots.canvas import (
 )
 from bench.report.text.wording import heading, metric_label, si_scale
 from bench.spec.budget import Axis
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import Lookup
-from bench.store.records import Cell, CurvePoint, Record
+from bench.store.records import CurvePoint, Record, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,11 +91,11 @@ def mean_curve(
 
 
 def curves(
-    name: str, cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup, axis: Axis
+    name: str, declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
 ) -> "Figure":
-    """Draw the curves of all arms; `results` are those of the cells, `axis` is the budget's."""
+    """Draw the curves of all arms. `results` are those of `declared`, `axis` is the budget's."""
     title = f"{name}: validation score over compute"
-    panels = _panels(cells, results, find)
+    panels = _panels(declared, results, find)
     if not panels:
         return empty_sheet(title, "No run has a learning curve.")
     marks = _marks(panels)
@@ -124,19 +124,19 @@ def curves(
     return sheet.figure
 
 
-def _panels(cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup) -> list[_Panel]:
+def _panels(declared: Sequence[Row], results: Sequence[RowResult], find: Lookup) -> list[_Panel]:
     """Return a panel for every question of which any run has a curve."""
     panels = []
-    pairs = zip(cells, results, strict=True)
+    pairs = zip(declared, results, strict=True)
     for (pair, target), group in groupby(pairs, key=lambda both: (both[0].pair, both[0].target)):
         members = list(group)
         found: list[Curve | None] = []
         for anchor, arm in (("full", _FULL), ("split", _SPLIT)):
-            keys = next((k for cell, _ in members if (k := _anchor_keys(cell, anchor))), [])
+            keys = next((k for own, _ in members if (k := _anchor_keys(own, anchor))), [])
             found.append(curve_of(arm, map(find, keys), target))
-        for cell, _ in members:
-            runs = [find(seed.strategy) for seed in cell.seeds]
-            found.append(curve_of(cell.strategy, runs, target))
+        for own, _ in members:
+            runs = [find(seed.strategy) for seed in own.seeds]
+            found.append(curve_of(own.strategy, runs, target))
         if drawn := tuple(curve for curve in found if curve is not None):
             row = next((row for _, row in members if row.metric), members[0][1])
             label = f"validation {metric_label(row.metric, row.unit)}"
@@ -144,10 +144,10 @@ def _panels(cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup) 
     return panels
 
 
-def _anchor_keys(cell: Cell, name: str) -> list[str]:
+def _anchor_keys(own: Row, name: str) -> list[str]:
     return [
-        part[cell.target]
-        for seed in cell.seeds
+        part[own.target]
+        for seed in own.seeds
         for anchor, part in seed.anchors.items()
         if anchor == name
     ]

@@ -25,7 +25,7 @@ from bench.report.plots.canvas import (
     text_width,
     wrap,
 )
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,20 +55,20 @@ class Dial:
 
     pair: str
     knob: str
-    rows: Mapping[float, tuple[CellResult, ...]]
+    rows: Mapping[float, tuple[RowResult, ...]]
 
 
-def dials(results: Sequence[CellResult]) -> list[Dial]:
+def dials(results: Sequence[RowResult]) -> list[Dial]:
     """Return the dials among the rows of an experiment, values in rising order.
 
     A row can stand on several. A data set that cannot be read here and now is on none.
     """
-    by_pair: dict[str, list[CellResult]] = {}
+    by_pair: dict[str, list[RowResult]] = {}
     for row in results:
         by_pair.setdefault(row.pair, []).append(row)
     if not any("@" in pair for pair in by_pair):
         return []  # all knobs are at their defaults, and no plugin need be loaded to know it
-    found: dict[tuple[str, str], dict[float, tuple[CellResult, ...]]] = {}
+    found: dict[tuple[str, str], dict[float, tuple[RowResult, ...]]] = {}
     for pair, rows in by_pair.items():
         for base, knob, value in _settings(pair):
             found.setdefault((base, knob), {})[value] = tuple(rows)
@@ -115,7 +115,7 @@ class _Panel:
         return max((margin for margin in here if math.isfinite(margin)), default=math.nan)
 
 
-def dial_plot(name: str, results: Sequence[CellResult]) -> "Figure | None":
+def dial_plot(name: str, results: Sequence[RowResult]) -> "Figure | None":
     """Draw a panel a dial and metric and a line a strategy and target; None without a dial."""
     found = dials(results)
     if not found:

@@ -19,7 +19,7 @@ from bench.report.plots.canvas import (
 )
 from bench.report.plots.rows import Line, draw_panels, lay_out, sheet_width
 from bench.report.text.wording import anchor_meanings, trouble
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ CAPTION = (
 )
 
 
-def forest(name: str, results: Sequence[CellResult]) -> "Figure":
+def forest(name: str, results: Sequence[RowResult]) -> "Figure":
     """Draw one line a row and up to three marks on it, in a panel a metric."""
     title = f"{name}: gain of sharing over single-task networks"
     if not results:

@@ -20,10 +20,10 @@ from bench.report.plots.canvas import (
 from bench.report.plots.curves import Curve, draw_curves, mean_curve
 from bench.report.text.wording import GRADIENTS, heading, si_scale
 from bench.spec.budget import Axis
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import Lookup
 from bench.stats.tests import PairedResult
-from bench.store.records import Cell, CurvePoint
+from bench.store.records import CurvePoint, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,13 +55,13 @@ class _Question:
 
 
 def gradient_plot(
-    name: str, cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup, axis: Axis
+    name: str, declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
 ) -> "Figure | None":
     """Draw two panels a question and a line a strategy and partner; None where nothing is shared.
 
-    `results` are those of the cells, `axis` is the budget's.
+    `results` are those of the declared rows, `axis` is the budget's.
     """
-    questions = _questions(cells, results, find, axis)
+    questions = _questions(declared, results, find, axis)
     if not questions:
         return None
     # Norms may be finite where no cosine is, so an arm may have one curve and not the other.
@@ -111,20 +111,20 @@ def gradient_plot(
 
 
 def _questions(
-    cells: Sequence[Cell], results: Sequence[CellResult], find: Lookup, axis: Axis
+    declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
 ) -> list[_Question]:
     questions = []
-    pairs = zip(cells, results, strict=True)
+    pairs = zip(declared, results, strict=True)
     for (pair, target), group in groupby(pairs, key=lambda both: (both[0].pair, both[0].target)):
         found: dict[bool, list[Curve]] = {False: [], True: []}
         means, end = {}, 0.0
-        for cell, row in group:
-            runs = [find(seed.strategy) for seed in cell.seeds]
+        for own, row in group:
+            runs = [find(seed.strategy) for seed in own.seeds]
             if row.gradients:
                 ledgers = [run.ledger for run in runs if run and run.ledger]
                 end = max(end, *(ledger.allotted(axis) for ledger in ledgers))
             for other, gradient in row.gradients.items():
-                arm = cell.strategy if len(row.gradients) == 1 else f"{cell.strategy}, {other}"
+                arm = own.strategy if len(row.gradients) == 1 else f"{own.strategy}, {other}"
                 for ratio in found:
                     curve = mean_curve(arm, runs, _Reader(target, other, ratio))
                     if curve is not None:

@@ -20,7 +20,7 @@ from bench.report.plots.canvas import (
     wrap,
 )
 from bench.report.text.wording import NOTHING, gain, heading
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ _LABEL_WIDTH = 3.0
 _EVEN = 0.2
 
 
-def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
+def heatmap(name: str, results: Sequence[RowResult]) -> "Figure":
     """Draw questions × strategies, in a panel a metric; the other way round where one page would be
     too narrow for all strategies.
     """
@@ -66,7 +66,7 @@ def heatmap(name: str, results: Sequence[CellResult]) -> "Figure":
     return sheet.figure
 
 
-def colour_limit(rows: Sequence[CellResult]) -> tuple[float, bool]:
+def colour_limit(rows: Sequence[RowResult]) -> tuple[float, bool]:
     """Return the end of the colour scale of rows of a metric, and whether a gain lies beyond it.
 
     One collapsed row must not bleach all others.
@@ -86,14 +86,14 @@ class Grid:
 
     def __init__(
         self,
-        cells: Mapping[tuple[str, str], CellResult],
+        cells: Mapping[tuple[str, str], RowResult],
         scale: Scale,
         limit: tuple[float, bool],
         columns: Sequence[str] = (),
         unasked: str = NOTHING,
     ) -> None:
         self.unit, self.gain_unit = scale.unit, scale.gain_unit
-        self.cells, self.limit, self.unasked = cells, limit, unasked
+        self.rows, self.limit, self.unasked = cells, limit, unasked
         self.lines = list(dict.fromkeys(line for line, _ in cells))
         self.names = list(columns) or list(dict.fromkeys(column for _, column in cells))
         self.labels = [wrap(line, _LABEL_WIDTH) for line in self.lines]
@@ -128,7 +128,7 @@ class Grid:
             spine.set_visible(False)
         for y, line in enumerate(self.lines):
             for x, name in enumerate(self.names):
-                self._cell(axes, colour, x, y, self.cells.get((line, name)))
+                self._cell(axes, colour, x, y, self.rows.get((line, name)))
         bar = sheet.axes(left, top + self.header + self.height + 0.2, max(self.width, 2.4), 0.13)
         sheet.figure.colorbar(
             scale, cax=bar, orientation="horizontal", extend="both" if beyond else "neither"
@@ -141,7 +141,7 @@ class Grid:
         colour: Callable[[float], Colour],
         x: int,
         y: int,
-        row: CellResult | None,
+        row: RowResult | None,
     ) -> None:
         from matplotlib.patches import Rectangle
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.plots.canvas import NORMAL, SMALL, SOFT, Sheet, by_scale, line_count, wrap
 from bench.report.plots.heatmap import Grid, colour_limit
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,10 +17,10 @@ CAPTION = (
     "as a pair. Read along a line; one task can gain what the other pays."
 )
 #: Rows of a strategy by target and partner.
-Cells = dict[tuple[str, str], CellResult]
+Cells = dict[tuple[str, str], RowResult]
 
 
-def matrices(results: Sequence[CellResult]) -> dict[tuple[str, str], Cells]:
+def matrices(results: Sequence[RowResult]) -> dict[tuple[str, str], Cells]:
     """Return the rows of pairs of two real tasks by (data set, strategy), then (target, partner).
 
     Only where any target has met two partners or more: one partner leaves nothing to compare.
@@ -29,7 +29,7 @@ def matrices(results: Sequence[CellResult]) -> dict[tuple[str, str], Cells]:
     for row in results:
         dataset, _, names = row.pair.rpartition(":")
         partners = [task for task in names.split("+") if task != row.target]
-        if len(partners) == 1 and "~" not in partners[0]:
+        if len(partners) == 1 and not row.placebo:
             found.setdefault((dataset, row.strategy), {})[row.target, partners[0]] = row
     return {
         key: cells
@@ -38,7 +38,7 @@ def matrices(results: Sequence[CellResult]) -> dict[tuple[str, str], Cells]:
     }
 
 
-def matrix(name: str, results: Sequence[CellResult]) -> "Figure | None":
+def matrix(name: str, results: Sequence[RowResult]) -> "Figure | None":
     """Draw targets × partners, a grid a data set, strategy and metric; None without a matrix."""
     found = matrices(results)
     if not found:

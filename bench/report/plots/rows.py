@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.plots.canvas import NORMAL, SMALL, SOFT, Sheet, line_count, widest, wrap
 from bench.report.text.wording import heading
-from bench.stats.comparison import CellResult
+from bench.stats.comparison import RowResult
 from bench.store.records import AnchorName
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _TALL = 7.0
 class Line:
     """A row with its place: all heights are in inches from a panel's top, those of `marks` too."""
 
-    row: CellResult
+    row: RowResult
     label: str
     note: str
     top: float
@@ -56,7 +56,7 @@ class Panel:
         return _TOP_ROOM + self.height + _AXIS_ROOM
 
 
-def lay_out(rows: Sequence[CellResult], notes: Sequence[str]) -> Panel:
+def lay_out(rows: Sequence[RowResult], notes: Sequence[str]) -> Panel:
     """Place rows under their headings; `notes` stand at the right of them."""
     headings, lines, y = [], [], 0.0
     noted = iter(notes)

@@ -12,13 +12,13 @@ from bench.report.text.tuning import TUNING, Tuned, tuning_json
 from bench.report.text.wording import ACROSS, CONTRASTS, EXPECTATIONS, RELATIVE, how_to_read
 from bench.spec.budget import TOLERANCE
 from bench.stats.across import AcrossPairs, Contrast, across_pairs, contrasts, expectations
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 from bench.stats.verdicts import standing
 from bench.store.records import SCHEMA_VERSION, Declaration
 
 
 def gains_json(
-    declaration: Declaration, results: Sequence[CellResult], tuning: Sequence[Tuned] = ()
+    declaration: Declaration, results: Sequence[RowResult], tuning: Sequence[Tuned] = ()
 ) -> dict[str, Any]:
     """Return everything that an experiment found. What is not a finite number is None."""
     document = {
@@ -45,7 +45,7 @@ def gains_json(
     return whole
 
 
-def _row(result: CellResult) -> dict[str, Any]:
+def _row(result: RowResult) -> dict[str, Any]:
     return {
         "pair": result.pair,
         "strategy": result.strategy,
@@ -101,7 +101,7 @@ def _row(result: CellResult) -> dict[str, Any]:
             }
             for name, comparison in result.references.items()
         },
-        "verdict": asdict(result.verdict),
+        "verdict": {"name": result.verdict.name, **asdict(result.verdict)},
     }
 
 
@@ -173,9 +173,9 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _delta_m(results: Sequence[CellResult]) -> list[dict[str, Any]]:
+def _delta_m(results: Sequence[RowResult]) -> list[dict[str, Any]]:
     """Return Δm of every pair and strategy; a target without a gain leaves it without a value."""
-    groups: dict[tuple[str, str], list[CellResult]] = {}
+    groups: dict[tuple[str, str], list[RowResult]] = {}
     for result in results:
         groups.setdefault((result.pair, result.strategy), []).append(result)
     return [
@@ -205,7 +205,7 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
+def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:
     """Return one line a row and anchor. Gains are in points of the metric; a blank is no number."""
     lines = [
         finite(_flat(declaration.experiment.name, result, comparison))
@@ -220,7 +220,7 @@ def gains_csv(declaration: Declaration, results: Sequence[CellResult]) -> str:
     return buffer.getvalue()
 
 
-def _flat(experiment: str, row: CellResult, comparison: Comparison) -> dict[str, Any]:
+def _flat(experiment: str, row: RowResult, comparison: Comparison) -> dict[str, Any]:
     result, population = comparison.result, comparison.population
     return {
         "experiment": experiment,

@@ -41,7 +41,7 @@ from bench.report.text.wording import (
     trouble,
 )
 from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
-from bench.stats.comparison import CellResult, Comparison
+from bench.stats.comparison import Comparison, RowResult
 from bench.stats.verdicts import standing
 from bench.store.records import ANCHORS, REFERENCES, AnchorName, Declaration
 
@@ -63,7 +63,7 @@ _COLUMNS = (
 
 def markdown(
     declaration: Declaration,
-    results: Sequence[CellResult],
+    results: Sequence[RowResult],
     plots: Mapping[str, str],
     tuning: Sequence[Tuned] = (),
     made: Mapping[str, Sequence[str]] = MappingProxyType({}),
@@ -111,7 +111,7 @@ def markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _words(results: Sequence[CellResult]) -> str:
+def _words(results: Sequence[RowResult]) -> str:
     """Return each verdict with what it rests on, under the question that it answers."""
     parts = [
         "Each line says what sharing did to the task behind the arrow, against a network of its "
@@ -129,7 +129,7 @@ def _words(results: Sequence[CellResult]) -> str:
     return "\n\n".join(parts)
 
 
-def _expectations(results: Sequence[CellResult]) -> str:
+def _expectations(results: Sequence[RowResult]) -> str:
     """Return how what was declared came out."""
     found = expectations(results)
     if not found:
@@ -147,7 +147,7 @@ def _expectations(results: Sequence[CellResult]) -> str:
     )
 
 
-def _contrasts(results: Sequence[CellResult]) -> str:
+def _contrasts(results: Sequence[RowResult]) -> str:
     """Return whether related partners bring more than others, where a target has met both."""
     columns = ("strategy", "related against", "targets", "difference [95 % CI]", "p (Holm)", "")
     lines = [
@@ -166,7 +166,7 @@ def _contrasts(results: Sequence[CellResult]) -> str:
     return f"## Does a related partner bring more?\n\n{CONTRASTS}\n\n{grid(columns, lines)}"
 
 
-def _across(results: Sequence[CellResult]) -> str:
+def _across(results: Sequence[RowResult]) -> str:
     """Return the gains over several pairs together."""
     columns = ("strategy", "questions", "seeds", "IQM [95 % CI]", "chance of a gain [95 % CI]")
     lines = [
@@ -217,11 +217,11 @@ def _code(name: str) -> str:
     return f"`{name.replace('|', chr(92) + '|').replace('`', chr(39))}`"
 
 
-def _named(row: CellResult) -> str:
+def _named(row: RowResult) -> str:
     return f"{_code(heading(row.pair, row.target))}, {_code(row.strategy)}"
 
 
-def _table(results: Sequence[CellResult]) -> str:
+def _table(results: Sequence[RowResult]) -> str:
     return grid(_COLUMNS, map(_cells, results, finding_marks(results)))
 
 
@@ -231,7 +231,7 @@ def grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
+def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
     full = row.against["full"]
     return (
         _code(row.pair),
@@ -249,7 +249,7 @@ def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
     )
 
 
-def _tests(results: Sequence[CellResult]) -> str:
+def _tests(results: Sequence[RowResult]) -> str:
     """Return every test of every row, folded away."""
     columns = (
         "question",
@@ -300,17 +300,17 @@ def _test(comparison: Comparison, unit: str) -> tuple[str, ...]:
     )
 
 
-def _troubles(results: Sequence[CellResult]) -> str:
+def _troubles(results: Sequence[RowResult]) -> str:
     lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := trouble(row))]
     return "## Runs that diverged or failed\n\n" + "\n".join(lines) if lines else ""
 
 
-def _stalls(results: Sequence[CellResult]) -> str:
+def _stalls(results: Sequence[RowResult]) -> str:
     lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := stall(row))]
     return "## Runs that waited for images\n\n" + "\n".join(lines) if lines else ""
 
 
-def _metrics(results: Sequence[CellResult]) -> str:
+def _metrics(results: Sequence[RowResult]) -> str:
     """Return the metrics beside the primary one, folded away: they have no test and no verdict."""
     columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]", "q")
     lines = []
@@ -338,7 +338,7 @@ def _metrics(results: Sequence[CellResult]) -> str:
     )
 
 
-def _reference(name: AnchorName, results: Sequence[CellResult]) -> str:
+def _reference(name: AnchorName, results: Sequence[RowResult]) -> str:
     """Return the rows against one of their references, where any has it."""
     held = [(row, row.references[name]) for row in results if name in row.references]
     if not held:
@@ -389,7 +389,7 @@ def _tuning(tuning: Sequence[Tuned]) -> str:
     return "\n\n".join(parts)
 
 
-def _gradients(results: Sequence[CellResult]) -> str:
+def _gradients(results: Sequence[RowResult]) -> str:
     """Return how the gradients of each target and its partners lie to each other, folded away."""
     columns = ("question", "strategy", "other task", "cosine [95 % CI]", "norm ratio")
     lines = [

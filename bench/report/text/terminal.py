@@ -25,14 +25,18 @@ from bench.report.text.wording import (
     versus,
 )
 from bench.stats.across import Contrast, contrasts
-from bench.stats.comparison import CellResult, Comparison
-from bench.store.records import ANCHORS
+from bench.stats.comparison import Comparison, RowResult
+from bench.store.records import ANCHORS, Outcome
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _HEADER = ("strategy", *(f"vs {anchor}" for anchor in ANCHORS), "p Holm", "verdict")
-_COLOURS = {"transfer": "green", "negative": "red", "unequal budgets": "yellow"}
+_COLOURS = {
+    Outcome.TRANSFER: "green",
+    Outcome.NEGATIVE: "red",
+    Outcome.UNEQUAL: "yellow",
+}
 _NOTE = (
     "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval; "
     "p against full, Holm-corrected."
@@ -41,7 +45,7 @@ _WIDEST_NAME = 20
 _OTHERS = {"unrelated": "an unrelated one", "placebo": "a placebo"}
 
 
-def terminal_table(results: Sequence[CellResult]) -> "Table":
+def terminal_table(results: Sequence[RowResult]) -> "Table":
     """Return the table as one renderable. It reads from 80 columns on and uses all it gets."""
     from rich.padding import Padding
     from rich.table import Table
@@ -56,7 +60,7 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
         outer.add_row(Text(f"\n{printable(heading(pair, target))}", style="bold cyan", end=""))
         outer.add_row(Padding(Text(printable(_context(rows)), style="dim"), (0, 0, 0, 2)))
         for row, mark in zip(rows, finding_marks(rows), strict=True):
-            style = _COLOURS.get(row.verdict.name.split(" · ")[0], "")
+            style = _COLOURS.get(row.verdict.outcome, "")
             cells = [Text(printable(text, keep="\n")) for text in _cells(row, mark)]
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(aligned(cells, columns))
@@ -73,7 +77,7 @@ def terminal_table(results: Sequence[CellResult]) -> "Table":
     return outer
 
 
-def summary(results: Sequence[CellResult], width: int = 100) -> str:
+def summary(results: Sequence[RowResult], width: int = 100) -> str:
     """Return the table as plain text, for logs and for pages that show what a terminal shows."""
     from rich.console import Console
 
@@ -91,7 +95,7 @@ def _contrast(contrast: Contrast) -> str:
     )
 
 
-def _context(rows: Sequence[CellResult]) -> str:
+def _context(rows: Sequence[RowResult]) -> str:
     """Return what the rows of one question share: the expectation and the score to beat."""
     known = [row for row in rows if math.isfinite(row.against["full"].anchor_mean)]
     row = (known or rows)[0]
@@ -99,7 +103,7 @@ def _context(rows: Sequence[CellResult]) -> str:
     return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
 
 
-def _cells(row: CellResult, mark: str) -> tuple[str, ...]:
+def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
     gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
     return (
         short(mark + row.strategy),

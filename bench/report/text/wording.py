@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from bench.spec.budget import AXIS_NAMES, STALL_LIMIT, Axis, Budget
 from bench.spec.experiment import Experiment
-from bench.stats.comparison import CellResult, Comparison
-from bench.stats.interim import undecided
+from bench.stats.comparison import Comparison, RowResult
 from bench.stats.tests import PairedResult
 from bench.stats.verdicts import standing
 from bench.store.records import SCREEN_BELOW, AnchorName, Declaration
@@ -148,7 +147,7 @@ def look_lines(declaration: Declaration) -> list[str]:
         bounds = " and ".join(f"{p:.2g}" for p in sorted({row.bound for row in look.rows}) if p)
         rule = f"p ≤ {bounds} for a row alone" if bounds else "too few to reject"
         pairs = {row.pair for row in look.rows}
-        left = {row.pair for row in look.rows if undecided(row.verdict)}
+        left = {row.pair for row in look.rows if row.verdict.undecided}
         done = f"{len(pairs - left)} of {len(pairs)} pairs done"
         names = f" ({', '.join(sorted(pairs - left))})" if pairs - left else ""
         lines.append(f"look {number} at {seeds} seeds ({rule}): {done}{names}")
@@ -193,7 +192,7 @@ def network(comparison: Comparison) -> str:
     )
 
 
-def versus(result: CellResult) -> str:
+def versus(result: RowResult) -> str:
     """Return how a row stands to its references, or an empty text where it has none."""
     parts = []
     for name, comparison in result.references.items():
@@ -204,7 +203,7 @@ def versus(result: CellResult) -> str:
     return ". ".join(parts)
 
 
-def same_finding(results: Sequence[CellResult]) -> str:
+def same_finding(results: Sequence[RowResult]) -> str:
     """Return which strategies are one finding here, or an empty text where none are."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in results:
@@ -219,7 +218,7 @@ def same_finding(results: Sequence[CellResult]) -> str:
     )
 
 
-def finding_marks(results: Sequence[CellResult]) -> list[str]:
+def finding_marks(results: Sequence[RowResult]) -> list[str]:
     """Return what stands before the strategy of each row: = where it is the finding above."""
     findings = [row.finding for row in results]
     same = [False, *(a == b for a, b in pairwise(findings))]
@@ -256,7 +255,7 @@ def seeds_needed(comparison: Comparison) -> str:
     return str(needed) if needed else "over 1,000"
 
 
-def score(result: CellResult) -> str:
+def score(result: RowResult) -> str:
     """Return the mean test score with its standard deviation over seeds."""
     mean, sd = number(result.score_mean, result.unit), number(result.score_sd, result.unit)
     if mean == NOTHING:
@@ -277,7 +276,7 @@ def percent(share: float) -> str:
     return f"{share:+.2%}".replace("%", " %") if math.isfinite(share) else NOTHING
 
 
-def audit(result: CellResult) -> str:
+def audit(result: RowResult) -> str:
     """Return whether the budgets of a row were equal, with the largest difference."""
     deviations = [c.deviation for c in result.against.values() if not math.isnan(c.deviation)]
     if not deviations:
@@ -298,7 +297,7 @@ def expected(expect: str | None) -> str:
     return expect or NOTHING
 
 
-def trouble(result: CellResult) -> str:
+def trouble(result: RowResult) -> str:
     """Return why a row lacks runs, or an empty text where it lacks none."""
     counts = []
     if result.collapsed:
@@ -309,7 +308,7 @@ def trouble(result: CellResult) -> str:
     return ": ".join(part for part in (", ".join(counts), reasons) if part)
 
 
-def stall(result: CellResult) -> str:
+def stall(result: RowResult) -> str:
     """Return how long the runs of a row waited for images; an empty text where that is little."""
     if result.stall <= STALL_LIMIT:
         return ""
