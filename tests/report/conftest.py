@@ -21,6 +21,7 @@ from bench.store.records import (
     SeedRuns,
     Status,
 )
+from bench.tasks import Pair
 
 BUDGET = 2e12
 STRATEGIES = ("hard", "hard+reconstruction", "hard+partner", "cross-stitch", "hard+pcgrad")
@@ -162,9 +163,9 @@ class Maker:
                     }
             key = self.run(strategy, pair, scored, seed, lift, state=state)
             seeds.append(SeedRuns(seed=seed, strategy=key, anchors=anchors))
-        return Row.model_validate(
-            {"pair": pair, "strategy": strategy, "target": target, "expect": expect, "seeds": seeds}
-        )
+        asked = {"pair": pair, "strategy": strategy, "target": target, "expect": expect}
+        placebo = Pair("", tuple(pair.split(":")[1].split("+"))).placebo
+        return Row.model_validate({**asked, "placebo": placebo, "seeds": seeds})
 
 
 def make_world(
