@@ -24,7 +24,7 @@ from bench.store.provenance import code_fingerprint, provenance
 from bench.store.records import CurvePoint, Record, Score
 from bench.tasks import TaskData
 from bench.train.batches import Batch
-from bench.train.device import execution, prepare
+from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.train.job import Job, arm_data
 from bench.train.load import fingerprint
@@ -39,10 +39,6 @@ _AUDITED = 5
 
 #: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
 _PROBED = 0.01
-
-
-#: Why a run failed that did not fit into memory.
-OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
 
 
 #: Per-example scores of the test set, by task.
@@ -356,14 +352,19 @@ def failure(job: Job, reason: str, detail: str = "") -> Record:
 
 
 def attempt(job: Job) -> tuple[Record, Examples]:
-    """Run a job; what it raises becomes the record's reason."""
+    """Run a job; what it raises becomes the record's reason, be it an exit.
+
+    Raises `KeyboardInterrupt` alone.
+    """
     if job.fault:
         return failure(job, job.fault), {}
     try:
         return execute(job)
+    except KeyboardInterrupt:
+        raise
     except UserError as error:
         return failure(job, str(error)), {}
-    except (MemoryError, torch.OutOfMemoryError):
-        return failure(job, OUT_OF_MEMORY), {}
-    except Exception as error:
-        return failure(job, f"{type(error).__name__}: {error}", traceback.format_exc()), {}
+    except BaseException as error:
+        reason = reason_of(error)
+        detail = "" if reason == OUT_OF_MEMORY else traceback.format_exc()
+        return failure(job, reason, detail), {}
