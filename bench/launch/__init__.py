@@ -171,7 +171,7 @@ _PROCESS_BYTES = 2**30
 
 
 def auto_workers(jobs: Sequence[Job]) -> int:
-    """Return how many workers suit the jobs: one a physical core on a CPU, one a GPU.
+    """Return how many workers suit the jobs: one per physical core on a CPU, one per GPU.
 
     Never more than have room in memory together. A handful of seconds of work is not worth the
     start of a second worker. One worker is a process of its own, as each of several is.

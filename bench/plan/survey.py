@@ -151,7 +151,7 @@ class Survey:
     def prices(
         self, arms: Sequence[Arm], timings: Timings, say: Callable[[str], None]
     ) -> dict[Arm, tuple[Price, ...] | Fault]:
-        """Return the prices of each arm, one a phase: counted anew, timed once and then read.
+        """Return the prices of each arm, one per phase: counted anew, timed once and then read.
 
         An arm that cannot take a step has its fault for a price. Arms that differ only in what
         their images and labels show share one price.

@@ -15,7 +15,7 @@ from bench.train.load import task_data
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is ready to start: its prices, one a phase, are known and frozen.
+    """A run that is ready to start: its prices, one per phase, are known and frozen.
 
     `fault` says why its arm could not be priced; such a job fails without being tried. `tuning` is
     what choosing its recipe and knobs has cost.

@@ -250,7 +250,7 @@ def seconds_of_one(take: Callable[[int], None], steps: int, device: torch.device
 
 
 class TimedPhase:
-    """A phase in calibration: takes blocks of steps and remembers what each step took."""
+    """A phase that is timed: takes blocks of steps and remembers the seconds of each."""
 
     def __init__(
         self,
@@ -282,7 +282,7 @@ class Timings(Protocol):
     """Where frozen timings are kept."""
 
     def timing(self, name: str) -> float | None:
-        """Return a frozen timing in device-seconds a step, or None."""
+        """Return a frozen timing in device-seconds per step, or None."""
 
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
         """Keep a timing unless there is one, and return the one that stands."""

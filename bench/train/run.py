@@ -1,4 +1,4 @@
-"""One run: one arm of one pair at one seed, from data to record. Knows no files and no screens."""
+"""One run: one arm of one pair at one seed, from data to record. It touches no file."""
 
 import math
 import statistics
@@ -117,8 +117,8 @@ def _audited_steps(seed: int, phase: int, steps: int) -> set[int]:
 def _probed_points(seed: int, steps: int, tasks: int, curve_at: Sequence[int]) -> set[int]:
     """Return the points of the curve at which a phase looks at its tasks' gradients.
 
-    A look costs at most as much as one step a task (a forward and a backward pass each), so a short
-    run has few. Every seed begins at another point, so that seeds together cover the curve.
+    A look costs at most as much as one step per task (a forward and a backward pass each), so a
+    short run has few. Every seed begins at another point, so that seeds together cover the curve.
     """
     points = len(curve_at)
     looks = min(points, max(1, int(_PROBED * steps / tasks)))
@@ -320,7 +320,7 @@ _warmed: set[str] = set()
 
 
 def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
-    """Take a few steps of each phase of an arm on a network that is thrown away, once a process.
+    """Take a few steps of each phase of an arm on a network that is thrown away, once per process.
 
     The first steps of a process load kernels and fill caches, which no budget should pay for.
     """
