@@ -342,7 +342,7 @@ def test_failures_are_rows_and_exit_with_4(bench: CommandLine, toy_experiment: P
         (["run", "--seeds", "-3"], "seeds"),
         (["run", "--budget", "12"], "write for example 2e12flop"),
         (["run", "--budget", "3flop"], "one step costs"),
-        (["run", "--workers", "0"], "--workers 0: give a number above zero, or auto"),
+        (["run", "--workers", "two"], "--workers two: give a number, or auto"),
         (["run", "-p", "mnist"], "--root"),
         (["run", "-p", "mnist", "--root", "nowhere"], "--download"),
         (["run", "--name", "a/b"], "name"),

@@ -1,4 +1,6 @@
+import errno
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -8,11 +10,17 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.tasks import TaskData
 from bench.train.batches import Batch, Batches
+from bench.train.device import OUT_OF_MEMORY, out_of_memory, reason_of
 from bench.train.loop import TrainingState
-from bench.train.pricing import Clock, count, count_flops, time_steps
+from bench.train.pricing import Clock, TimedPhase, count, count_flops, steps_in_turns
 
 Toy = Callable[[str], TaskData]
 CPU = torch.device("cpu")
+
+
+def _phase(strategy: str, data: list[TaskData], recipe: Recipe) -> Callable[[], TimedPhase]:
+    parsed = parse_strategy(strategy)
+    return partial(TimedPhase, parsed, data, recipe, 1.0, 0, CPU, DataSource())
 
 
 def _price(strategy: str, data: list[TaskData], recipe: Recipe, width: float = 1.0) -> float:
@@ -121,21 +129,86 @@ def test_timing_gives_each_arm_its_own_seconds(
 
     monkeypatch.setattr(TrainingState, "step", timed)
     monkeypatch.setattr("time.process_time", lambda: now)
-    hard, data = parse_strategy("hard"), [toy("row")]
-    arms = [
-        (hard, data, recipe.model_copy(update={"batch_size": size}), 1.0, 0) for size in (8, 256)
-    ]
-    found = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=1e-4)
+    data = [toy("row")]
+    arms = [_phase("hard", data, recipe.model_copy(update={"batch_size": n})) for n in (8, 256)]
+    *_, found = steps_in_turns(arms, rounds=3, block_seconds=1e-4)
+    assert isinstance(found, list)
     assert found == [pytest.approx(seconds_per_image * size) for size in (8, 256)]
 
 
 def test_an_arm_that_raises_while_it_is_timed_holds_up_no_other(toy: Toy, recipe: Recipe) -> None:
-    arms = [
-        (parse_strategy(s), [toy("row")], recipe, 1.0, 0) for s in ("hard+faulty@early", "hard")
-    ]
-    bad, good = time_steps(arms, CPU, DataSource(), rounds=3, block_seconds=0.005)
-    assert isinstance(bad, RuntimeError)
-    assert isinstance(good, float)
+    for how, reason in (("raise", "RuntimeError: planted fault"), ("exit", "SystemExit: 0")):
+        strategies = (f"hard+faulty@{how},time", "hard")
+        arms = [_phase(strategy, [toy("row")], recipe) for strategy in strategies]
+        *places, found = steps_in_turns(arms, rounds=3, block_seconds=0.005)
+        assert places == [0, 1, 1, 1, 1]
+        assert isinstance(found, list)
+        assert found[0] == reason
+        assert isinstance(found[1], float)
+
+
+@pytest.mark.parametrize("tick", [0.004, 0.015625])
+def test_a_coarse_clock_gives_a_step_its_price(
+    toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tick: float
+) -> None:
+    now, step = 0.0, TrainingState.step
+
+    def timed(state: TrainingState, batch: Batch) -> torch.Tensor:
+        nonlocal now
+        now += 1e-3
+        return step(state, batch)
+
+    def coarse() -> float:
+        nonlocal now
+        now += 1e-6
+        return now // tick * tick
+
+    monkeypatch.setattr(TrainingState, "step", timed)
+    monkeypatch.setattr("time.process_time", coarse)
+    phase = _phase("hard", [toy("row")], recipe)
+    assert 0 < phase().block(1) < 2 * tick
+    *_, found = steps_in_turns([phase])
+    assert isinstance(found, list)
+    assert found == [pytest.approx(1e-3, rel=0.07)]
+
+
+def test_a_clock_that_stands_still_is_told_of(
+    toy: Toy, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.process_time", lambda: 1.0)
+    monkeypatch.setattr("bench.train.pricing._LONGEST", 4)
+    *_, found = steps_in_turns([_phase("hard", [toy("row")], recipe)])
+    assert found == ["RuntimeError: the clock of the process stands still: 8 steps took no time"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError("no"), True),
+        (torch.OutOfMemoryError("no"), True),
+        (OSError(errno.ENOMEM, "no"), True),
+        (OSError(errno.ENOENT, "no"), False),
+        (RuntimeError("out of range"), False),
+        (ValueError("DefaultCPUAllocator"), False),
+    ],
+)
+def test_memory_that_runs_out_is_recognised(error: Exception, expected: bool) -> None:
+    assert out_of_memory(error) == expected
+    assert (reason_of(error) == OUT_OF_MEMORY) == expected
+
+
+def test_memory_that_runs_out_on_a_cpu_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert reason_of(caught.value) == OUT_OF_MEMORY
+
+
+def test_an_error_whose_own_words_fail_has_its_name() -> None:
+    class SpeechlessError(RuntimeError):
+        def __str__(self) -> str:
+            raise ValueError("nothing to say")
+
+    assert reason_of(SpeechlessError()) == "SpeechlessError"
 
 
 def test_a_clock_adds_up_its_intervals_only() -> None:

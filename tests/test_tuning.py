@@ -190,7 +190,7 @@ def test_a_tuned_plan_has_the_chosen_values_the_cost_and_the_names_that_were_ask
 
 
 def test_an_arm_that_cannot_be_priced_has_no_trials_and_holds_up_no_other(tmp_path: Path) -> None:
-    plan = _plan(tmp_path, strategy=["hard", "faulty@early"])
+    plan = _plan(tmp_path, strategy=["hard", "faulty@raise,time"])
     assert not any("faulty" in job.spec.strategy for job in plan.trials)
     tuned = plan.tuned(lambda key: None)
     assert any(job.fault for job in tuned.jobs)

@@ -52,7 +52,11 @@ Launcher = Annotated[
     ),
 ]
 Workers = Annotated[
-    str, typer.Option(help="Processes, or auto: one a physical core.", metavar="N|auto")
+    str,
+    typer.Option(
+        help="Processes, or auto: one a physical core; 0 is this process, for debugging.",
+        metavar="N|auto",
+    ),
 ]
 Margin = Annotated[
     float | None,
@@ -174,27 +178,30 @@ def run(
 
     asked = load_experiment(experiment, overrides)
 
-    from bench.cli.run import run_experiment
+    from bench.cli.batch import early_pool
     from bench.contracts import DataSource
 
-    failed = run_experiment(
-        asked,
-        results=results,
-        source=DataSource(root, download, results / "cache", skip_bad_images, resident),
-        workers=count,
-        launcher=launcher,
-        dry_run=dry_run,
-        fresh=fresh,
-        as_json=as_json,
-    )
+    with early_pool(asked, count, launcher, dry_run) as pool:
+        # It takes a second, and so does the start of the pool's first worker.
+        from bench.cli.run import run_experiment
+
+        failed = run_experiment(
+            asked,
+            results=results,
+            source=DataSource(root, download, results / "cache", skip_bad_images, resident),
+            pool=pool,
+            dry_run=dry_run,
+            fresh=fresh,
+            as_json=as_json,
+        )
     raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
 
 
 def _workers(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--workers {text}: give a number above zero, or auto")
+    if not text.isdecimal():
+        raise UserError(f"--workers {text}: give a number, or auto")
     return int(text)
 
 

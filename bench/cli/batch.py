@@ -76,12 +76,20 @@ class RunBatch:
         return {**self.done, **_launch(store, self, pool)}
 
 
-def early_pool(experiment: Experiment, workers: int | None, launcher: str | None) -> WorkerPool:
-    """Return a pool that begins while the plan is made, where the work is sure to be worth it.
+def early_pool(
+    experiment: Experiment, workers: int | None, launcher: str | None, dry_run: bool = False
+) -> WorkerPool:
+    """Return a pool whose first worker starts at once: the plan is made with its help.
 
-    Not where steps are bought by time, which is taken meanwhile.
+    The others start with it where the work is sure to be worth it, and no time is taken meanwhile
+    that buys steps.
     """
     pool = WorkerPool(launcher, workers)
+    if pool.in_process:
+        say("note: no worker process, so a plugin that exits, crashes or hangs ends this one")
+    pool.begin_answering()
+    if dry_run:
+        return pool
     budget = Budget.parse(experiment.budget)
     axis, used = budget.axis, budget.amount * experiment.seeds
     if axis == "steps":

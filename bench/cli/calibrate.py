@@ -3,22 +3,19 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from bench.cli.batch import RunBatch
+from bench.cli.batch import RunBatch, early_pool
 from bench.contracts import DataSource
-from bench.errors import say
-from bench.launch import WorkerPool
+from bench.errors import UserError, say
+from bench.launch.worker import RequestError
 from bench.plan.plan import make_plan
+from bench.plan.survey import Ask
 from bench.report import write_calibration
 from bench.spec.budget import Audit
 from bench.spec.experiment import Experiment
-from bench.spec.registry import parse_strategy
 from bench.stats.calibration import only_row, quality, run_ratios, summary, timing
 from bench.store.store import Store
-from bench.train.device import prepare
-from bench.train.job import Job, arm_data
-from bench.train.pricing import time_steps
+from bench.train.job import Job
+from bench.train.survey import time_arms
 
 
 def calibrate(
@@ -34,14 +31,14 @@ def calibrate(
     """Run an A/A experiment and say how often, in groups of seeds, a difference was found."""
     store = Store(results)
     store.check_writable()
-    plan = make_plan(experiment, source, store, say)
-    row = only_row(plan.declaration, group)
-    with WorkerPool(launcher, workers) as pool:
+    with early_pool(experiment, workers, launcher) as pool:
+        plan = make_plan(experiment, source, store, say, pool.ask)
+        row = only_row(plan.declaration, group)
         done = RunBatch.of(store, plan.jobs, pool.workers, fresh=False).carry_out(store, pool)
-    found = quality(plan.declaration, done.get, group)
-    first = {row.seeds[0].strategy, row.seeds[0].anchors["full"][row.target]}
-    arms = [job for job in plan.jobs if job.key in first]
-    prices = price_ratios(arms, prepare(arms[0].spec.device), source, say)
+        found = quality(plan.declaration, done.get, group)
+        first = {row.seeds[0].strategy, row.seeds[0].anchors["full"][row.target]}
+        arms = [job for job in plan.jobs if job.key in first]
+        prices = price_ratios(arms, source, say, pool.ask)
     clocks = timing(run_ratios(plan.declaration, done.get, group), prices)
     files = write_calibration(experiment, found, clocks, results / "reports" / experiment.name)
     if as_json:
@@ -56,29 +53,23 @@ _TIMED = 20
 
 
 def price_ratios(
-    jobs: Sequence[Job], device: torch.device, source: DataSource, say: Callable[[str], None]
+    jobs: Sequence[Job], source: DataSource, say: Callable[[str], None], ask: Ask
 ) -> list[Audit]:
     """Time a step of two arms in turns, again and again on new networks, and audit the prices.
 
-    Raises what a step raises.
+    Raises `UserError` where a step fails.
     """
-    arms = [
-        (
-            parse_strategy(job.spec.strategy),
-            arm_data(job.spec, source),
-            job.spec.recipe,
-            job.spec.width,
-            0,
-        )
-        for job in jobs
-    ]
     say(f"timing the same step {_TIMED} times, in turns")
+    arms = [(job.spec, 0) for job in jobs]
     found = []
     for _ in range(_TIMED):
-        ours, theirs = time_steps(arms, device, source)
-        if isinstance(ours, Exception):
-            raise ours
-        if isinstance(theirs, Exception):
-            raise theirs
+        try:
+            *_, timed = ask(time_arms, arms, source)
+        except RequestError as error:
+            raise UserError(f"a step cannot be timed: {error}") from None
+        for result in timed:
+            if isinstance(result, str):
+                raise UserError(f"a step cannot be timed: {result}")
+        ours, theirs = timed
         found.append(Audit("s", ours, theirs))
     return found

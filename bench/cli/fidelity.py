@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.cli.batch import early_pool
 from bench.cli.console import console
 from bench.cli.run import run_experiment
 from bench.contracts import DataSource
@@ -40,17 +41,17 @@ def check_fidelity(
     whole = experiment.model_copy(update={"precision": "fp32"})
     reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
     bad = False
-    for asked in (whole, reduced):
-        bad |= run_experiment(
-            asked,
-            results=results,
-            source=source,
-            workers=workers,
-            launcher=launcher,
-            dry_run=False,
-            fresh=False,
-            as_json=False,
-        )
+    with early_pool(whole, workers, launcher) as pool:
+        for asked in (whole, reduced):
+            bad |= run_experiment(
+                asked,
+                results=results,
+                source=source,
+                pool=pool,
+                dry_run=False,
+                fresh=False,
+                as_json=False,
+            )
     store = Store(results, read_only=True)
     sides = [store.experiment(asked.name) for asked in (whole, reduced)]
     rows = fidelity(sides[0], sides[1], store.load)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli.batch import RunBatch, early_pool
+from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.cli.dry_run import show_plan
 from bench.contracts import DataSource
@@ -24,8 +24,7 @@ def run_experiment(
     *,
     results: Path,
     source: DataSource,
-    workers: int | None,
-    launcher: str | None,
+    pool: WorkerPool,
     dry_run: bool,
     fresh: bool,
     as_json: bool,
@@ -36,45 +35,47 @@ def run_experiment(
         store.check_writable()
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    start = WorkerPool(launcher, workers) if dry_run else early_pool(experiment, workers, launcher)
-    with start as pool:
-        plan = make_plan(experiment, source, store, say)
-        for line in plan.declaration.data:
-            say(f"data: {line}")
-        for warning in plan.warnings:
-            say(f"note: {warning}")
-        trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
-        if dry_run:
-            if trials.jobs and not trials.missing:
-                plan = plan.tuned(trials.done.get)
-            show_plan(plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh), as_json)
-            return False
-        tried = trials.carry_out(store, pool)
-        if tried:
-            plan = plan.tuned(tried.get)
-        # Which runs are compared is known from here on, and none of them has been looked at.
-        declaration = store.declare(opening(plan.declaration))
-        if declaration.changes:
-            say(
-                f"note: '{experiment.name}' was declared on other terms before (rows, seeds, "
-                "budget, margin, recipe or tuning); this replaces its report, the records stay. "
-                "--name keeps both"
-            )
-        done: dict[str, Record] = {}
-        while True:
-            keys = declaration.keys - done.keys()
-            asked = [job for job in plan.jobs if job.key in keys]
-            done |= RunBatch.of(store, asked, pool.workers, fresh).carry_out(store, pool)
-            if not experiment.until_decided:
-                break
-            rows = results_of(declaration, done.get)
-            declaration = store.declare(looked(declaration, rows))
-            say(look_lines(declaration)[-1])
-            further = extended(plan.declaration, declaration, rows)
-            if further is None:
-                break
-            declaration = store.declare(further)
-    return _report(store, declaration, tried | done, as_json)
+    plan = make_plan(experiment, source, store, say, pool.ask)
+    for line in plan.declaration.data:
+        say(f"data: {line}")
+    for warning in plan.warnings:
+        say(f"note: {warning}")
+    trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
+    if dry_run:
+        if trials.jobs and not trials.missing:
+            plan = plan.tuned(trials.done.get)
+        show_plan(plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh), as_json)
+        return False
+    tried = trials.carry_out(store, pool)
+    if tried:
+        plan = plan.tuned(tried.get)
+    # Which runs are compared is known from here on, and none of them has been looked at.
+    declaration = store.declare(opening(plan.declaration))
+    if declaration.changes:
+        say(
+            f"note: '{experiment.name}' was declared on other terms before (rows, seeds, "
+            "budget, margin, recipe or tuning); this replaces its report, the records stay. "
+            "--name keeps both"
+        )
+    done: dict[str, Record] = {}
+    while True:
+        keys = declaration.keys - done.keys()
+        asked = [job for job in plan.jobs if job.key in keys]
+        done |= RunBatch.of(store, asked, pool.workers, fresh).carry_out(store, pool)
+        if not experiment.until_decided:
+            break
+        rows = results_of(declaration, done.get)
+        declaration = store.declare(looked(declaration, rows))
+        say(look_lines(declaration)[-1])
+        further = extended(plan.declaration, declaration, rows)
+        if further is None:
+            break
+        declaration = store.declare(further)
+    bad = _report(store, declaration, tried | done, as_json)
+    # Whatever has happened before: success means that every run has a record.
+    if lost := (declaration.keys - done.keys()) | {job.key for job in plan.trials} - tried.keys():
+        say(f"error: {len(lost)} planned runs have no record; run the same command again")
+    return bad or bool(lost)
 
 
 def _report(

@@ -18,7 +18,7 @@ from bench.spec.experiment import RunSpec
 from bench.spec.registry import parse_strategy
 from bench.train.device import prepare
 from bench.train.job import arm_data
-from bench.train.pricing import Clock, TimedPhase
+from bench.train.pricing import TimedPhase, seconds_of_one
 
 _ROUNDS = 25
 #: Device-seconds of a block, of the arm and of the plain loop each.
@@ -69,13 +69,12 @@ def step_ratios(
     device = prepare(next(iter(arms.values())).device)
     plain = _plain_loop(device)
 
-    def plain_block(steps: int) -> float:
-        clock = Clock(device)
-        clock.start()
+    def take(steps: int) -> None:
         for _ in islice(plain, steps):
             pass
-        clock.stop()
-        return clock.seconds / steps
+
+    def plain_block(steps: int) -> float:
+        return seconds_of_one(take, steps, device)
 
     say(f"timing a step of {len(arms)} networks in turns with a plain loop")
     states = {

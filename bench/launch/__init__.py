@@ -1,15 +1,16 @@
 """Where runs execute. Each launcher takes jobs and yields the same events; none touches files.
 
 A launcher is a plugin: one module of this package, or of a `launch/` folder that `BENCH_PLUGINS`
-names, with a subclass of `Launcher`.
+names, with a subclass of `Launcher`. Planning asks here too: what it must know of an arm takes code
+of plugins, which runs in a worker (`WorkerPool.ask`).
 """
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from bench import plugin_folders
 from bench.errors import UserError
@@ -52,14 +53,30 @@ class Launcher(ABC):
     summary: ClassVar[str]
     most_workers: ClassVar[int | None] = None
     """How many runs it has at once at most; None where nothing limits them."""
+    answers: ClassVar[bool] = False
+    """Whether it overrides `ask`; if not, a worker process on this machine answers."""
 
     @classmethod
     def suits(cls, workers: int) -> bool:
-        """Return whether this one is taken for so many workers where none is named."""
+        """Return whether this one is taken for so many workers where none is named.
+
+        0 workers means the process of the command.
+        """
         return False
 
     def begin(self, workers: int) -> None:  # noqa: B027 (most have nothing to begin)
         """Start what takes time. Called before the jobs are known, if at all."""
+
+    def ask(
+        self, function: Callable[..., Any], *arguments: Any, limited: bool = True
+    ) -> Iterator[Any]:
+        """Call a function where its code may fail; yield what it returns, or what it yields.
+
+        The function is found by its name in a module, and all that goes in and out can be pickled.
+        A limit on the time of each item holds if `limited`. Raises `UserError` as the function
+        does, and `bench.launch.worker.RequestError` where there is no answer.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
@@ -83,16 +100,23 @@ class WorkerPool:
 
     The named one does all the work; where none is, the one that suits the number of workers does.
     `workers` are those that are asked for, fewer where the named launcher has fewer; None is any
-    number. Raises `UserError` for a name that is unknown.
+    number, and 0 the process of the command. Raises `UserError` for a name that is unknown.
     """
 
     def __init__(self, named: str | None = None, workers: int | None = None) -> None:
         self._named: Launcher | None = (
             None if named is None else parse_plugin(launchers(), "launcher", named)
         )
+        self._made: dict[type[Launcher], Launcher] = {}
+        if workers == 0:
+            if self._named is not None and not self._named.suits(0):
+                raise UserError(
+                    f"--workers 0 runs in the process of the command, and --launcher {named} does "
+                    "not: leave one of them out"
+                )
+            self._named = self._named or self._launcher(0)
         most = self._named.most_workers if self._named else None
         self.workers = min(workers or most, most) if most else workers
-        self._made: dict[type[Launcher], Launcher] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -101,34 +125,56 @@ class WorkerPool:
         for launcher in [*self._made.values(), *filter(None, [self._named])]:
             launcher.close()
 
+    @property
+    def in_process(self) -> bool:
+        """Whether runs execute in the process of the command."""
+        return self._named is not None and self._named.suits(0)
+
     def _launcher(self, workers: int) -> Launcher:
-        if self._named is not None:
-            return self._named
+        return self._named or self._suited(workers)
+
+    def _suited(self, workers: int) -> Launcher:
         for plugin in launchers().found.values():
             if plugin.suits(workers):
-                return self._made.setdefault(plugin, plugin())
+                if plugin not in self._made:
+                    self._made[plugin] = plugin()
+                return self._made[plugin]
         raise UserError(f"no launcher suits {workers} workers: name one with --launcher")
 
     def begin(self, workers: int) -> None:
         """Start what takes time before the jobs are known."""
         self._launcher(workers).begin(workers)
 
+    def _answering(self) -> Launcher:
+        named = self._named
+        return named if named is not None and named.answers else self._suited(1)
+
+    def begin_answering(self) -> None:
+        """Start what answers `ask`, which takes seconds."""
+        self._answering().begin(1)
+
+    def ask(
+        self, function: Callable[..., Any], *arguments: Any, limited: bool = True
+    ) -> Iterator[Any]:
+        """Call a function where its code may fail, as `Launcher.ask` says."""
+        return self._answering().ask(function, *arguments, limited=limited)
+
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
         """Run jobs and yield what happens."""
         return self._launcher(workers).run(jobs, workers)
 
 
-#: Seconds of work below which one process does it all.
-_WORTH_A_PROCESS = 8
+#: Seconds of work below which one worker does it all.
+_WORTH_A_SECOND_WORKER = 8
 #: What a worker takes beside the tensors of a step: torch, and images of the usual sets.
 _PROCESS_BYTES = 2**30
 
 
 def auto_workers(jobs: Sequence[Job]) -> int:
-    """Return how many workers suit the jobs: one a physical core on a CPU, one a GPU.
+    """Return how many workers suit the jobs: one per physical core on a CPU, one per GPU.
 
     Never more than have room in memory together. A handful of seconds of work is not worth the
-    start of a second process.
+    start of a second worker. One worker is a process of its own, as each of several is.
     """
     if not jobs:
         return 1
@@ -136,7 +182,7 @@ def auto_workers(jobs: Sequence[Job]) -> int:
         import torch
 
         return min(torch.cuda.device_count(), len(jobs))
-    if sum(job.expected_seconds for job in jobs) < _WORTH_A_PROCESS:
+    if sum(job.expected_seconds for job in jobs) < _WORTH_A_SECOND_WORKER:
         return 1
     import psutil
 

@@ -1,25 +1,34 @@
-"""Runs jobs one after the other in this process."""
+"""Runs jobs one after the other in the process of the command, for debugging."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.launch import Event, Finished, Launcher, Started
+from bench.launch.worker import answer
 from bench.train.job import Job
 from bench.train.run import attempt
 
 
 @dataclass
 class Local(Launcher):
-    """One process for all: the command's own."""
+    """No process but the command's own. Code of a plugin that exits or hangs takes it along."""
 
     name = "local"
-    summary = "one run after the other in the process of the command"
+    summary = "one run after the other in the process of the command, for debugging"
     most_workers = 1
+    answers = True
 
     @classmethod
     def suits(cls, workers: int) -> bool:
-        """Suit one worker."""
-        return workers == 1
+        """Suit no worker at all."""
+        return workers == 0
+
+    def ask(
+        self, function: Callable[..., Any], *arguments: Any, limited: bool = True
+    ) -> Iterator[Any]:
+        """Answer in this process, however long it takes."""
+        return answer(function, *arguments, limited=limited)
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
         """Run the jobs in their order."""

@@ -5,20 +5,14 @@ Anchors and references are added here, at the widths that make them as large as 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Protocol
 
-import torch
-
-from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.spec.budget import TOLERANCE
 from bench.spec.experiment import Experiment, Recipe, RunSpec
 from bench.spec.registry import Strategy, default_strategy, parse_pairs, parse_strategy, single_task
 from bench.store.records import AnchorName
 from bench.tasks import Pair
-from bench.train.job import arm_data
-from bench.train.loop import build_network
-from bench.train.pricing import step_flops
 
 #: No network is made wider than this many hundredths to match another.
 _WIDEST = 1600
@@ -49,29 +43,33 @@ class RowPlan:
     anchors: Mapping[AnchorName, Mapping[str, Arm]]
 
 
-@lru_cache(maxsize=1024)
-def _parameters(arm: Arm, recipe: Recipe, source: DataSource) -> float:
-    strategy, data = parse_strategy(arm.strategy), arm_data(arm_spec(arm, recipe, "cpu"), source)
-    with torch.device("meta"):
-        network = build_network(strategy, data, recipe.network, arm.width, seed=0)
-    return sum(p.numel() for p in network.parameters())
+class Sizes(Protocol):
+    """What sizes rows: `bench.plan.survey.Survey` knows it. None stands for what cannot be told.
+
+    Each raises `UserError` where it is the user's to fix.
+    """
+
+    def parameters(self, arm: Arm) -> float | None:
+        """Return how many parameters an arm's network has."""
+
+    def flops(self, arm: Arm) -> float | None:
+        """Return the FLOPs of an arm's step."""
+
+    def tasks(self, arm: Arm) -> int | None:
+        """Return how many tasks an arm trains."""
 
 
-@lru_cache(maxsize=1024)
-def _flops(arm: Arm, recipe: Recipe, source: DataSource) -> float:
-    data = arm_data(arm_spec(arm, recipe, "cpu"), source)
-    return step_flops(parse_strategy(arm.strategy), data, recipe, arm.width)
+Size = Callable[[Arm], float | None]
 
 
-Size = Callable[[Arm, Recipe, DataSource], float]
+class _UnsizedError(Exception):
+    """An arm has no size."""
 
 
 def _fitted(
     arms: Sequence[Arm],
     like: Arm,
     size: Size,
-    experiment: Experiment,
-    source: DataSource,
     widest: int = _WIDEST,
 ) -> list[Arm]:
     """Return arms at the one width at which they together are as large as another arm.
@@ -84,30 +82,33 @@ def _fitted(
         return [replace(arm, width=hundredths / 100) for arm in arms]
 
     def excess(hundredths: int) -> float:
-        return sum(size(arm, experiment.recipe, source) for arm in at(hundredths)) - goal
+        return sum(map(sized, at(hundredths))) - goal
+
+    def sized(arm: Arm) -> float:
+        if (found := size(arm)) is None:
+            raise _UnsizedError
+        return found
 
     try:
-        goal = size(like, experiment.recipe, source)
-    except UserError:
-        raise
-    except Exception:
-        return at(100)  # it cannot be built; its pricing will say why
-    if abs(excess(100)) <= TOLERANCE["flop"] * goal:
-        return at(100)
-    low, high = 1, 100
-    while high < widest and excess(high) < 0:
-        low, high = high, min(2 * high, widest)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
-    return at(min((100, high, low), key=lambda hundredths: abs(excess(hundredths))))
+        goal = sized(like)
+        if abs(excess(100)) <= TOLERANCE["flop"] * goal:
+            return at(100)
+        low, high = 1, 100
+        while high < widest and excess(high) < 0:
+            low, high = high, min(2 * high, widest)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
+        return at(min((100, high, low), key=lambda hundredths: abs(excess(hundredths))))
+    except _UnsizedError:
+        return at(100)  # one cannot be built; its pricing will say why
 
 
 def _single_arm(dataset: str, task: str, share: int = 1) -> Arm:
     return Arm(dataset, (task,), (task,), single_task().name, share=share)
 
 
-def rows_of(experiment: Experiment, source: DataSource) -> list[RowPlan]:
+def rows_of(experiment: Experiment, sizes: Sizes) -> list[RowPlan]:
     """Return the rows of an experiment; one that two pairs share stands under the first."""
     rows: dict[tuple[str, Arm], RowPlan] = {}
     for group in experiment.groups:
@@ -116,7 +117,7 @@ def rows_of(experiment: Experiment, source: DataSource) -> list[RowPlan]:
             found = [
                 row
                 for text in group.strategy
-                for row in _rows_of_pair(pair, parse_strategy(text), experiment, source)
+                for row in _rows_of_pair(pair, parse_strategy(text), experiment, sizes)
             ]
             # Strategies that are one finding stand together, where the first of them was asked.
             order = [row.same_as or row.strategy for row in found]
@@ -129,7 +130,7 @@ def rows_of(experiment: Experiment, source: DataSource) -> list[RowPlan]:
 
 
 def _rows_of_pair(
-    pair: Pair, strategy: Strategy, experiment: Experiment, source: DataSource
+    pair: Pair, strategy: Strategy, experiment: Experiment, sizes: Sizes
 ) -> list[RowPlan]:
     targets = pair.targets
     rows = []
@@ -143,14 +144,13 @@ def _rows_of_pair(
         if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
             split = [_single_arm(pair.dataset, task, shares) for task in targets]
             # An arm larger than these together gains nothing from wider ones here.
-            slim = _fitted(split, arm, _parameters, experiment, source, widest=100)
+            slim = _fitted(split, arm, sizes.parameters, widest=100)
             rivals["split"] = dict(zip(targets, split, strict=True))
             rivals["slim"] = dict(zip(targets, slim, strict=True))
-        for name, reference in _references(pair, strategy, target, arm, experiment, source):
+        for name, reference in _references(pair, strategy, target, arm, experiment, sizes):
             if reference != arm and {target: reference} not in rivals.values():
                 rivals[name] = {target: reference}
-        two = len(arm_data(arm_spec(arm, experiment.recipe, "cpu"), source)) == 2
-        same_as = strategy.same_for_two if two else ""
+        same_as = strategy.same_for_two if sizes.tasks(arm) == 2 else ""
         rows.append(RowPlan(pair, strategy.name, target, arm, same_as, rivals))
     return rows
 
@@ -161,7 +161,7 @@ def _references(
     target: str,
     arm: Arm,
     experiment: Experiment,
-    source: DataSource,
+    sizes: Sizes,
 ) -> Iterator[tuple[AnchorName, Arm]]:
     """Yield what a row is held against with the whole budget, beside its anchors.
 
@@ -171,11 +171,11 @@ def _references(
         yield "reference", _arm(pair, parse_strategy(experiment.reference), target)
     if "wide" in experiment.also_against:
         alone = [_single_arm(pair.dataset, target)]
-        yield "wide", _fitted(alone, arm, _flops, experiment, source)[0]
+        yield "wide", _fitted(alone, arm, sizes.flops)[0]
     # What an auxiliary task adds, a decoder say, is no part of the network that is scored.
     if "same-size" in experiment.also_against and not strategy.auxiliaries:
         plain = [_arm(pair, default_strategy(), target)]
-        yield "same-size", _fitted(plain, arm, _parameters, experiment, source)[0]
+        yield "same-size", _fitted(plain, arm, sizes.parameters)[0]
 
 
 def _arm(pair: Pair, strategy: Strategy, target: str) -> Arm:

@@ -8,17 +8,17 @@ they choose.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Self
+from typing import Any
 
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.launch.worker import answer
 from bench.plan.arms import Arm, RowPlan, arm_spec, rows_of
-from bench.plan.description import describe
 from bench.plan.search import Setting, searched, settings
+from bench.plan.survey import Ask, Fault, Survey
 from bench.plan.tuning import choose
 from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
-from bench.spec.experiment import Experiment, Recipe
-from bench.spec.registry import parse_dataset, parse_pairs, parse_strategy
+from bench.spec.experiment import Experiment
+from bench.spec.registry import parse_pairs, parse_strategy
 from bench.stats.tests import smallest_sign_flip_p
 from bench.store.records import (
     AnchorName,
@@ -30,11 +30,9 @@ from bench.store.records import (
     TuningTrial,
 )
 from bench.tasks import split_placebo
-from bench.train.device import prepare, resolve_device
-from bench.train.job import Job, arm_data, run_key
-from bench.train.load import task_data
-from bench.train.pricing import Timings, count, price_name, time_steps
-from bench.train.splits import draw_split
+from bench.train.device import resolve_device
+from bench.train.job import Job, run_key
+from bench.train.pricing import Timings
 
 #: What some references have in common with their row.
 _SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
@@ -47,27 +45,11 @@ _SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why an arm could not be priced."""
-
-    reason: str
-
-    @classmethod
-    def of(cls, error: Exception) -> Self:
-        """Return the fault of an arm that raised."""
-        hint = ""
-        if "meta tensor" in str(error) or "waits for" in str(error):
-            hint = " (a step must not wait for the device: see docs/extending.md)"
-        return cls(f"{type(error).__name__}: {error}{hint}")
-
-
-@dataclass(frozen=True)
 class _Draft:
     """An experiment whose arms have prices, before they are set: what no tuning changes."""
 
     experiment: Experiment
-    source: DataSource
-    device: str
+    survey: Survey
     rows: Sequence[RowPlan]
     prices: Mapping[Arm, tuple[Price, ...] | Fault]
     data: tuple[str, ...]
@@ -82,18 +64,20 @@ class _Draft:
     ) -> list[Job]:
         """Return the runs of an arm as it is set, one a seed."""
         update["strategy"] = setting.strategy
-        spec = arm_spec(arm, setting.recipe, self.device).model_copy(update=update)
-        data, prices = arm_data(spec, self.source), self.prices[arm]
+        survey = self.survey
+        spec = arm_spec(arm, setting.recipe, survey.device).model_copy(update=update)
+        prices, facts = self.prices[arm], survey.facts(replace(arm, strategy=setting.strategy))
         budget = Budget.parse(self.experiment.budget).split(arm.share)
-        if isinstance(prices, Fault):
-            fault, prices, shares = prices.reason, (), []
+        if isinstance(facts, Fault) or isinstance(prices, Fault):
+            reason = next(found.reason for found in (prices, facts) if isinstance(found, Fault))
+            fault, prices, shares = reason, (), []
         else:
-            phases = parse_strategy(spec.strategy).schedule.phases([d.task for d in data])
-            fault, shares = "", [phase.share for phase in phases]
+            fault, shares = "", [share for _, share in facts.phases]
+        data = "" if isinstance(facts, Fault) else facts.fingerprint
         steps = steps_bought(budget, prices, shares, spec.label)
         spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
         bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
-        return [Job(s, prices, run_key(s, data), self.source, fault, tuning) for s in bought]
+        return [Job(s, prices, run_key(s, data), survey.source, fault, tuning) for s in bought]
 
     def candidates(self, arm: Arm) -> list["_Candidate"]:
         """Return what is tried for an arm; nothing where it is not tuned or has no price."""
@@ -164,86 +148,38 @@ def _asked(experiment: Experiment) -> dict[str, list[str]]:
     return {dataset: list(tasks) for dataset, tasks in asked.items()}
 
 
-def _described(
-    asked: Mapping[str, Sequence[str]], recipe: Recipe, source: DataSource
-) -> tuple[str, ...]:
-    return tuple(
-        line
-        for dataset, tasks in asked.items()
-        for line in describe(dataset, [task_data(dataset, t, source) for t in tasks], recipe)
-    )
-
-
-def price_arms(
-    arms: Sequence[Arm],
-    recipe: Recipe,
-    device: str,
+def make_plan(
+    experiment: Experiment,
     source: DataSource,
     timings: Timings,
     say: Callable[[str], None],
-) -> dict[Arm, tuple[Price, ...] | Fault]:
-    """Return the prices of each arm, one a phase: counted anew, timed once and then read.
-
-    An arm that cannot take a step has its fault for a price. Arms that differ only in what their
-    images and labels show share one price.
-    """
-    inputs = {}
-    for arm in arms:
-        data = arm_data(arm_spec(arm, recipe, device), source)
-        inputs[arm] = (parse_strategy(arm.strategy), data, recipe, arm.width)
-    names = {arm: price_name(*inputs[arm], device) for arm in arms}
-    models = {name: arm for arm, name in names.items()}
-    prices: dict[str, dict[int, Price]] = {}
-    faults: dict[str, Fault] = {}
-    for name, arm in models.items():
-        try:
-            prices[name] = {
-                phase: replace(price, seconds=timings.timing(f"{name}-{phase}"))
-                for phase, price in enumerate(count(*inputs[arm]))
-            }
-        except UserError:
-            raise
-        except Exception as error:
-            faults[name] = Fault.of(error)
-    untimed = [(n, k) for n, each in prices.items() for k, p in each.items() if not p.seconds]
-    if untimed:
-        kinds = "one kind" if len(untimed) == 1 else f"{len(untimed)} kinds"
-        say(f"timing a step of {kinds} of network, in turns")
-        asked = [(*inputs[models[name]], phase) for name, phase in untimed]
-        timed = time_steps(asked, prepare(device), source)
-        for (name, phase), result in zip(untimed, timed, strict=True):
-            if isinstance(result, Exception):
-                faults[name] = Fault.of(result)
-                continue
-            label = arm_spec(models[name], recipe, device).label
-            seconds = timings.freeze_timing(f"{name}-{phase}", result, label)
-            prices[name][phase] = replace(prices[name][phase], seconds=seconds)
-    return {
-        arm: faults[name] if name in faults else tuple(prices[name].values())
-        for arm, name in names.items()
-    }
-
-
-def make_plan(
-    experiment: Experiment, source: DataSource, timings: Timings, say: Callable[[str], None]
+    ask: Ask = answer,
 ) -> Plan:
     """Resolve an experiment: check every name, load the data, price the arms, buy the steps.
 
-    Raises `UserError` for whatever a user can mend.
+    Code of plugins runs where `ask` calls it: in this process where none is given.
+    Raises `UserError` for whatever a user can fix.
     """
-    draft = _drafted(experiment, source, timings, say)
+    draft = _drafted(experiment, source, timings, say, ask)
     return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
 
 
 def _drafted(
-    experiment: Experiment, source: DataSource, timings: Timings, say: Callable[[str], None]
+    experiment: Experiment,
+    source: DataSource,
+    timings: Timings,
+    say: Callable[[str], None],
+    ask: Ask,
 ) -> _Draft:
-    recipe, device = experiment.recipe, resolve_device(experiment.device)
+    asked, device = _asked(experiment), resolve_device(experiment.device)
+    named = [text for group in experiment.groups for text in group.strategy]
+    for text in (*named, *filter(None, [experiment.reference])):
+        parse_strategy(text)  # what is misspelt is told before anything is loaded
+    survey = Survey(asked, experiment.recipe, device, source, ask)
     say("loading data")
-    asked = _asked(experiment)
-    for dataset, tasks in asked.items():
-        parse_dataset(dataset).check(source, tasks)
-    rows = rows_of(experiment, source)
+    survey.check_datasets()
+    data = survey.load()
+    rows = rows_of(experiment, survey)
     arms = list(
         dict.fromkeys(
             arm
@@ -251,16 +187,7 @@ def _drafted(
             for arm in (row.arm, *(a for part in row.anchors.values() for a in part.values()))
         )
     )
-    for arm in arms:
-        for d in arm_data(arm_spec(arm, recipe, device), source):
-            draw_split(d.images, recipe, seed=0)
-            for half, known in zip(("training", "test"), d.known, strict=True):
-                if d.task.scored and not known.any():
-                    raise UserError(
-                        f"no {half} image of {arm.dataset} has a label of {d.task.name}"
-                    )
-    prices = price_arms(arms, recipe, device, source, timings, say)
-    return _Draft(experiment, source, device, rows, prices, _described(asked, recipe, source))
+    return _Draft(experiment, survey, rows, survey.prices(arms, timings, say), data)
 
 
 def _chosen(
@@ -278,7 +205,7 @@ def _chosen(
     jobs = draft.jobs(arm, setting, seeds, spent, trials=spent.runs)
     knobs = searched(parse_strategy(arm.strategy), draft.experiment.recipe)
     tuned = TunedArm(
-        label=arm_spec(arm, setting.recipe, draft.device).label,
+        label=arm_spec(arm, setting.recipe, draft.survey.device).label,
         budget=jobs[0].spec.budget,
         ranges={knob.name: (knob.range.low, knob.range.high) for knob in knobs},
         trials=tuple(
@@ -341,16 +268,15 @@ def _plan(
             data=draft.data,
             tuning=tuple(tuned for _, tuned in chosen.values()),
         ),
-        tuple(_warnings(experiment, draft.rows, jobs)),
+        tuple(_warnings(draft, jobs)),
         draft,
         candidates,
     )
 
 
-def _warnings(
-    experiment: Experiment, rows: Sequence[RowPlan], jobs: Mapping[tuple[Arm, int], Job]
-) -> list[str]:
+def _warnings(draft: _Draft, jobs: Mapping[tuple[Arm, int], Job]) -> list[str]:
     """Say before the first run what will keep verdicts from being reached."""
+    experiment, rows = draft.experiment, draft.rows
     found = sorted(
         {f"{job.spec.label} cannot run: {job.fault}" for job in jobs.values() if job.fault}
     )
@@ -365,7 +291,7 @@ def _warnings(
             "reach 5 %, so no row can get a verdict of transfer or negative; give more seeds, or "
             "fewer pairs and strategies"
         )
-    found += sorted({line for row in rows for line in _doubts(row, jobs)})
+    found += sorted({line for row in rows for line in _doubts(draft.survey, row, jobs)})
     worst, where = 0.0, ""
     for row in rows:
         ours = jobs[row.arm, 0]
@@ -385,7 +311,7 @@ def _warnings(
     return found
 
 
-def _doubts(row: RowPlan, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
+def _doubts(survey: Survey, row: RowPlan, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
     """Say where a row shares nothing, or is held against a network of another size than its own."""
     if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
         yield (
@@ -396,15 +322,17 @@ def _doubts(row: RowPlan, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
     idle = [
         part.name for part in (strategy.weighting, strategy.aggregation) if part in strategy.named
     ]
-    job = jobs[row.arm, 0]
-    if idle and not job.fault:
-        tasks = [d.task for d in arm_data(job.spec, job.source)]
-        phases = strategy.schedule.phases(tasks)
-        if len(tasks) > 1 and all(len(phase.tasks) == 1 for phase in phases):
-            yield (
-                f"{row.strategy} on {row.pair.name} trains one task at a time, so {idle[0]} has "
-                "nothing to weigh or to merge: leave it out"
-            )
+    facts = survey.facts(row.arm)
+    if (
+        idle
+        and not isinstance(facts, Fault)
+        and facts.tasks > 1
+        and all(tasks == 1 for tasks, _ in facts.phases)
+    ):
+        yield (
+            f"{row.strategy} on {row.pair.name} trains one task at a time, so {idle[0]} has "
+            "nothing to weigh or to merge: leave it out"
+        )
     for name, (unit, size) in _SIZES.items():
         both = [jobs[arm, 0] for arm in (row.arm, *row.anchors.get(name, {}).values())]
         if len(both) == 1 or any(job.fault for job in both):

@@ -114,7 +114,9 @@ def discover(package_name: str, base: type[Any]) -> Plugins:
                 if plugin.name in found:
                     raise ValueError(f"the name '{plugin.name}' is taken by another plugin")
                 found[plugin.name] = plugin
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a module may exit when it is imported
             broken[name] = f"{type(error).__name__}: {error}"
     return Plugins(found, broken)
 
@@ -255,6 +257,12 @@ def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> 
         return plugin(**values, **given)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UserError(
+            f"{where}: {plugin.name} cannot be made: {type(error).__name__}: {error}"
+        ) from error
 
 
 def parse_plugin(plugins: Plugins, what: str, text: str) -> Any:

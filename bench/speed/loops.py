@@ -31,6 +31,8 @@ from bench.train.pricing import count
 
 CLASSES = 10
 _ENDLESS = 10**6
+#: Times a block is lengthened at most where the clock does not move.
+_MOST_BLOCKS = 4096
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,20 @@ def _made(loop: Callable[..., Steps], arguments: tuple[object, ...]) -> Steps:
 
 
 def block(count: int, loop: Callable[..., Steps], *arguments: object) -> tuple[float, float]:
-    """Take steps of a loop, made once a process; return wall and process seconds a step."""
+    """Take steps of a loop, made once a process; return wall and process seconds of one.
+
+    More than `count`, up to a bound, where the process's clock is too coarse to move meanwhile.
+    """
     take = _made(loop, arguments)
     wall, process = time.perf_counter(), time.process_time()
-    take(count)
-    return (time.perf_counter() - wall) / count, (time.process_time() - process) / count
+    taken, more = 0, count
+    while True:
+        take(more)
+        taken += more
+        spent = time.perf_counter() - wall, time.process_time() - process
+        if min(spent) > 0 or taken >= count * _MOST_BLOCKS:
+            return spent[0] / taken, spent[1] / taken
+        more = taken
 
 
 def block_length(seconds: float, loop: Callable[..., Steps], *arguments: object) -> int:

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from bench.launch.processes import workers_environment
+from bench.launch.worker import workers_environment
 
 #: Rounds that an interval needs, and that are enough.
 _LEAST, _MOST = 4, 30

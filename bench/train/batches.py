@@ -1,10 +1,10 @@
 """From names to tensors: loads data sets, makes placebos, draws subsets, serves batches.
 
 Images live on the device as uint8 `[N, H, W, C]`; a batch is gathered, augmented and scaled there.
-A set that does not fit is read ahead by the batch, from memory or from a mapped file, and gives the
-same batches.
-All draws (subset, split, order, augmentation) come from role-keyed streams on the CPU and reach
-the device in blocks of many steps, so that a step never waits and every device sees the same order.
+A set that does not fit is read ahead batch by batch, from memory or from a mapped file, and gives
+the same batches.
+All draws (subset, split, order, augmentation) come from role-keyed streams on the CPU. They reach
+the device in blocks of many steps, so no step waits, and every device sees the same order.
 """
 
 import time
@@ -38,7 +38,7 @@ _AHEAD = 8
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images and targets, a task each, and a second batch where one is asked for.
+    """One step's images and targets, one of each per task, and a second batch if asked for.
 
     Tasks on the same images hold the very same tensor.
     """
@@ -108,7 +108,7 @@ class _Stream:
         self.stalled = 0.0
 
     def _draw_order(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield indices `[B]` and, if asked, moves `[3, B]` (down, right, flip), a step each."""
+        """Yield indices `[B]` and, if asked, moves `[3, B]` (down, right, flip), for one step."""
         size, waiting = len(self.images), torch.empty(0, dtype=torch.long)
         index_device = self._device if self.images.resident else torch.device("cpu")
         while True:

@@ -1,6 +1,7 @@
 """The device and the process that runs are trained in: threads, memory, determinism."""
 
 import ctypes
+import errno
 import os
 import platform
 import re
@@ -12,6 +13,29 @@ from bench.errors import UserError
 
 #: What glibc reads when a process starts: to ask the system for large pages.
 LARGE_PAGES = "glibc.malloc.hugetlb=1"
+
+#: Why something failed that did not fit into memory.
+OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory has run out, on a device or on the host.
+
+    torch's allocator on a CPU raises a plain `RuntimeError`.
+    """
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in words. What an error says of itself may raise too."""
+    try:
+        return OUT_OF_MEMORY if out_of_memory(error) else f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def prepare(device: str) -> torch.device:

@@ -60,7 +60,7 @@ class Scores:
     """One task's result on a set.
 
     `metrics` are by name, each in its unit; NaN where no example is labelled. `examples` has one
-    score an example on the CPU, float32 `[N]`; NaN where it is not labelled.
+    score per example on the CPU, float32 `[N]`; NaN where it is not labelled.
     """
 
     task: Task

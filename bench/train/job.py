@@ -1,6 +1,5 @@
 """A run that is ready to start, its data and its key: what planning and execution share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.contracts import DataSource
@@ -11,12 +10,12 @@ from bench.spec.registry import parse_strategy
 from bench.store.provenance import code_fingerprint, machine
 from bench.store.records import SCHEMA_VERSION
 from bench.tasks import TaskData
-from bench.train.load import fingerprint, task_data
+from bench.train.load import task_data
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is ready to start: its prices, one a phase, are known and frozen.
+    """A run that is ready to start: its prices, one per phase, are known and frozen.
 
     `fault` says why its arm could not be priced; such a job fails without being tried. `tuning` is
     what choosing its recipe and knobs has cost.
@@ -46,8 +45,11 @@ def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
     return [replace(d, task=replace(d.task, scored=d.task.name in spec.scored)) for d in own]
 
 
-def run_key(spec: RunSpec, data: Sequence[TaskData]) -> str:
-    """Return the hash of all that defines a run: spec, seed, data, code, and kind of machine."""
+def run_key(spec: RunSpec, data: str) -> str:
+    """Return the hash of all that defines a run: spec, seed, data, code, and kind of machine.
+
+    `data` is the fingerprint of its data.
+    """
     code = code_fingerprint(parse_strategy(spec.strategy), spec.dataset)
     made = [SCHEMA_VERSION, machine(spec.device)]
-    return digest(spec.model_dump(mode="json"), fingerprint(data), code, made)[:40]
+    return digest(spec.model_dump(mode="json"), data, code, made)[:40]

@@ -1,4 +1,4 @@
-"""From names to tensors: loads data sets once a process and makes their placebos."""
+"""From names to tensors: loads data sets once per process and makes their placebos."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def _load(dataset: str, source: DataSource) -> Mapping[str, TaskData]:
 
 @lru_cache(maxsize=64)
 def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
-    """Return the data of `task` or `task~placebo`, loaded once a process.
+    """Return the data of `task` or `task~placebo`, loaded once per process.
 
     Raises `UserError` where the data set cannot be loaded.
     """

@@ -1,11 +1,12 @@
-"""The one training loop. It knows no strategy by name and waits for the device nowhere in a step.
+"""The one training loop. It knows no strategy by name, and no step waits for the device.
 
-A state is one network in training, in one phase after another. A step is the same whatever the
-strategy: forward, losses of the phase's tasks, either one backward pass of the combined loss or one
-a task and a merge, the optimizer, and for a method that asks for it a look ahead or a second look.
+A training state is one network in training, in one phase after another. A step is the same whatever
+the strategy: the forward pass, the losses of the phase's tasks, the backward pass, the optimizer.
+The backward pass is one of the combined loss, or one per task and an aggregation of the gradients.
+A method that asks for it gets a look ahead or a second look.
 
 The scale of losses: the weights of a step's tasks are divided by their sum. Where all tasks have
-equal gradients, the trunk receives what single-task training gives it, whatever the strategy.
+equal gradients, the encoder receives what single-task training gives it, whatever the strategy.
 """
 
 import math
@@ -43,8 +44,8 @@ def build_network(
 ) -> MultiTaskNetwork:
     """Return a freshly drawn network on torch's default device.
 
-    The trunk and each head are drawn from streams of their own, so that adding a task moves no
-    other weight.
+    The encoder and each head are drawn from streams of their own, so that adding a task moves no
+    other weight. Raises `ValueError` where images differ in shape.
     """
     image = data[0].images.image
     if any(d.images.image != image for d in data):
@@ -52,19 +53,19 @@ def build_network(
         raise ValueError(f"the images of one run must have one shape, got {shapes}")
     base = width
 
-    def trunk(width: float = 1.0) -> Encoder:
+    def encoder(width: float = 1.0) -> Encoder:
         with seeded(seed, "init", "trunk"):
             return encoder_builder(network, base * width, image)()
 
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
-        def head(trunk: Encoder) -> nn.Module:
+        def head(encoder: Encoder) -> nn.Module:
             with seeded(seed, "init", "head", d.task.name):
-                return d.task.type.head(trunk.features, image, d.task.outputs)
+                return d.task.type.head(encoder.features, image, d.task.outputs)
 
         return head
 
     with seeded(seed, "init", "strategy"):
-        return strategy.sharing.build(trunk, [head_of(d) for d in data])
+        return strategy.sharing.build(encoder, [head_of(d) for d in data])
 
 
 def passes_in(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
@@ -146,7 +147,7 @@ class TrainingState:
         (self._weights,) = self._weights_over(1)
         generator = stream(self._seed, "strategy", strategy.name)
         aggregation = strategy.aggregation
-        self._merge = None if aggregation is None else aggregation.build(tasks, generator)
+        self._aggregate = None if aggregation is None else aggregation.build(tasks, generator)
         self._on_features = aggregation is not None and aggregation.on_features
         common = {id(p) for p in shared}
         self._own = [p for p in self.network.parameters() if id(p) not in common]
@@ -228,20 +229,20 @@ class TrainingState:
         if self._look_ahead is not None:
             self._look_ahead.look_ahead(self._trial(batch))
         self.optimizer.zero_grad()
-        if self._merge is None or not self._shared:
+        if self._aggregate is None or not self._shared:
             losses = torch.stack(self._losses_of(batch))
             self._combine(losses, self._weights).backward()
         else:
-            losses = self._merged_backward(batch)
+            losses = self._aggregated_backward(batch)
         self.optimizer.step()
         if self._second_look is not None:
             with torch.no_grad():
                 self._second_look.look_again(torch.stack(self._losses_of(batch)))
         return losses.detach()
 
-    def _merged_backward(self, batch: Batch) -> Tensor:
-        """Write the gradients of a step with a merge, and return the losses `[T]`."""
-        assert self._merge is not None
+    def _aggregated_backward(self, batch: Batch) -> Tensor:
+        """Write the gradients of a step that aggregates them; return the losses `[T]`."""
+        assert self._aggregate is not None
         meeting: list[Tensor] = [*self._shared]
         if self._on_features:
             with self._precision():
@@ -268,7 +269,7 @@ class TrainingState:
                 if g is not None:
                     _add_gradient(p, g)
         found = torch.stack(losses).detach()
-        direction = self._merge(torch.stack(rows), found, self._weights)
+        direction = self._aggregate(torch.stack(rows), found, self._weights)
         pieces = torch.split(direction, [p.numel() for p in meeting])
         if self._on_features:
             torch.autograd.backward(meeting, [pieces[0].view_as(meeting[0]).to(meeting[0].dtype)])
@@ -280,8 +281,8 @@ class TrainingState:
     def gramian(self, batch: Batch) -> Tensor:
         """Return the inner products `[T, T]` of the tasks' gradients on the shared parameters.
 
-        Each gradient is that of the task's own loss, unweighted, in evaluation mode. Nothing of the
-        state changes: no gradient is written, no weighting or merge is asked, nothing is drawn.
+        Each gradient is that of the task's own loss, unweighted, in evaluation mode. The state does
+        not change: no gradient is written, no weighting or aggregation asked, nothing drawn.
         """
         was_training = self.network.training
         self.network.eval()

@@ -8,7 +8,7 @@ warm-up, so that a slow minute of the machine falls on all arms alike.
 import statistics
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +25,7 @@ from bench.spec.registry import Strategy
 from bench.store.provenance import code_fingerprint, machine
 from bench.tasks import TaskData
 from bench.train.batches import Batch
+from bench.train.device import reason_of
 from bench.train.loop import TrainingState
 from bench.train.rows import fits
 
@@ -211,8 +212,45 @@ class Clock:
         return self._seconds
 
 
+#: A block is this many times as long as asked, at most, before a clock is said to stand still.
+_LONGEST = 2**12
+
+
+#: Ticks of a coarse clock that a block lasts at least.
+_TICKS = 16
+
+
+def _clock_tick() -> float:
+    """Return the seconds by which this process's clock moves at once; 0 where it stands still."""
+    began, moved = time.perf_counter(), [time.process_time()]
+    while len(moved) < 3:
+        if time.perf_counter() - began > 0.1:
+            return 0.0
+        if (now := time.process_time()) > moved[-1]:
+            moved.append(now)
+    return moved[2] - moved[1]
+
+
+def seconds_of_one(take: Callable[[int], None], steps: int, device: torch.device) -> float:
+    """Take at least `steps` steps with `take`; return the device-seconds of one, above 0.
+
+    A coarse clock (15.6 ms on some systems) may not move during a block. It is then lengthened
+    until it does. Raises `RuntimeError` where the clock stands still.
+    """
+    clock, taken, more = Clock(device), 0, steps
+    while taken < steps * _LONGEST:
+        clock.start()
+        take(more)
+        clock.stop()
+        taken += more
+        if (seconds := clock.seconds) > 0:
+            return seconds / taken
+        more = taken
+    raise RuntimeError(f"the clock of the process stands still: {taken} steps took no time")
+
+
 class TimedPhase:
-    """A phase in calibration: takes blocks of steps and remembers what each step took."""
+    """A phase that is timed: takes blocks of steps and remembers the seconds of each."""
 
     def __init__(
         self,
@@ -224,60 +262,64 @@ class TimedPhase:
         device: torch.device,
         source: DataSource,
     ) -> None:
-        self._lane = TrainingState(strategy, data, recipe, width, seed=0, device=device)
-        self._lane.enter(phase)
-        self._batches = iter(self._lane.batches(fits(data, source, device)))
+        self._state = TrainingState(strategy, data, recipe, width, seed=0, device=device)
+        self._state.enter(phase)
+        self._batches = iter(self._state.batches(fits(data, source, device)))
         self._device = device
         self.seconds: list[float] = []
 
     def block(self, steps: int) -> float:
-        """Take some steps and return the device-seconds of one."""
-        clock = Clock(self._device)
-        clock.start()
-        for _ in range(steps):
-            self._lane.step(next(self._batches))
-        clock.stop()
-        return clock.seconds / steps
+        """Take some steps, more where the clock is too coarse; return the device-seconds of one."""
+
+        def take(steps: int) -> None:
+            for _ in range(steps):
+                self._state.step(next(self._batches))
+
+        return seconds_of_one(take, steps, self._device)
 
 
 class Timings(Protocol):
     """Where frozen timings are kept."""
 
     def timing(self, name: str) -> float | None:
-        """Return a frozen timing in device-seconds a step, or None."""
+        """Return a frozen timing in device-seconds per step, or None."""
 
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
         """Keep a timing unless there is one, and return the one that stands."""
 
 
-def time_steps(
-    arms: Sequence[tuple[Strategy, Sequence[TaskData], Recipe, float, int]],
-    device: torch.device,
-    source: DataSource,
-    rounds: int = 5,
-    block_seconds: float = 0.02,
-) -> list[float | Exception]:
-    """Return the device-seconds of one step: the median over interleaved blocks.
+def steps_in_turns(
+    phases: Sequence[Callable[[], TimedPhase]], rounds: int = 5, block_seconds: float = 0.02
+) -> Iterator[int | list[float | str]]:
+    """Time a step of each phase: the median over interleaved blocks.
 
-    An arm's last entry is the phase that is timed. An arm that raises gets what it raised in its
-    place and holds up no other.
+    `phases` make what is timed. Yields the place of a phase before each stretch of work on it, and
+    at last the device-seconds of all. A phase that raises gets the reason in their place and holds
+    up no other.
     """
-    found: list[float | Exception] = [0.0] * len(arms)
+    block_seconds = max(block_seconds, _TICKS * _clock_tick())
+    found: list[float | str] = [0.0] * len(phases)
     states: dict[int, tuple[TimedPhase, int]] = {}
-    for index, arm in enumerate(arms):
+    for place, make in enumerate(phases):
+        yield place
         try:
-            state = TimedPhase(*arm, device, source)
+            state = make()
             state.block(2)
-            states[index] = state, max(1, round(block_seconds / state.block(2)))
-        except Exception as error:
-            found[index] = error
+            states[place] = state, max(1, round(block_seconds / state.block(2)))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            found[place] = reason_of(error)
     for _ in range(rounds):
-        for index, (state, steps) in list(states.items()):
+        for place, (state, steps) in list(states.items()):
+            yield place
             try:
                 state.seconds.append(state.block(steps))
-            except Exception as error:
-                found[index] = error
-                del states[index]
-    for index, (state, _) in states.items():
-        found[index] = statistics.median(state.seconds)
-    return found
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                found[place] = reason_of(error)
+                del states[place]
+    for place, (state, _) in states.items():
+        found[place] = statistics.median(state.seconds)
+    yield found

@@ -10,7 +10,7 @@ from bench.tasks import ImageSet, TaskData
 
 
 class Standardise:
-    """Scales uint8 images to zero mean and unit variance a channel, over the training pool.
+    """Scales uint8 images to zero mean and unit variance per channel, over the training pool.
 
     Two ways to write the same pixels must not decide whether a network learns.
     """

@@ -1,4 +1,4 @@
-"""One run: one arm of one pair at one seed, from data to record. Knows no files and no screens."""
+"""One run: one arm of one pair at one seed, from data to record. It touches no file."""
 
 import math
 import statistics
@@ -24,7 +24,7 @@ from bench.store.provenance import code_fingerprint, provenance
 from bench.store.records import CurvePoint, Record, Score
 from bench.tasks import TaskData
 from bench.train.batches import Batch
-from bench.train.device import execution, prepare
+from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.train.job import Job, arm_data
 from bench.train.load import fingerprint
@@ -39,10 +39,6 @@ _AUDITED = 5
 
 #: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
 _PROBED = 0.01
-
-
-#: Why a run failed that did not fit into memory.
-OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
 
 
 #: Per-example scores of the test set, by task.
@@ -121,8 +117,8 @@ def _audited_steps(seed: int, phase: int, steps: int) -> set[int]:
 def _probed_points(seed: int, steps: int, tasks: int, curve_at: Sequence[int]) -> set[int]:
     """Return the points of the curve at which a phase looks at its tasks' gradients.
 
-    A look costs at most as much as one step a task (a forward and a backward pass each), so a short
-    run has few. Every seed begins at another point, so that seeds together cover the curve.
+    A look costs at most as much as one step per task (a forward and a backward pass each), so a
+    short run has few. Every seed begins at another point, so that seeds together cover the curve.
     """
     points = len(curve_at)
     looks = min(points, max(1, int(_PROBED * steps / tasks)))
@@ -324,7 +320,7 @@ _warmed: set[str] = set()
 
 
 def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
-    """Take a few steps of each phase of an arm on a network that is thrown away, once a process.
+    """Take a few steps of each phase of an arm on a network that is thrown away, once per process.
 
     The first steps of a process load kernels and fill caches, which no budget should pay for.
     """
@@ -356,14 +352,19 @@ def failure(job: Job, reason: str, detail: str = "") -> Record:
 
 
 def attempt(job: Job) -> tuple[Record, Examples]:
-    """Run a job; what it raises becomes the record's reason."""
+    """Run a job; what it raises becomes the record's reason, be it an exit.
+
+    Raises `KeyboardInterrupt` alone.
+    """
     if job.fault:
         return failure(job, job.fault), {}
     try:
         return execute(job)
+    except KeyboardInterrupt:
+        raise
     except UserError as error:
         return failure(job, str(error)), {}
-    except (MemoryError, torch.OutOfMemoryError):
-        return failure(job, OUT_OF_MEMORY), {}
-    except Exception as error:
-        return failure(job, f"{type(error).__name__}: {error}", traceback.format_exc()), {}
+    except BaseException as error:
+        reason = reason_of(error)
+        detail = "" if reason == OUT_OF_MEMORY else traceback.format_exc()
+        return failure(job, reason, detail), {}

@@ -288,7 +288,7 @@ def runs(loaded: Loaded) -> None:
     )
     together = [data[task] for task in pair]
     prices = count(strategy, together, recipe, 1.0)
-    job = Job(spec, prices, run_key(spec, together), loaded.source)
+    job = Job(spec, prices, run_key(spec, fingerprint(together)), loaded.source)
     first, second = (execute(job) for _ in range(2))
     if first[0].status != "ok":
         raise ViolationError(f"a run of {'+'.join(pair)} fails: {first[0].reason}")

@@ -1,5 +1,7 @@
 """A tiny data set for tests: bright bars whose row is one label and whose column is another."""
 
+import os
+import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -19,7 +21,12 @@ class Toy(Dataset):
     pairs = ((("row", "column"), "positive", "both find bars"), (("row", "low"), None, ""))
 
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
-        """Draw 300 training and 100 test images."""
+        """Draw 300 training and 100 test images, unless BENCH_TEST_DOOM says how to end instead."""
+        match os.environ.get("BENCH_TEST_DOOM"):
+            case "quit":
+                os._exit(0)
+            case "exit":
+                sys.exit(0)
         generator = torch.Generator().manual_seed(7)
         count = 400
         row, column = torch.randint(0, 4, (2, count), generator=generator)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,37 +19,63 @@ from bench.tasks import Task
 _SEEDS = range(-50, 50)
 
 
+class PlantedExit(BaseException):
+    """An exception that `except Exception` does not catch."""
+
+
 class _Fault(nn.Module):
-    def __init__(self, how: str, armed: bool) -> None:
+    def __init__(self, how: str, when: str, armed: bool) -> None:
         super().__init__()
-        self.how = how
-        self.armed = armed
+        self.how, self.when, self.armed = how, when, armed
         self.steps = 0
+
+    def _fires(self, losses: Tensor) -> bool:
+        match self.when:
+            case "count":
+                return losses.is_meta
+            case "time":
+                return not losses.is_meta and not self.armed
+            case _:
+                return self.armed and self.steps >= 100
 
     def forward(self, losses: Tensor, weights: Tensor) -> Tensor:
         self.steps += 1
         loss = (losses * weights).sum()
         if self.how == "wait":
             return loss * (loss.item() > 0)
-        if self.how == "early" and not losses.is_meta:
-            raise RuntimeError("planted early fault")
         if self.how == "random":
             return loss * (1 + torch.rand((), device=loss.device))
         if self.how == "periodic" and not losses.is_meta and self.steps % 2:
             torch.ones(400, 400) @ torch.ones(400, 400)
-        if not self.armed or self.steps < 100:
+        if not self._fires(losses):
             return loss
         match self.how:
             case "raise":
                 raise RuntimeError("planted fault")
             case "memory":
                 raise torch.OutOfMemoryError("planted")
+            case "allocate":
+                torch.empty(2**50)
             case "crowded":
                 beside = [c.cmdline() for c in psutil.Process(os.getppid()).children()]
                 if sum("spawn_main" in " ".join(words) for words in beside) > 1:
                     raise MemoryError("planted")
+            case "exit":
+                sys.exit(0)
+            case "base":
+                raise PlantedExit("planted")
+            case "generator":
+                raise GeneratorExit("planted")
+            case "quit":
+                os._exit(0)
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "hang":
+                Path(os.environ["BENCH_TEST_HANG"]).write_text(str(os.getpid()))
+                while True:
+                    time.sleep(1)
             case "diverge":
                 return loss * float("nan")
             case "hold":
@@ -59,11 +86,13 @@ class _Fault(nn.Module):
 
 @dataclass(frozen=True)
 class Faulty(Weighting):
-    """Goes wrong in the hundredth step of a run, and in no step that is priced or timed.
+    """Goes wrong `how` in the hundredth step of a run, or earlier: `when` it is priced.
 
-    A run hands torch's global generator to its strategy's own stream; nothing else does. That
-    tells a run from pricing, which may take any number of steps. `hold` leaves seed 0 alone and
-    waits there while the file exists that BENCH_TEST_HOLD names.
+    In a first step without data (`count`) or in a first one that is timed (`time`). A run hands
+    torch's global generator to its strategy's own stream; nothing else does. That tells a run from
+    pricing, which may take any number of steps. `hold` leaves seed 0 alone and waits there while
+    the file exists that BENCH_TEST_HOLD names. `hang` never ends, and writes the number of its
+    process into the file that BENCH_TEST_HANG names.
     """
 
     name = "faulty"
@@ -71,10 +100,14 @@ class Faulty(Weighting):
     paper = "none"
 
     how: str = "raise"
+    when: str = "run"
 
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return the fault, armed in a run."""
-        named = "faulty" if self == Faulty() else f"faulty@how={self.how}"
-        keys = {stream(seed, "strategy", f"hard+{named}").initial_seed(): seed for seed in _SEEDS}
+        from bench.spec.registry import spelling
+
+        named = f"hard+{spelling(self)}"
+        keys = {stream(seed, "strategy", named).initial_seed(): seed for seed in _SEEDS}
         seed = keys.get(torch.initial_seed())
-        return _Fault(self.how, armed=seed == 1 if self.how == "hold" else seed is not None)
+        armed = seed == 1 if self.how == "hold" else seed is not None
+        return _Fault(self.how, self.when, armed)

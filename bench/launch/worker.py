@@ -1,0 +1,239 @@
+"""Worker processes. Each answers one request at a time, and may die of it.
+
+Code of plugins runs in them, so whatever it does (raise, exit, crash, hang) costs one request.
+"""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from multiprocessing.connection import Connection, wait
+from time import monotonic
+from types import GeneratorType, ModuleType
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.errors import UserError
+from bench.train.device import LARGE_PAGES, reason_of
+
+#: Seconds between two looks at whether a worker is alive and on time.
+_TICK = 1.0
+
+
+class RequestError(Exception):
+    """A request has no answer; the message is the reason."""
+
+
+class WorkerLostError(RequestError):
+    """A request has no answer, and its worker is gone."""
+
+
+class WorkerKilledError(WorkerLostError):
+    """A worker was sent SIGKILL by others, as happens when memory runs out."""
+
+
+class WorkerOverdueError(WorkerLostError):
+    """A worker was stopped because its answer took too long."""
+
+
+def answer(function: Callable[..., Any], *arguments: Any, limited: bool = True) -> Iterator[Any]:
+    """Call a function in this process; yield what it returns, or each item of a generator.
+
+    Nothing ends a call that hangs, even if `limited`.
+    """
+    found = function(*arguments)
+    if isinstance(found, GeneratorType):
+        yield from found
+    else:
+        yield found
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _serve(pipe: Connection, number: int) -> None:
+    """Answer requests from the pipe until it closes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    with FlopCounterMode(display=False):
+        torch.zeros(1).add(1)  # the first count of a process imports for two seconds
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            function, arguments = pipe.recv()
+            end: tuple[str, object] = ("end", None)
+            try:
+                for item in answer(function, *arguments):
+                    pipe.send(("item", item))
+            except UserError as error:
+                end = ("user error", str(error))
+            except BaseException as error:  # an exit too: another request can be answered
+                end = ("error", reason_of(error))
+            pipe.send(end)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let processes that start now ignore Ctrl-C from their first moment: the parent stops them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and only it gets the interrupt
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let processes that start now not import the main module, of which workers need nothing.
+
+    A script without `if __name__ == "__main__"` would run again in each of them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def workers_environment() -> Iterator[None]:
+    """Let processes that start now be workers: set what they read when they start.
+
+    They have one thread, which torch reads, and ask the system for large pages, which glibc reads:
+    activations of some megabytes then miss the processor's table of pages less often. A tunable of
+    glibc that the user has set stays, and comes last, which counts.
+    """
+    tunables = [LARGE_PAGES, *filter(None, [os.environ.get("GLIBC_TUNABLES")])]
+    wanted = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": ":".join(tunables)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class Worker:
+    """A process and the pipe to it. It has one request at most."""
+
+    def __init__(self, number: int) -> None:
+        # Not fork: torch's threads do not survive it, and CUDA refuses it.
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, number), daemon=True)
+        with _interrupts_ignored(), _main_hidden(), workers_environment():
+            self._process.start()
+        theirs.close()
+        self.number = number
+        #: Whether its process has been stopped.
+        self.stopped = False
+        self._limit = math.inf
+        self._waited = self._looked = 0.0
+
+    def send(self, function: Callable[..., Any], *arguments: Any, limit: float = math.inf) -> None:
+        """Request a call of a function, to be found by its name in a module.
+
+        Each item of its answer may take `limit` seconds.
+        """
+        self._limit, self._waited, self._looked = limit, 0.0, monotonic()
+        with contextlib.suppress(OSError):  # a dead worker is found out when its answer is read
+            self.pipe.send((function, arguments))
+
+    def answers(self) -> Iterator[Any]:
+        """Yield what the request yields or returns, as it comes.
+
+        Raises `UserError` as the function does, `RequestError` for whatever else it raises, and
+        `WorkerLostError` where the process ends or takes too long. The worker is stopped then, and
+        where not all answers are taken.
+        """
+        ended = False
+        try:
+            while True:
+                kind, value = self._receive()
+                ended = kind != "item"
+                if kind == "item":
+                    yield value
+                elif kind == "end":
+                    return
+                elif kind == "user error":
+                    raise UserError(value)
+                else:
+                    raise RequestError(value)
+        finally:
+            if not ended:
+                self.stop()
+
+    def _receive(self) -> tuple[str, Any]:
+        while not self.pipe.poll(_TICK):
+            if self.overdue():
+                raise WorkerOverdueError(f"took longer than {self._limit:g} s")
+            if not self._process.is_alive() and not self.pipe.poll():
+                raise self._lost()  # a process that it has started may hold the pipe open
+        try:
+            message: tuple[str, Any] = self.pipe.recv()
+        except (EOFError, OSError):
+            raise self._lost() from None
+        self._waited, self._looked = 0.0, monotonic()
+        return message
+
+    def _lost(self) -> WorkerLostError:
+        self._process.join(_TICK)  # the pipe may close a moment before the process has ended
+        code = self._process.exitcode
+        if code is None:
+            return WorkerLostError("its process closed the connection to the command")
+        if code >= 0:
+            return WorkerLostError(f"its process ended with exit code {code}")
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        kind = WorkerKilledError if name == "SIGKILL" else WorkerLostError
+        return kind(f"its process died of {name}")
+
+    def overdue(self) -> bool:
+        """Return whether the request takes longer than its limit.
+
+        Time between two calls counts as two ticks at most: while the command was stopped (Ctrl-Z)
+        or the machine slept, its workers stood still too.
+        """
+        now = monotonic()
+        self._waited += min(now - self._looked, 2 * _TICK)
+        self._looked = now
+        return self._waited > self._limit
+
+    def gone(self) -> bool:
+        """Return whether the process has ended."""
+        return not self._process.is_alive()
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.stopped:
+            return
+        self.stopped = True
+        self._process.kill()
+        self._process.join()
+        self.pipe.close()
+
+
+def ready(workers: Collection[Worker]) -> list[Worker]:
+    """Wait a moment; return the workers that have an answer, have ended or are overdue."""
+    said = wait([worker.pipe for worker in workers], _TICK)
+    return [w for w in workers if w.pipe in said or w.overdue() or w.gone()]

@@ -1,0 +1,111 @@
+"""What planning must know of an arm before it runs, and which takes code of plugins to find out.
+
+All of it is plain data, so that a worker can answer: a plugin that fails here costs one answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import torch
+
+from bench.contracts import DataSource
+from bench.errors import UserError
+from bench.spec.budget import Price
+from bench.spec.experiment import RunSpec
+from bench.spec.registry import parse_dataset, parse_strategy
+from bench.train.device import prepare
+from bench.train.job import arm_data
+from bench.train.load import fingerprint
+from bench.train.loop import build_network
+from bench.train.pricing import TimedPhase, count, price_name, step_flops, steps_in_turns
+from bench.train.splits import draw_split
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """What the plugins of an arm say of it.
+
+    `tasks` is the number of tasks that it trains, `fingerprint` that of their data. `phases` has
+    the number of tasks of each phase and its share of the budget. Arms of one `price` cost the
+    same.
+    """
+
+    tasks: int
+    phases: tuple[tuple[int, float], ...]
+    fingerprint: str
+    price: str
+
+
+def check_dataset(dataset: str, tasks: Sequence[str], source: DataSource) -> None:
+    """Raise `UserError` with all that keeps these tasks of a data set from being loaded."""
+    parse_dataset(dataset).check(source, tasks)
+
+
+@lru_cache(maxsize=1024)
+def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
+    """Return what is known of an arm once its data are loaded and its auxiliary tasks attached.
+
+    Raises `UserError` where the images are too few, or where no image has a label of a task.
+    """
+    strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
+    for d in data:
+        draw_split(d.images, spec.recipe, seed=0)
+        for half, known in zip(("training", "test"), d.known, strict=True):
+            if d.task.scored and not known.any():
+                raise UserError(f"no {half} image of {spec.dataset} has a label of {d.task.name}")
+    phases = strategy.schedule.phases([d.task for d in data])
+    return ArmFacts(
+        tasks=len(data),
+        phases=tuple((len(phase.tasks), phase.share) for phase in phases),
+        fingerprint=fingerprint(data),
+        price=price_name(strategy, data, spec.recipe, spec.width, spec.device),
+    )
+
+
+@lru_cache(maxsize=1024)
+def arm_parameters(spec: RunSpec, source: DataSource) -> int:
+    """Return how many parameters an arm's network has, those of auxiliary heads included."""
+    strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
+    with torch.device("meta"):
+        network = build_network(strategy, data, spec.recipe.network, spec.width, seed=0)
+    return sum(p.numel() for p in network.parameters())
+
+
+@lru_cache(maxsize=1024)
+def arm_flops(spec: RunSpec, source: DataSource) -> float:
+    """Return the FLOPs of an arm's step, as `bench.train.pricing.step_flops` says."""
+    data = arm_data(spec, source)
+    return step_flops(parse_strategy(spec.strategy), data, spec.recipe, spec.width)
+
+
+def arm_prices(spec: RunSpec, source: DataSource) -> tuple[Price, ...]:
+    """Return the price of a step of each phase of an arm, untimed."""
+    data = arm_data(spec, source)
+    return count(parse_strategy(spec.strategy), data, spec.recipe, spec.width)
+
+
+def timed_phase(spec: RunSpec, phase: int, source: DataSource) -> TimedPhase:
+    """Return a phase of an arm, ready to take steps that are timed."""
+    return TimedPhase(
+        parse_strategy(spec.strategy),
+        arm_data(spec, source),
+        spec.recipe,
+        spec.width,
+        phase,
+        torch.device(spec.device),
+        source,
+    )
+
+
+def time_arms(
+    arms: Sequence[tuple[RunSpec, int]], source: DataSource
+) -> Iterator[int | list[float | str]]:
+    """Time a step of each arm in a phase of it, in turns with the others.
+
+    Yields the place of an arm before each stretch of work on it, and at last what
+    `bench.train.pricing.steps_in_turns` yields: seconds, or why an arm has none.
+    """
+    if arms:
+        prepare(arms[0][0].device)
+    yield from steps_in_turns([partial(timed_phase, *arm, source) for arm in arms])
