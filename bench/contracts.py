@@ -8,7 +8,7 @@ A strategy is four independent choices and some auxiliary tasks:
 - `Schedule`: which of them are trained when, in phases one after another;
 - `Auxiliary`: tasks that are trained on but not scored.
 
-What a plugin needs beside them is here too: `UserError` for what a user can mend, `unknown` for a
+What a plugin needs beside them is here too: `UserError` for what a user can fix, `unknown` for a
 name that is none, with the nearest one, `stream` for draws that must not move any other.
 
 A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
@@ -249,7 +249,7 @@ class Aggregation(Component, ABC):
     #: Whether it tells auxiliary tasks from the target, and so needs one.
     needs_auxiliary: ClassVar[bool] = False
     #: Whether P are the features at the split point, `MultiTaskNetwork.split_point`, and not the
-    #: shared parameters. The direction then goes back through the trunk once for all tasks.
+    #: shared parameters. The direction then goes back through the encoder once for all tasks.
     on_features: ClassVar[bool] = False
 
     @abstractmethod
@@ -365,7 +365,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
-        """Return the data of every task. Raises `UserError` with the mend where it cannot.
+        """Return the data of every task. Raises `UserError` with the fix where it cannot.
 
         A mapping that makes a task when it is asked for spares the work on those that are not.
         """

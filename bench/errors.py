@@ -1,4 +1,4 @@
-"""The errors a user can mend, how they are told, and the exit codes of the command line.
+"""The errors a user can fix, how they are told, and the exit codes of the command line.
 
 Anything else that is raised is a defect of the harness and keeps its traceback.
 """
@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that says what is wrong and how to mend it.
+    """Bad input. The message is one line that says what is wrong and how to fix it.
 
     Where many things are wrong with a user's data, a line for each follows.
     """
@@ -51,5 +51,5 @@ def unknown(what: str, given: str, known: Iterable[str]) -> UserError:
     """Return the error for a name that does not exist, with the nearest one that does."""
     names = sorted(known)
     close = get_close_matches(given, names, n=1, cutoff=0.5)
-    mend = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
-    return UserError(f"unknown {what} '{given}': {mend}")
+    fix = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    return UserError(f"unknown {what} '{given}': {fix}")

@@ -130,8 +130,8 @@ class Column:
                 if cell is not None and number(_text(cell)) is None:
                     shown = printable(_text(cell))
                     comma = number(shown.replace(",", ".")) is not None
-                    mend = f" (write {shown.replace(',', '.')})" if comma else ""
-                    found[position] = f"{printable(self.name)}: '{shown}' is no number{mend}"
+                    fix = f" (write {shown.replace(',', '.')})" if comma else ""
+                    found[position] = f"{printable(self.name)}: '{shown}' is no number{fix}"
         return found
 
     @cached_property

@@ -70,13 +70,13 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
 
 def _check(path: Path, magic: int, collection: str) -> None:
     """Raise `UserError` unless the file is an idx file of as many bytes as its header says."""
-    mend = "delete it and run again with --download"
+    fix = "delete it and run again with --download"
     dimensions = magic & 0xFF
     with path.open("rb") as file:
         header = file.read(4 * (1 + dimensions))
     if len(header) < 4 * (1 + dimensions) or int.from_bytes(header[:4], "big") != magic:
-        raise UserError(f"'{path}' is no {collection} file (it starts with other bytes): {mend}")
+        raise UserError(f"'{path}' is no {collection} file (it starts with other bytes): {fix}")
     sizes = [int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4)]
     expected, found = len(header) + math.prod(sizes), path.stat().st_size
     if expected != found:
-        raise UserError(f"'{path}' is broken: expected {expected:,} bytes, found {found:,}; {mend}")
+        raise UserError(f"'{path}' is broken: expected {expected:,} bytes, found {found:,}; {fix}")

@@ -161,7 +161,7 @@ def load_maps(
     """Return the tasks of a data set, all on the same images `[N, 3, h, w]`.
 
     Its folder under the root has its name; `get` is an imperative that says how a user comes by it.
-    Raises `UserError` with the mend where files are missing or broken.
+    Raises `UserError` with the fix where files are missing or broken.
     """
     quantities = {"images": _IMAGES} | {task: _QUANTITIES[task] for task in dataset.tasks}
     needed = [f"{part}/{q.folder}" for part in _PARTS for q in quantities.values()]

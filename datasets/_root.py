@@ -47,8 +47,8 @@ class Root:
             if not self._inside(os.path.realpath(path)):
                 raise ValueError("leads out of the table's folder") from None
             if isinstance(error, FileNotFoundError | NotADirectoryError):
-                mend = " (write / between folders)" if "\\" in text else ""
-                raise ValueError(f"is missing{mend}") from None
+                fix = " (write / between folders)" if "\\" in text else ""
+                raise ValueError(f"is missing{fix}") from None
             raise ValueError(f"cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("is no file")

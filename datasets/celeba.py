@@ -106,7 +106,7 @@ class CelebA(Dataset):
     def load(self, source: DataSource) -> dict[str, TaskData]:
         """Return every attribute and all together, on the same images `[N, 3, side, side]`.
 
-        Raises `UserError` with the mend where files are missing or broken.
+        Raises `UserError` with the fix where files are missing or broken.
         """
         folder = locate(source, "CelebA", "celeba", ["img_align_celeba", _LIST, _SPLIT], _GET)
         split = read_lines(folder / _SPLIT, 2)

@@ -62,6 +62,6 @@ class Cityscapes(Dataset):
     def load(self, source: DataSource) -> dict[str, TaskData]:
         """Return both tasks on the same images `[N, 3, 128, 256]`, over `shrink`.
 
-        Raises `UserError` with the mend where files are missing or broken.
+        Raises `UserError` with the fix where files are missing or broken.
         """
         return load_maps(source, self, "Cityscapes", self._layout(), _GET)

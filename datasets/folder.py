@@ -251,12 +251,12 @@ class Folder(Dataset):
         if len(left) > _MOST_FAULTS:
             lines.append(f"  and {len(left) - _MOST_FAULTS:,} more")
         images = sum(f.image for f in left)
-        mend = "mend the table"
+        fix = "fix the table"
         if images:
             which = "1 image" if images == 1 else f"{images:,} images"
-            mend = f"mend what is said below, or pass --skip-bad-images to do without {which}"
+            fix = f"fix what is said below, or pass --skip-bad-images to do without {which}"
         count = "1 fault" if len(left) == 1 else f"{len(left):,} faults"
-        raise UserError("\n".join([f"'{self.path}' has {count}; {mend}", *lines]))
+        raise UserError("\n".join([f"'{self.path}' has {count}; {fix}", *lines]))
 
     # ------------------------------------------------------------------------------ roles
 

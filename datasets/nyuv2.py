@@ -68,6 +68,6 @@ class NYUv2(Dataset):
     def load(self, source: DataSource) -> dict[str, TaskData]:
         """Return the three tasks on the same images `[N, 3, 288, 384]`, over `shrink`.
 
-        Raises `UserError` with the mend where files are missing or broken.
+        Raises `UserError` with the fix where files are missing or broken.
         """
         return load_maps(source, self, "NYUv2", self._layout(), _GET)

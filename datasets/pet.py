@@ -80,7 +80,7 @@ class Pet(Dataset):
     def load(self, source: DataSource) -> dict[str, TaskData]:
         """Return the three tasks on the same images `[N, 3, side, side]`.
 
-        Raises `UserError` with the mend where files are missing or broken.
+        Raises `UserError` with the fix where files are missing or broken.
         """
         folder = locate(
             source,

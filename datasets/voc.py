@@ -106,7 +106,7 @@ class VOC(Dataset):
     def load(self, source: DataSource) -> dict[str, TaskData]:
         """Return both tasks on the same images `[N, 3, side, side]`.
 
-        Raises `UserError` with the mend where files are missing or broken.
+        Raises `UserError` with the fix where files are missing or broken.
         """
         lists = [f"ImageSets/Segmentation/{name}.txt" for name in _LISTS]
         folder = locate(

@@ -1,4 +1,4 @@
-"""One trunk, and after each of its stages a small module of the task's own."""
+"""One encoder, and after each of its stages a small module of the task's own."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -10,7 +10,7 @@ from bench.networks import Encoder, Shape
 
 
 class ModulatedTrunk(MultiTaskNetwork):
-    """A shared trunk whose stages are followed by modules of each task.
+    """A shared encoder whose stages are followed by modules of each task.
 
     `module(shape)` builds the module after a stage whose activation of one image has this shape.
     Tasks on the same images share the first stage's pass; after it their activations differ.
@@ -48,5 +48,5 @@ class ModulatedTrunk(MultiTaskNetwork):
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Return the trunk's."""
+        """Return the encoder's."""
         return list(self.trunk.parameters())

@@ -13,7 +13,7 @@ class Sequential(Schedule):
     """Pretrain on the auxiliary tasks, then train on the target."""
 
     needs_auxiliary = True
-    # Weight decay moves the trunk in a pretraining that has no gradient.
+    # Weight decay moves the encoder in a pretraining that has no gradient.
     exact_null = False
 
     share: float = tuned(0.5, Range(0.1, 0.9))

@@ -1,10 +1,10 @@
-"""Residual adapters (Rebuffi et al. 2017): small linear maps of each task's own in a shared trunk.
+"""Residual adapters (Rebuffi et al. 2017): each task's own small linear maps in a shared one.
 
 The rule: after every stage, task t's activation becomes x + A_t x, with A_t a 1 × 1 convolution, or
 a linear map where the stage's output is a vector. A_t is 0 at first, where the network is that of
 hard sharing. This is the series form of 2017 without its batch normalisation, at stages instead of
 single convolutions. The parallel form of Rebuffi et al. 2018 needs input and output of one size,
-which stages do not have. There the trunk is trained on a large set before and then fixed; here it
+which stages do not have. There the encoder is trained on a large set before and then fixed; here it
 is trained with the adapters. All but the first stage pass once a task, also where tasks share their
 images.
 """
@@ -38,7 +38,7 @@ class _Adapter(nn.Module):
 
 @dataclass(frozen=True)
 class Adapters(Sharing):
-    """One trunk with residual adapters of each task."""
+    """One encoder with residual adapters of each task."""
 
     name = "adapters"
     summary = "one trunk, with a residual 1 × 1 convolution of each task after every stage"
@@ -47,5 +47,5 @@ class Adapters(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return the adapted trunk, at first that of hard sharing."""
+        """Return the adapted encoder, at first that of hard sharing."""
         return ModulatedTrunk(trunk, heads, _Adapter)

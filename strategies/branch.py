@@ -1,8 +1,8 @@
-"""Branching (partial sharing): the first stages of the trunk are shared, the rest is copied a task.
+"""Branching (partial sharing): the first stages of an encoder are shared, the rest are per task.
 
 The dial between two networks and one: `branch@0` is `single`, and with all stages shared it is
 `hard`, both bit for bit on a CPU. The copies of a stage start from the same weights, as every call
-of the trunk's builder returns the same draw. Learned branchings (Lu et al. 2017; Guo et al. 2020)
+of the encoder's builder returns the same draw. Learned branchings (Lu et al. 2017; Guo et al. 2020)
 search for the place that is a knob here.
 """
 
@@ -67,7 +67,7 @@ class Branch(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return the branched network. Raises `UserError` where the trunk has too few stages."""
+        """Return the branched network. Raises `UserError` where the encoder has too few stages."""
         trunks = [trunk() for _ in heads]
         stages = len(trunks[0].stages)
         if self.shared > stages:

@@ -1,10 +1,10 @@
 """Colourisation as an auxiliary task (Zhang et al. 2016): an image's colours from its grey version.
 
-The trunk sees the image's luminance (0.299 R + 0.587 G + 0.114 B) in all three channels, and a
+The encoder sees the image's luminance (0.299 R + 0.587 G + 0.114 B) in all three channels, and a
 decoder predicts the standardised RGB values, with the mean squared error of a pixel and channel.
 The paper predicts a distribution over 313 bins of a and b in Lab space, reweighted towards rare
 colours; squared errors need no bins, and tend to the greyish means that the paper is to avoid. The
-grey images are those that the seed has drawn, and pass through the trunk beside the target's.
+grey images are those that the seed has drawn, and pass through the encoder beside the target's.
 """
 
 from collections.abc import Sequence

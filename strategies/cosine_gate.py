@@ -5,7 +5,7 @@ auxiliary task, add a to g where cos(g, a) ≥ 0 and drop it elsewhere; the pape
 max(0, cos) · a instead. Each auxiliary task has a gate of its own, and its head learns always.
 
 The rows come weighted with weights that sum to 1. What is left after the gates is divided by the
-weights of what was let through, so that the target alone drives the trunk as single-task training
+weights of what was let through, so that the target alone drives the encoder as single-task training
 does; the paper leaves the sum as it is.
 """
 

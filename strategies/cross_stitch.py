@@ -1,10 +1,10 @@
-"""Cross-stitch networks (Misra et al. 2016): one trunk a task, mixed after every stage.
+"""Cross-stitch networks (Misra et al. 2016): one encoder a task, mixed after every stage.
 
 The rule: after stage l, x_t ← Σ_s α_l[t, s] x_s, with α learned, one value a channel. Here α starts
-at `own` on the diagonal and (1 − own) / (T − 1) beside it. The paper starts the trunks from
+at `own` on the diagonal and (1 − own) / (T − 1) beside it. The paper starts the encoders from
 single-task networks trained before; here they are trained from scratch, as the budget is one for
 all, and all start from the same draw as the other arms. α learns at the network's own rate (the
-paper gives it a higher one). For tasks on different images, every trunk sees the images of every
+paper gives it a higher one). For tasks on different images, every encoder sees the images of every
 task, which is what stitching activations of one image asks for; the price says what that costs.
 """
 
@@ -33,7 +33,7 @@ class _Stitched(MultiTaskNetwork):
         )
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        """Return the features of every task's trunk for one batch of images."""
+        """Return the features of every task's encoder for one batch of images."""
         activations = [images] * len(self.trunks)
         for level, stitch in enumerate(self.stitches):
             own = [
@@ -65,12 +65,12 @@ class _Stitched(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class CrossStitch(Sharing):
-    """One trunk a task, with learned linear mixes between them."""
+    """One encoder a task, with learned linear mixes between them."""
 
     name = "cross-stitch"
     summary = "one trunk a task, activations mixed after every stage"
     paper = "Misra et al. 2016, Cross-stitch Networks for Multi-task Learning"
-    exact_null = False  # the partners' trunks feed the target's, whatever their weight
+    exact_null = False  # the partners' encoders feed the target's, whatever their weight
 
     own: float = tuned(0.9, Range(0.5, 1))
     """Initial weight of a task's own activation."""
@@ -82,7 +82,7 @@ class CrossStitch(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one trunk a task, stitched."""
+        """Return one encoder a task, stitched."""
         trunks = [trunk() for _ in heads]
         built = [head(t) for head, t in zip(heads, trunks, strict=True)]
         return _Stitched(trunks, built, self.own)

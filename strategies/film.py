@@ -33,7 +33,7 @@ class _ScaleAndShift(nn.Module):
 
 @dataclass(frozen=True)
 class Film(Sharing):
-    """One trunk, whose channels each task scales and shifts."""
+    """One encoder, whose channels each task scales and shifts."""
 
     name = "film"
     summary = "one trunk, whose channels each task scales and shifts after every stage"
@@ -42,5 +42,5 @@ class Film(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return the modulated trunk, at first that of hard sharing."""
+        """Return the modulated encoder, at first that of hard sharing."""
         return ModulatedTrunk(trunk, heads, _ScaleAndShift)

@@ -4,7 +4,7 @@ With `--tune`, `fixed` without weights is that search; with weights, they stay w
 
 The rule: the loss is Σ w_t L_t / Σ w_t, with the tasks in the pair's order, a target before its
 auxiliary tasks. The weights multiply the tasks' own (1 unless a part says otherwise). Others leave
-the sum as it is given, which changes the learning rate of the trunk.
+the sum as it is given, which changes the learning rate of the encoder.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Sequential transfer by a probe (Alain and Bengio 2016): pretrain, then train the head alone.
 
 The rule: as `finetune`, but in the second phase the shared parameters are frozen. With hard
-sharing that is a linear probe of the trunk's features: what the auxiliary tasks have taught it, and
-no more. Its steps have no backward pass of the trunk, so the same budget buys more of them. Where
+sharing that is a linear probe of the encoder's features: what the auxiliary tasks taught it, and
+no more. Its steps have no backward pass of the encoder, so the same budget buys more of them. Where
 less is shared, more is trained: `branch@1+partner+frozen-probe` freezes the first stage.
 
 Others compute the features once and store them, which costs no pass at all after the first epoch;
@@ -17,7 +17,7 @@ from ._sequential import Sequential
 
 @dataclass(frozen=True)
 class FrozenProbe(Sequential):
-    """Pretrain on the auxiliary tasks, then train the target on the frozen trunk."""
+    """Pretrain on the auxiliary tasks, then train the target on the frozen encoder."""
 
     name = "frozen-probe"
     summary = "the auxiliary tasks first, then the target on the frozen trunk: partner+frozen-probe"

@@ -3,7 +3,7 @@
 The rule, for each coordinate: the purity P = ½ (1 + Σ_t g_t / Σ_t |g_t|) is the chance that the
 positive gradients are kept and the negative dropped, else the other way round; the direction is the
 sum of what is kept, and of a part `leak` of what is dropped. Rows come with weights that sum to 1,
-so equal gradients give the trunk what single-task training gives it. The paper applies the rule to
+so equal gradients give the encoder what single-task training gives it. The paper applies it to
 the gradients of activations at one layer, with signs taken from the activations and summed over the
 batch; at the shared parameters, as here, LibMTL and TorchJD apply it too. The paper's function of P
 is the identity, and its leak one a task.

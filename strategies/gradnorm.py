@@ -9,7 +9,7 @@ G_t is w_t times the norm of the gradient of L_t, so the derivative by w needs n
 pass; the gradients at one layer cost a pass through the heads a task. w is the softmax of logits,
 which keeps it positive and its sum fixed, and is trained with the run's optimizer and rate; the
 paper trains w itself at a rate of its own and divides afterwards. Others take the gradients at all
-shared parameters, at the price of a backward pass of the trunk a task. The last shared layer is
+shared parameters, at the price of a backward pass of the encoder a task. The last shared layer is
 the last of the shared parameters that is a matrix or a kernel. Where nothing is shared, or with one
 task, the weights stay equal.
 """

@@ -1,6 +1,6 @@
-"""Hard parameter sharing (Caruana 1997): one trunk, one head a task.
+"""Hard parameter sharing (Caruana 1997): one encoder, one head a task.
 
-Tasks on the same images share one forward pass of the trunk. Tasks on different images pass
+Tasks on the same images share one forward pass of the encoder. Tasks on different images pass
 through it one after the other and not as one concatenated batch, so that a task's features are the
 same bits whatever else is trained beside it.
 """
@@ -49,7 +49,7 @@ class _OneTrunk(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Hard(Sharing):
-    """One trunk for all tasks."""
+    """One encoder for all tasks."""
 
     name = "hard"
     summary = "one trunk for all tasks, one head a task"
@@ -59,6 +59,6 @@ class Hard(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one trunk with all heads on it."""
+        """Return one encoder with all heads on it."""
         shared = trunk()
         return _OneTrunk(shared, [head(shared) for head in heads])

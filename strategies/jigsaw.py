@@ -3,9 +3,9 @@
 An image is cut into 2 × 2 tiles and put together in one of their 24 orders, which is to be told.
 The paper cuts 3 × 3 tiles with gaps, chooses orders far from each other and passes each tile
 through the network by itself; here the puzzle is one image, as in Carlucci et al. 2019, so that any
-trunk reads it, and small images have small puzzles. There are no gaps, so edges may give orders
+encoder reads it, and small images have small puzzles. There are no gaps, so edges may give orders
 away. Each image has one order, drawn once; where a side is odd, its last row or column stays. The
-puzzles are those of the images that the seed has drawn, and pass through the trunk beside them.
+puzzles are those of the images that the seed has drawn, and pass through the encoder beside them.
 
 Mirroring a puzzle makes another of it and leaves its label: with `augment = "crop+flip"` a third
 of the labels are wrong.

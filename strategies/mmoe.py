@@ -1,12 +1,12 @@
-"""Multi-gate mixture of experts (Ma et al. 2018): trunks shared by all, mixed by a gate a task.
+"""Multi-gate mixture of experts (Ma et al. 2018): encoders shared by all, mixed by a gate a task.
 
 The rule: the features of task t are Σ_k g_tk(x) f_k(x), with experts f_k and the gate g_t = softmax
-of a linear map of the input. Here experts are trunks; the gate sees the image averaged to at most
+of a linear map of the input. Here experts are encoders; the gate sees the image averaged to at most
 8 × 8 and starts at equal shares. The first expert is the draw that other arms start from; the
 others shuffle its entries, as experts of one draw behind equal gates would stay one for ever.
 
-Each expert costs a pass of a trunk, which the budget bills: two of the full width cost what two
-networks do. `width` narrows them; at 1 / √K all K cost about what one trunk of full width does. An
+Each expert costs a pass of an encoder, which the budget bills: two of the full width cost what two
+networks do. `width` narrows them; at 1 / √K all K cost about what one of full width does. An
 expert of another width has a draw of its own. The paper's experts are single layers below the
 tasks' towers, eight of them.
 """
@@ -78,7 +78,7 @@ class Mmoe(Sharing):
     paper = "Ma et al. 2018, Modeling Task Relationships with Multi-gate Mixture-of-Experts"
 
     experts: int = 2
-    """Number of trunks."""
+    """Number of encoders."""
 
     width: float = 1.0
     """Width of each, as a multiple of the run's."""

@@ -1,6 +1,6 @@
-"""MTAN (Liu et al. 2019): one trunk, from whose stages each task picks features by attention.
+"""MTAN (Liu et al. 2019): one encoder, from whose stages each task picks features by attention.
 
-The rule: with p_l the trunk's activation after stage l, task t has â_l = a_l ⊙ p_l, with the mask
+The rule: with p_l the encoder's activation after stage l, task t has â_l = a_l ⊙ p_l, with the mask
 a_l = sigmoid(h(g([p_l; f(â_(l−1))]))), and â of the last stage are its features. g and h are 1 × 1
 convolutions with normalisation, g with a rectifier after it; f is a 3 × 3 convolution that brings
 the last stage's picked features to this one's shape. The first mask sees p_1 alone.
@@ -60,7 +60,7 @@ class _Attention(nn.Module):
         )
 
     def forward(self, activations: Sequence[Tensor]) -> Tensor:
-        """Return a task's features from the trunk's activations after each stage."""
+        """Return a task's features from the encoder's activations after each stage."""
         picked: Tensor = self.masks[0](activations[0]) * activations[0]
         for p, bridge, mask in zip(activations[1:], self.bridges, self.masks[1:], strict=True):
             picked = mask(torch.cat([p, bridge(picked)], dim=1)) * p
@@ -99,7 +99,7 @@ class _Attended(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Mtan(Sharing):
-    """One trunk with attention modules of each task."""
+    """One encoder with attention modules of each task."""
 
     name = "mtan"
     summary = "one trunk, from whose stages each task picks features by attention"
@@ -108,6 +108,6 @@ class Mtan(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one trunk, an attention module a stage and task, and all heads."""
+        """Return one encoder, an attention module a stage and task, and all heads."""
         shared = trunk()
         return _Attended(shared, [head(shared) for head in heads])

@@ -3,7 +3,7 @@
 The rule: for each task i, g ← g_i; then for every other task j in a random order, where
 g · g_j < 0, g ← g − (g · g_j / |g_j|²) g_j, with g_j as it was before any projection. The direction
 is the sum of the results. The rows come weighted with weights that sum to 1, so equal gradients
-give the trunk what single-task training gives it, while the paper's sum is larger by the number of
+give the encoder what single-task training gives it; the paper's sum is larger by the number of
 tasks; the projections do not depend on the rows' lengths. With two tasks the order is no matter and
 the direction is that of UPGrad, of the same length.
 """

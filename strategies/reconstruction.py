@@ -1,6 +1,6 @@
 """Reconstruction as an auxiliary task: an autoencoder's decoder on the shared features.
 
-The encoder is the trunk, the decoder a head, and the loss the mean squared error per pixel and
+The encoder is the encoder, the decoder a head, and the loss the mean squared error per pixel and
 channel (see `bench.task_types.Reconstruction`). The decoder's work is billed and its parameters are
 thrown away after training. The placebo asks for the picture of another image: the same work, and
 nothing about the image to learn from it.

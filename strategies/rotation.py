@@ -1,9 +1,9 @@
 """Rotation as an auxiliary task (Gidaris et al. 2018): by how many quarter turns was it rotated?
 
 The paper shows the network all four rotations of every image in each batch. Here each image has one
-rotation, drawn once, so that a step of the auxiliary task costs one pass of the trunk and the
+rotation, drawn once, so that a step of the auxiliary task costs one pass of the encoder and the
 images on the device double instead of growing fivefold. The rotated images are those that the seed
-has drawn, in the same order, and pass through the trunk beside the target's.
+has drawn, in the same order, and pass through the encoder beside the target's.
 
 Mirroring an image swaps the quarter turns left and right and leaves their labels: with
 `augment = "crop+flip"` a quarter of the labels are wrong.

@@ -1,4 +1,4 @@
-"""What rows say together, held against small tables that are worked by hand."""
+"""What rows say together, compared with small tables that are worked by hand."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ def test_a_budget_is_written_as_it_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("500", "an amount and a unit"),
         ("many", "an amount and a unit"),
@@ -39,8 +39,8 @@ def test_a_budget_is_written_as_it_is_read(text: str) -> None:
         ("1.2.3s", "not a number"),
     ],
 )
-def test_a_budget_that_makes_no_sense_is_refused_with_its_mend(text: str, mend: str) -> None:
-    with pytest.raises(UserError, match=mend):
+def test_a_budget_that_makes_no_sense_is_refused_with_its_mend(text: str, fix: str) -> None:
+    with pytest.raises(UserError, match=fix):
         Budget.parse(text)
 
 

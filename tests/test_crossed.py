@@ -1,4 +1,4 @@
-"""The interval over seeds and test images, held against textbook arithmetic."""
+"""The interval over seeds and test images, compared with textbook arithmetic."""
 
 import math
 from itertools import product

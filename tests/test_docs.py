@@ -11,6 +11,7 @@ import pytest
 
 from bench.cli.app import main
 from bench.spec.experiment import load_experiment
+from bench.store.records import ANCHORS
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,28 +43,40 @@ def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> Non
     assert sorted((tmp_path / "notes.txt").read_text().split()) == keys
 
 
-def _readme_rows(name: str) -> str:
-    """Return the rows of a committed reference report as the README's table has them."""
+def _rows(name: str, steps: bool = False) -> list[str]:
+    """Return the rows of a committed reference report as the pages have them."""
     report = json.loads((ROOT / "results/reference" / name / "gains.json").read_text("utf-8"))
     lines = []
     for row in report["rows"]:
-        gains = []
-        for anchor in ("full", "split", "slim"):
+        cells = [f"`{row['pair'].partition(':')[2]}` → {row['target']}", f"`{row['strategy']}`"]
+        cells += [str(row["steps"])] * steps
+        for anchor in ANCHORS:
             found = row["against"].get(anchor)
             half = found and (found["interval_95"][1] - found["interval_95"][0]) / 2
-            gains.append(f"{found['mean']:+.1f} ± {half:.1f}" if found else "–")
-        pair = row["pair"].partition(":")[2]
-        cells = [f"`{pair}` → {row['target']}", f"`{row['strategy']}`", *gains]
+            cells.append(f"{found['mean']:+.1f} ± {half:.1f}" if found else "–")
         lines.append(f"| {' | '.join(cells)} | {row['verdict']['name']} |")
-    return "\n".join(lines)
+    return lines
 
 
-@pytest.mark.parametrize("name", ["default", "multimnist"])
-def test_the_readme_shows_the_committed_results(name: str) -> None:
-    assert _readme_rows(name) in (ROOT / "README.md").read_text("utf-8")
+def test_the_readme_shows_committed_rows_with_their_steps() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shown = [line for line in readme.splitlines() if line.startswith("| `species")]
+    assert len(shown) == 5
+    assert set(shown) <= set(_rows("default", steps=True))
 
 
-def test_the_readme_quotes_the_committed_speed() -> None:
+def test_the_page_on_validation_shows_the_committed_results() -> None:
+    assert "\n".join(_rows("multimnist")) in (ROOT / "docs/validation.md").read_text("utf-8")
+
+
+def test_the_readme_is_short_and_says_what_anchors_are_before_the_first_table() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.encode()) <= 7000
+    before = readme.partition("\n|")[0]
+    assert all(f"- `{anchor}`: " in before for anchor in ANCHORS)
+
+
+def test_the_page_on_speed_quotes_the_committed_measurements() -> None:
     path = ROOT / "results/reference/speed/speed.json"
     tables = {t["name"]: t["rows"] for t in json.loads(path.read_text("utf-8"))["tables"]}
 
@@ -79,7 +92,7 @@ def test_the_readme_quotes_the_committed_speed() -> None:
     _, once, each = tables["matrix"]
     shares = [row["share"] for row in tables["machine"] if row["precision"] == "fp32"]
     lenet, narrow, wide = (f"{100 * share:.0f}" for share in shares)
-    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    page = " ".join((ROOT / "docs/performance.md").read_text("utf-8").split())
     for said in (
         f"A training step takes {min(by_hand):.2f} to {max(by_hand):.2f} times as long",
         f"LibMTL {of('LibMTL', 'fp32')} and TorchJD {of('TorchJD', 'fp32')} times",
@@ -87,7 +100,7 @@ def test_the_readme_quotes_the_committed_speed() -> None:
         f"LibMTL {once['ratio']:.1f} times as long run by run, and {each['ratio']:.1f} times",
         f"{narrow} and {wide} % of the processor's float32 peak on the ResNets, {lenet} % on LeNet",
     ):
-        assert said in readme
+        assert said in page
 
 
 def test_the_committed_results_are_of_the_shipped_experiments() -> None:

@@ -485,7 +485,7 @@ def test_unequal_budgets_void_the_standing_and_not_the_verdict() -> None:
 
 
 def test_each_reference_has_a_family_of_its_own_for_holm() -> None:
-    """Two rows are held against `wide` and one of them against `same-size` too."""
+    """Two rows are compared with `wide` and one of them against `same-size` too."""
     records = {f"s{i}": _record(f"s{i}", score) for i, score in enumerate(_around(80.3))}
     records |= {f"f{i}": _record(f"f{i}", score) for i, score in enumerate(FLAT)}
 

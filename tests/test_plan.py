@@ -218,7 +218,7 @@ def test_a_reference_that_is_no_row_is_planned_all_the_same(tmp_path: Path) -> N
 
 
 def _anchors(plan: Plan) -> dict[tuple[str, str], dict[AnchorName, dict[str, str]]]:
-    """Return the keys of what each row is held against at the first seed."""
+    """Return the keys of what each row is compared with at the first seed."""
     cells = plan.declaration.rows
     return {(c.strategy, c.target): {**c.seeds[0].anchors} for c in cells}
 

@@ -53,7 +53,7 @@ def test_work_that_a_method_adds_is_billed(toy: Toy, recipe: Recipe) -> None:
     assert hard < pcgrad < 2 * hard
     assert apart == 2 * single
     assert stitched == pytest.approx(apart, rel=0.01)
-    # A partner on images of its own costs a second pass of the trunk.
+    # A partner on images of its own costs a second pass of the encoder.
     assert _price("hard", [row, toy("column~noise")], recipe) == pytest.approx(2 * single, rel=0.01)
 
 
@@ -65,7 +65,7 @@ def test_gradients_of_each_task_cost_one_pass_of_what_the_task_went_through(
     assert _price("hard+pcgrad", apart, recipe) == pytest.approx(
         _price("hard", apart, recipe), rel=0.02
     )
-    # On the same images the trunk's backward pass is taken once more, and no head's is.
+    # On the same images the encoder's backward pass is taken once more, and no head's is.
     data = [toy("row"), toy("column")]
     b = recipe.batch_size
     first, second, linear = (2 * b * n for n in (12 * 12 * 10 * 25, 2 * 2 * 20 * 250, 20 * 50))

@@ -119,7 +119,7 @@ def test_all_loops_take_as_many_steps_as_they_are_told(
 def test_the_mended_trainer_of_libmtl_merges_gradients_as_our_method_does(
     settings: Settings,
 ) -> None:
-    # What the mends touch: with equal tasks PCGrad is the plain sum, which EW descends too.
+    # What the fixes touch: with equal tasks PCGrad is the plain sum, which EW descends too.
     heads = {"a": torch.nn.Linear(50, 10), "b": torch.nn.Linear(50, 10)}
     heads["b"].load_state_dict(heads["a"].state_dict())
     work = Workload.of(settings, settings.networks[0], settings.methods[1], "fp32")

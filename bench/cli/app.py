@@ -111,7 +111,7 @@ def run(
         float | None, typer.Option(help="Half width of equivalence, in points.")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="A strategy that the others are held against too.")
+        str | None, typer.Option(help="A strategy that the others are compared with too.")
     ] = None,
     also_against: Annotated[
         list[str] | None,
@@ -255,7 +255,7 @@ def power(
         typer.Option(help="A spread of paired gains, in place of what a folder shows.", min=1e-9),
     ] = None,
     rows: Annotated[
-        int, typer.Option(help="With --sd: rows that are held against one anchor.", min=1)
+        int, typer.Option(help="With --sd: rows that are compared with one anchor.", min=1)
     ] = 1,
     as_json: Json = False,
 ) -> None:
@@ -367,7 +367,7 @@ def validate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Try what every plugin must keep, and say of each what does not hold and how to mend it."""
+    """Try what every plugin must keep, and say of each what does not hold and how to fix it."""
     from bench.cli.list import show_validation
     from bench.contracts import DataSource
     from bench.validation import Report, selected, validate
@@ -413,7 +413,7 @@ def check(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Results folder, baseline (.json) or git revision.")],
-    b: Annotated[str, typer.Argument(help="What is held against it.")],
+    b: Annotated[str, typer.Argument(help="What is compared with it.")],
     experiment: Annotated[
         str | None, typer.Option(help="Which experiment, where there are several.")
     ] = None,

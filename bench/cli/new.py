@@ -52,10 +52,10 @@ def begin(what: What, name: str, sort: str | None, folder: Path | None) -> Path:
 def _refuse_unfit(name: str, stem: str, class_name: str, text: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         fit = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")
-        mend = f"such as '{fit}'" if fit else "such as 'my-method'"
+        fix = f"such as '{fit}'" if fit else "such as 'my-method'"
         raise UserError(
             f"'{name}' is no name for a plugin: small letters and digits, joined by -, beginning "
-            f"with a letter, {mend}"
+            f"with a letter, {fix}"
         )
     used = set(re.findall(r"\w+", text))
     if keyword.iskeyword(stem) or class_name in used or keyword.iskeyword(class_name):

@@ -61,7 +61,7 @@ class BaselineRow(_Document):
 
 
 class Baseline(_Document):
-    """All that a later version is held against."""
+    """All that a later version is compared with."""
 
     schema_version: Literal[1] = 1
     experiment: Experiment
@@ -211,22 +211,22 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read a baseline. Raises `NotComparableError` with the mend where that cannot be done."""
-    mend = "`python -m bench baseline set NAME` makes one from the runs of an experiment"
+    """Read a baseline. Raises `NotComparableError` with the fix where that cannot be done."""
+    fix = "`python -m bench baseline set NAME` makes one from the runs of an experiment"
     try:
         baseline = Baseline.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise NotComparableError(f"no baseline at {path} ({error.strerror}): {mend}") from None
+        raise NotComparableError(f"no baseline at {path} ({error.strerror}): {fix}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise NotComparableError(
             f"{path} is no baseline that this version reads ({where + ': ' if where else ''}"
-            f"{first['msg']}): {mend}"
+            f"{first['msg']}): {fix}"
         ) from None
     named = [name for row in baseline.rows for name in (row.arm, row.alone)]
     if lost := [name for name in named if name not in baseline.arms]:
-        raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {mend}")
+        raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")
     return baseline
 
 

@@ -132,7 +132,7 @@ def check(
     findings += _timed(timed, gate_time)
     gone = "it is in the baseline and not in what was run"
     findings += [Finding(n, "row", "MISSING", gone) for n in known if n not in there]
-    new = "it is not in the baseline, so nothing is held against it"
+    new = "it is not in the baseline, so nothing is compared with it"
     findings += [Finding(n, "row", "NEW", new) for n in there if n not in known]
     return findings
 

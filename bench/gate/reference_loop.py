@@ -1,9 +1,9 @@
 """A step's time as a multiple of a plain loop's, timed in turns in one process.
 
 Seconds are those of a machine and of a moment. A plain loop, timed right before each block of
-steps, slows down with both, so that the ratio can be held against another day's. It is written by
-hand and shares no code with what it is held against: a slow-down of the project's own parts must
-not slow down the yardstick too.
+steps, slows down with both, so that the ratio can be compared with another day's. It is written by
+hand and shares no code with what it is compared with: a slow-down of the project's own parts must
+not slow down the reference loop too.
 """
 
 from collections.abc import Callable, Iterator, Mapping

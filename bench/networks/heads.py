@@ -30,7 +30,7 @@ class DenseHead(nn.Module):
     A vector of features is first laid out on a grid of a quarter of the image's side. Blocks of
     nearest-neighbour doubling and a 3 × 3 convolution follow; the last doubling is a sub-pixel
     convolution (Shi et al. 2016), which works on the coarser grid: a convolution at full resolution
-    would cost a multiple of a small trunk, and the decoder's work is billed.
+    would cost a multiple of a small encoder, and the decoder's work is billed.
     """
 
     def __init__(self, features: Shape, image: Shape, outputs: int, channels: int = 8) -> None:

@@ -8,7 +8,7 @@ from bench.networks.encoder import Encoder, Shape, scaled
 
 
 def linear(image: Shape, width: float = 1.0) -> Encoder:
-    """One linear feature of all pixels, without an intercept: the narrowest trunk there is.
+    """One linear feature of all pixels, without an intercept: the narrowest encoder there is.
 
     With linear heads, what tasks share is one direction. No `width` below 1 makes it narrower.
     """

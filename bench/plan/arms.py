@@ -1,4 +1,4 @@
-"""From an experiment to its rows: what each trains, and what it is held against.
+"""From an experiment to its rows: what each trains, and what it is compared with.
 
 Anchors and references are added here, at the widths that make them as large as they have to be.
 """
@@ -163,9 +163,9 @@ def _references(
     experiment: Experiment,
     sizes: Sizes,
 ) -> Iterator[tuple[AnchorName, Arm]]:
-    """Yield what a row is held against with the whole budget, beside its anchors.
+    """Yield what a row is compared with with the whole budget, beside its anchors.
 
-    It may be the row itself, or what the row is held against already.
+    It may be the row itself, or what the row is compared with already.
     """
     if experiment.reference is not None:
         yield "reference", _arm(pair, parse_strategy(experiment.reference), target)

@@ -306,13 +306,13 @@ def _warnings(draft: _Draft, jobs: Mapping[tuple[Arm, int], Job]) -> list[str]:
     if where:
         found.append(
             f"the budget is coarse: whole steps leave {where} {worst:.1%} apart, and the audit "
-            f"allows {TOLERANCE[axis]:.1%}, so there will be no verdict; a larger budget mends it"
+            f"allows {TOLERANCE[axis]:.1%}, so there will be no verdict; a larger budget fixes it"
         )
     return found
 
 
 def _doubts(survey: Survey, row: RowPlan, jobs: Mapping[tuple[Arm, int], Job]) -> Iterator[str]:
-    """Say where a row shares nothing, or is held against a network of another size than its own."""
+    """Say where a row shares nothing, or is compared with a network of another size."""
     if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
         yield (
             f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: join another "

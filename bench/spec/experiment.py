@@ -85,7 +85,7 @@ class Experiment(Recipe, Group):
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     reference: str | None = None
-    """A strategy that all others are held against too, beside the single-task anchors."""
+    """A strategy that all others are compared with too, beside the single-task anchors."""
     also_against: tuple[Literal["wide", "same-size"], ...] = ()
     """Networks sized after each row that it is compared with too: see `bench.store.records`."""
     tune: int = Field(default=0, ge=0, strict=True)
@@ -208,7 +208,7 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        # A misspelt key is also a missing one: the misspelling is what the user can mend.
+        # A misspelt key is also a missing one: the misspelling is what the user can fix.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         origin = "the flags" if str(first["loc"][0]) in flags else path

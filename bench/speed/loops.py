@@ -130,7 +130,7 @@ def harness(work: Workload) -> Steps:
 
 
 def by_hand(work: Workload) -> Steps:
-    """Return the loop one would write in a script for one trunk with two heads."""
+    """Return the loop one would write in a script for one encoder with two heads."""
     prepare("cpu")
     return _endless(_by_hand(work))
 

@@ -5,7 +5,7 @@ network, images, batch size and number of steps as the harness; all else is thei
 
 LibMTL (Lin and Zhang 2023) brings a trainer: it reads float images from a `DataLoader`, without
 workers of its own, and keeps losses and accuracies at every step. Its package on PyPI, 1.1.5, is
-old and needs four mends to run on a CPU with a torch of today, which let it run and take no time:
+old and needs four fixes to run on a CPU with a torch of today, which let it run and take no time:
 the device is not always `cuda:0`; `next(iterator)` for the method `next` that iterators no longer
 have; the shared gradients are set to zero, not to None, between tasks, as its gradient methods
 need; and where `torchvision.models.utils` is asked for, which is gone, the function it had is
@@ -40,7 +40,7 @@ _RATE = 1e-3
 
 
 class AbsentError(Exception):
-    """A library that is not there, or does not import; the message says how to mend it."""
+    """A library that is not there, or does not import; the message says how to fix it."""
 
 
 def _libmtl() -> ModuleType:
@@ -110,7 +110,7 @@ def libmtl_trainer(
     encoder: Callable[[], Encoder],
     heads: Mapping[str, Callable[[Encoder], nn.Module]],
 ) -> Any:
-    """Return LibMTL's trainer, mended as told above, of hard sharing with its own weighting."""
+    """Return LibMTL's trainer, fixed as told above, of hard sharing with its own weighting."""
     library = _libmtl()
     trunk = encoder()
 

@@ -13,17 +13,17 @@ from bench.spec.experiment import Experiment, RunSpec
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "diverged", "failed"]
-#: What a row is held against: a single-task anchor, or one of `REFERENCES`.
+#: What a row is compared with: a single-task anchor, or one of `REFERENCES`.
 AnchorName = Literal["full", "split", "slim", "reference", "wide", "same-size"]
 #: Under so many seeds a table screens and reaches no verdict.
 SCREEN_BELOW = 8
 #: The single-task anchors.
 ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
-#: One run with the whole budget that a row is held against and that decides no verdict: the
+#: One run with the whole budget that a row is compared with and that decides no verdict: the
 #: experiment's reference strategy; the target's single-task network, so wide that its step costs
 #: what the row's does; the default strategy, so wide that it has the row's parameters.
 REFERENCES: tuple[AnchorName, ...] = ("reference", "wide", "same-size")
-#: All that a row can be held against.
+#: All that a row can be compared with.
 RIVALS: tuple[AnchorName, ...] = (*ANCHORS, *REFERENCES)
 
 
@@ -113,7 +113,7 @@ class Record(_Document):
     status: Status
     reason: str = ""
     detail: str = ""
-    """The traceback of what was raised, for who has to mend it."""
+    """The traceback of what was raised, for who has to fix it."""
     spec: RunSpec
     data_fingerprint: str
     code_fingerprint: str

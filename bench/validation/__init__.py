@@ -1,7 +1,7 @@
 """The contract suite: what every strategy part and every data set keeps, tried on each.
 
 A check is a function that takes a plugin under test and returns where it holds. Where it does not
-it raises: `ViolationError` with what is wrong and the mend, `InapplicableError` with the reason why
+it raises: `ViolationError` with what is wrong and the fix, `InapplicableError` with the reason why
 it cannot be asked. Whatever else it raises is the plugin's fault and counts as a violation.
 """
 

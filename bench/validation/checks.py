@@ -17,7 +17,7 @@ SEED = 3
 
 
 class ViolationError(Exception):
-    """A check does not hold. The message says what is wrong and how to mend it."""
+    """A check does not hold. The message says what is wrong and how to fix it."""
 
 
 class InapplicableError(Exception):

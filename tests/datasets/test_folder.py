@@ -436,7 +436,7 @@ def test_all_faults_are_told_at_once_by_the_rows_of_a_spreadsheet(
     Path(path).write_text(text)
     words = _refusal(f"folder:{path}", "species", "age").splitlines()
     assert words[0] == (
-        f"'{path}' has 12 faults; mend what is said below, or pass --skip-bad-images to do without "
+        f"'{path}' has 12 faults; fix what is said below, or pass --skip-bad-images to do without "
         "10 images"
     )
     expected = [
@@ -456,8 +456,8 @@ def test_all_faults_are_told_at_once_by_the_rows_of_a_spreadsheet(
     for line, (row, text) in zip(words[1:], expected, strict=True):
         assert line.startswith(f"  {row}: "), line
         assert text in line
-    # Labels are mended in the table; images may be skipped. The unread ones are nobody's labels.
-    assert "has 2 faults; mend the table" in _refusal(f"folder:{path}", "species", "age", skip=True)
+    # Labels are fixed in the table; images may be skipped. The unread ones are nobody's labels.
+    assert "has 2 faults; fix the table" in _refusal(f"folder:{path}", "species", "age", skip=True)
     (species,) = _load(f"folder:{path}", "species", skip=True)
     assert len(_labels(species)) == COUNT - 10
     assert "10 bad images were skipped (row 3, 4, 5, 6, 7 and 5 more)" in species.images.notes

@@ -66,7 +66,7 @@ def test_a_weight_is_all_there_at_the_start_and_gone_at_the_end() -> None:
 
 @pytest.mark.parametrize("aggregation", ["mgda@l2", "cagrad", "cosine-gate", "pcgrad"])
 def test_a_merge_sees_the_weights_of_the_step(toy: Toy, recipe: Recipe, aggregation: str) -> None:
-    """With twins for tasks the trunk gets one task's gradient, whatever the weights are now."""
+    """With twins for tasks the encoder gets one task's gradient, whatever the weights are now."""
     state = _lane(f"{aggregation}+partner@decay=linear", toy, recipe, partner="row")
     for part in ("weight", "bias"):
         weights = state.network.state_dict()

@@ -42,7 +42,7 @@ def _orthonormal(batch: Batch) -> Batch:
 def test_where_the_trunks_jacobian_is_orthonormal_it_is_mgda(
     toy: Toy, recipe: Recipe, normalization: str
 ) -> None:
-    """A linear trunk on images at right angles: lengths on features and on weights agree."""
+    """A linear encoder on images at right angles: lengths on features and on weights agree."""
     recipe = recipe.model_copy(update={"network": "linear"})
     found = []
     for strategy in (f"mgda-ub@{normalization}", f"mgda@{normalization}"):

@@ -6,15 +6,15 @@ from itertools import islice
 
 import pytest
 import torch
-from bench.strategies.colourisation import greyed
-from bench.strategies.jigsaw import puzzled
-from bench.strategies.rotation import rotated
 from torch import Tensor
 
 from bench.contracts import Auxiliary
 from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
+from bench.strategies.colourisation import greyed
+from bench.strategies.jigsaw import puzzled
+from bench.strategies.rotation import rotated
 from bench.tasks import ImageSet, TaskData
 from bench.train.batches import Batches
 from bench.train.load import fingerprint
@@ -108,7 +108,7 @@ def test_a_task_that_images_cannot_have_is_refused_with_the_reason(toy: Toy) -> 
 def test_it_draws_the_targets_images_in_the_targets_order(
     target: TaskData, recipe: Recipe, pretext: str
 ) -> None:
-    """No image reaches the trunk through the auxiliary task that the target does not train on."""
+    """No image reaches the encoder through the auxiliary task that the target does not train on."""
     number = torch.arange(300)
     task = _attached(pretext, target)
     assert task.images.name == target.images.name

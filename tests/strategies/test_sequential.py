@@ -102,7 +102,7 @@ def test_each_phase_is_priced_as_what_it_computes_by_hand(tmp_path: Path, pair: 
     linear = 2 * (20 * 1 * 1) * 50
     head = 2 * 50 * 4
     whole = 16 * (2 * first + 3 * (second + linear + head))
-    # The head's input needs no gradient where the trunk is frozen.
+    # The head's input needs no gradient where the encoder is frozen.
     probed = 16 * (first + second + linear + 2 * head)
     for strategy, by_hand in (("finetune", whole), ("frozen-probe", probed)):
         job = _job(tmp_path, f"partner+{strategy}", pair)
@@ -142,7 +142,7 @@ def test_the_audit_counts_steps_of_both_phases(
     expected = sum(n * p.flops for n, p in zip(ledger.steps, ledger.prices, strict=True))
     assert ledger.used["flop"] == expected == ledger.allotted("flop")
     assert ledger.used["steps"] == sum(ledger.steps)
-    # A second phase that secretly trains the trunk costs more than its price, and is found out.
+    # A second phase that secretly trains the encoder costs more than its price, and is found out.
     probe = parse_strategy("partner+frozen-probe")
     job = _job(tmp_path, "partner+frozen-probe", budget="30mflop")
     unfrozen = replace(probe, schedule=parse_strategy("partner+finetune").schedule)

@@ -121,7 +121,7 @@ def dial_plot(name: str, results: Sequence[RowResult]) -> "Figure | None":
     if not found:
         return None
     panels = [panel for dial in found for panel in _panels(dial)]
-    # Panels of one metric have one scale, so that dials can be held against each other.
+    # Panels of one metric have one scale, so that dials can be compared with each other.
     limits = {
         scale: gain_limits(
             [c for panel in panels if panel.scale == scale for c in panel.comparisons]

@@ -81,7 +81,7 @@ def gradient_plot(
     )
     largest = max(question.end for question in questions)
     scale, unit = si_scale(largest, axis)
-    # All questions have the same scales, so that they can be held against each other.
+    # All questions have the same scales, so that they can be compared with each other.
     limits = (
         _limits(
             [c for q in questions for c in q.cosines],

@@ -44,7 +44,7 @@ def matrix(name: str, results: Sequence[RowResult]) -> "Figure | None":
     if not found:
         return None
     rows = [row for cells in found.values() for row in cells.values()]
-    # Strategies of one metric have one scale, so that they can be held against each other.
+    # Strategies of one metric have one scale, so that they can be compared with each other.
     limits = {key: colour_limit(members) for key, members in by_scale(rows).items()}
     grids = []
     for (dataset, strategy), cells in found.items():

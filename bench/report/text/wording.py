@@ -36,7 +36,7 @@ _INTERVAL = (
 )
 _P_VALUE = (
     "p (Holm) says how often a mean gain at least this far from zero would arise if the true one "
-    "were zero, corrected for the number of rows held against the same anchor; it is the larger "
+    "were zero, corrected for the number of rows compared with the same anchor; it is the larger "
     "of a paired t test's and a sign-flip test's, and at most 0.05 counts as significant."
 )
 _DETECTABLE = (
@@ -66,12 +66,12 @@ REFERENCE_MEANING: Mapping[AnchorName, str] = {
     "Where that is full itself, the row is not here.",
     "same-size": "It is plain sharing, of the width at which it has the row's number of "
     "parameters: is it the method, or only the size? Where that is the row itself, or what it is "
-    "held against already, the row is not here; nor are auxiliary runs.",
+    "compared with already, the row is not here; nor are auxiliary runs.",
 }
 #: What the comparison with a reference says.
 REFERENCE = (
     "Both sides had the whole budget, at the same seeds. better, worse: significant after Holm's "
-    "correction over the rows that are held against it. equivalent: two one-sided tests, corrected "
+    "correction over the rows compared with it. equivalent: two one-sided tests, corrected "
     "too, place the difference inside the margin. inconclusive: neither."
 )
 EXPLORED = (

@@ -53,12 +53,12 @@ class WrongShape(Sharing):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one trunk."""
+        """Return one encoder."""
         shared = self.encoder(trunk)
         return _OneTrunk(shared, [head(shared) for head in heads], self.name)
 
     def encoder(self, trunk: EncoderFactory) -> Encoder:
-        """Return the trunk."""
+        """Return the encoder."""
         return trunk()
 
 
@@ -71,12 +71,12 @@ class Unshared(WrongShape):
 
 @dataclass(frozen=True)
 class Keeps(WrongShape):
-    """All its networks have one trunk."""
+    """All its networks have one encoder."""
 
     name = "keeps"
 
     def encoder(self, trunk: EncoderFactory) -> Encoder:
-        """Return the trunk that was built first."""
+        """Return the encoder that was built first."""
         new = trunk()
         key = (next(new.parameters()).device, tuple(new.stage_shapes))
         return self._kept.setdefault(key, new)
@@ -241,7 +241,7 @@ class Grows(WrongShape):
     def build(
         self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one trunk, with weights that no task uses."""
+        """Return one encoder, with weights that no task uses."""
         network = super().build(trunk, heads)
         network.spare = nn.Parameter(torch.zeros(self.spare))
         return network
