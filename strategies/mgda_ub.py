@@ -2,7 +2,7 @@
 
 The rule: with Z the features of the batch at which the tasks' paths part, α ≥ 0 with Σ α = 1 such
 that |Σ α_t ∇_Z L_t| is least; the encoder descends Σ α_t L_t. The length on Z, times a constant, is
-an upper bound of the length on the parameters. The gradients at Z cost a pass of the heads a task, and
+an upper bound of the length on the parameters. The gradients at Z cost a heads' pass a task, and
 Σ α_t ∇_Z L_t goes back through the encoder once, whatever the number of tasks, where MGDA goes back
 through it once a task. Where the Jacobian has orthonormal rows, up to a factor, it is MGDA.
 

@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
+from bench import __version__
 from bench.cli.app import main
+from bench.networks import NETWORKS
 from bench.spec.experiment import Experiment
+from bench.spec.names import network_names, static_names
+from bench.spec.registry import datasets, strategy_components
 from bench.store.records import Declaration, Row, SeedRuns
 from bench.store.store import Store, write_atomically
 
@@ -390,3 +394,115 @@ def test_a_reference_strategy_has_a_table_of_its_own(
         "cross-stitch": ["reference", "wide", "same-size"],
     }
     assert {c["standing"] for row in rows for c in row["references"].values()} == {"screen"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-s", "pcgard"], "unknown strategy 'pcgard': did you mean 'pcgrad'?"),
+        (["-s", "hard+reconstuction@0.3"], "unknown strategy 'reconstuction'"),
+        (["-p", "creatres"], "unknown data set 'creatres': did you mean 'creatures'?"),
+        (["-p", "creatures:speices+kin"], "unknown task of creatures 'speices'"),
+        (["-p", "creatures@shared=1:kin*speices"], "unknown task of creatures 'speices'"),
+        (["--network", "lenat"], "unknown network 'lenat': did you mean 'lenet'?"),
+        (["--launcher", "proceses"], "unknown launcher 'proceses': did you mean 'processes'?"),
+        (["--seeds", "0"], "seeds: give 1 or more (given: 0)"),
+    ],
+)
+def test_a_wrong_name_or_number_is_answered_before_torch_is_loaded(
+    arguments: list[str], said: str
+) -> None:
+    code = (
+        "import sys; from bench.cli.app import main\n"
+        f"try: main({['run', *arguments]!r})\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == "False\n"
+
+
+def test_names_that_no_source_tells_are_left_to_the_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "launch").mkdir()
+    monkeypatch.setattr("bench.plugin_folders", [tmp_path])
+    file = tmp_path / "launch" / "far.py"
+    for source, known in (
+        ("class Far:\n    name = 'far-away'\n", True),
+        ("class Far:\n    name: str = 'far-away'\n", True),
+        ("NAME = 'far-away'\nclass Far:\n    name = NAME\n", None),
+        ("Far = type('Far', (), {'name': 'far-away'})\n", None),
+        ("class Far(:\n", False),
+    ):
+        file.write_text(source)
+        static_names.cache_clear()
+        found = static_names("launch")
+        assert (None if found is None else "far-away" in found) is known
+        assert found is None or {"far", "local", "processes"} <= found.keys()
+    static_names.cache_clear()
+
+
+def test_every_plugin_that_is_found_by_import_is_known_from_its_source() -> None:
+    for folder, plugins in (("strategies", strategy_components()), ("datasets", datasets())):
+        names = static_names(folder)
+        assert names is not None
+        assert plugins.found.keys() | plugins.broken.keys() <= names.keys()
+    for name, listed in (static_names("datasets") or {}).items():
+        if listed:
+            assert set(datasets().found[name]().tasks) == listed
+    assert network_names() == NETWORKS.keys()
+
+
+def test_the_version_and_help_answer_to_their_usual_names(here: Callable[..., Said]) -> None:
+    assert here("--version").stdout == f"bench {__version__}\n"
+    assert here("-h").stdout == here("--help").stdout
+    assert here("run", "-h").stdout == here("run", "--help").stdout
+
+
+def test_a_folder_of_plugins_that_is_none_is_an_error(
+    here: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.cli.app.plugin_folders", [tmp_path / "nowhere"])
+    said = here("list", "networks")
+    assert said.returncode == 2
+    assert (
+        said.stderr == f"error: BENCH_PLUGINS names '{tmp_path / 'nowhere'}', which is no folder\n"
+    )
+
+
+def test_one_experiment_of_a_folder_is_reported_by_its_name(
+    here: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def report(store: Store, declaration: Declaration, *_: object) -> int:
+        told.append(declaration.experiment.name)
+        if declaration.experiment.name == "faulty":
+            raise KeyError("planted")
+        return 0
+
+    monkeypatch.setattr("bench.cli.run._report", report)
+    store = Store(tmp_path / "results")
+    for name in ("faulty", "first", "second"):
+        asked = Experiment(name=name, pair=("d:t",), strategy=("s",), budget="5steps")
+        store.declare(Declaration(experiment=asked, rows=()))
+    assert here("report", "second").returncode == 0
+    assert told == ["second"]
+    assert "did you mean 'second'?" in here("report", "secnd").stderr
+    # One that cannot be reported costs no other its report, and is no success.
+    told.clear()
+    said = here("report")
+    assert (said.returncode, told) == (70, ["faulty", "first", "second"])
+    assert "'faulty' could not be reported, which is a defect of bench" in said.stderr
+
+
+def test_whatever_a_plugin_raises_is_a_defect_and_no_regression(
+    here: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaves(*_: object) -> None:
+        raise GeneratorExit
+
+    monkeypatch.setattr("bench.cli.list.listing", leaves)
+    assert here("list", "networks").returncode == 70

@@ -4,29 +4,49 @@ What a command finds goes to standard output; progress, warnings and errors go t
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bench import __version__, plugin_folders
 from bench.errors import (
     EXIT_DEFECT,
     EXIT_INTERRUPTED,
     EXIT_INVALID,
     EXIT_OK,
-    EXIT_RUNS_FAILED,
     UserError,
     say,
 )
+
+if TYPE_CHECKING:
+    from bench.spec.experiment import Experiment as Asked
 
 app = typer.Typer(
     name="bench",
     help="Does sharing help these two vision tasks, at this compute budget? "
     "Trains single-task, shared and auxiliary variants under one budget and tabulates the gains.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
 
 Results = Annotated[Path, typer.Option(help="Folder of records and reports.", metavar="DIR")]
 Root = Annotated[
@@ -74,6 +94,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 
 @app.command()
 def run(
+    context: typer.Context,
     experiment: Experiment = "default",
     pair: Pairs = None,
     strategy: Strategies = None,
@@ -84,8 +105,8 @@ def run(
         bool,
         typer.Option(
             "--until-decided",
-            help="Look at each quarter of --seeds (20 if not given); spend more on pairs without "
-            "a verdict only.",
+            help="Analyse after each quarter of --seeds (20 if not given), and go on with pairs "
+            "without a verdict only.",
         ),
     ] = False,
     budget: Annotated[
@@ -155,28 +176,7 @@ def run(
     Run the same command again to go on after an interruption: finished runs are kept.
     """
     count = _workers(workers)
-    overrides = {
-        "pair": pair,
-        "strategy": strategy,
-        "seeds": seeds,
-        "until_decided": until_decided or None,
-        "budget": budget,
-        "network": network,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "precision": precision,
-        "train_size": train_size,
-        "validation_size": validation_size,
-        "margin": margin,
-        "reference": reference,
-        "also_against": also_against,
-        "tune": tune,
-        "name": name,
-        "device": device,
-    }
-    from bench.spec.experiment import load_experiment
-
-    asked = load_experiment(experiment, overrides)
+    asked = _asked(context, launcher)
 
     from bench.cli.batch import early_pool
     from bench.contracts import DataSource
@@ -185,7 +185,7 @@ def run(
         # It takes a second, and so does the start of the pool's first worker.
         from bench.cli.run import run_experiment
 
-        failed = run_experiment(
+        code = run_experiment(
             asked,
             results=results,
             source=DataSource(root, download, results / "cache", skip_bad_images, resident),
@@ -194,7 +194,23 @@ def run(
             fresh=fresh,
             as_json=as_json,
         )
-    raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
+    raise typer.Exit(code)
+
+
+def _asked(context: typer.Context, launcher: str | None) -> "Asked":
+    """Return the experiment of a command, with all its options that are fields of one laid over it.
+
+    Every name in it is looked up in the sources of the plugins, before any of them is imported.
+    """
+    from bench.spec.experiment import Experiment, load_experiment
+    from bench.spec.names import check_names
+
+    options = {name: context.params.get(name) for name in Experiment.model_fields}
+    # What is not given is None, or an empty list or an unset switch.
+    given = {k: None if v is False or v in ([], ()) else v for k, v in options.items()}
+    asked = load_experiment(context.params["experiment"], given)
+    check_names(asked, launcher)
+    return asked
 
 
 def _workers(text: str) -> int | None:
@@ -207,6 +223,7 @@ def _workers(text: str) -> int | None:
 
 @app.command()
 def fidelity(
+    context: typer.Context,
     experiment: Experiment = "default",
     pair: Pairs = None,
     strategy: Strategies = None,
@@ -219,26 +236,28 @@ def fidelity(
 ) -> None:
     """Run an experiment in fp32 and in bf16, and say what the reduced precision changes."""
     count = _workers(workers)
-    overrides = {"pair": pair, "strategy": strategy, "seeds": seeds, "budget": budget}
-    from bench.spec.experiment import load_experiment
-
-    asked = load_experiment(experiment, overrides)
+    asked = _asked(context, launcher)
 
     from bench.cli.fidelity import check_fidelity
     from bench.contracts import DataSource
 
     source = DataSource(root, cache=results / "cache")
-    failed = check_fidelity(asked, results=results, source=source, workers=count, launcher=launcher)
-    raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
+    code = check_fidelity(asked, results=results, source=source, workers=count, launcher=launcher)
+    raise typer.Exit(code)
 
 
 @app.command()
-def report(results: Results = Path("results"), as_json: Json = False) -> None:
-    """Make the tables and plots of every experiment in a results folder again, from its records."""
+def report(
+    name: Annotated[
+        str | None, typer.Argument(help="One experiment of the folder; all if none is named.")
+    ] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Make the tables and plots of finished experiments again, from their records."""
     from bench.cli.run import report_all
 
-    failed = report_all(results, as_json)
-    raise typer.Exit(EXIT_RUNS_FAILED if failed else EXIT_OK)
+    raise typer.Exit(report_all(results, name, as_json))
 
 
 @app.command()
@@ -367,7 +386,7 @@ def validate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Try what every plugin must keep, and say of each what does not hold and how to fix it."""
+    """Check plugins against the contract and explain how to fix failures."""
     from bench.cli.list import show_validation
     from bench.contracts import DataSource
     from bench.validation import Report, selected, validate
@@ -512,13 +531,18 @@ def speed(
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
     try:
+        for folder in plugin_folders:
+            if not folder.is_dir():
+                raise UserError(f"BENCH_PLUGINS names '{folder}', which is no folder")
         app(arguments)
     except UserError as error:
         say(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except Exception:
+    except SystemExit:
+        raise
+    except BaseException:
         import traceback
 
         traceback.print_exc()

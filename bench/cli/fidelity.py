@@ -6,7 +6,7 @@ from bench.cli.batch import early_pool
 from bench.cli.console import console
 from bench.cli.run import run_experiment
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import EXIT_OK, UserError
 from bench.report import fidelity_markdown, fidelity_table
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
@@ -21,10 +21,10 @@ def check_fidelity(
     source: DataSource,
     workers: int | None,
     launcher: str | None = None,
-) -> bool:
+) -> int:
     """Run an experiment in both precisions and show what the reduced one changes.
 
-    Returns whether any run failed or diverged. The budget buys both the same steps.
+    Returns the exit code of the command. The budget buys both the same steps.
     Raises `UserError` for a budget in seconds, which does not, and for an experiment that is tuned,
     since each precision would choose for itself.
     """
@@ -40,10 +40,10 @@ def check_fidelity(
         )
     whole = experiment.model_copy(update={"precision": "fp32"})
     reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
-    bad = False
+    code = EXIT_OK
     with early_pool(whole, workers, launcher) as pool:
         for asked in (whole, reduced):
-            bad |= run_experiment(
+            found = run_experiment(
                 asked,
                 results=results,
                 source=source,
@@ -52,6 +52,7 @@ def check_fidelity(
                 fresh=False,
                 as_json=False,
             )
+            code = max(code, found)
     store = Store(results, read_only=True)
     sides = [store.experiment(asked.name) for asked in (whole, reduced)]
     rows = fidelity(sides[0], sides[1], store.load)
@@ -59,4 +60,4 @@ def check_fidelity(
     write_atomically(path, fidelity_markdown(rows).encode())
     console().print(fidelity_table(rows))
     print(f"the table is {path}")
-    return bad
+    return code

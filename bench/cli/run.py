@@ -1,5 +1,6 @@
 """Carries out the commands that train: plan, tune if asked, train what is missing, report."""
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.cli.dry_run import show_plan
 from bench.contracts import DataSource
-from bench.errors import say
+from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, say
 from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
 from bench.report import look_lines, stall, terminal_table, tuning_note, write_report
@@ -28,8 +29,8 @@ def run_experiment(
     dry_run: bool,
     fresh: bool,
     as_json: bool,
-) -> bool:
-    """Run an experiment and show its report; return whether any run failed or diverged."""
+) -> int:
+    """Run an experiment and show its report; return the exit code of the command."""
     store = Store(results, read_only=dry_run)
     if not dry_run:
         store.check_writable()
@@ -45,7 +46,7 @@ def run_experiment(
         if trials.jobs and not trials.missing:
             plan = plan.tuned(trials.done.get)
         show_plan(plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh), as_json)
-        return False
+        return EXIT_OK
     tried = trials.carry_out(store, pool)
     if tried:
         plan = plan.tuned(tried.get)
@@ -71,16 +72,18 @@ def run_experiment(
         if further is None:
             break
         declaration = store.declare(further)
-    bad = _report(store, declaration, tried | done, as_json)
+    code = _report(store, declaration, tried | done, as_json)
     # Whatever has happened before: success means that every run has a record.
     if lost := (declaration.keys - done.keys()) | {job.key for job in plan.trials} - tried.keys():
         say(f"error: {len(lost)} planned runs have no record; run the same command again")
-    return bad or bool(lost)
+        code = max(code, EXIT_RUNS_FAILED)
+    return code
 
 
 def _report(
     store: Store, declaration: Declaration, records: Mapping[str, Record], as_json: bool
-) -> bool:
+) -> int:
+    """Write and show the report of an experiment; return the exit code that it deserves."""
     folder = store.root / "reports" / declaration.experiment.name
     report = write_report(
         declaration, records.get, folder, lambda key: store.examples(records[key])
@@ -102,21 +105,35 @@ def _report(
     worst = max(report.results, key=lambda row: row.stall, default=None)
     if worst is not None and (text := stall(worst)):
         say(f"note: {worst.strategy} on {worst.pair}: {text}")
-    return bool(failed) or report.runs.ok < report.runs.planned
+    for plot, why in report.faults.items():
+        say(f"error: the plot '{plot}' could not be drawn, which is a defect of bench: {why}")
+    if report.faults:
+        return EXIT_DEFECT
+    return EXIT_RUNS_FAILED if failed or report.runs.ok < report.runs.planned else EXIT_OK
 
 
-def report_all(results: Path, as_json: bool) -> bool:
-    """Report every declared experiment of a folder; return whether any run is bad or missing."""
+def report_all(results: Path, name: str | None, as_json: bool) -> int:
+    """Report the experiments of a folder, or the one that is named; return the exit code.
+
+    An experiment that cannot be reported costs no other its report.
+    """
     store = Store(results, read_only=True)
-    bad = False
-    for declaration in store.experiments():
-        keys, name = declaration.keys, declaration.experiment.name
+    code = EXIT_OK
+    for declaration in store.experiments() if name is None else [store.experiment(name)]:
+        keys, title = declaration.keys, declaration.experiment.name
         every = keys | declaration.tuning_keys
         told = len(store.damaged)
         records = {key: record for key in every if (record := store.load(key)) is not None}
         for line in store.damaged[told:]:
             say(f"note: {line}")
         if missing := len(every) - len(records):
-            say(f"note: {missing} of {len(every)} runs of {name} are missing; run it to add them")
-        bad |= _report(store, declaration, records, as_json)
-    return bad
+            say(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
+        try:
+            code = max(code, _report(store, declaration, records, as_json))
+        except UserError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            say(f"error: '{title}' could not be reported, which is a defect of bench")
+            code = EXIT_DEFECT
+    return code

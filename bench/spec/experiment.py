@@ -219,6 +219,32 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
             raise UserError(f"{origin}: {problem}") from None
         given = first.get("input")
         shown = "" if first["type"] == "missing" else f" (given: {given!r})"
-        message = first["msg"].removeprefix("Value error, ")  # one of ours, as pydantic puts it
-        message = f"{message[0].lower()}{message[1:]}"
+        message = _plainly(first["type"], first["msg"], first.get("ctx", {}))
         raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None
+
+
+def _plainly(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value without pydantic's words."""
+    match kind:
+        case "literal_error":
+            return f"choose {str(context['expected']).replace(chr(39), '')}"
+        case "greater_than_equal":
+            return f"give {context['ge']} or more"
+        case "greater_than":
+            return f"give more than {context['gt']}"
+        case "less_than":
+            return f"give less than {context['lt']}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "give a whole number"
+        case "float_type" | "float_parsing":
+            return "give a number"
+        case "finite_number":
+            return "give a finite number"
+        case "string_type":
+            return "give a text"
+        case "bool_type" | "bool_parsing":
+            return "give true or false"
+        case "missing":
+            return "is needed"
+    message = message.removeprefix("Value error, ")  # one of ours, as pydantic puts it
+    return f"{message[0].lower()}{message[1:]}"

@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
 from bench.errors import UserError, unknown
+from bench.spec.names import ENTRY_POINTS
 from bench.tasks import Pair, split_placebo
 
 #: What a user can put behind a task's name to make a placebo of it, and what that does.
@@ -36,9 +37,6 @@ COMPONENTS: Mapping[str, type[Component]] = {
     "schedule": Schedule,
     "auxiliary": Auxiliary,
 }
-
-#: The group of entry points under which installed packages name their plugins.
-ENTRY_POINTS = "mtl_sharing_bench"
 
 _BOOLEANS = {"true": True, "false": False}
 _KNOBS = (bool, int, float, str)

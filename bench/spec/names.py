@@ -1,0 +1,127 @@
+"""The names of plugins, read from their sources without importing them.
+
+Plugins import torch, which takes seconds. A misspelt name is answered before that: what stands in
+no source is no plugin. Where a source does not say its name as a plain text, or an installed
+package brings plugins, only an import can tell, and nothing is said here.
+"""
+
+import ast
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import bench
+from bench.errors import unknown
+from bench.spec.experiment import Experiment
+
+#: Functions that make classes.
+_MAKERS = ("type", "make_dataclass", "new_class")
+#: The group of entry points under which installed packages name their plugins.
+ENTRY_POINTS = "mtl_sharing_bench"
+
+
+@cache
+def static_names(folder: str) -> Mapping[str, frozenset[str]] | None:
+    """Return the plugins of `strategies`, `datasets` or `launch`, with the tasks of each.
+
+    Tasks are empty where the source does not list them. None where an import alone can tell.
+    """
+    if entry_points(group=ENTRY_POINTS):
+        return None
+    if folder == "launch":
+        roots = [Path(bench.__file__).parent, *bench.plugin_folders]
+        folders = [str(root / folder) for root in roots]
+    else:
+        spec = find_spec(f"bench.{folder}")
+        folders = list(spec.submodule_search_locations or []) if spec else []
+    found: dict[str, frozenset[str]] = {}
+    for path in (path for each in folders for path in Path(each).glob("*.py")):
+        # A module that fails to import is asked for by its own name, and says what is wrong.
+        found.setdefault(path.stem, frozenset())
+        try:
+            tree = ast.parse(path.read_text("utf-8"))
+        except (OSError, ValueError, SyntaxError):
+            continue  # it is broken, and its import says so
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                values = _assigned(node)
+                if "name" not in values:
+                    continue
+                name = _text(values["name"])
+                if name is None:
+                    return None
+                found[name] = _keys(values.get("tasks"))
+            elif _makes_a_class(node):
+                return None
+    return found
+
+
+def _makes_a_class(node: ast.stmt) -> bool:
+    """Return whether a class may come of it that no class statement names."""
+    call = node.value if isinstance(node, ast.Assign) else None
+    named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    return named and call.func.id in _MAKERS  # type: ignore[union-attr]
+
+
+def _assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return what the body of a class assigns, by name."""
+    found: dict[str, ast.expr] = {}
+    for part in node.body:
+        if isinstance(part, ast.Assign):
+            found |= {t.id: part.value for t in part.targets if isinstance(t, ast.Name)}
+        elif isinstance(part, ast.AnnAssign) and part.value and isinstance(part.target, ast.Name):
+            found[part.target.id] = part.value
+    return found
+
+
+def _text(node: ast.expr) -> str | None:
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return node.value if is_text else None  # type: ignore[attr-defined]
+
+
+def _keys(node: ast.expr | None) -> frozenset[str]:
+    """Return the keys of a dictionary that is written out, else none."""
+    if not isinstance(node, ast.Dict):
+        return frozenset()
+    keys = [_text(key) if key else None for key in node.keys]
+    return frozenset(key for key in keys if key) if all(keys) else frozenset()
+
+
+@cache
+def network_names() -> frozenset[str]:
+    """Return the names of the networks, from the source of `bench.networks`."""
+    source = (Path(bench.__file__).parent / "networks/__init__.py").read_text("utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "NETWORKS":
+            return _keys(node.value)
+    return frozenset()
+
+
+def check_names(experiment: Experiment, launcher: str | None = None) -> None:
+    """Raise `UserError` for the first name that no source has, with the nearest one that is one."""
+    if (networks := network_names()) and experiment.network not in networks:
+        raise unknown("network", experiment.network, networks)
+    if launcher is not None:
+        _check("launcher", launcher, static_names("launch"))
+    strategies, datasets = static_names("strategies"), static_names("datasets")
+    named = [text for group in experiment.groups for text in group.strategy]
+    for text in [*named, *([experiment.reference] if experiment.reference else [])]:
+        for piece in text.split("+"):
+            _check("strategy", piece, strategies)
+    for text in (text for group in experiment.groups for text in group.pair):
+        head, _, rest = text.partition(":")
+        _check("data set", head, datasets)
+        tasks = (datasets or {}).get(head.partition("@")[0], frozenset())
+        if tasks and "/" not in rest:
+            for task in filter(None, rest.replace("*", "+").split("+")):
+                base = task.partition("~")[0]
+                if base not in tasks:
+                    raise unknown(f"task of {head.partition('@')[0]}", base, tasks)
+
+
+def _check(what: str, text: str, known: Iterable[str] | None) -> None:
+    name = text.partition("@")[0]
+    if known is not None and name and name not in known:
+        raise unknown(what, name, known)
