@@ -1,12 +1,16 @@
 """One model or several: the rule, and a simulated study of its error rates."""
 
+import json
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from bench.decide.pairs import Candidate, Choice, Decision, TargetGains, decide
+from bench.decide.pairs import Candidate, Choice, Decision, TargetGains, TaskSet, decide
+from bench.report.text.decision import decision_json, sentence
+from bench.report.text.document import finite
+from bench.spec.experiment import Experiment
 from bench.stats.tests import ALPHA
 
 MARGIN, SEEDS, ROUNDS = 1.0, 10, 1500
@@ -169,3 +173,47 @@ def test_no_loss_at_all_is_found_to_share_as_often_as_its_seeds_promise() -> Non
     # at 5 % finds that in 93 % of experiments, and two targets at most as often.
     share = _rate("share without a loss", _simulated([[0.0, 0.0]]), Choice.SHARE)
     assert 0.85 < share < 0.95
+
+
+EXPERIMENT = Experiment(pair=("d:a+b",), strategy=("hard",), budget="30gflop")
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        (
+            [_around(0.0), _around(0.0)],
+            "One model for a and b, by hard: neither loses more than 1 point at 30 GFLOPs (p = ",
+        ),
+        (
+            [_around(0.0), _around(-3.0)],
+            "A model each for a and b: with every strategy tried, some task loses more than 1 "
+            "point at 30 GFLOPs (p = ",
+        ),
+        (
+            [_around(3.0), _around(-3.0)],
+            "A trade between a and b: with hard, one gains and one loses more than 1 point at",
+        ),
+        ([_around(0.0, seeds=5)] * 2, "Undecided for a and b at 30 GFLOPs: 5 seeds are too few"),
+        ([_around(0.0, 1.0)] * 2, "Undecided for a and b at 30 GFLOPs: about "),
+        ([_around(-1.0)] * 2, "Undecided for a and b at 30 GFLOPs: no number of seeds within"),
+    ],
+)
+def test_a_decision_is_said_in_a_sentence(gains: list[list[float]], said: str) -> None:
+    tasks = TaskSet("d:a+b", decide([_candidate(gains)]))
+    assert sentence(tasks, EXPERIMENT).startswith(said)
+    document = decision_json(tasks, EXPERIMENT)
+    assert document["choice"] == tasks.decision.choice
+    assert json.dumps(finite(document))
+
+
+def test_sharing_says_what_it_saves() -> None:
+    tasks = TaskSet("d:a+b", decide([_candidate([_around(0.0), _around(0.0)])]))
+    assert sentence(tasks, EXPERIMENT).endswith(
+        "It needs 60% of the parameters and 50% of the training compute of 2 separate models."
+    )
+
+
+def test_lost_runs_are_the_reason_where_they_keep_a_set_undecided() -> None:
+    lost = decide([_candidate([_around(0.0), _around(0.0)], excluded="unequal budgets")])
+    assert sentence(TaskSet("d:a+b", lost), EXPERIMENT).endswith("GFLOPs: unequal budgets.")

@@ -9,7 +9,7 @@ from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.cli.dry_run import show_plan
 from bench.contracts import DataSource
-from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, say
+from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, printable, say
 from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
 from bench.report import look_lines, stall, terminal_table, tuning_note, write_report
@@ -91,6 +91,8 @@ def _report(
     if as_json:
         print(report.files["gains.json"].read_text("utf-8"), end="")
     else:
+        for line in report.decisions:
+            console().print(printable(line), soft_wrap=False, style="bold")
         console().print(terminal_table(report.results))
         print(f"table, data and plots (each .svg too) in {folder}:")
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):

@@ -83,17 +83,17 @@ class TargetGains:
             return 1.0
         return self.stage.repeated_one_sided_p(p)
 
-    @property
-    def seeds_needed(self) -> int | None:
-        """The seeds that would show on which side of −margin the mean lies, with 80 % power.
+    def seeds_needed(self, level: float) -> int | None:
+        """Return the seeds that show on which side of −margin the mean lies, with 80 % power.
 
-        They assume the mean and the spread that were seen. None where no number in reach would do.
+        They assume the mean and the spread that were seen, and a one-sided test at `level`. None
+        where no number in reach would do.
         """
         found = paired(self._values)
         if found.n < 2:
             return None
-        # One test on one side at 5 % is one of two sides at 10 %.
-        return seeds_to_detect(abs(found.mean + self.margin), found.sd, level=2 * ALPHA)
+        # A test of one side has twice the level when both sides are tested.
+        return seeds_to_detect(abs(found.mean + self.margin), found.sd, level=2 * level)
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,9 @@ class Candidate:
         """The p-value of some target gaining more than the margin, corrected likewise."""
         return min(holm([target.wins for target in self.targets]))
 
-    @property
-    def seeds_needed(self) -> int | None:
-        """The seeds that would decide every target; None where no number in reach would."""
-        needed = [None if t.excluded else t.seeds_needed for t in self.targets]
+    def seeds_needed(self, level: float) -> int | None:
+        """Return the seeds that decide every target; None where no number in reach would."""
+        needed = [None if t.excluded else t.seeds_needed(level) for t in self.targets]
         found = [n for n in needed if n is not None]
         return max(found) if len(found) == len(needed) else None
 
@@ -196,9 +195,13 @@ def decide(candidates: Sequence[Candidate]) -> Decision:
         return Decision(Choice.SHARE, every, best.strategy, p)
     losing = max(candidate.loses_some for candidate in every)
     if losing > ALPHA:
-        # One strategy that is decided may do, so the nearest one counts.
-        within = [n for candidate in every if (n := candidate.seeds_needed) is not None]
-        return Decision(Choice.UNDECIDED, every, seeds=min(within, default=None))
+        # One strategy that is decided may do, so the nearest one counts; at the strictest level
+        # that Holm may ask of it. So many seeds as there are have not decided it.
+        asked = [candidate.seeds_needed(ALPHA / len(every)) for candidate in every]
+        within = [n for n in asked if n is not None]
+        fewest = min(len(target.gains) for c in every for target in c.targets)
+        seeds = max(min(within), fewest + 1) if within else None
+        return Decision(Choice.UNDECIDED, every, seeds=seeds)
     wins = holm([candidate.wins_some for candidate in every])
     p, trading = min(zip(wins, every, strict=True), key=lambda each: each[0])
     if p <= ALPHA:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.decide.pairs import decisions
+from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json, json_text
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
@@ -63,6 +65,8 @@ class Report:
     folder: Path
     files: Mapping[str, Path]
     runs: RunCounts
+    decisions: tuple[str, ...]
+    """A sentence for each set of tasks that one network may serve."""
     tuning: tuple[Tuned, ...]
     faults: Mapping[str, str]
     """Why a plot could not be drawn, by its name. That is a defect of the harness."""
@@ -99,6 +103,9 @@ def write_report(
         folder=folder,
         files=files,
         runs=_count(declaration, find),
+        decisions=tuple(
+            sentence(tasks, declaration.experiment) for tasks in decisions(declaration.rows, found)
+        ),
         tuning=tuning,
         faults=faults,
     )

@@ -59,7 +59,11 @@ def _libmtl() -> ModuleType:
 
 
 def _torchjd() -> ModuleType:
-    return importlib.import_module("torchjd")
+    import torchjd
+
+    # Where it is not installed, a type checker knows nothing of it.
+    found: ModuleType = torchjd
+    return found
 
 
 def found(name: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.decide.pairs import decisions
+from bench.report.text.decision import DECISION, decision_json
 from bench.report.text.tuning import TUNING, Tuned, tuning_json
 from bench.report.text.wording import ACROSS, CONTRASTS, EXPECTATIONS, RELATIVE, how_to_read
 from bench.spec.budget import TOLERANCE
@@ -28,6 +30,13 @@ def gains_json(
         "data": list(declaration.data),
         "declaration_changes": declaration.changes,
         "looks": [look.model_dump(mode="json") for look in declaration.looks],
+        "decisions": {
+            "how_to_read": DECISION,
+            "sets": [
+                decision_json(tasks, declaration.experiment)
+                for tasks in decisions(declaration.rows, results)
+            ],
+        },
         "rows": [_row(result) for result in results],
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
         "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},

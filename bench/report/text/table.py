@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 
+from bench.decide.pairs import decisions
+from bench.report.text.decision import DECISION, sentence
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
     ACROSS,
@@ -84,6 +86,7 @@ def markdown(
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
         changed,
+        _decisions(declaration, results),
         "## What was found",
         _words(results) if results else "No rows were declared.",
         _expectations(results),
@@ -109,6 +112,18 @@ def markdown(
         _gradients(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _decisions(declaration: Declaration, results: Sequence[RowResult]) -> str:
+    """Return what is decided for each set of tasks that one network may serve."""
+    found = decisions(declaration.rows, results)
+    if not found:
+        return ""
+    lines = [
+        f"- **{tasks.decision.choice}.** {escape(sentence(tasks, declaration.experiment))}"
+        for tasks in found
+    ]
+    return "\n\n".join(["## Decision", DECISION, "\n".join(lines)])
 
 
 def _words(results: Sequence[RowResult]) -> str:

@@ -1,0 +1,115 @@
+"""The decision for each set of tasks, in a sentence and as JSON-able data."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bench.decide.pairs import Candidate, Choice, TaskSet
+from bench.report.text.wording import amount
+from bench.spec.budget import Budget
+from bench.spec.experiment import Experiment
+from bench.store.records import SCREEN_BELOW
+
+DECISION = (
+    "One model, or one for each task? share: with one strategy, no task loses more than the margin "
+    "(a one-sided t test of each task; strategies by Holm). separate: with every strategy, some "
+    "task loses more than the margin. trade: so it is, and another task gains more than it. "
+    "undecided: none of these is shown. It holds at this budget, against single-task networks that "
+    "each have the whole of it."
+)
+
+
+def sentence(tasks: TaskSet, experiment: Experiment) -> str:
+    """Return what is decided for a set of tasks, and what sharing saves."""
+    names, decision = _listed(tasks.targets), tasks.decision
+    where = f"at {amount(Budget.parse(experiment.budget))}"
+    margin = f"{experiment.margin:g} point{'s' * (experiment.margin != 1)}"
+    none = "neither" if len(tasks.targets) == 2 else "none"
+    p = f"p = {math.ceil(1e3 * decision.p) / 1e3:.3f}" if not math.isnan(decision.p) else ""
+    match decision.choice:
+        case Choice.SHARE:
+            chosen = decision.chosen
+            assert chosen is not None
+            return (
+                f"One model for {names}, by {decision.strategy}: {none} loses more than {margin} "
+                f"{where} ({p}). {_saving(chosen)}"
+            )
+        case Choice.SEPARATE:
+            return (
+                f"A model each for {names}: with every strategy tried, some task loses more than "
+                f"{margin} {where} ({p})."
+            )
+        case Choice.TRADE:
+            return (
+                f"A trade between {names}: with {decision.strategy}, one gains and one loses more "
+                f"than {margin} {where} ({p}). With every strategy tried, some task loses as much."
+            )
+        case _:
+            return f"Undecided for {names} {where}: {_reason(tasks)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _saving(candidate: Candidate) -> str:
+    """Return what the shared network needs, compared with the single-task networks together."""
+    parts = f"{candidate.parameters / candidate.parameters_apart:.0%} of the parameters"
+    training = f"{candidate.flops:.0%} of the training compute"
+    return f"It needs {parts} and {training} of {len(candidate.targets)} separate models."
+
+
+def _reason(tasks: TaskSet) -> str:
+    candidates = tasks.decision.candidates
+    excluded = {t.excluded for c in candidates for t in c.targets if t.excluded}
+    if excluded and all(any(t.excluded for t in c.targets) for c in candidates):
+        return f"{_listed(sorted(excluded))}"
+    fewest = min(len(t.gains) for c in candidates for t in c.targets)
+    if fewest < SCREEN_BELOW:
+        return f"{fewest} seeds are too few, a decision needs {SCREEN_BELOW} or more"
+    if (seeds := tasks.decision.seeds) is not None:
+        return f"about {seeds} seeds would decide, if means and spreads stay as they are"
+    return "no number of seeds within reach would decide, if means and spreads stay as they are"
+
+
+def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
+    """Return a decision with all that it rests on."""
+    decision = tasks.decision
+    return {
+        "pair": tasks.pair,
+        "targets": list(tasks.targets),
+        "choice": str(decision.choice),
+        "strategy": decision.strategy,
+        "p": decision.p,
+        "seeds_needed": decision.seeds,
+        "sentence": sentence(tasks, experiment),
+        "candidates": [
+            {
+                "strategy": candidate.strategy,
+                "p_keeps_all": candidate.keeps_all,
+                "p_loses_some": candidate.loses_some,
+                "p_gains_some": candidate.wins_some,
+                "parameters": candidate.parameters,
+                "parameters_apart": candidate.parameters_apart,
+                "training_flops_share": candidate.flops,
+                "delta_m": {
+                    "n": candidate.delta_m.n,
+                    "mean": candidate.delta_m.mean,
+                    "interval_95": [candidate.delta_m.low, candidate.delta_m.high],
+                },
+                "targets": [
+                    {
+                        "target": target.target,
+                        "margin": target.margin,
+                        "p_keeps": target.keeps,
+                        "p_loses": target.loses,
+                        "p_gains": target.wins,
+                        "excluded": target.excluded,
+                    }
+                    for target in candidate.targets
+                ],
+            }
+            for candidate in decision.candidates
+        ],
+    }
