@@ -1,6 +1,6 @@
 """A folder of 60,000 small photographs is ready soon, and at once the second time.
 
-Run with `pytest tests/benchmarks`. Each reading is a process of its own, in process time after its
+Run with `pytest -n 0 tests/benchmarks`. Each reading is a process of its own, in process time after its
 imports: table, paths, sizes, pixels and digests.
 """
 

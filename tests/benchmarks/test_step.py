@@ -1,6 +1,6 @@
 """The harness's training step against a hand-written loop, in turns, in process time of one thread.
 
-Run with `pytest tests/benchmarks`. A ratio is robust where a time is not: both loops train the
+Run with `pytest -n 0 tests/benchmarks`. A ratio is robust where a time is not: both loops train the
 same network on the same images with the same optimizer, and take turns block by block. They are
 those of table 1 of `bench speed`.
 """
