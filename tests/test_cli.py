@@ -254,7 +254,9 @@ def test_a_killed_and_resumed_experiment_equals_an_undisturbed_one(
     assert resumed.returncode == undisturbed.returncode == 0
     assert len(_numbers(tmp_path / "killed")) == 16
     assert _numbers(tmp_path / "killed") == _numbers(tmp_path / "undisturbed")
-    assert resumed.stdout.replace("killed", "") == undisturbed.stdout.replace("undisturbed", "")
+    folders = [str(tmp_path / name) for name in ("killed", "undisturbed")]
+    said = [s.stdout.replace(f, "") for s, f in zip((resumed, undisturbed), folders, strict=True)]
+    assert said[0] == said[1]
 
 
 @pytest.mark.usefixtures("held")

@@ -100,6 +100,7 @@ class Store:
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         # Whatever a plugin does to the working folder, records go where they were asked for.
         self.root = root.absolute()
+        self._given = root
         self._read_only = read_only
         #: One line for each record that could not be read since this object was made.
         self.damaged: list[str] = []
@@ -240,7 +241,8 @@ class Store:
         """Return all declared experiments, by name. Raises `UserError` where there is none."""
         if not (found := self.declarations()):
             raise UserError(
-                f"no experiment in '{self.root}': run one first, or name its folder with --results"
+                f"no experiment in '{self._given}': run one first, or name its folder with "
+                "--results"
             )
         return found
 
@@ -249,7 +251,7 @@ class Store:
         found = {declaration.experiment.name: declaration for declaration in self.declarations()}
         if not found:
             raise UserError(
-                f"no experiment in '{self.root}': `python -m bench run {name}` makes one"
+                f"no experiment in '{self._given}': `python -m bench run {name}` makes one"
             )
         if name not in found:
             raise unknown("experiment", name, found)

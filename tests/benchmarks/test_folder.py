@@ -1,7 +1,7 @@
 """A folder of 60,000 small photographs is ready soon, and at once the second time.
 
-Run with `pytest -n 0 tests/benchmarks`. Each reading is a process of its own, in process time after its
-imports: table, paths, sizes, pixels and digests.
+Run with `pytest -n 0 tests/benchmarks`. Each reading is a process of its own, in process time after
+its imports: table, paths, sizes, pixels and digests.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
 """The harness's training step against other libraries', in turns, thread for thread.
 
-Run with `pytest -n 0 tests/benchmarks`; needs `pip install -e '.[peers]'`. What is asked for here is
-that sharing's own methods cost no more than elsewhere; how much less stands in `bench speed`.
+Run with `pytest -n 0 tests/benchmarks`; needs `pip install -e '.[peers]'`. What is asked for here
+is that sharing's own methods cost no more than elsewhere; how much less stands in `bench speed`.
 """
 
 import statistics

@@ -337,7 +337,7 @@ def test_rows_of_one_finding_are_marked_and_counted_once_in_words(
     names = [cells[1] for cells in table_rows(text)]
     assert names == ["`hard`", "`hard+pcgrad`", "= `hard+upgrad`"] * 2
     assert "With two tasks these have one direction: hard+pcgrad and hard+upgrad." in text
-    assert "= " not in markdown(world.declaration, results(world.declaration, world.find), {})
+    assert "= `" not in markdown(world.declaration, results(world.declaration, world.find), {})
 
 
 def test_all_tests_of_a_row_stand_in_the_table(world: Any) -> None:
