@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.datasets.celeba import CelebA
 from PIL import Image
 
 from bench.contracts import DataSource
+from bench.datasets.celeba import CelebA
 from bench.errors import UserError
 from bench.spec.registry import parse_pairs
 from bench.task_types import Classification, MultiLabel

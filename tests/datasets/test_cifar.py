@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from numpy.typing import NDArray
+
+from bench.contracts import Dataset, DataSource
 from bench.datasets._cifar import Photographs
 from bench.datasets.cifar10 import CIFAR10, load_cifar10
 from bench.datasets.cifar100 import CIFAR100, load_cifar100
 from bench.datasets.cifar_both import CIFARBoth
-from numpy.typing import NDArray
-
-from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
 from bench.spec.registry import declared_pairs
 

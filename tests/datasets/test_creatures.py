@@ -5,6 +5,9 @@ from itertools import combinations, product
 import pytest
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
+
+from bench.contracts import DataSource
 from bench.datasets.creatures import (
     FACTORS,
     RELATIVE,
@@ -14,9 +17,6 @@ from bench.datasets.creatures import (
     render,
     species,
 )
-from torch import Tensor
-
-from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.images import content_digest
 from bench.randomness import stream

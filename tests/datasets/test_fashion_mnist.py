@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.datasets.fashion_mnist import FashionMNIST, brightness
 from torchvision.datasets import FashionMNIST as Torchvision
 
 from bench.contracts import DataSource
+from bench.datasets.fashion_mnist import FashionMNIST, brightness
 
 
 @pytest.mark.usefixtures("no_download")

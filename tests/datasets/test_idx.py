@@ -7,10 +7,10 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision.datasets.mnist as torchvision_mnist
-from bench.datasets.fashion_mnist import load_garments
-from bench.datasets.mnist import load_digits
 
 from bench.contracts import DataSource
+from bench.datasets.fashion_mnist import load_garments
+from bench.datasets.mnist import load_digits
 from bench.errors import UserError
 
 COLLECTIONS = {"MNIST": load_digits, "FashionMNIST": load_garments}

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.datasets.cityscapes import Cityscapes
-from bench.datasets.nyuv2 import NYUv2
 
 from bench.cli.app import main
 from bench.contracts import Dataset, DataSource
+from bench.datasets.cityscapes import Cityscapes
+from bench.datasets.nyuv2 import NYUv2
 from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_dataset, parse_strategy

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.datasets.mnist import MNIST, slant
 
 from bench.contracts import DataSource
+from bench.datasets.mnist import MNIST, slant
 
 
 @pytest.mark.usefixtures("no_download")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from bench.contracts import Dataset, DataSource
 from bench.datasets._idx import Labelled
 from bench.datasets._overlay import overlay, pair_up
 from bench.datasets.fashion_mnist import load_garments
@@ -12,8 +14,6 @@ from bench.datasets.mnist import load_digits
 from bench.datasets.multi_fashion import MultiFashion
 from bench.datasets.multi_mixed import MultiMixed
 from bench.datasets.multimnist import MultiMNIST
-
-from bench.contracts import Dataset, DataSource
 from bench.errors import UserError
 
 Load = Callable[[DataSource], tuple[Labelled, Labelled]]

@@ -10,11 +10,11 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from bench.datasets.pet import Pet
 from PIL import Image
 
 from bench.cli.app import main
 from bench.contracts import DataSource
+from bench.datasets.pet import Pet
 from bench.errors import UserError
 from bench.spec.registry import parse_dataset
 from bench.tasks import TaskData

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets.svhn as torchvision_svhn
-from bench.datasets.digits import Digits, as_house_numbers
-from bench.datasets.mnist import load_digits
-from bench.datasets.svhn import SVHN, load_house_numbers
 from scipy.io import savemat
 
 from bench.contracts import DataSource
+from bench.datasets.digits import Digits, as_house_numbers
+from bench.datasets.mnist import load_digits
+from bench.datasets.svhn import SVHN, load_house_numbers
 from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.train.batches import Batches

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from bench.datasets.teachers import DRAWN, SIGNAL, SIGNS, Teachers, answers, features
 
 from bench.contracts import DataSource
+from bench.datasets.teachers import DRAWN, SIGNAL, SIGNS, Teachers, answers, features
 from bench.errors import UserError
 from bench.spec.registry import parse_dataset
 from bench.train.rows import Standardise

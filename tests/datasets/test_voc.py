@@ -10,11 +10,11 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from bench.datasets.voc import VOC
 from PIL import Image
 
 from bench.cli.app import main
 from bench.contracts import DataSource
+from bench.datasets.voc import VOC
 from bench.errors import UserError
 from bench.task_types import VOID
 from bench.tasks import TaskData

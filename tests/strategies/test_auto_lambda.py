@@ -6,12 +6,12 @@ from itertools import islice
 
 import pytest
 import torch
-from bench.strategies.auto_lambda import meta_gradient
 from torch import Tensor
 
 from bench.contracts import LookAhead, Trial, UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
+from bench.strategies.auto_lambda import meta_gradient
 from bench.tasks import TaskData
 from bench.train.batches import Batches
 from bench.train.loop import TrainingState

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from bench.strategies.cosine_gate import CosineGate
 from torch import Tensor
 
 from bench.errors import UserError
 from bench.spec.registry import parse_strategy
+from bench.strategies.cosine_gate import CosineGate
 from bench.task_types import Classification
 from bench.tasks import Task
 

@@ -1,11 +1,11 @@
 from collections.abc import Callable
 
 import torch
-from bench.strategies.cross_stitch import CrossStitch
-from bench.strategies.single import Single
 
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
+from bench.strategies.cross_stitch import CrossStitch
+from bench.strategies.single import Single
 from bench.tasks import TaskData
 from bench.train.batches import Batches
 from bench.train.loop import TrainingState, build_network

@@ -1,6 +1,7 @@
 import torch
-from bench.strategies.pcgrad import PCGrad
 from torch import Tensor
+
+from bench.strategies.pcgrad import PCGrad
 
 
 def _merge(gradients: Tensor, seed: int = 0) -> Tensor:
