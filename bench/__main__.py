@@ -17,11 +17,13 @@ def _shadowed() -> bool:
 def main() -> None:
     """Run the command line, unless another package of the same name makes that impossible."""
     if _shadowed():
-        sys.exit(
+        print(
             "error: frappe-bench is installed in this environment, and its package is called "
             "`bench` too, so each overwrites files of the other: install mtl-sharing-bench in an "
-            "environment of its own (python -m venv)"
+            "environment of its own (python -m venv)",
+            file=sys.stderr,
         )
+        sys.exit(2)  # wrong usage; Python's own 1 means a regression here
     from bench.cli.app import main
 
     main()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import bench as bench_package
 from bench import __version__
 from bench.cli.app import main
 from bench.networks import NETWORKS
@@ -508,3 +510,28 @@ def test_whatever_a_plugin_raises_is_a_defect_and_no_regression(
 
     monkeypatch.setattr("bench.cli.list.listing", leaves)
     assert here("list", "networks").returncode == 70
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_another_package_of_the_same_name_over_this_one_is_one_clear_error(
+    tmp_path: Path, replaced: bool
+) -> None:
+    package = Path(bench_package.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__", "strategies", "datasets")
+    shutil.copytree(package, tmp_path / "bench", ignore=ignored)
+    metadata = tmp_path / "frappe_bench-5.25.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: frappe-bench\nVersion: 5.25\n")
+    if replaced:  # whichever was installed last has written its own file
+        (tmp_path / "bench" / "__init__.py").write_text("VERSION = '5.25'\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--version"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: frappe-bench is installed in this environment")
+    assert len(done.stderr.splitlines()) == 1
