@@ -302,3 +302,10 @@ def test_a_store_stays_where_it_was_whatever_changes_the_working_folder(
     store.save(plain_record("ab12", 50.0, 1.0), {})
     assert (tmp_path / "results/runs/ab/ab12/run.json").is_file()
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_declaration_of_another_version_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "experiments" / "old.json"
+    write_atomically(path, b'{"schema_version": 1, "experiment": {}, "cells": []}')
+    with pytest.raises(UserError, match="was written by another version of bench: delete it"):
+        Store(tmp_path).declarations()

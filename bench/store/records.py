@@ -235,7 +235,7 @@ class Look(_Document):
 class Declaration(_Document):
     """An experiment as declared before its first scored run: the family that Holm corrects over."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     experiment: Experiment
     rows: tuple[Row, ...]
     data: tuple[str, ...] = ()

@@ -227,9 +227,13 @@ class Store:
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
+            why = f"cannot be read ({type(error).__name__})"
+            if isinstance(error, ValidationError) and error.errors()[0]["loc"] == (
+                "schema_version",
+            ):
+                why = "was written by another version of bench"
             raise UserError(
-                f"{path} cannot be read ({type(error).__name__}): delete it and run the "
-                "experiment again; its finished runs are kept"
+                f"{path} {why}: delete it and run the experiment again; its finished runs are kept"
             ) from None
 
     def declarations(self) -> list[Declaration]:
