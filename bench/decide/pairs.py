@@ -229,13 +229,15 @@ class TaskSet:
 def decisions(declared: Sequence[Row], results: Sequence[RowResult]) -> list[TaskSet]:
     """Return the decision for every set of tasks that one network was trained to serve.
 
-    `results` are those of the declared rows. Auxiliary strategies train a network for each target,
+    A declared row without a result is left out. Auxiliary strategies train a network for each target,
     so they decide nothing here; neither do placebos, which no one would deploy.
     """
     found: dict[str, list[Candidate]] = {}
     groups: dict[tuple[str, str], list[tuple[Row, RowResult]]] = {}
-    for own, result in zip(declared, results, strict=True):
-        if not own.placebo:
+    known = {(row.pair, row.strategy, row.target): row for row in results}
+    for own in declared:
+        result = known.get((own.pair, own.strategy, own.target))
+        if result is not None and not own.placebo:
             groups.setdefault((own.pair, own.strategy), []).append((own, result))
     for (pair, strategy), rows in groups.items():
         runs = {tuple(seed.strategy for seed in own.seeds) for own, _ in rows}
