@@ -229,8 +229,8 @@ class TaskSet:
 def decisions(declared: Sequence[Row], results: Sequence[RowResult]) -> list[TaskSet]:
     """Return the decision for every set of tasks that one network was trained to serve.
 
-    A declared row without a result is left out. Auxiliary strategies train a network for each target,
-    so they decide nothing here; neither do placebos, which no one would deploy.
+    A declared row without a result is left out. Auxiliary strategies train a network for each
+    target, so they decide nothing here; neither do placebos, which no one would deploy.
     """
     found: dict[str, list[Candidate]] = {}
     groups: dict[tuple[str, str], list[tuple[Row, RowResult]]] = {}
