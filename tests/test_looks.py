@@ -117,5 +117,5 @@ def test_the_flag_means_twenty_seeds_at_most(toy_experiment: Path) -> None:
     toy_experiment.write_text(text.replace("seeds = 2\n", "until-decided = true\n"))
     assert load(str(toy_experiment), {}).seeds == 20
     toy_experiment.write_text(text + "until-decided = 1\n")
-    with pytest.raises(UserError, match="until-decided: input should be a valid boolean"):
+    with pytest.raises(UserError, match="until-decided: give true or false"):
         load(str(toy_experiment), {})
