@@ -116,21 +116,24 @@ def test_every_local_link_and_picture_of_the_pages_exists() -> None:
                 assert (page.parent / target).exists(), f"{page.name} → {target}"
 
 
-def test_every_flag_in_the_readme_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["run", "--help"])
-    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
-    commands = "\n".join(_blocks("README.md", "(?:bash)?"))
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", commands))
-    assert used <= known | {"--json", "--results"}
-
-
-def test_every_flag_of_the_page_on_ci_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def _flags(*commands: list[str], capsys: pytest.CaptureFixture[str]) -> set[str]:
     known = set()
-    for command in (["check"], ["compare"], ["baseline", "set"]):
+    for command in commands:
         with pytest.raises(SystemExit):
             main([*command, "--help"])
         known |= set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    return known
+
+
+def test_every_flag_in_the_readme_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    known = _flags(["run"], ["check"], ["list"], capsys=capsys)
+    commands = "\n".join(_blocks("README.md", "(?:bash)?"))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", commands))
+    assert {"--baseline", "--dry-run"} <= used <= known
+
+
+def test_every_flag_of_the_page_on_ci_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    known = _flags(["check"], ["compare"], ["baseline", "set"], capsys=capsys)
     workflow = (ROOT / "docs/examples/bench.yml").read_text("utf-8").splitlines()
     lines = (ROOT / "docs/ci.md").read_text("utf-8").splitlines()
     lines += [line for line in workflow if "python -m bench" in line]

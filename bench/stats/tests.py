@@ -19,7 +19,7 @@ _EXACT = 16
 #: Sums of differences that differ by so small a part of their absolute sum are equal.
 _TIE = 1e-9
 #: Patterns of signs that stand behind a simulated power, over all draws.
-_PATTERNS = 2**26
+_PATTERNS = 2**24
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ READ = """
 import time, sys
 from pathlib import Path
 from bench.contracts import DataSource
-from bench.data import fingerprint, task_data
-from bench.registry import parse_dataset, parse_pairs
+from bench.spec.registry import parse_dataset, parse_pairs
+from bench.train.load import fingerprint, task_data
 began = time.process_time()
 source = DataSource(cache=Path("cache"))
 (pair,) = parse_pairs("folder:labels.csv:species+coat")
