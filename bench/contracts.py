@@ -1,4 +1,4 @@
-"""What a plugin implements: the parts of a strategy, and a data set.
+"""What a plugin implements: the components of a strategy, and a data set.
 
 A strategy is four independent choices and some auxiliary tasks:
 
@@ -11,9 +11,9 @@ A strategy is four independent choices and some auxiliary tasks:
 What a plugin needs beside them is here too: `UserError` for what a user can fix, `unknown` for a
 name that is none, with the nearest one, `stream` for draws that must not move any other.
 
-A part is a frozen dataclass in a file of its own in `strategies/`; its fields are the knobs a user
-can set (`-s hard+partner@0.3`), and what `tuned` says of one is what `--tune` searches. A data set
-is a class in a file of its own in `datasets/`.
+A component is a frozen dataclass in a file of its own in `strategies/`. Its fields are knobs for
+users (`-s hard+partner@0.3`); `--tune` searches a field declared with `tuned`. A data set is a
+class in a file of its own in `datasets/`.
 """
 
 from abc import ABC, abstractmethod
@@ -132,12 +132,12 @@ def range_of(knob: Field[Any]) -> Range | None:
 
 @dataclass(frozen=True)
 class Component:
-    """What every part of a strategy has: the name users type, one sentence, and its source."""
+    """What every component of a strategy has: the name users type, one sentence, and its source."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
-    #: The part of its sort that is meant where a user names none.
+    #: The component that is meant where a user names none.
     default: ClassVar[bool] = False
     #: Packages whose versions its numbers follow, beside torch; they count to a run's key.
     packages: ClassVar[Sequence[str]] = ()
@@ -154,7 +154,7 @@ class Sharing(Component, ABC):
 
     @abstractmethod
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return a fresh network.
 
@@ -268,7 +268,7 @@ class Phase:
     """A stretch of a run.
 
     `tasks` are the positions of those that are trained in it; the others are not even computed.
-    `share` is the part of the budget that buys its steps, and the shares of a run sum to 1. If
+    `share` is the fraction of the budget that buys its steps, and the shares of a run sum to 1. If
     `frozen`, the shared parameters stay as they are, and no backward pass goes through them.
     """
 
@@ -330,7 +330,7 @@ class Dataset(ABC):
     """A set of images with several label columns.
 
     `load` returns every task by name; the harness composes pairs, subsets and placebos from them.
-    A subclass that is a frozen dataclass with fields has knobs, as the parts of strategies do:
+    A subclass that is a frozen dataclass with fields has knobs, as the components of strategies do:
     `name@knob=value:task+task`.
     """
 
@@ -342,7 +342,7 @@ class Dataset(ABC):
     #: Tasks of one text are on the same images.
     images: ClassVar[str | Mapping[str, str]] = ""
     #: Kinds of the tasks that are no classification.
-    kinds: ClassVar[Mapping[str, TaskType]] = {}
+    task_types: ClassVar[Mapping[str, TaskType]] = {}
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
 

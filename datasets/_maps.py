@@ -171,7 +171,7 @@ def load_maps(
     images = ImageSet(dataset.name, train.rows["images"], test.rows["images"], notes=notes)
     outputs = {"segmentation": layout.classes, "depth": 1, "normals": 3}
     found = {}
-    for name, kind in dataset.kinds.items():
+    for name, kind in dataset.task_types.items():
         labels = train.rows[name]
         kind = kind.of(labels, kind.unit) if isinstance(kind, Depth) else kind
         found[name] = TaskData(Task(name, kind, outputs[name]), images, labels, test.rows[name])

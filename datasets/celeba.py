@@ -83,7 +83,7 @@ class CelebA(Dataset):
         **{name: f"{name.replace('_', ' ')}: yes or no" for name in _ATTRIBUTES},
         "attributes": "all forty attributes at once",
     }
-    kinds: ClassVar[Mapping[str, TaskType]] = {"attributes": MultiLabel()}
+    task_types: ClassVar[Mapping[str, TaskType]] = {"attributes": MultiLabel()}
     pairs: ClassVar = (
         (
             ("Mouth_Slightly_Open", "Smiling"),
@@ -139,6 +139,6 @@ class CelebA(Dataset):
             name: (2, labels[0][:, index].long(), labels[1][:, index].long())
             for index, name in enumerate(_ATTRIBUTES)
         }
-        together = Task("attributes", self.kinds["attributes"], len(_ATTRIBUTES))
+        together = Task("attributes", self.task_types["attributes"], len(_ATTRIBUTES))
         every = TaskData(together, images, labels[0].float(), labels[1].float())
         return {**classification_tasks(images, columns), "attributes": every}

@@ -38,7 +38,7 @@ class Cityscapes(Dataset):
         "segmentation": "one of 7 classes, a pixel",
         "depth": "how near (inverse depth), a pixel",
     }
-    kinds: ClassVar[Mapping[str, TaskType]] = {
+    task_types: ClassVar[Mapping[str, TaskType]] = {
         "segmentation": Segmentation(),
         "depth": Depth(""),
     }

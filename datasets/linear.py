@@ -58,7 +58,7 @@ class LinearTeachers(Dataset):
         "target": "40 drawn of 40,000, + 10,000, 1 × 1, 20 channels",
         "partner": "400 drawn of 40,000, + 10,000, 1 × 1, 20 channels",
     }
-    kinds: ClassVar[Mapping[str, ExcessRisk]] = {
+    task_types: ClassVar[Mapping[str, ExcessRisk]] = {
         "target": Linear(unit="σ²"),
         "partner": Linear(unit="σ²"),
     }
@@ -86,7 +86,7 @@ class LinearTeachers(Dataset):
     def _task(self, task: str, w: Tensor) -> TaskData:
         return taught(
             self.name,
-            Task(task, self.kinds[task], 1),
+            Task(task, self.task_types[task], 1),
             (DIMENSIONS, 1, 1),
             (TRAIN, TEST),
             DRAWN[task],

@@ -36,7 +36,7 @@ class MultiFashion(Dataset):
         (
             ("left", "right"),
             "negative",
-            "the garments are independent, hide one another, and compete for one trunk",
+            "the garments are independent, hide one another, and compete for one encoder",
         ),
     )
 

@@ -36,7 +36,7 @@ class MultiMixed(Dataset):
         (
             ("left", "right"),
             "negative",
-            "digit and garment are independent and unlike in form, so they compete for one trunk",
+            "digit and garment are independent and unlike in form, so they compete for one encoder",
         ),
     )
 

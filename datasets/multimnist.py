@@ -34,7 +34,7 @@ class MultiMNIST(Dataset):
         (
             ("left", "right"),
             "negative",
-            "the digits are independent and compete for one trunk: Sener & Koltun 2018 report "
+            "the digits are independent and compete for one encoder: Sener & Koltun 2018 report "
             "97.2/95.9 % alone and 96.5/95.0 % with uniform weights",
         ),
     )

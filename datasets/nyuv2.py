@@ -38,7 +38,7 @@ class NYUv2(Dataset):
         "depth": "how far away, a pixel",
         "normals": "where the surface faces, a pixel",
     }
-    kinds: ClassVar[Mapping[str, TaskType]] = {
+    task_types: ClassVar[Mapping[str, TaskType]] = {
         "segmentation": Segmentation(),
         "depth": Depth("m"),
         "normals": SurfaceNormals(),

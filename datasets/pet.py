@@ -55,7 +55,7 @@ class Pet(Dataset):
         "species": "cat or dog, 2 classes",
         "segmentation": "animal, background or border, a pixel",
     }
-    kinds: ClassVar[Mapping[str, TaskType]] = {"segmentation": Segmentation()}
+    task_types: ClassVar[Mapping[str, TaskType]] = {"segmentation": Segmentation()}
     pairs: ClassVar = (
         (
             ("breed", "segmentation"),
@@ -119,6 +119,6 @@ class Pet(Dataset):
             name: (classes, labels[0][name][train.kept], labels[1][name][test.kept])
             for name, classes in (("breed", _BREEDS), ("species", _SPECIES))
         }
-        regions = Task("segmentation", self.kinds["segmentation"], _REGIONS)
+        regions = Task("segmentation", self.task_types["segmentation"], _REGIONS)
         trimaps = TaskData(regions, images, train.rows["trimaps"], test.rows["trimaps"])
         return {**classification_tasks(images, columns), "segmentation": trimaps}

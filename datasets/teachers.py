@@ -69,7 +69,7 @@ class Teachers(Dataset):
         "target": "400 drawn of 40,000, + 4,000, 8 × 8 grey",
         "partner": "4,000 drawn of 40,000, + 4,000, 8 × 8 grey",
     }
-    kinds: ClassVar[Mapping[str, ExcessRisk]] = {
+    task_types: ClassVar[Mapping[str, ExcessRisk]] = {
         "target": ExcessRisk(unit="σ²"),
         "partner": ExcessRisk(unit="σ²"),
     }
@@ -98,7 +98,7 @@ class Teachers(Dataset):
     def _task(self, task: str, directions: Tensor) -> TaskData:
         return taught(
             self.name,
-            Task(task, self.kinds[task], 1),
+            Task(task, self.task_types[task], 1),
             (1, SIDE, SIDE),
             (TRAIN, TEST),
             DRAWN[task],

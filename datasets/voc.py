@@ -85,7 +85,7 @@ class VOC(Dataset):
         "segmentation": "background or one of 20 objects, a pixel",
         "objects": "which of 20 objects are there",
     }
-    kinds: ClassVar[Mapping[str, TaskType]] = {
+    task_types: ClassVar[Mapping[str, TaskType]] = {
         "segmentation": Segmentation(),
         "objects": MultiLabel(),
     }
@@ -146,5 +146,5 @@ class VOC(Dataset):
             name: TaskData(
                 Task(name, kind, outputs[name]), images, train.rows[name], test.rows[name]
             )
-            for name, kind in self.kinds.items()
+            for name, kind in self.task_types.items()
         }

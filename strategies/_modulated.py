@@ -9,7 +9,7 @@ from bench.contracts import EncoderFactory, MultiTaskNetwork
 from bench.networks import Encoder, Shape
 
 
-class ModulatedTrunk(MultiTaskNetwork):
+class ModulatedEncoder(MultiTaskNetwork):
     """A shared encoder whose stages are followed by modules of each task.
 
     `module(shape)` builds the module after a stage whose activation of one image has this shape.
@@ -18,20 +18,20 @@ class ModulatedTrunk(MultiTaskNetwork):
 
     def __init__(
         self,
-        trunk: EncoderFactory,
+        new_encoder: EncoderFactory,
         heads: Sequence[Callable[[Encoder], nn.Module]],
         module: Callable[[Shape], nn.Module],
     ) -> None:
         super().__init__()
-        self.trunk = trunk()
+        self.encoder = new_encoder()
         self.modules_of = nn.ModuleList(
-            nn.ModuleList(module(shape) for shape in self.trunk.stage_shapes) for _ in heads
+            nn.ModuleList(module(shape) for shape in self.encoder.stage_shapes) for _ in heads
         )
-        self.heads = nn.ModuleList(head(self.trunk) for head in heads)
+        self.heads = nn.ModuleList(head(self.encoder) for head in heads)
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Return the output of each task."""
-        first, *rest = self.trunk.stages
+        first, *rest = self.encoder.stages
         begun: dict[int, Tensor] = {}
         outputs: list[Tensor | None] = []
         for x, modules, head in zip(images, self.modules_of, self.heads, strict=True):
@@ -49,4 +49,4 @@ class ModulatedTrunk(MultiTaskNetwork):
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the encoder's."""
-        return list(self.trunk.parameters())
+        return list(self.encoder.parameters())

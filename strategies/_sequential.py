@@ -21,7 +21,7 @@ class Sequential(Schedule):
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
-            raise ValueError(f"share is a part of at least 0 and below 1, not {self.share}")
+            raise ValueError(f"share is a fraction of at least 0 and below 1, not {self.share}")
 
     @property
     @abstractmethod

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder, Shape
 
-from ._modulated import ModulatedTrunk
+from ._modulated import ModulatedEncoder
 
 
 class _Adapter(nn.Module):
@@ -41,11 +41,11 @@ class Adapters(Sharing):
     """One encoder with residual adapters of each task."""
 
     name = "adapters"
-    summary = "one trunk, with a residual 1 × 1 convolution of each task after every stage"
+    summary = "one encoder, with a residual 1 × 1 convolution of each task after every stage"
     paper = "Rebuffi et al. 2017, Learning Multiple Visual Domains with Residual Adapters"
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the adapted encoder, at first that of hard sharing."""
-        return ModulatedTrunk(trunk, heads, _Adapter)
+        return ModulatedEncoder(new_encoder, heads, _Adapter)

@@ -102,7 +102,7 @@ class AutoLambda(Weighting):
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out is a part of at least 0 and below 1, not {self.held_out}")
+            raise ValueError(f"held_out is at least 0 and below 1, not {self.held_out}")
         if not 0 <= self.rate < inf:
             raise ValueError(f"rate is a number of at least 0, not {self.rate}")
 

@@ -54,7 +54,7 @@ class Branch(Sharing):
     """The first stages shared, the rest a task's own."""
 
     name = "branch"
-    summary = "the first stages of the trunk shared, a copy of the rest for each task"
+    summary = "the first stages of the encoder shared, a copy of the rest for each task"
     paper = "Caruana 1997; Vandenhende et al. 2020, Branched Multi-Task Networks"
 
     shared: int = 1
@@ -65,18 +65,18 @@ class Branch(Sharing):
             raise ValueError(f"shared is a number of stages of at least 0, not {self.shared}")
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the branched network. Raises `UserError` where the encoder has too few stages."""
-        trunks = [trunk() for _ in heads]
-        stages = len(trunks[0].stages)
+        encoders = [new_encoder() for _ in heads]
+        stages = len(encoders[0].stages)
         if self.shared > stages:
             raise UserError(
                 f"{self.name} is to share {self.shared} stages, but the network has {stages}: give "
                 f"a number from 0 to {stages}"
             )
         return _Branched(
-            nn.Sequential(*trunks[0].stages[: self.shared]),
-            [nn.Sequential(*trunk.stages[self.shared :]) for trunk in trunks],
-            [head(trunk) for head, trunk in zip(heads, trunks, strict=True)],
+            nn.Sequential(*encoders[0].stages[: self.shared]),
+            [nn.Sequential(*encoder.stages[self.shared :]) for encoder in encoders],
+            [head(encoder) for head, encoder in zip(heads, encoders, strict=True)],
         )

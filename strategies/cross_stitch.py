@@ -19,26 +19,27 @@ from bench.networks import Encoder
 
 
 class _Stitched(MultiTaskNetwork):
-    def __init__(self, trunks: list[Encoder], heads: list[nn.Module], own: float) -> None:
+    def __init__(self, encoders: list[Encoder], heads: list[nn.Module], own: float) -> None:
         super().__init__()
-        self.trunks = nn.ModuleList(trunks)
+        self.encoders = nn.ModuleList(encoders)
         self.heads = nn.ModuleList(heads)
         tasks = len(heads)
-        device = next(trunks[0].parameters()).device
+        device = next(encoders[0].parameters()).device
         mix = torch.full((tasks, tasks), (1 - own) / max(1, tasks - 1), device=device)
         mix.fill_diagonal_(own if tasks > 1 else 1.0)
         #: α of each stage: [T, T, channels].
         self.stitches = nn.ParameterList(
-            nn.Parameter(mix[:, :, None].repeat(1, 1, shape[0])) for shape in trunks[0].stage_shapes
+            nn.Parameter(mix[:, :, None].repeat(1, 1, shape[0]))
+            for shape in encoders[0].stage_shapes
         )
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the features of every task's encoder for one batch of images."""
-        activations = [images] * len(self.trunks)
+        activations = [images] * len(self.encoders)
         for level, stitch in enumerate(self.stitches):
             own = [
-                trunk.stages[level](x)  # type: ignore[operator, index]
-                for trunk, x in zip(self.trunks, activations, strict=True)
+                encoder.stages[level](x)  # type: ignore[operator, index]
+                for encoder, x in zip(self.encoders, activations, strict=True)
             ]
             alpha = stitch.view(*stitch.shape, *[1] * (own[0].dim() - 2))
             activations = [
@@ -60,7 +61,7 @@ class _Stitched(MultiTaskNetwork):
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        return [*self.trunks.parameters(), *self.stitches.parameters()]
+        return [*self.encoders.parameters(), *self.stitches.parameters()]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class CrossStitch(Sharing):
     """One encoder a task, with learned linear mixes between them."""
 
     name = "cross-stitch"
-    summary = "one trunk a task, activations mixed after every stage"
+    summary = "one encoder a task, activations mixed after every stage"
     paper = "Misra et al. 2016, Cross-stitch Networks for Multi-task Learning"
     exact_null = False  # the partners' encoders feed the target's, whatever their weight
 
@@ -80,9 +81,9 @@ class CrossStitch(Sharing):
             raise ValueError(f"own is a weight between 0 and 1, not {self.own}")
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one encoder a task, stitched."""
-        trunks = [trunk() for _ in heads]
-        built = [head(t) for head, t in zip(heads, trunks, strict=True)]
-        return _Stitched(trunks, built, self.own)
+        encoders = [new_encoder() for _ in heads]
+        built = [head(t) for head, t in zip(heads, encoders, strict=True)]
+        return _Stitched(encoders, built, self.own)

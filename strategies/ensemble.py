@@ -58,14 +58,14 @@ class Ensemble(Sharing):
             raise ValueError(f"members is a number of at least 1, not {self.members}")
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return as many networks a task as there are members."""
 
         def networks(head: Callable[[Encoder], nn.Module]) -> nn.ModuleList:
             members = []
             for member in range(self.members):
-                encoder = trunk()
+                encoder = new_encoder()
                 network = nn.Sequential(encoder, head(encoder))
                 members.append(redrawn(network) if member else network)
             return nn.ModuleList(members)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
 from bench.networks import Encoder, Shape
 
-from ._modulated import ModulatedTrunk
+from ._modulated import ModulatedEncoder
 
 
 class _ScaleAndShift(nn.Module):
@@ -36,11 +36,11 @@ class Film(Sharing):
     """One encoder, whose channels each task scales and shifts."""
 
     name = "film"
-    summary = "one trunk, whose channels each task scales and shifts after every stage"
+    summary = "one encoder, whose channels each task scales and shifts after every stage"
     paper = "Perez et al. 2018, FiLM: Visual Reasoning with a General Conditioning Layer"
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the modulated encoder, at first that of hard sharing."""
-        return ModulatedTrunk(trunk, heads, _ScaleAndShift)
+        return ModulatedEncoder(new_encoder, heads, _ScaleAndShift)

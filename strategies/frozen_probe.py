@@ -20,7 +20,9 @@ class FrozenProbe(Sequential):
     """Pretrain on the auxiliary tasks, then train the target on the frozen encoder."""
 
     name = "frozen-probe"
-    summary = "the auxiliary tasks first, then the target on the frozen trunk: partner+frozen-probe"
+    summary = (
+        "the auxiliary tasks first, then the target on the frozen encoder: partner+frozen-probe"
+    )
     paper = (
         "Alain and Bengio 2016, Understanding Intermediate Layers Using Linear Classifier Probes"
     )

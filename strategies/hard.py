@@ -1,4 +1,4 @@
-"""Hard parameter sharing (Caruana 1997): one encoder, one head a task.
+"""Hard parameter sharing (Caruana 1997): one encoder, one head per task.
 
 Tasks on the same images share one forward pass of the encoder. Tasks on different images pass
 through it one after the other and not as one concatenated batch, so that a task's features are the
@@ -17,9 +17,9 @@ from ._split_point import the_only
 
 
 class _OneTrunk(MultiTaskNetwork):
-    def __init__(self, trunk: Encoder, heads: list[nn.Module]) -> None:
+    def __init__(self, encoder: Encoder, heads: list[nn.Module]) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.encoder = encoder
         self.heads = nn.ModuleList(heads)
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -39,12 +39,12 @@ class _OneTrunk(MultiTaskNetwork):
                 outputs.append(None)
                 continue
             if id(x) not in features:
-                features[id(x)] = self.trunk(x)
+                features[id(x)] = self.encoder(x)
             outputs.append(head(features[id(x)]))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        return list(self.trunk.parameters())
+        return list(self.encoder.parameters())
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Hard(Sharing):
     """One encoder for all tasks."""
 
     name = "hard"
-    summary = "one trunk for all tasks, one head a task"
+    summary = "one encoder for all tasks, one head per task"
     paper = "Caruana 1997, Multitask Learning"
     default = True
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one encoder with all heads on it."""
-        shared = trunk()
+        shared = new_encoder()
         return _OneTrunk(shared, [head(shared) for head in heads])

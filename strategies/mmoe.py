@@ -71,10 +71,10 @@ class _Mixture(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Mmoe(Sharing):
-    """Trunks shared by all tasks, mixed by a gate of each task."""
+    """Encoders shared by all tasks, mixed by a gate of each task."""
 
     name = "mmoe"
-    summary = "several trunks shared by all, mixed by a gate of each task"
+    summary = "several encoders shared by all, mixed by a gate of each task"
     paper = "Ma et al. 2018, Modeling Task Relationships with Multi-gate Mixture-of-Experts"
 
     experts: int = 2
@@ -90,11 +90,11 @@ class Mmoe(Sharing):
             raise ValueError(f"width is a number above 0, not {self.width}")
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return the experts, a gate a task and all heads."""
-        first = trunk(self.width)
-        experts = [first, *(redrawn(trunk(self.width)) for _ in range(self.experts - 1))]
+        first = new_encoder(self.width)
+        experts = [first, *(redrawn(new_encoder(self.width)) for _ in range(self.experts - 1))]
         channels, *sides = first.image
         gates: list[nn.Module] = [_Gate(channels, min(_SIDE, *sides), self.experts) for _ in heads]
         return _Mixture(experts, gates, [head(first) for head in heads])

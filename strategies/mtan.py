@@ -68,15 +68,15 @@ class _Attention(nn.Module):
 
 
 class _Attended(MultiTaskNetwork):
-    def __init__(self, trunk: Encoder, heads: list[nn.Module]) -> None:
+    def __init__(self, encoder: Encoder, heads: list[nn.Module]) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.attentions = nn.ModuleList(_Attention(trunk.stage_shapes) for _ in heads)
+        self.encoder = encoder
+        self.attentions = nn.ModuleList(_Attention(encoder.stage_shapes) for _ in heads)
         self.heads = nn.ModuleList(heads)
 
     def _activations(self, x: Tensor) -> list[Tensor]:
         found = []
-        for stage in self.trunk.stages:
+        for stage in self.encoder.stages:
             x = stage(x)
             found.append(x)
         return found
@@ -94,7 +94,7 @@ class _Attended(MultiTaskNetwork):
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        return list(self.trunk.parameters())
+        return list(self.encoder.parameters())
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ class Mtan(Sharing):
     """One encoder with attention modules of each task."""
 
     name = "mtan"
-    summary = "one trunk, from whose stages each task picks features by attention"
+    summary = "one encoder, from whose stages each task picks features by attention"
     paper = "Liu et al. 2019, End-to-End Multi-Task Learning with Attention"
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one encoder, an attention module a stage and task, and all heads."""
-        shared = trunk()
+        shared = new_encoder()
         return _Attended(shared, [head(shared) for head in heads])

@@ -28,7 +28,7 @@ class Renamed(Single):
     exact_null = False
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return as many separate networks as there are tasks."""
-        return redrawn(super().build(trunk, heads))
+        return redrawn(super().build(new_encoder, heads))

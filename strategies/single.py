@@ -35,8 +35,8 @@ class Single(Sharing):
     single_task = True
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return as many separate networks as there are tasks."""
-        encoders = [trunk() for _ in heads]
+        encoders = [new_encoder() for _ in heads]
         return _SeparateNetworks(encoders, [h(e) for h, e in zip(heads, encoders, strict=True)])

@@ -18,7 +18,7 @@ from bench.stats.across import (
     without_gains,
 )
 from bench.stats.comparison import Comparison, RowResult, Verdict
-from bench.stats.group_sequential import ONE_LOOK, Stage
+from bench.stats.group_sequential import SINGLE_ANALYSIS, Stage
 from bench.stats.tests import paired
 from bench.store.records import Outcome, Qualifier
 
@@ -35,7 +35,7 @@ def row(
     used: float = 1.0,
     unit: str = "%",
     mean: float = 80.0,
-    stage: Stage = ONE_LOOK,
+    stage: Stage = SINGLE_ANALYSIS,
 ) -> RowResult:
     by_seed = dict(gains) if isinstance(gains, Mapping) else dict(enumerate(gains))
     margin = 1.0 if unit == "%" else mean / 100

@@ -11,20 +11,20 @@ from bench.spec.experiment import Experiment
 from bench.stats.group_sequential import Stage, schedule, stage
 from bench.stats.tests import ALPHA, holm
 
-LOOKS = (5, 10, 15, 20)
+ANALYSES = (5, 10, 15, 20)
 REPLICATIONS = 40_000
 #: Three standard errors of a rate of 5 % over so many replications.
 ERROR = 3 * math.sqrt(0.05 * 0.95 / REPLICATIONS)
 
 
 def _bounds(alpha: float = ALPHA) -> list[float]:
-    return [Stage(LOOKS, seen).bound(alpha) for seen in LOOKS]
+    return [Stage(ANALYSES, seen).bound(alpha) for seen in ANALYSES]
 
 
 def _p_values(draws: np.ndarray, null: float = 0.0) -> np.ndarray:
     """Return the two-sided p-values `[..., look]` of t tests on the seeds `[..., n]` so far."""
     found = []
-    for n in LOOKS:
+    for n in ANALYSES:
         d = draws[..., :n]
         t = (d.mean(-1) - null) / (d.std(-1, ddof=1) / math.sqrt(n))
         found.append(2 * stats.t.sf(np.abs(t), n - 1))
@@ -51,8 +51,8 @@ def test_the_looks_together_err_as_the_multivariate_normal_says(alpha: float) ->
 
 
 def test_a_repeated_p_value_rejects_where_the_bound_does() -> None:
-    for seen, bound in zip(LOOKS[1:], _bounds()[1:], strict=True):
-        at = Stage(LOOKS, seen)
+    for seen, bound in zip(ANALYSES[1:], _bounds()[1:], strict=True):
+        at = Stage(ANALYSES, seen)
         assert at.repeated_p(bound) == pytest.approx(ALPHA)
         assert at.repeated_p(at.bound(0.003)) == pytest.approx(0.003)
         assert at.repeated_p(0.0) < 1e-6
@@ -63,7 +63,7 @@ def test_a_repeated_p_value_rejects_where_the_bound_does() -> None:
 
 
 def test_a_first_look_of_five_seeds_rejects_nothing() -> None:
-    at = Stage(LOOKS, 5)
+    at = Stage(ANALYSES, 5)
     assert (at.bound(), at.repeated_p(1e-9), at.repeated_one_sided_p(1e-9)) == (0, 1, 0.5)
 
 
@@ -75,10 +75,11 @@ def test_an_experiment_that_is_looked_at_once_is_judged_as_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "looks"), [(20, LOOKS), (12, (3, 6, 9, 12)), (30, (8, 15, 23, 30)), (2, (1, 2))]
+    ("most", "analyses"),
+    [(20, ANALYSES), (12, (3, 6, 9, 12)), (30, (8, 15, 23, 30)), (2, (1, 2))],
 )
-def test_looks_are_at_every_quarter_of_the_seeds(most: int, looks: Sequence[int]) -> None:
-    assert schedule(most) == looks
+def test_analyses_are_at_every_quarter_of_the_seeds(most: int, analyses: Sequence[int]) -> None:
+    assert schedule(most) == analyses
 
 
 def _ever_rejected(p: np.ndarray, alpha: float = ALPHA) -> np.ndarray:
@@ -88,7 +89,7 @@ def _ever_rejected(p: np.ndarray, alpha: float = ALPHA) -> np.ndarray:
 def _sign_flip_p(draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the sign-flip p-values `[..., look]`, over the flips that are drawn and the given."""
     found = []
-    for n in LOOKS:
+    for n in ANALYSES:
         flips = np.vstack([np.ones(n), rng.choice([-1.0, 1.0], size=(1999, n))])
         sums = np.abs(draws[:, :n] @ flips.T)
         found.append((sums >= sums[:, :1] * (1 - 1e-12)).mean(-1))
@@ -113,7 +114,7 @@ def test_a_true_gain_is_found_almost_as_often_and_with_fewer_seeds() -> None:
     # 0.66 standard deviations are found by 20 seeds in 80 % of experiments of one look.
     p = _p_values(rng.normal(0.66, 1, size=(REPLICATIONS, 20)))
     once, looks = (p[:, -1] <= ALPHA).mean(), p <= np.array(_bounds())
-    spent = np.where(looks.any(-1), np.array(LOOKS)[looks.argmax(-1)], 20)
+    spent = np.where(looks.any(-1), np.array(ANALYSES)[looks.argmax(-1)], 20)
     assert once == pytest.approx(0.80, abs=0.01)
     assert looks.any(-1).mean() > once - 0.02
     assert spent.mean() < 17
@@ -123,8 +124,8 @@ def test_equivalence_is_wrongly_found_in_five_percent_at_most() -> None:
     rng = np.random.default_rng(2)
     draws = rng.normal(1, 0.5, size=(REPLICATIONS, 20))  # on the margin itself: not equivalent
     found = np.zeros(REPLICATIONS, dtype=bool)
-    for look, n in enumerate(LOOKS[1:], 1):
-        at, d = Stage(LOOKS, n), draws[:, :n]
+    for look, n in enumerate(ANALYSES[1:], 1):
+        at, d = Stage(ANALYSES, n), draws[:, :n]
         error = d.std(-1, ddof=1) / math.sqrt(n)
         above = stats.t.sf((d.mean(-1) + 1) / error, n - 1)
         below = stats.t.cdf((d.mean(-1) - 1) / error, n - 1)
@@ -139,7 +140,7 @@ def test_the_intervals_of_all_looks_hold_the_gain_together() -> None:
     rng = np.random.default_rng(3)
     draws = rng.normal(0.4, 1, size=(REPLICATIONS, 20))
     missed = np.zeros(REPLICATIONS, dtype=bool)
-    for n, bound in zip(LOOKS[1:], _bounds()[1:], strict=True):
+    for n, bound in zip(ANALYSES[1:], _bounds()[1:], strict=True):
         d = draws[:, :n]
         half = stats.t.isf(bound / 2, n - 1) * d.std(-1, ddof=1) / math.sqrt(n)
         missed |= np.abs(d.mean(-1) - 0.4) > half
@@ -156,8 +157,8 @@ def test_holm_over_pairs_that_stop_when_they_please_errs_in_five_percent_of_tabl
     # Inverting each p-value costs milliseconds; between points so dense a line does as well.
     grid = np.geomspace(1e-12, 1, 400)
     repeated = np.ones_like(p)
-    for look, n in enumerate(LOOKS[1:], 1):
-        curve = [Stage(LOOKS, n).repeated_p(float(x)) for x in grid]
+    for look, n in enumerate(ANALYSES[1:], 1):
+        curve = [Stage(ANALYSES, n).repeated_p(float(x)) for x in grid]
         repeated[..., look] = np.exp(np.interp(np.log(p[..., look]), np.log(grid), np.log(curve)))
     false, found = 0, 0
     for table in repeated:

@@ -69,9 +69,9 @@ def test_gradients_of_each_task_cost_one_pass_of_what_the_task_went_through(
     data = [toy("row"), toy("column")]
     b = recipe.batch_size
     first, second, linear = (2 * b * n for n in (12 * 12 * 10 * 25, 2 * 2 * 20 * 250, 20 * 50))
-    trunk = first + 2 * (second + linear)
+    encoder = first + 2 * (second + linear)
     assert _price("hard+pcgrad", data, recipe) - _price("hard", data, recipe) == pytest.approx(
-        trunk, rel=0.05
+        encoder, rel=0.05
     )
 
 
@@ -110,8 +110,8 @@ def test_what_was_not_counted_is_named(toy: Toy, recipe: Recipe) -> None:
 
 def test_parameters_are_those_of_the_network_that_is_trained(toy: Toy, recipe: Recipe) -> None:
     (price,) = count(parse_strategy("hard"), [toy("row"), toy("column")], recipe, 1.0)
-    trunk = (10 * 25 + 10) + (20 * 250 + 20) + (20 * 50 + 50)
-    assert price.parameters == trunk + 2 * (50 * 4 + 4)
+    encoder = (10 * 25 + 10) + (20 * 250 + 20) + (20 * 50 + 50)
+    assert price.parameters == encoder + 2 * (50 * 4 + 4)
 
 
 @pytest.mark.parametrize("seconds_per_image", [1e-6, 1e-2])

@@ -113,8 +113,8 @@ def test_a_strategy_has_one_spelling_whatever_a_user_types(text: str, name: str)
     [
         ("hrad", "did you mean 'hard'"),
         ("hard+pcgard", "did you mean 'pcgrad'"),
-        ("hard+single", "both sharing parts; choose one"),
-        ("partner+finetune+frozen-probe", "both schedule parts; choose one"),
+        ("hard+single", "both sharing components; choose one"),
+        ("partner+finetune+frozen-probe", "both schedule components; choose one"),
         ("finetune", r"join one to it with \+ \(.*partner, .*rotation"),
         ("reconstruction+reconstruction", "names an auxiliary task twice"),
         ("partner@0.1,weight=0.2", "given twice"),

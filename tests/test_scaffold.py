@@ -25,10 +25,10 @@ BEGUN = {
 
 
 def test_every_template_passes_validation_as_it_stands(tmp_path: Path) -> None:
-    for name, (what, sort) in BEGUN.items():
+    for name, (what, component) in BEGUN.items():
         arguments = ["new", what, name, "--folder", str(tmp_path)]
         with pytest.raises(SystemExit) as end:
-            main([*arguments, "--sort", sort] if sort else arguments)
+            main([*arguments, "--component", component] if component else arguments)
         assert end.value.code == 0
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "bench", "validate", "--json", *BEGUN],
@@ -40,9 +40,9 @@ def test_every_template_passes_validation_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
     assert [(r["plugin"], r["outcome"]) for r in reports] == [(name, "ok") for name in BEGUN]
-    assert [r["sort"] for r in reports][:5] == [*COMPONENTS]
+    assert [r["component"] for r in reports][:5] == [*COMPONENTS]
     # With a phase for the target alone, a silent partner leaves it fewer steps.
-    skipped = {(r["sort"], f["check"]) for r in reports for f in r["findings"] if f["reason"]}
+    skipped = {(r["component"], f["check"]) for r in reports for f in r["findings"] if f["reason"]}
     assert skipped == {("schedule", "null")}
 
 

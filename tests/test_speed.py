@@ -123,7 +123,7 @@ def test_the_mended_trainer_of_libmtl_merges_gradients_as_our_method_does(
     heads = {"a": torch.nn.Linear(50, 10), "b": torch.nn.Linear(50, 10)}
     heads["b"].load_state_dict(heads["a"].state_dict())
     work = Workload.of(settings, settings.networks[0], settings.methods[1], "fp32")
-    trunk, images = work.encoder(), torch.randn(8, *work.image)
+    encoder, images = work.encoder(), torch.randn(8, *work.image)
     labels = torch.arange(8)
     gradients = []
 
@@ -133,13 +133,15 @@ def test_the_mended_trainer_of_libmtl_merges_gradients_as_our_method_does(
     for method in ("EW", "PCGrad"):
         with peers.quiet():
             trainer = peers.libmtl_trainer(
-                method, lambda: trunk, {task: partial(handed, head) for task, head in heads.items()}
+                method,
+                lambda: encoder,
+                {task: partial(handed, head) for task, head in heads.items()},
             )
         out = trainer.model(images)
         trainer.optimizer.zero_grad()
         trainer.model.backward(trainer._compute_loss(out, dict.fromkeys(heads, labels)))
-        gradients.append([p.grad.clone() for p in trunk.parameters() if p.grad is not None])
-    assert len(gradients[0]) == len(list(trunk.parameters()))
+        gradients.append([p.grad.clone() for p in encoder.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(list(encoder.parameters()))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
 

@@ -53,7 +53,7 @@ def test_the_exact_null_a_partner_of_weight_zero_changes_no_bit(
     recipe = recipe.model_copy(update={"network": network, "precision": precision})
     alone = _trained("hard", [toy("row")], recipe)
     beside = _trained(strategy, [toy("row"), toy("column~none")], recipe)
-    for name, value in _state(alone, "trunk", "heads.0").items():
+    for name, value in _state(alone, "encoder", "heads.0").items():
         assert torch.equal(value, beside.network.state_dict()[name]), name
 
 
@@ -62,16 +62,16 @@ def test_the_exact_null_holds_for_a_partner_on_other_images(toy: Toy, recipe: Re
     silent = replace(noise, task=replace(noise.task, weight=0.0))
     alone = _trained("hard", [toy("row")], recipe)
     beside = _trained("hard", [toy("row"), silent], recipe)
-    for name, value in _state(alone, "trunk", "heads.0").items():
+    for name, value in _state(alone, "encoder", "heads.0").items():
         assert torch.equal(value, beside.network.state_dict()[name]), name
 
 
-def test_the_null_is_no_accident_a_partner_with_weight_changes_the_trunk(
+def test_the_null_is_no_accident_a_partner_with_weight_changes_the_encoder(
     toy: Toy, recipe: Recipe
 ) -> None:
     alone = _trained("hard", [toy("row")], recipe)
     beside = _trained("hard", [toy("row"), toy("column")], recipe)
-    name = "trunk.stages.0.0.weight"
+    name = "encoder.stages.0.0.weight"
     assert not torch.equal(alone.network.state_dict()[name], beside.network.state_dict()[name])
 
 
@@ -104,16 +104,16 @@ def test_arms_of_one_seed_start_from_the_same_weights(toy: Toy) -> None:
         for s in ("single", "hard", "cross-stitch")
     )
     conv = "stages.0.0.weight"
-    for trunk in (
+    for encoder in (
         single["encoders.0." + conv],
         single["encoders.1." + conv],
-        stitched["trunks.1." + conv],
+        stitched["encoders.1." + conv],
     ):
-        assert torch.equal(trunk, hard["trunk." + conv])
+        assert torch.equal(encoder, hard["encoder." + conv])
     for state in (single, stitched):
         assert torch.equal(state["heads.1.linear.weight"], hard["heads.1.linear.weight"])
     other = build_network(parse_strategy("hard"), data, "lenet", 1.0, seed=6).state_dict()
-    assert not torch.equal(other["trunk." + conv], hard["trunk." + conv])
+    assert not torch.equal(other["encoder." + conv], hard["encoder." + conv])
 
 
 def test_a_task_is_drawn_by_its_name_and_not_by_its_place(toy: Toy) -> None:
@@ -132,7 +132,7 @@ def test_the_learning_rate_rises_and_anneals_to_zero_over_the_steps_bought() -> 
     assert 0 < rates[-1] < 1e-3
 
 
-def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
+def test_equal_gradients_give_the_encoder_what_single_task_training_gives_it(
     toy: Toy, recipe: Recipe
 ) -> None:
     """The one convention for the scale of losses: weights sum to 1, whatever the method."""
@@ -183,18 +183,20 @@ def test_a_step_that_waits_for_the_device_is_caught(toy: Toy, recipe: Recipe) ->
         state.step(next(iter(Batches([toy("row")], recipe, 0, meta))))
 
 
-def test_a_trunk_of_another_width_is_a_multiple_of_the_runs_own(toy: Toy) -> None:
+def test_an_encoder_of_another_width_is_a_multiple_of_the_runs_own(toy: Toy) -> None:
     class Narrow(Sharing):
         def build(
-            self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+            self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
         ) -> Network:
-            assert trunk(0.5).stage_shapes[-1] == (12,)
-            assert trunk().stage_shapes[-1] == (25,)
+            assert new_encoder(0.5).stage_shapes[-1] == (12,)
+            assert new_encoder().stage_shapes[-1] == (25,)
             assert all(
                 torch.equal(a, b)
-                for a, b in zip(trunk(1.0).parameters(), trunk().parameters(), strict=True)
+                for a, b in zip(
+                    new_encoder(1.0).parameters(), new_encoder().parameters(), strict=True
+                )
             )
-            return parse_strategy("hard").sharing.build(trunk, heads)
+            return parse_strategy("hard").sharing.build(new_encoder, heads)
 
     build_network(replace(parse_strategy("hard"), sharing=Narrow()), [toy("row")], "lenet", 0.5, 0)
 

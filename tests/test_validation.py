@@ -80,7 +80,7 @@ def planted() -> dict[str, Any]:
         ("silent", "documented", "has no summary, a docstring"),
         ("unreadable", "knobs", "'unreadable@level=0.5' is not read"),
         ("summed", "scale", "2 times as long"),
-        ("refuses", "searches", "refuses a value of the range that it declares for --tune"),
+        ("refuses", "searches", "refuses a value of its own range for --tune"),
         ("grows", "searches", "search no knob that decides what is trained"),
         ("unimportable", "imports", "ImportError: planted"),
         ("out-of-range", "labels", "training labels of 'a' (classification) are out of range"),

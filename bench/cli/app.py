@@ -351,9 +351,9 @@ def list_(
 def new(
     what: Annotated[Literal["strategy", "dataset"], typer.Argument(help="What to begin.")],
     name: Annotated[str, typer.Argument(help="Its name, as users will type it.")],
-    sort: Annotated[
+    component: Annotated[
         Literal["sharing", "weighting", "aggregation", "schedule", "auxiliary"] | None,
-        typer.Option(help="Sort of the strategy's part; weighting where none is given."),
+        typer.Option(help="Component of a strategy to begin; weighting if not given."),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -366,7 +366,7 @@ def new(
     """Begin a plugin: write a commented file that passes `validate` as it stands."""
     from bench.cli.new import begin, next_steps
 
-    path = begin(what, name, sort, folder)
+    path = begin(what, name, component, folder)
     print(f"wrote {path}")
     say(next_steps(what, name, path))
 

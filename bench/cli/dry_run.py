@@ -77,7 +77,7 @@ def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch, as_json: bool) -> 
     if trials.jobs:
         print(f"before them, {plan.experiment.tune} trials of every arm: {trials.prospect}")
     if plan.experiment.until_decided:
-        print("at most, if no pair is done before the last look:")
+        print("at most, if no pair is done before the last analysis:")
     print(scored.prospect)
     uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")

@@ -84,7 +84,7 @@ def _pairs() -> Rows:
 
 
 def _task(dataset: Dataset, task: str) -> str:
-    kind = dataset.kinds.get(task, Classification())
+    kind = dataset.task_types.get(task, Classification())
     return f"{task}: {dataset.tasks[task]} ({kind.metrics[0].name})"
 
 
@@ -126,13 +126,13 @@ def _strategies() -> Rows:
         rows.append(
             {
                 "strategy": part.name,
-                "sort": component_of(part),
+                "component": component_of(part),
                 "what it does": part.summary + _same_for_two(part),
                 "knobs": _knobs(part),
                 "source": part.paper,
             }
         )
-    return sorted(rows, key=lambda row: (list(COMPONENTS).index(row["sort"]), row["strategy"]))
+    return sorted(rows, key=lambda row: (list(COMPONENTS).index(row["component"]), row["strategy"]))
 
 
 def _same_for_two(part: type[Component]) -> str:
@@ -211,7 +211,7 @@ def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:
         print()
         return
     table = Table(box=box.SIMPLE_HEAD)
-    for position, column in enumerate(("plugin", "sort", "checks", "found", "seconds")):
+    for position, column in enumerate(("plugin", "component", "checks", "found", "seconds")):
         table.add_column(column, no_wrap=position < 2)
     for report in reports:
         held = sum(finding.outcome == "ok" for finding in report.findings)
@@ -221,7 +221,7 @@ def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:
         ]
         table.add_row(
             report.plugin,
-            report.sort,
+            report.component,
             f"{held} of {len(report.findings)}",
             Text("\n".join([report.outcome, *told])),
             f"{report.seconds:.1f}",

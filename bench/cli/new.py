@@ -17,17 +17,17 @@ _FOLDERS = {"strategy": "strategies", "dataset": "datasets"}
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def begin(what: What, name: str, sort: str | None, folder: Path | None) -> Path:
-    """Write the template of a strategy's part of this sort, or of a data set, and return its path.
+def begin(what: What, name: str, component: str | None, folder: Path | None) -> Path:
+    """Write the template of a strategy's component, or of a data set, and return its path.
 
     `folder` holds `strategies/` and `datasets/`. Raises `UserError` where the name is unfit or
     taken, where there is a file already, and where no folder is known.
     """
-    if sort and what == "dataset":
-        raise UserError("--sort is for strategies: a data set has none")
+    if component and what == "dataset":
+        raise UserError("--component is for strategies: a data set has none")
     stem = name.replace("-", "_")
     class_name = "".join(word.capitalize() for word in name.split("-"))
-    template = "dataset" if what == "dataset" else sort or "weighting"
+    template = "dataset" if what == "dataset" else component or "weighting"
     text = (_TEMPLATES / f"{template}.py.txt").read_text("utf-8")
     _refuse_unfit(name, stem, class_name, text)
     taken = strategy_components() if what == "strategy" else datasets()

@@ -12,10 +12,10 @@ from bench.contracts import DataSource
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, printable, say
 from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
-from bench.report import look_lines, stall, terminal_table, tuning_note, write_report
+from bench.report import interim_lines, stall, terminal_table, tuning_note, write_report
 from bench.spec.experiment import Experiment
 from bench.stats.gains import results as results_of
-from bench.stats.interim import extended, looked, opening
+from bench.stats.interim import analysed, extended, opening
 from bench.store.records import Declaration, Record
 from bench.store.store import Store
 
@@ -50,7 +50,7 @@ def run_experiment(
     tried = trials.carry_out(store, pool)
     if tried:
         plan = plan.tuned(tried.get)
-    # Which runs are compared is known from here on, and none of them has been looked at.
+    # Which runs are compared is known from here on, and none of them has a result yet.
     declaration = store.declare(opening(plan.declaration))
     if declaration.changes:
         say(
@@ -66,8 +66,8 @@ def run_experiment(
         if not experiment.until_decided:
             break
         rows = results_of(declaration, done.get)
-        declaration = store.declare(looked(declaration, rows))
-        say(look_lines(declaration)[-1])
+        declaration = store.declare(analysed(declaration, rows))
+        say(interim_lines(declaration)[-1])
         further = extended(plan.declaration, declaration, rows)
         if further is None:
             break

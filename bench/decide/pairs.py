@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.stats.comparison import RowResult
-from bench.stats.group_sequential import ONE_LOOK, Stage
+from bench.stats.group_sequential import SINGLE_ANALYSIS, Stage
 from bench.stats.tests import (
     ALPHA,
     PairedResult,
@@ -56,7 +56,7 @@ class TargetGains:
     margin: float
     reference: float
     excluded: str = ""
-    stage: Stage = ONE_LOOK
+    stage: Stage = SINGLE_ANALYSIS
 
     @property
     def _values(self) -> list[float]:

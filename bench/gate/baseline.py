@@ -127,7 +127,7 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
                 )
             name = known[0].spec.label
             names.append(name)
-            # An anchor of two rows has the seeds of both: looks may end pairs at different ones.
+            # An anchor of two rows has the seeds of both: interim analyses may end pairs apart.
             keys.setdefault(name, {}).update(by_seed)
             records[name] = known[0]
         rows.append(

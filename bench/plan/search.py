@@ -1,4 +1,4 @@
-"""Where tuning looks: the trials of a strategy, drawn from the ranges of the recipe and its parts.
+"""Where tuning looks: a strategy's trials, drawn from the ranges of its recipe and components.
 
 The first trial is the recipe itself; the others are points of a Halton sequence, which spreads few
 points evenly over any number of knobs. The first knobs are the recipe's own, so that all strategies
@@ -17,7 +17,7 @@ from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import Strategy, parse_strategy, spelling
 
-#: How far the recipe's own numbers are searched: up to so many times and down to so many parts.
+#: The recipe's own numbers are searched up to this many times, and down to this fraction.
 _REACH: Mapping[str, float] = {"learning_rate": 8.0, "weight_decay": 10.0}
 #: Where the sequence is scrambled; every machine and every experiment draws the same points.
 _SCRAMBLE = 0
@@ -27,9 +27,9 @@ _BORDER = 0.1
 
 @dataclass(frozen=True)
 class Knob:
-    """A number that is searched, or several: of a strategy's part, or of the recipe without one."""
+    """A number that is searched, or several: of a component, or of the recipe if there is none."""
 
-    part: Component | None
+    component: Component | None
     field: str
     default: Any
     range: Range
@@ -37,7 +37,8 @@ class Knob:
     @property
     def name(self) -> str:
         """What a person is shown."""
-        return f"{self.part.name} {self.field}" if self.part else self.field.replace("_", " ")
+        field = self.field
+        return f"{self.component.name} {field}" if self.component else field.replace("_", " ")
 
     @property
     def size(self) -> int:
@@ -84,7 +85,7 @@ def _share(range: Range, value: float) -> float:
 
 
 def searched(strategy: Strategy, recipe: Recipe) -> list[Knob]:
-    """Return what is searched of a strategy: the recipe's own knobs, then those of its parts.
+    """Return a strategy's search space: the recipe's own knobs, then those of its components.
 
     A knob that the strategy's name sets is the user's, and a recipe without weight decay has none.
     """
@@ -94,43 +95,44 @@ def searched(strategy: Strategy, recipe: Recipe) -> list[Knob]:
         for name, value, reach in own
         if value
     ]
-    for part in strategy.named:
-        for field in fields(part):
+    for component in strategy.named:
+        for field in fields(component):
             range = range_of(field)
-            if range and getattr(part, field.name) == field.default:
-                knobs.append(Knob(part, field.name, field.default, range))
+            if range and getattr(component, field.name) == field.default:
+                knobs.append(Knob(component, field.name, field.default, range))
     return knobs
 
 
 def settings(strategy: Strategy, recipe: Recipe, count: int) -> list[Setting]:
     """Return `count` trials, the recipe with the strategy's own knobs first.
 
-    A longer list begins with a shorter one. Raises `UserError` where a part refuses its own range.
+    A longer list begins with a shorter one. Raises `UserError` where a
+    component refuses its own range.
     """
     knobs = searched(strategy, recipe)
     found = [Setting(strategy.name, recipe, {knob: knob.default for knob in knobs})]
     sizes = [knob.size for knob in knobs]
     sequence = qmc.Halton(sum(sizes), rng=np.random.default_rng(_SCRAMBLE))
     for point in sequence.random(count - 1):
-        parts = np.split(point, np.cumsum(sizes)[:-1])
-        values = {knob: knob.at(part.tolist()) for knob, part in zip(knobs, parts, strict=True)}
-        own = {knob.field: value for knob, value in values.items() if knob.part is None}
+        pieces = np.split(point, np.cumsum(sizes)[:-1])
+        values = {knob: knob.at(at.tolist()) for knob, at in zip(knobs, pieces, strict=True)}
+        own = {knob.field: value for knob, value in values.items() if knob.component is None}
         found.append(Setting(respelled(strategy, values), recipe.model_copy(update=own), values))
     return found
 
 
 def respelled(strategy: Strategy, values: Mapping[Knob, Any]) -> str:
-    """Return the name of a strategy with these values of its parts' knobs.
+    """Return the name of a strategy with these values of its components' knobs.
 
-    Raises `UserError` where a part refuses one.
+    Raises `UserError` where a component refuses one.
     """
     pieces = []
-    for part in strategy.named:
-        own = {knob.field: value for knob, value in values.items() if knob.part == part}
+    for component in strategy.named:
+        own = {knob.field: value for knob, value in values.items() if knob.component == component}
         try:
-            pieces.append(spelling(replace(part, **own)))
+            pieces.append(spelling(replace(component, **own)))
         except ValueError as error:
             raise UserError(
-                f"{part.name} refuses a value of the range that it declares for --tune: {error}"
+                f"{component.name} refuses a value of its own range for --tune: {error}"
             ) from None
     return parse_strategy("+".join(pieces)).name

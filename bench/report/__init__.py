@@ -5,7 +5,7 @@ from bench.report.text.fidelity import fidelity_markdown, fidelity_table
 from bench.report.text.gate import annotations, gate_json, gate_markdown, gate_table, junit
 from bench.report.text.terminal import terminal_table
 from bench.report.text.tuning import tuning_note
-from bench.report.text.wording import amount, fold, look_lines, stall
+from bench.report.text.wording import amount, fold, interim_lines, stall
 from bench.report.write import Report, RunCounts, write_calibration, write_report
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "gate_json",
     "gate_markdown",
     "gate_table",
+    "interim_lines",
     "junit",
-    "look_lines",
     "stall",
     "terminal_table",
     "tuning_note",

@@ -29,7 +29,7 @@ PLACEBOS: Mapping[str, str] = {
     "none": "it is there, with loss weight 0",
 }
 
-#: The sorts of parts that a strategy is put together from.
+#: The kinds of component that make up a strategy.
 COMPONENTS: Mapping[str, type[Component]] = {
     "sharing": Sharing,
     "weighting": Weighting,
@@ -121,7 +121,7 @@ def discover(package_name: str, base: type[Any]) -> Plugins:
 
 @cache
 def strategy_components() -> Plugins:
-    """Return the parts of strategies by name."""
+    """Return the components of strategies by name."""
     return discover("bench.strategies", Component)
 
 
@@ -133,7 +133,7 @@ def datasets() -> Plugins:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy put together from its parts."""
+    """A strategy made of components."""
 
     sharing: Sharing
     weighting: Weighting
@@ -144,17 +144,17 @@ class Strategy:
     @cached_property
     def name(self) -> str:
         """Its canonical spelling."""
-        return "+".join(spelling(part) for part in self.named)
+        return "+".join(spelling(component) for component in self.named)
 
     @property
     def named(self) -> tuple[Component, ...]:
-        """The parts that its name names; what is meant anyway is none of them, but the sharing."""
-        parts = (self.weighting, self.aggregation, *self.auxiliaries, self.schedule)
-        return (self.sharing, *(part for part in parts if part and not part.default))
+        """The components that its name spells out: the sharing, and whatever is no default."""
+        components = (self.weighting, self.aggregation, *self.auxiliaries, self.schedule)
+        return (self.sharing, *(part for part in components if part and not part.default))
 
     @property
-    def parts(self) -> tuple[Component, ...]:
-        """All parts."""
+    def components(self) -> tuple[Component, ...]:
+        """All components."""
         aggregation = (self.aggregation,) if self.aggregation else ()
         return (self.sharing, self.weighting, *aggregation, *self.auxiliaries, self.schedule)
 
@@ -171,16 +171,16 @@ class Strategy:
         return any(auxiliary.uses_partners for auxiliary in self.auxiliaries)
 
 
-def _default(sort: type[Any]) -> Any:
-    for part in strategy_components().found.values():
-        if issubclass(part, sort) and part.default:
-            return part()
-    raise UserError(f"no {sort.__name__.lower()} part is marked as default in strategies/")
+def _default(base: type[Any]) -> Any:
+    for component in strategy_components().found.values():
+        if issubclass(component, base) and component.default:
+            return component()
+    raise UserError(f"no {base.__name__.lower()} component is marked as default in strategies/")
 
 
-def component_of(part: type[Component]) -> str:
-    """Return the name of a part's sort."""
-    return next(name for name, sort in COMPONENTS.items() if issubclass(part, sort))
+def component_of(component: type[Component]) -> str:
+    """Return which kind of component a plugin is."""
+    return next(name for name, base in COMPONENTS.items() if issubclass(component, base))
 
 
 def default_strategy(sharing: Sharing | None = None) -> Strategy:
@@ -191,10 +191,10 @@ def default_strategy(sharing: Sharing | None = None) -> Strategy:
 
 def single_task() -> Strategy:
     """Return the strategy that shares nothing, which the anchors are made of."""
-    for part in strategy_components().found.values():
-        if issubclass(part, Sharing) and part.single_task:
-            return default_strategy(part())
-    raise UserError("no sharing part in strategies/ is marked as single_task")
+    for component in strategy_components().found.values():
+        if issubclass(component, Sharing) and component.single_task:
+            return default_strategy(component())
+    raise UserError("no sharing component in strategies/ is marked as single_task")
 
 
 def _knob_type(hint: Any) -> tuple[type[Any], bool, bool]:
@@ -219,8 +219,8 @@ def _value(text: str, hint: Any, where: str) -> Any:
     if optional and text.lower() == "none":
         return None
 
-    def one(part: str) -> Any:
-        return _BOOLEANS[part.lower()] if kind is bool else kind(part)
+    def one(piece: str) -> Any:
+        return _BOOLEANS[piece.lower()] if kind is bool else kind(piece)
 
     try:
         return tuple(map(one, text.split("/"))) if many else one(text)
@@ -288,20 +288,20 @@ def spelling(plugin: Component | Dataset) -> str:
 
 @cache
 def parse_strategy(text: str) -> Strategy:
-    """Read parts joined by `+`, such as `hard`, `hard+pcgrad` or `hard+partner@0.5`.
+    """Read components joined by `+`, such as `hard`, `hard+pcgrad` or `hard+partner@0.5`.
 
-    Where no sharing or no weighting is named, the default one of its sort is meant.
+    Where no sharing or no weighting is named, the default one is meant.
     """
-    parts: list[Component] = [
+    components: list[Component] = [
         parse_plugin(strategy_components(), "strategy", piece) for piece in text.split("+")
     ]
 
-    def pick(sort: type[Any]) -> Any:
-        chosen = [part for part in parts if isinstance(part, sort)]
+    def pick(base: type[Any]) -> Any:
+        chosen = [component for component in components if isinstance(component, base)]
         if len(chosen) > 1:
-            names = " and ".join(part.name for part in chosen)
-            kind = sort.__name__.lower()
-            raise UserError(f"strategy '{text}': {names} are both {kind} parts; choose one")
+            names = " and ".join(component.name for component in chosen)
+            kind = base.__name__.lower()
+            raise UserError(f"strategy '{text}': {names} are both {kind} components; choose one")
         return chosen[0] if chosen else None
 
     sharing = pick(Sharing) or _default(Sharing)
@@ -311,18 +311,18 @@ def parse_strategy(text: str) -> Strategy:
             f"strategy '{text}': {named_weighting.name} weighs losses and {aggregation.name} "
             "aggregates gradients; choose one"
         )
-    auxiliaries = tuple(part for part in parts if isinstance(part, Auxiliary))
+    auxiliaries = tuple(component for component in components if isinstance(component, Auxiliary))
     schedule = pick(Schedule) or _default(Schedule)
-    for part in (aggregation, schedule):
-        if part and part.needs_auxiliary and not auxiliaries:
+    for component in (aggregation, schedule):
+        if component and component.needs_auxiliary and not auxiliaries:
             known = sorted(
                 n for n, p in strategy_components().found.items() if issubclass(p, Auxiliary)
             )
             raise UserError(
-                f"strategy '{text}': {part.name} is for auxiliary tasks, and there is none: join "
-                f"one to it with + ({', '.join(known)})"
+                f"strategy '{text}': {component.name} needs an auxiliary task, and there is none: "
+                f"join one to it with + ({', '.join(known)})"
             )
-    names = [part.name for part in auxiliaries]
+    names = [component.name for component in auxiliaries]
     if len(set(names)) < len(names):
         raise UserError(f"strategy '{text}' names an auxiliary task twice")
     weighting = named_weighting or _default(Weighting)

@@ -137,16 +137,16 @@ def by_hand(work: Workload) -> Steps:
 
 def _by_hand(work: Workload) -> Iterator[None]:
     data = drawn_tasks(work.image, work.pool)
-    trunk = work.encoder()
-    heads = nn.ModuleList(ClassificationHead(trunk.features, CLASSES) for _ in data)
-    model = nn.ModuleList([trunk, heads]).to(memory_format=torch.channels_last)
+    encoder = work.encoder()
+    heads = nn.ModuleList(ClassificationHead(encoder.features, CLASSES) for _ in data)
+    model = nn.ModuleList([encoder, heads]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     images = (data[0].images.train.float() / 127.5 - 1).to(memory_format=torch.channels_last)
     labels = [d.train_labels for d in data if d.train_labels is not None]
     while True:
         for index in torch.split(torch.randperm(work.pool), work.batch_size):
             with autocast(work.precision):
-                shared: Tensor = trunk(images[index])
+                shared: Tensor = encoder(images[index])
                 losses = [
                     F.cross_entropy(head(shared), y[index])
                     for head, y in zip(heads, labels, strict=True)

@@ -98,10 +98,10 @@ def _labelled(work: Workload) -> Labelled:
     return Labelled(data[0].images.train, labels)
 
 
-def classifier(trunk: Encoder, outputs: int) -> nn.Module:
+def classifier(encoder: Encoder, outputs: int) -> nn.Module:
     """Return a head as one writes it; the harness's own pools in a way that suits its layout."""
-    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if len(trunk.features) == 3 else []
-    return nn.Sequential(*pool, nn.Linear(trunk.features[0], outputs))
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if len(encoder.features) == 3 else []
+    return nn.Sequential(*pool, nn.Linear(encoder.features[0], outputs))
 
 
 def loader(data: Labelled, batch_size: int, steps: int) -> DataLoader[Any]:
@@ -111,12 +111,12 @@ def loader(data: Labelled, batch_size: int, steps: int) -> DataLoader[Any]:
 
 def libmtl_trainer(
     method: str,
-    encoder: Callable[[], Encoder],
+    new_encoder: Callable[[], Encoder],
     heads: Mapping[str, Callable[[Encoder], nn.Module]],
 ) -> Any:
     """Return LibMTL's trainer, fixed as told above, of hard sharing with its own weighting."""
     library = _libmtl()
-    trunk = encoder()
+    encoder = new_encoder()
 
     class Sharing(library.architecture.HPS):  # type: ignore[name-defined, misc]
         def zero_grad_share_params(self) -> None:
@@ -147,8 +147,8 @@ def libmtl_trainer(
         },
         weighting=getattr(library.weighting, method),
         architecture=Sharing,
-        encoder_class=lambda: trunk,
-        decoders=nn.ModuleDict({task: head(trunk) for task, head in heads.items()}),
+        encoder_class=lambda: encoder,
+        decoders=nn.ModuleDict({task: head(encoder) for task, head in heads.items()}),
         rep_grad=False,
         multi_input=False,
         optim_param={"optim": "adam", "lr": _RATE, "weight_decay": 1e-4},
@@ -186,22 +186,22 @@ def torchjd(work: Workload) -> Steps:
     from torchjd.autojac import jac_to_grad, mtl_backward
 
     data = _labelled(work)
-    trunk = work.encoder()
-    heads = nn.ModuleList(classifier(trunk, CLASSES) for _ in data.labels)
+    encoder = work.encoder()
+    heads = nn.ModuleList(classifier(encoder, CLASSES) for _ in data.labels)
     aggregator = getattr(aggregation, dict(work.peers)["TorchJD"])()
-    optimizer = torch.optim.Adam([*trunk.parameters(), *heads.parameters()], lr=_RATE)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=_RATE)
 
     def take(count: int) -> None:
         torch.set_num_threads(work.threads)
         for images, labels in loader(data, work.batch_size, count):
             with autocast(work.precision):
-                features = trunk(images)
+                features = encoder(images)
                 losses = [
                     F.cross_entropy(head(features), y)
                     for head, y in zip(heads, labels.values(), strict=True)
                 ]
             mtl_backward(losses, features=features, parallel_chunk_size=1)
-            jac_to_grad(trunk.parameters(), aggregator)
+            jac_to_grad(encoder.parameters(), aggregator)
             optimizer.step()
             optimizer.zero_grad()
 

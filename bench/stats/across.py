@@ -178,7 +178,7 @@ class Contrast:
     For each of the `targets` the mean gain beside the partners that were declared to help, minus
     that beside the `others`; the mean over targets at each seed. The single-task networks are the
     same runs, so the difference is that of the partners. `p_holm` is corrected over all contrasts
-    of the experiment, and over looks as a row's is.
+    of the experiment, and over interim analyses as a row's is.
     """
 
     strategy: str

@@ -89,7 +89,7 @@ class Timing:
 def only_row(declaration: Declaration, group: int) -> Row:
     """Return the one row of an A/A experiment.
 
-    Raises `UserError` where there are several, where seeds are looked at more than once, or where
+    Raises `UserError` where there are several, where there are interim analyses, or where
     they are too few for two groups.
     """
     if len(declaration.rows) != 1:

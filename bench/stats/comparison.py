@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.spec.budget import Audit
 from bench.stats.crossed import CrossedResult
-from bench.stats.group_sequential import ONE_LOOK, Stage
+from bench.stats.group_sequential import SINGLE_ANALYSIS, Stage
 from bench.stats.tests import ALPHA, PairedResult, minimum_detectable_gain, seeds_to_detect
 from bench.store.records import SCREEN_BELOW, AnchorName, Outcome, Qualifier
 
@@ -47,8 +47,8 @@ class Comparison:
     family_level: float = ALPHA
     """The p-value to reach where Holm holds the row to the strictest level of its family."""
     family: int = 1
-    stage: Stage = ONE_LOOK
-    """The look that the row stands at, where its seeds are looked at more than once."""
+    stage: Stage = SINGLE_ANALYSIS
+    """The interim analysis that the row stands at, in an experiment that has several."""
 
     @property
     def relative_gain(self) -> float:

@@ -1,4 +1,4 @@
-"""Looks at a growing number of seeds: what a p-value must be, so that looking again errs no more.
+"""Interim analyses of a growing number of seeds: the bounds that keep the overall error.
 
 The bounds are of the O'Brien–Fleming type: Lan and DeMets' (1983) spending function says how much
 of the error may be spent by each share of the seeds, and the recursion of Armitage, McPherson and
@@ -16,71 +16,73 @@ from bench.spec.experiment import Experiment
 from bench.stats.tests import ALPHA
 from bench.store.records import SCREEN_BELOW
 
-LOOKS = 4
+ANALYSES = 4
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 #: Smaller p-values are beyond the quadrature; as this one they reject all the same.
 _TINY = 1e-12
 
 
 def schedule(seeds: int) -> tuple[int, ...]:
-    """Return the seeds at which an experiment of at most `seeds` is looked at: every quarter."""
-    return tuple(dict.fromkeys(math.ceil(seeds * look / LOOKS) for look in range(1, LOOKS + 1)))
+    """Return the seeds at which an experiment of at most `seeds` is analysed: every quarter."""
+    return tuple(
+        dict.fromkeys(math.ceil(seeds * analysis / ANALYSES) for analysis in range(1, ANALYSES + 1))
+    )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A look: the last of `seen` seeds, of an experiment that looks at each number in `looks`.
+    """An interim analysis after `seen` seeds, of those planned after each number in `analyses`.
 
-    A look that is too early for any verdict spends nothing.
+    One that is too early for any verdict spends nothing.
     """
 
-    looks: tuple[int, ...]
+    analyses: tuple[int, ...]
     seen: int
 
     @property
     def _fractions(self) -> tuple[float, ...]:
-        """The shares of the seeds at the looks that may reject, up to this one."""
-        return tuple(n / self.looks[-1] for n in self.looks if SCREEN_BELOW <= n <= self.seen)
+        """The shares of the seeds at the analyses that may reject, up to this one."""
+        return tuple(n / self.analyses[-1] for n in self.analyses if SCREEN_BELOW <= n <= self.seen)
 
     def bound(self, alpha: float = ALPHA) -> float:
-        """Return the two-sided p-value to reach here, so that all looks together err `alpha`."""
-        if len(self.looks) == 1:
+        """Return the two-sided p-value to reach here, so that all analyses together err `alpha`."""
+        if len(self.analyses) == 1:
             return alpha
         return _bounds(self._fractions, alpha)[-1] if self._fractions else 0.0
 
     def repeated_p(self, p: float) -> float:
-        """Return the smallest error of all looks at which a two-sided `p` rejects here.
+        """Return the smallest error of all analyses at which a two-sided `p` rejects here.
 
         Jennison and Turnbull (1989). It is a p-value whenever the experiment is stopped, and
         for whatever reason.
         """
-        if len(self.looks) == 1 or math.isnan(p):
+        if len(self.analyses) == 1 or math.isnan(p):
             return p
         return _inverse(self._fractions, p) if self._fractions else 1.0
 
     def repeated_one_sided_p(self, p: float) -> float:
         """Return the same for a one-sided `p`."""
-        if len(self.looks) == 1 or math.isnan(p):
+        if len(self.analyses) == 1 or math.isnan(p):
             return p
         return max(p, self.repeated_p(min(1.0, 2 * p)) / 2)
 
 
-#: Where nothing is looked at twice.
-ONE_LOOK = Stage((1,), 1)
+#: Where there are no interim analyses.
+SINGLE_ANALYSIS = Stage((1,), 1)
 
 
 def stage(experiment: Experiment, seeds: int) -> Stage:
-    """Return the look at which a row of so many planned seeds stands."""
-    looks = schedule(experiment.seeds) if experiment.until_decided else (seeds,)
-    return Stage(looks, seeds)
+    """Return the analysis at which a row of so many planned seeds stands."""
+    planned = schedule(experiment.seeds) if experiment.until_decided else (seeds,)
+    return Stage(planned, seeds)
 
 
 @lru_cache(maxsize=4096)
 def _bounds(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
-    """Return the two-sided nominal p-value of each look, for ascending shares of the seeds.
+    """Return the two-sided nominal p-value of each analysis, for ascending shares of the seeds.
 
     The sum of the differences is a Brownian motion at those shares. `density` is its sub-density
-    where no look has crossed yet, times the quadrature's weights.
+    where no analysis has crossed yet, times the quadrature's weights.
     """
     nodes, density = np.zeros(1), np.ones(1)
     before, spent = 0.0, 0.0
@@ -111,7 +113,7 @@ def _bounds(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4096)
 def _inverse(fractions: tuple[float, ...], p: float) -> float:
-    """Return the error whose bound at the last of the looks is `p`."""
+    """Return the error whose bound at the last of the analyses is `p`."""
     p, most = max(p, _TINY), 1 - 1e-9
     if _bounds(fractions, most)[-1] <= p:
         return 1.0
@@ -119,5 +121,5 @@ def _inverse(fractions: tuple[float, ...], p: float) -> float:
     def excess(log_alpha: float) -> float:
         return math.log(_bounds(fractions, math.exp(log_alpha))[-1] / p)
 
-    # All looks together err no less than p, but for rounding.
+    # All analyses together err no less than p, but for rounding.
     return math.exp(optimize.brentq(excess, math.log(p / 2), math.log(most)))

@@ -5,22 +5,24 @@ from collections.abc import Mapping, Sequence
 
 from bench.stats.comparison import RowResult
 from bench.stats.group_sequential import schedule, stage
-from bench.store.records import Declaration, Look, LookedRow
+from bench.store.records import Declaration, InterimAnalysis, InterimRow
 
 
 def opening(whole: Declaration) -> Declaration:
-    """Return a declaration as it stands before its first look: all of it, unless it goes on."""
+    """Return a declaration as it stands before its first analysis: all of it, unless it goes on."""
     if not whole.experiment.until_decided:
         return whole
     first = schedule(whole.experiment.seeds)[0]
     return _narrowed(whole, {row.pair: first for row in whole.rows})
 
 
-def looked(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration:
-    """Return a declaration with a look written down: the rows that have new seeds, as they are."""
-    known = {_name(row): row.seeds for look in declaration.looks for row in look.rows}
+def analysed(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration:
+    """Return a declaration with an interim analysis added: the rows that have new seeds."""
+    known = {
+        _name(row): row.seeds for analysis in declaration.interim_analyses for row in analysis.rows
+    }
     fresh = tuple(
-        LookedRow(
+        InterimRow(
             pair=row.pair,
             strategy=row.strategy,
             target=row.target,
@@ -35,7 +37,9 @@ def looked(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration:
         for row in rows
         if known.get(_name(row)) != row.planned
     )
-    return declaration.model_copy(update={"looks": (*declaration.looks, Look(rows=fresh))})
+    return declaration.model_copy(
+        update={"interim_analyses": (*declaration.interim_analyses, InterimAnalysis(rows=fresh))}
+    )
 
 
 def extended(
@@ -47,19 +51,21 @@ def extended(
     """
     if not whole.experiment.until_decided:
         return None
-    looks = schedule(whole.experiment.seeds)
+    planned = schedule(whole.experiment.seeds)
     now = {row.pair: len(row.seeds) for row in declaration.rows}
     open_ = {row.pair for row in rows if row.verdict.outcome.undecided}
     then = {
-        pair: looks[looks.index(seeds) + 1] if pair in open_ and seeds < looks[-1] else seeds
+        pair: planned[planned.index(seeds) + 1] if pair in open_ and seeds < planned[-1] else seeds
         for pair, seeds in now.items()
     }
     if then == now:
         return None
-    return _narrowed(whole, then).model_copy(update={"looks": declaration.looks})
+    return _narrowed(whole, then).model_copy(
+        update={"interim_analyses": declaration.interim_analyses}
+    )
 
 
-def _name(row: RowResult | LookedRow) -> tuple[str, str, str]:
+def _name(row: RowResult | InterimRow) -> tuple[str, str, str]:
     return row.pair, row.strategy, row.target
 
 

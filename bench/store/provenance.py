@@ -57,7 +57,7 @@ def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
     Code that a plugin imports from a sibling counts too, and so do the versions of its packages.
     """
     sources = {name: str(path) for name, path in numeric_modules().items()}
-    plugins = [type(part).__module__ for part in strategy.parts]
+    plugins = [type(component).__module__ for component in strategy.components]
     if dataset is not None:
         plugins.append(type(parse_dataset(dataset)).__module__)
     for module in _with_siblings(plugins):
@@ -65,7 +65,7 @@ def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
             sources[module] = file
     total = hashlib.sha256()
     contents = [(name, _source(path)) for name, path in sources.items()]
-    packages = {package for part in strategy.parts for package in part.packages}
+    packages = {package for component in strategy.components for package in component.packages}
     versions = [(package, importlib.metadata.version(package)) for package in packages]
     for name, content in sorted(contents) + sorted(versions):
         total.update(f"{name} {content}\n".encode())

@@ -210,8 +210,8 @@ class TunedArm(_Document):
     scored: tuple[Key, ...]
 
 
-class LookedRow(_Document):
-    """A row at one look: its planned seeds, and what it came to.
+class InterimRow(_Document):
+    """A row at one interim analysis: its planned seeds and its outcome.
 
     `bound` is the two-sided p-value that it would have to reach if it were alone. `p` is by rival:
     the larger of the two tests' p-values, uncorrected; None where there was none.
@@ -226,10 +226,10 @@ class LookedRow(_Document):
     verdict: Outcome
 
 
-class Look(_Document):
-    """What was seen before it was decided which pairs get more seeds: rows that had new ones."""
+class InterimAnalysis(_Document):
+    """An analysis that decided which pairs get more seeds: the rows that had new ones."""
 
-    rows: tuple[LookedRow, ...]
+    rows: tuple[InterimRow, ...]
 
 
 class Declaration(_Document):
@@ -242,8 +242,8 @@ class Declaration(_Document):
     """What the images and tasks are, in words: a description, which no verdict follows from."""
     tuning: tuple[TunedArm, ...] = ()
     """How each arm was tuned; empty where none was."""
-    looks: tuple[Look, ...] = ()
-    """What has been looked at so far, of an experiment that goes on until it is decided."""
+    interim_analyses: tuple[InterimAnalysis, ...] = ()
+    """The analyses so far, of an experiment that goes on until it is decided."""
     changes: int = 0
     """How often this name held another family before, of enough seeds for verdicts."""
 

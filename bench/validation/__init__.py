@@ -1,4 +1,4 @@
-"""The contract suite: what every strategy part and every data set keeps, tried on each.
+"""The contract suite: checks of every strategy component and data set.
 
 A check is a function that takes a plugin under test and returns where it holds. Where it does not
 it raises: `ViolationError` with what is wrong and the fix, `InapplicableError` with the reason why

@@ -1,4 +1,4 @@
-"""What checks raise, and what those of parts and of data sets have in common."""
+"""What checks raise, and what those of components and of data sets have in common."""
 
 import inspect
 import traceback

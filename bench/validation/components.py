@@ -1,4 +1,4 @@
-"""What every part of a strategy keeps.
+"""The contract of a strategy's components, as checks.
 
 Parts are tried on a pair of tasks of this module's own, drawn in memory: both on the same images,
 and each on images of its own.
@@ -74,7 +74,7 @@ def _task(name: str, images: ImageSet, classes: int) -> TaskData:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A part under test, in a strategy that has nothing else but defaults."""
+    """A component under test, in a strategy that has nothing else but defaults."""
 
     plugin: Component
     strategy: Strategy
@@ -162,14 +162,14 @@ def documented(candidate: Candidate) -> None:
 
 def knobs(candidate: Candidate) -> None:
     """It has one spelling, whether its defaults are named or not."""
-    part = candidate.plugin
-    beside = [a.name for a in candidate.strategy.auxiliaries if a is not part]
+    component = candidate.plugin
+    beside = [a.name for a in candidate.strategy.auxiliaries if a is not component]
 
     def parse(text: str) -> str:
         found = parse_strategy("+".join([text, *beside]))
-        return next(spelling(p) for p in found.parts if type(p) is type(part))
+        return next(spelling(p) for p in found.components if type(p) is type(component))
 
-    check_spelled(part, spelling(part), parse)
+    check_spelled(component, spelling(component), parse)
 
 
 def builds(candidate: Candidate) -> None:
@@ -333,7 +333,7 @@ def searches(candidate: Candidate) -> None:
     """It can be set to both ends of what `--tune` searches, where a step costs what it did."""
     _, data, recipe = candidate.cases[0]
     for knob in searched(candidate.strategy, recipe):
-        if knob.part != candidate.plugin:
+        if knob.component != candidate.plugin:
             continue
         if not isinstance(knob.default, int | float | tuple) or isinstance(knob.default, bool):
             raise ViolationError(f"{knob.field} is no number, so nothing can be drawn for it")
@@ -385,9 +385,9 @@ def scale(candidate: Candidate) -> None:
                 _check_weights(candidate.plugin, tasks, shares)
 
 
-def _check_weights(part: Weighting, tasks: Sequence[Task], shares: Tensor) -> None:
+def _check_weights(component: Weighting, tasks: Sequence[Task], shares: Tensor) -> None:
     layer = torch.nn.Parameter(torch.ones(3, 3))
-    module = part.build(tasks, [layer])
+    module = component.build(tasks, [layer])
     for size in (0.1, 3.0):
         losses = torch.stack([layer.sum() * size, layer.square().sum()])
         (weights,) = torch.autograd.grad(module(losses, shares), losses)
@@ -500,19 +500,19 @@ COMPONENT_GATES = (builds, trains)
 
 
 def _strategy_text(text: str) -> str:
-    """Return the strategy that tries a part, which may need an auxiliary task beside it."""
-    part = strategy_components().get("strategy", text.partition("@")[0])
-    if not (issubclass(part, Aggregation | Schedule) and part.needs_auxiliary):
+    """Return the strategy that tries a component, which may need an auxiliary task beside it."""
+    component = strategy_components().get("strategy", text.partition("@")[0])
+    if not (issubclass(component, Aggregation | Schedule) and component.needs_auxiliary):
         return text
     helpers = [p for p in strategy_components().found.values() if issubclass(p, Auxiliary)]
     helpers.sort(key=lambda p: (not p.uses_partners, p.name))
     if not helpers:
-        raise UserError(f"{part.name} needs an auxiliary task, and there is none")
+        raise UserError(f"{component.name} needs an auxiliary task, and there is none")
     return f"{text}+{helpers[0].name}"
 
 
 def candidate(text: str) -> Candidate:
-    """Return a part as users type it, ready to be tried.
+    """Return a component as users type it, ready to be tried.
 
     Raises `InapplicableError` where a package that it needs is not installed.
     """
@@ -523,4 +523,4 @@ def candidate(text: str) -> Candidate:
         except PackageNotFoundError:
             raise InapplicableError(f"needs the package {package}") from None
     strategy = parse_strategy(_strategy_text(text))
-    return Candidate(next(p for p in strategy.parts if type(p) is plugin), strategy)
+    return Candidate(next(p for p in strategy.components if type(p) is plugin), strategy)

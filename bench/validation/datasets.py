@@ -83,9 +83,9 @@ def declared(loaded: Loaded) -> None:
         raise ViolationError(
             f"images is of {_list(dataset.images)}, not of its tasks: {_list(tasks)}"
         )
-    if not set(dataset.kinds) <= tasks:
+    if not set(dataset.task_types) <= tasks:
         raise ViolationError(
-            f"kinds is of {_list(dataset.kinds)}, not of its tasks: {_list(tasks)}"
+            f"task_types is of {_list(dataset.task_types)}, not of its tasks: {_list(tasks)}"
         )
 
 
@@ -228,7 +228,7 @@ def listed(loaded: Loaded) -> None:
     if dataset.takes_path:
         raise InapplicableError("what it has depends on the path")
     for name, d in data.items():
-        said = dataset.kinds.get(name, Classification())
+        said = dataset.task_types.get(name, Classification())
         if type(d.task.type) is not type(said):
             raise ViolationError(
                 f"'{name}' is a task of {d.task.type.name}, and kinds says {said.name}: lists show "

@@ -33,7 +33,7 @@ class Report:
     """What all checks found of one plugin, and the wall seconds they took."""
 
     plugin: str
-    sort: str
+    component: str
     findings: tuple[Finding, ...]
     seconds: float
 
@@ -62,7 +62,7 @@ def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> Finding
     except UserError as error:
         if isinstance(tried, Loaded):
             return Finding(name, "failed", str(error))
-        # A part may refuse tasks that it cannot have.
+        # A component may refuse tasks that it cannot have.
         return Finding(name, "skipped", f"cannot be tried here: {error}")
     except Exception as error:
         place = origin(error, tried.plugin)
@@ -80,14 +80,14 @@ def _findings(
             return
 
 
-def _part_findings(text: str) -> Iterator[Finding]:
+def _component_findings(text: str) -> Iterator[Finding]:
     try:
         tried = candidate(text)
     except InapplicableError as reason:
         yield Finding("builds", "skipped", str(reason))
         return
     plugin = type(tried.plugin)
-    checks = [check for check, sort in COMPONENT_CHECKS.items() if issubclass(plugin, sort)]
+    checks = [check for check, base in COMPONENT_CHECKS.items() if issubclass(plugin, base)]
     yield from _findings(checks, tried)
 
 
@@ -99,7 +99,7 @@ def _dataset_findings(text: str, source: DataSource) -> Iterator[Finding]:
     yield from _findings(DATASET_CHECKS, Loaded(parse_dataset(text), source))
 
 
-def _report(plugin: str, sort: str, findings: Iterator[Finding]) -> Report:
+def _report(plugin: str, component: str, findings: Iterator[Finding]) -> Report:
     began = time.perf_counter()
     try:
         found = tuple(findings)
@@ -107,7 +107,7 @@ def _report(plugin: str, sort: str, findings: Iterator[Finding]) -> Report:
         found = (Finding("knobs", "failed", str(error)),)
     except Exception as error:
         found = (Finding("knobs", "failed", f"{type(error).__name__}: {error}"),)
-    return Report(plugin, sort, found, time.perf_counter() - began)
+    return Report(plugin, component, found, time.perf_counter() - began)
 
 
 def selected(names: Sequence[str]) -> list[str]:
@@ -115,8 +115,8 @@ def selected(names: Sequence[str]) -> list[str]:
 
     Raises `UserError` for an unknown name, with the nearest known one.
     """
-    parts, sets = strategy_components(), datasets()
-    known = [*parts.found, *sets.found, *parts.broken, *sets.broken]
+    components, sets = strategy_components(), datasets()
+    known = [*components.found, *sets.found, *components.broken, *sets.broken]
     for text in names:
         head = text.partition(":")[0].partition("@")[0]
         if head not in known:
@@ -125,15 +125,15 @@ def selected(names: Sequence[str]) -> list[str]:
 
 
 def validate(name: str, source: DataSource) -> Iterator[Report]:
-    """Try all checks on a plugin: a part of a strategy, a data set, or both if both are called so.
+    """Try all checks on a plugin: a component, a data set, or both if they share a name.
 
-    `name` is as users type it: `part@knob=value`, `dataset@knob=value` or `dataset:PATH`.
+    `name` is as users type it: `component@knob=value`, `dataset@knob=value` or `dataset:PATH`.
     """
     prepare("cpu")
     head = name.partition(":")[0].partition("@")[0]
     if head in strategy_components().found:
-        sort = component_of(strategy_components().found[head])
-        yield _report(name, sort, _part_findings(name))
+        component = component_of(strategy_components().found[head])
+        yield _report(name, component, _component_findings(name))
     if head in datasets().found:
         yield _report(name, "data set", _dataset_findings(name, source))
     reasons = strategy_components().broken.get(head) or datasets().broken.get(head)

@@ -17,7 +17,7 @@ def test_kinds_and_images_are_those_that_are_declared(name: str, root: Path) -> 
     data = dataset.load(DataSource(root))
     assert list(data) == list(dataset.tasks)
     for task, its in data.items():
-        assert type(its.task.type) is type(dataset.kinds.get(task, Classification()))
+        assert type(its.task.type) is type(dataset.task_types.get(task, Classification()))
     if "@" in name:
         return  # what is listed is the data set at its defaults
     said = dataset.images

@@ -253,8 +253,8 @@ def test_a_step_of_a_large_network_at_full_size_is_priced_without_data(
     (price,) = count(parse_strategy("hard"), data, recipe, 1.0)
     height, width, _ = SIZES[name]
     # ResNet-18 takes 1.8 G multiply-adds for 224 × 224, thrice that to train; decoders add.
-    trunk = 3 * 2 * 1.8e9 * height * width / 224**2 * recipe.batch_size
-    assert 0.9 * trunk < price.flops < 1.5 * trunk
+    encoder = 3 * 2 * 1.8e9 * height * width / 224**2 * recipe.batch_size
+    assert 0.9 * encoder < price.flops < 1.5 * encoder
     assert count(parse_strategy("hard+pcgrad"), data, recipe, 1.0)[0].flops > price.flops
 
 

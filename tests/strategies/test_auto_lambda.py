@@ -190,7 +190,7 @@ def test_a_partner_that_is_the_target_gains_weight_beside_one_that_is_noise(toy:
 
 
 def test_knobs_out_of_range_are_refused() -> None:
-    with pytest.raises(UserError, match="held_out is a part of at least 0 and below 1, not 1"):
+    with pytest.raises(UserError, match="held_out is at least 0 and below 1, not 1"):
         parse_strategy("auto-lambda@1.0")
     with pytest.raises(UserError, match="rate is a number of at least 0"):
         parse_strategy("auto-lambda@rate=-1")

@@ -38,12 +38,12 @@ def test_with_identity_stitches_its_first_gradients_are_those_of_separate_networ
     gradients = {name: p.grad for name, p in stitched.network.named_parameters()}
     for name, parameter in separate.network.named_parameters():
         assert parameter.grad is not None
-        ours = gradients[name.replace("encoders", "trunks")]
+        ours = gradients[name]
         assert ours is not None
         torch.testing.assert_close(ours, parameter.grad)
 
 
-def test_a_stitch_mixes_the_trunks_by_its_weights(toy: Toy) -> None:
+def test_a_stitch_mixes_the_encoders_by_its_weights(toy: Toy) -> None:
     data = [toy("row"), toy("column")]
     network = build_network(parse_strategy("cross-stitch@own=0.9"), data, "lenet", 1.0, 0)
     first = [p for name, p in network.named_parameters() if name == "stitches.0"]
@@ -71,7 +71,7 @@ def test_a_task_that_is_not_asked_for_is_not_computed(toy: Toy) -> None:
         assert outputs[1] is not None
 
 
-def test_all_trunks_and_stitches_count_as_shared(toy: Toy) -> None:
+def test_all_encoders_and_stitches_count_as_shared(toy: Toy) -> None:
     data = [toy("row"), toy("column")]
     shared = {
         part: len(build_network(parse_strategy(part), data, "lenet", 1.0, 0).shared_parameters())

@@ -23,7 +23,7 @@ def _lane(strategy: str, toy: Toy, recipe: Recipe, width: float = 1.0) -> Traini
     return TrainingState(parse_strategy(strategy), data, recipe, width, 3, CPU)
 
 
-def _trunk_gradient(state: TrainingState, batch: Batch) -> Tensor:
+def _encoder_gradient(state: TrainingState, batch: Batch) -> Tensor:
     state.step(batch)
     gradients = [p.grad for p in state.network.shared_parameters()]
     return torch.cat([g.reshape(-1) for g in gradients if g is not None])
@@ -39,7 +39,7 @@ def _orthonormal(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("normalization", ["none", "l2", "loss", "loss-l2"])
-def test_where_the_trunks_jacobian_is_orthonormal_it_is_mgda(
+def test_where_the_encoders_jacobian_is_orthonormal_it_is_mgda(
     toy: Toy, recipe: Recipe, normalization: str
 ) -> None:
     """A linear encoder on images at right angles: lengths on features and on weights agree."""
@@ -47,7 +47,7 @@ def test_where_the_trunks_jacobian_is_orthonormal_it_is_mgda(
     found = []
     for strategy in (f"mgda-ub@{normalization}", f"mgda@{normalization}"):
         state = _lane(strategy, toy, recipe, width=6)
-        found.append(_trunk_gradient(state, _orthonormal(next(iter(state.batches())))))
+        found.append(_encoder_gradient(state, _orthonormal(next(iter(state.batches())))))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-7)
 
 
@@ -55,12 +55,12 @@ def test_elsewhere_it_is_not(toy: Toy, recipe: Recipe) -> None:
     recipe = recipe.model_copy(update={"network": "linear"})
     ub, mgda = (_lane(s, toy, recipe, width=6) for s in ("mgda-ub", "mgda"))
     batch = next(iter(ub.batches()))
-    ours, theirs = _trunk_gradient(ub, batch), _trunk_gradient(mgda, batch)
+    ours, theirs = _encoder_gradient(ub, batch), _encoder_gradient(mgda, batch)
     assert (ours - theirs).norm() > 0.02 * theirs.norm()
 
 
 @pytest.mark.parametrize("sharing", ["hard", "branch@1", "branch@2"])
-def test_the_trunk_descends_the_losses_with_torchjds_weights(
+def test_the_encoder_descends_the_losses_with_torchjds_weights(
     toy: Toy, recipe: Recipe, sharing: str
 ) -> None:
     aggregation = pytest.importorskip("torchjd.aggregation")
@@ -77,7 +77,7 @@ def test_the_trunk_descends_the_losses_with_torchjds_weights(
     shared = state.network.shared_parameters()
     gradients = torch.autograd.grad((torch.stack(losses) * weights).sum(), shared)
     expected = torch.cat([g.reshape(-1) for g in gradients])
-    found = _trunk_gradient(state, batch)
+    found = _encoder_gradient(state, batch)
     assert (found - expected).norm() < 2e-3 * expected.norm()
 
 

@@ -56,29 +56,29 @@ def test_a_phase_trains_its_own_tasks_and_no_weight_of_the_others(
     toy: Toy, recipe: Recipe, strategy: str
 ) -> None:
     state = _lane(f"partner+{strategy}", [toy("row"), toy("column")], recipe)
-    target, trunk = _state(state, "heads.0"), _state(state, "trunk")
+    target, encoder = _state(state, "heads.0"), _state(state, "encoder")
     assert _train(state, 0).shape == (12, 1)
     assert _same(target, _state(state, "heads.0"))
-    assert not _same(trunk, _state(state, "trunk"))
-    partner, trunk = _state(state, "heads.1"), _state(state, "trunk")
+    assert not _same(encoder, _state(state, "encoder"))
+    partner, encoder = _state(state, "heads.1"), _state(state, "encoder")
     _train(state, 1)
     assert _same(partner, _state(state, "heads.1"))
     assert not _same(target, _state(state, "heads.0"))
-    assert _same(trunk, _state(state, "trunk")) is (strategy == "frozen-probe")
+    assert _same(encoder, _state(state, "encoder")) is (strategy == "frozen-probe")
 
 
 def test_pretraining_is_single_task_training_of_the_partner(toy: Toy, recipe: Recipe) -> None:
     state = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
     alone = _lane("hard", [toy("column")], recipe)
     assert torch.equal(_train(state, 0), _train(alone, 0))
-    assert _same(_state(state, "trunk"), _state(alone, "trunk"))
+    assert _same(_state(state, "encoder"), _state(alone, "encoder"))
 
 
-def test_fine_tuning_is_single_task_training_from_another_trunk(toy: Toy, recipe: Recipe) -> None:
+def test_fine_tuning_is_single_task_training_from_another_encoder(toy: Toy, recipe: Recipe) -> None:
     state = _lane("partner+finetune", [toy("row"), toy("column")], recipe)
     _train(state, 0)
     alone = _lane("hard", [toy("row")], recipe)
-    alone.network.load_state_dict(_state(state, "trunk"), strict=False)
+    alone.network.load_state_dict(_state(state, "encoder"), strict=False)
     assert torch.equal(_train(state, 1), _train(alone, 0))
     assert _same(_state(alone, ""), state.network.state_dict())
 
@@ -239,11 +239,11 @@ def test_images_that_only_the_partner_is_labelled_on_are_not_fine_tuned_on(toy: 
 
 
 def test_it_is_for_auxiliary_tasks() -> None:
-    with pytest.raises(UserError, match="finetune is for auxiliary tasks"):
+    with pytest.raises(UserError, match="finetune needs an auxiliary task"):
         parse_strategy("finetune")
-    with pytest.raises(UserError, match="finetune and frozen-probe are both schedule parts"):
+    with pytest.raises(UserError, match="finetune and frozen-probe are both schedule components"):
         parse_strategy("partner+finetune+frozen-probe")
-    with pytest.raises(UserError, match="share is a part of at least 0 and below 1, not 1"):
+    with pytest.raises(UserError, match="share is a fraction of at least 0 and below 1, not 1"):
         parse_strategy("partner+finetune@1.0")
     assert parse_strategy("finetune+partner").name == "hard+partner+finetune"
     assert parse_strategy("hard+joint").name == "hard"

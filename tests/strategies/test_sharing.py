@@ -69,13 +69,13 @@ def test_the_fields_sharing_parts_are_here() -> None:
 def test_it_has_an_output_a_task_on_images_of_any_size_same_or_disjoint(
     sharing: str, network: str, image: tuple[int, ...]
 ) -> None:
-    def trunk(width: float = 1.0) -> Encoder:
+    def new_encoder(width: float = 1.0) -> Encoder:
         return NETWORKS[network](image, width / 4)
 
-    if sharing == "branch@2" and len(trunk().stages) < 2:
+    if sharing == "branch@2" and len(new_encoder().stages) < 2:
         pytest.skip("the network has fewer stages than are to be shared")
     heads = [lambda encoder, n=n: ClassificationHead(encoder.features, n) for n in (4, 7)]
-    built = parse_strategy(sharing).sharing.build(trunk, heads).eval()
+    built = parse_strategy(sharing).sharing.build(new_encoder, heads).eval()
     x, y = torch.randn(2, 3, *image)
     for images in ([x, x], [x, y]):
         outputs = _outputs(built, [*images])
@@ -199,7 +199,7 @@ def test_an_adapter_adds_a_linear_map_of_the_channels(toy: Toy) -> None:
     torch.testing.assert_close(vector(x[:, :, 0, 0]), spatial(x)[:, :, 0, 0])
 
 
-def test_attention_masks_the_trunks_activations_by_the_papers_rule() -> None:
+def test_attention_masks_the_encoders_activations_by_the_papers_rule() -> None:
     from bench.strategies.mtan import _Attention
 
     shapes = [(2, 4, 4), (3, 2, 2), (5,)]
@@ -218,7 +218,7 @@ def test_attention_masks_the_trunks_activations_by_the_papers_rule() -> None:
 def test_experts_are_drawn_differently_and_alike_in_distribution(toy: Toy) -> None:
     data = [toy("row"), toy("column")]
     state = _network("mmoe@3", data, "resnet8").state_dict()
-    hard = _network("hard", data, "resnet8").state_dict()["trunk.stages.1.conv1.weight"]
+    hard = _network("hard", data, "resnet8").state_dict()["encoder.stages.1.conv1.weight"]
     first, second, third = (state[f"experts.{k}.stages.1.conv1.weight"] for k in range(3))
     assert torch.equal(first, hard)
     assert not torch.equal(second, third)

@@ -32,7 +32,7 @@ def _lane(
     return TrainingState(strategy, data, recipe, 1.0, 3, given.get("device", CPU))
 
 
-def _trunk_gradient(state: TrainingState) -> Tensor:
+def _encoder_gradient(state: TrainingState) -> Tensor:
     gradients = [p.grad for p in state.network.shared_parameters()]
     return torch.cat([g.reshape(-1) for g in gradients if g is not None])
 
@@ -51,7 +51,7 @@ def test_the_fields_weightings_are_here() -> None:
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
+def test_equal_gradients_give_the_encoder_what_single_task_training_gives_it(
     toy: Toy, recipe: Recipe, weighting: str
 ) -> None:
     """Twins have equal losses and gradients, so any weighted mean of them is that of one.
@@ -68,7 +68,7 @@ def test_equal_gradients_give_the_trunk_what_single_task_training_gives_it(
     alone.step(next(iter(Batches([row], recipe, 0, CPU))))
     batch = next(iter(Batches([row, twin], recipe, 0, CPU)))
     beside.step(replace(batch, second=batch))
-    torch.testing.assert_close(_trunk_gradient(beside), _trunk_gradient(alone))
+    torch.testing.assert_close(_encoder_gradient(beside), _encoder_gradient(alone))
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

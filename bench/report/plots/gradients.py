@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 CAPTION = (
     f"{GRADIENTS} Lines are means over seeds; bands reach one standard error of the mean to either "
-    "side. A short run looks at its gradients at some points of its curve only, each seed at "
-    "others: a point is the mean of the few seeds that looked there, and one of a single seed has "
+    "side. A short run probes its gradients at only some points of its curve, which differ between "
+    "seeds: a point is the mean of the few seeds that have it, and one of a single seed has "
     "no band. Behind the upright line: the mean over curve and seeds, with its 95 % Student t "
     "interval, which is what to read."
 )
@@ -51,7 +51,7 @@ class _Question:
     means: Mapping[str, PairedResult]
     """Cosines over the whole curve, by arm."""
     end: float
-    """The most compute that a run was to use; the last look may have been earlier."""
+    """The most compute that a run was to use; the last probe may have been earlier."""
 
 
 def gradient_plot(

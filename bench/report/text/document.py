@@ -29,7 +29,9 @@ def gains_json(
         "experiment": declaration.experiment.model_dump(mode="json"),
         "data": list(declaration.data),
         "declaration_changes": declaration.changes,
-        "looks": [look.model_dump(mode="json") for look in declaration.looks],
+        "interim_analyses": [
+            analysis.model_dump(mode="json") for analysis in declaration.interim_analyses
+        ],
         "decisions": {
             "how_to_read": DECISION,
             "sets": [

@@ -27,8 +27,8 @@ from bench.report.text.wording import (
     finding_marks,
     heading,
     how_to_read,
+    interim_lines,
     interval,
-    look_lines,
     metric_label,
     network,
     number,
@@ -102,7 +102,7 @@ def markdown(
         f"**Verdicts.** {VERDICTS}",
         f"**Settings.** {facts}.",
         _data(declaration),
-        _looks(declaration),
+        _interim(declaration),
         _made(made),
         *(_reference(name, results) for name in REFERENCES),
         _troubles(results),
@@ -215,9 +215,9 @@ def _data(declaration: Declaration) -> str:
     return "**Data.**\n\n" + "\n".join(lines) if lines else ""
 
 
-def _looks(declaration: Declaration) -> str:
-    lines = [f"- {escape(line)}" for line in look_lines(declaration)]
-    return "**Looks.**\n\n" + "\n".join(lines) if lines else ""
+def _interim(declaration: Declaration) -> str:
+    lines = [f"- {escape(line)}" for line in interim_lines(declaration)]
+    return "**Interim analyses.**\n\n" + "\n".join(lines) if lines else ""
 
 
 def escape(text: str) -> str:

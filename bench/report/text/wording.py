@@ -116,14 +116,12 @@ GRADIENTS = (
 
 #: What changes where an experiment goes on until it is decided.
 SEQUENTIAL = (
-    "This experiment went on until it was decided: every pair was looked at several times, and got "
-    "more seeds only while a row of it had no verdict. The p-values, those of equivalence and the "
-    "intervals are repeated ones (Jennison & Turnbull 1989), of O'Brien–Fleming looks: p says how "
-    "small the error of all looks together can be made before the row's own look no longer "
-    "rejects, and an interval, wider than one of a single look, holds the true gain at all looks "
-    "at once in 95 % of experiments. So neither minds when a pair was stopped. The mean gain of a "
-    "pair that was stopped early is likely to lie further from zero than the true one. The "
-    "intervals of what holds across pairs are those of one look, and too narrow by what that costs."
+    "This experiment ran until it was decided, with interim analyses: a pair got more seeds only "
+    "while one of its rows had no verdict. p-values and intervals are repeated ones (Jennison & "
+    "Turnbull 1989) with O'Brien–Fleming bounds. They stay valid whenever a pair was stopped: the "
+    "error over all analyses together is at most 5 %. A mean gain of a pair that was stopped early "
+    "tends to lie further from zero than the true gain. Intervals of the summary across pairs are "
+    "those of a single analysis, and therefore somewhat too narrow."
 )
 
 
@@ -139,18 +137,18 @@ def how_to_read(experiment: Experiment) -> str:
     return " ".join([*parts, *[SEQUENTIAL] * experiment.until_decided])
 
 
-def look_lines(declaration: Declaration) -> list[str]:
-    """Return a line a look that was taken: at how many seeds, by which bound, what came of it."""
+def interim_lines(declaration: Declaration) -> list[str]:
+    """Return one line per interim analysis: its seeds, its bound and what it decided."""
     lines = []
-    for number, look in enumerate(declaration.looks, 1):
-        seeds = " and ".join(map(str, sorted({row.seeds for row in look.rows})))
-        bounds = " and ".join(f"{p:.2g}" for p in sorted({row.bound for row in look.rows}) if p)
+    for number, analysis in enumerate(declaration.interim_analyses, 1):
+        seeds = " and ".join(map(str, sorted({row.seeds for row in analysis.rows})))
+        bounds = " and ".join(f"{p:.2g}" for p in sorted({row.bound for row in analysis.rows}) if p)
         rule = f"p ≤ {bounds} for a row alone" if bounds else "too few to reject"
-        pairs = {row.pair for row in look.rows}
-        left = {row.pair for row in look.rows if row.verdict.undecided}
+        pairs = {row.pair for row in analysis.rows}
+        left = {row.pair for row in analysis.rows if row.verdict.undecided}
         done = f"{len(pairs - left)} of {len(pairs)} pairs done"
         names = f" ({', '.join(sorted(pairs - left))})" if pairs - left else ""
-        lines.append(f"look {number} at {seeds} seeds ({rule}): {done}{names}")
+        lines.append(f"analysis {number} at {seeds} seeds ({rule}): {done}{names}")
     return lines
 
 

@@ -23,13 +23,13 @@ from bench.tasks import Task
 
 
 class _OneTrunk(MultiTaskNetwork):
-    def __init__(self, trunk: Encoder, heads: list[nn.Module], how: str) -> None:
+    def __init__(self, encoder: Encoder, heads: list[nn.Module], how: str) -> None:
         super().__init__()
-        self.trunk, self.heads, self.how = trunk, nn.ModuleList(heads), how
+        self.encoder, self.heads, self.how = encoder, nn.ModuleList(heads), how
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         outputs = [
-            None if x is None else head(self.trunk(x))
+            None if x is None else head(self.encoder(x))
             for x, head in zip(images, self.heads, strict=True)
         ]
         if self.how == "wrong-shape":
@@ -37,7 +37,7 @@ class _OneTrunk(MultiTaskNetwork):
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        return [] if self.how == "unshared" else list(self.trunk.parameters())
+        return [] if self.how == "unshared" else list(self.encoder.parameters())
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class WrongShape(Sharing):
     _kept: ClassVar[dict[object, Encoder]] = {}
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one encoder."""
-        shared = self.encoder(trunk)
+        shared = self.encoder(new_encoder)
         return _OneTrunk(shared, [head(shared) for head in heads], self.name)
 
-    def encoder(self, trunk: EncoderFactory) -> Encoder:
+    def encoder(self, new_encoder: EncoderFactory) -> Encoder:
         """Return the encoder."""
-        return trunk()
+        return new_encoder()
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Keeps(WrongShape):
 
     name = "keeps"
 
-    def encoder(self, trunk: EncoderFactory) -> Encoder:
+    def encoder(self, new_encoder: EncoderFactory) -> Encoder:
         """Return the encoder that was built first."""
-        new = trunk()
+        new = new_encoder()
         key = (next(new.parameters()).device, tuple(new.stage_shapes))
         return self._kept.setdefault(key, new)
 
@@ -239,9 +239,9 @@ class Grows(WrongShape):
     spare: int = tuned(1, Range(1, 4))
 
     def build(
-        self, trunk: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
+        self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
         """Return one encoder, with weights that no task uses."""
-        network = super().build(trunk, heads)
+        network = super().build(new_encoder, heads)
         network.spare = nn.Parameter(torch.zeros(self.spare))
         return network

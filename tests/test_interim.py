@@ -21,7 +21,7 @@ NULL, OPEN = "toy:row+column~none", "toy:row+column~shuffled"
 @pytest.fixture
 def asked(tmp_path: Path) -> list[str]:
     """A pair that is decided at once, since its gains are exactly zero, and one that stays open."""
-    path = tmp_path / "looks.toml"
+    path = tmp_path / "interim.toml"
     path.write_text(
         f'pair = ["{NULL}", "{OPEN}"]\nstrategy = "hard"\nbudget = "12steps"\nmargin = 1e-6\n'
         "train-size = 100\nvalidation-size = 0\ncurve-points = 1\nbatch-size = 16\n"
@@ -30,11 +30,11 @@ def asked(tmp_path: Path) -> list[str]:
 
 
 def _declared(results: Path) -> Declaration:
-    return Declaration.model_validate_json((results / "experiments/looks.json").read_bytes())
+    return Declaration.model_validate_json((results / "experiments/interim.json").read_bytes())
 
 
 def _report(results: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((results / "reports/looks/gains.json").read_text())
+    found: dict[str, Any] = json.loads((results / "reports/interim/gains.json").read_text())
     return found
 
 
@@ -51,28 +51,33 @@ def test_seeds_are_spent_on_the_pairs_that_have_no_verdict(
     _run(asked, results)
     declared = _declared(results)
     assert {cell.pair: len(cell.seeds) for cell in declared.rows} == {NULL: 9, OPEN: 12}
-    # The looks at 3, 6, 9 and 12 seeds: the first two are too early for any verdict.
-    assert [{row.seeds for row in look.rows} for look in declared.looks] == [{3}, {6}, {9}, {12}]
-    assert [row.verdict for row in declared.looks[1].rows] == ["screen"] * 2
-    at_nine = {(r.pair, r.target): r for r in declared.looks[2].rows}
+    # The analyses at 3, 6, 9 and 12 seeds: the first two are too early for any verdict.
+    assert [{row.seeds for row in analysis.rows} for analysis in declared.interim_analyses] == [
+        {3},
+        {6},
+        {9},
+        {12},
+    ]
+    assert [row.verdict for row in declared.interim_analyses[1].rows] == ["screen"] * 2
+    at_nine = {(r.pair, r.target): r for r in declared.interim_analyses[2].rows}
     assert at_nine[NULL, "row"].verdict == "equivalent"
-    assert {row.pair for row in declared.looks[3].rows} == {OPEN}
+    assert {row.pair for row in declared.interim_analyses[3].rows} == {OPEN}
     assert at_nine[OPEN, "row"].bound == pytest.approx(Stage((3, 6, 9, 12), 9).bound())
 
     rows = {(row["pair"], row["target"]): row for row in _report(results)["rows"]}
     assert rows[NULL, "row"]["planned"] == rows[NULL, "row"]["seeds"] == 9
     assert rows[OPEN, "row"]["seeds"] == 12
-    # The looks write down what tests of that look say; the table's p is that of all looks.
+    # The analyses keep the p of their own tests; the table's p is that of all together.
     full = rows[OPEN, "row"]["against"]["full"]
-    last = declared.looks[3].rows[0]
+    last = declared.interim_analyses[3].rows[0]
     assert last.p["full"] == max(full["p_t"], full["p_sign_flip"])
     assert full["level"] == last.bound < 0.05
 
     said = capsys.readouterr()
-    assert "look 2 at 6 seeds (too few to reject): 0 of 2 pairs done" in said.err
+    assert "analysis 2 at 6 seeds (too few to reject): 0 of 2 pairs done" in said.err
     assert f"1 of 2 pairs done ({NULL})" in said.err
-    table = (results / "reports/looks/table.md").read_text()
-    assert "**Looks.**" in table
+    table = (results / "reports/interim/table.md").read_text()
+    assert "**Interim analyses.**" in table
     assert "O'Brien–Fleming" in table
     # Runs that a decided pair alone would need were not trained: 3 more seeds of its strategy.
     assert len(list(results.glob(RUN_FILES))) == 12 * 2 + 9
@@ -86,7 +91,7 @@ def test_seeds_are_spent_on_the_pairs_that_have_no_verdict(
 def test_an_interrupted_experiment_goes_on_to_the_same_report(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [*asked[:2], "-p", NULL, "-s", "hard", "--name", "looks", *asked[2:]]
+    asked = [*asked[:2], "-p", NULL, "-s", "hard", "--name", "interim", *asked[2:]]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     _run(asked, whole)
     left, run = [20], WorkerPool.run
