@@ -15,6 +15,7 @@ from bench.launch.worker import (
     Worker,
     WorkerKilledError,
     WorkerOverdueError,
+    begin_workers,
     ready,
 )
 from bench.store.records import Record
@@ -51,9 +52,8 @@ class Processes(Launcher):
         return workers > 0
 
     def begin(self, workers: int) -> None:
-        """Start the processes."""
-        for _ in range(len(self._workers), workers):
-            self._start()
+        """Start what the processes are forked from; they themselves start in a moment."""
+        begin_workers()
 
     def _start(self) -> Worker:
         taken = {worker.number for worker in self._workers}

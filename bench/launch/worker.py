@@ -10,17 +10,27 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from time import monotonic
 from types import GeneratorType, ModuleType
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import UserError
 from bench.train.device import LARGE_PAGES, reason_of
+
+#: On Linux, workers are forked from a process that has torch loaded and does nothing else, so each
+#: starts at once. It has no threads, which would not survive a fork, and never touches CUDA, which
+#: would refuse one. Elsewhere each worker loads torch itself.
+_CONTEXT: ForkServerContext | SpawnContext
+if sys.platform == "linux":
+    _CONTEXT = multiprocessing.get_context("forkserver")
+else:
+    _CONTEXT = multiprocessing.get_context("spawn")
 
 #: Seconds between two looks at whether a worker is alive and on time.
 _TICK = 1.0
@@ -61,13 +71,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _serve(pipe: Connection, number: int) -> None:
+def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> None:
     """Answer requests from the pipe until it closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(environment)
+
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
-    with FlopCounterMode(display=False):
-        torch.zeros(1).add(1)  # the first count of a process imports for two seconds
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             function, arguments = pipe.recv()
@@ -131,15 +141,30 @@ def workers_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextlib.contextmanager
+def _as_workers() -> Iterator[None]:
+    with _interrupts_ignored(), _main_hidden(), workers_environment():
+        yield
+
+
+def begin_workers() -> None:
+    """Start what the first worker would wait for, without waiting for it."""
+    if _CONTEXT.get_start_method() == "forkserver":
+        _CONTEXT.set_forkserver_preload(["bench.launch.preload"])
+        with _as_workers():
+            forkserver.ensure_running()
+
+
 class Worker:
     """A process and the pipe to it. It has one request at most."""
 
     def __init__(self, number: int) -> None:
-        # Not fork: torch's threads do not survive it, and CUDA refuses it.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, number), daemon=True)
-        with _interrupts_ignored(), _main_hidden(), workers_environment():
+        begin_workers()
+        self.pipe, theirs = _CONTEXT.Pipe()
+        with _as_workers():
+            # The process that workers are forked from may have started under other variables.
+            given = theirs, number, dict(os.environ)
+            self._process = _CONTEXT.Process(target=_serve, args=given, daemon=True)
             self._process.start()
         theirs.close()
         self.number = number

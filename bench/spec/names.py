@@ -6,7 +6,7 @@ package brings plugins, only an import can tell, and nothing is said here.
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -23,10 +23,11 @@ ENTRY_POINTS = "mtl_sharing_bench"
 
 
 @cache
-def static_names(folder: str) -> Mapping[str, frozenset[str]] | None:
+def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
     """Return the plugins of `strategies`, `datasets` or `launch`, with the tasks of each.
 
-    Tasks are empty where the source does not list them. None where an import alone can tell.
+    Tasks are empty where the source does not list them. A module that names no plugin has None: it
+    may be asked for all the same. None in place of all where an import alone can tell.
     """
     if entry_points(group=ENTRY_POINTS):
         return None
@@ -36,10 +37,10 @@ def static_names(folder: str) -> Mapping[str, frozenset[str]] | None:
     else:
         spec = find_spec(f"bench.{folder}")
         folders = list(spec.submodule_search_locations or []) if spec else []
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, frozenset[str] | None] = {}
     for path in (path for each in folders for path in Path(each).glob("*.py")):
         # A module that fails to import is asked for by its own name, and says what is wrong.
-        found.setdefault(path.stem, frozenset())
+        found.setdefault(path.stem, None)
         try:
             tree = ast.parse(path.read_text("utf-8"))
         except (OSError, ValueError, SyntaxError):
@@ -113,15 +114,15 @@ def check_names(experiment: Experiment, launcher: str | None = None) -> None:
     for text in (text for group in experiment.groups for text in group.pair):
         head, _, rest = text.partition(":")
         _check("data set", head, datasets)
-        tasks = (datasets or {}).get(head.partition("@")[0], frozenset())
+        tasks = (datasets or {}).get(head.partition("@")[0])
         if tasks and "/" not in rest:
             for task in filter(None, rest.replace("*", "+").split("+")):
-                base = task.partition("~")[0]
+                base = task.partition("~")[0]  # bench.tasks imports torch
                 if base not in tasks:
                     raise unknown(f"task of {head.partition('@')[0]}", base, tasks)
 
 
-def _check(what: str, text: str, known: Iterable[str] | None) -> None:
+def _check(what: str, text: str, known: Mapping[str, frozenset[str] | None] | None) -> None:
     name = text.partition("@")[0]
     if known is not None and name and name not in known:
-        raise unknown(what, name, known)
+        raise unknown(what, name, [plugin for plugin, tasks in known.items() if tasks is not None])

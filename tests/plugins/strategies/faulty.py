@@ -58,7 +58,7 @@ class _Fault(nn.Module):
                 torch.empty(2**50)
             case "crowded":
                 beside = [c.cmdline() for c in psutil.Process(os.getppid()).children()]
-                if sum("spawn_main" in " ".join(words) for words in beside) > 1:
+                if sum("resource_tracker" not in " ".join(words) for words in beside) > 1:
                     raise MemoryError("planted")
             case "exit":
                 sys.exit(0)
