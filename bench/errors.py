@@ -6,6 +6,7 @@ Anything else that is raised is a defect of the harness and keeps its traceback.
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import IntEnum
 
 EXIT_OK = 0
 EXIT_REGRESSION = 1
@@ -42,9 +43,50 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(sign if sign.isprintable() or sign in keep else "�" for sign in text)
 
 
-def say(message: str) -> None:
-    """Print a message to standard error, without control characters."""
-    print(printable(message, keep="\n"), file=sys.stderr, flush=True)
+class Verbosity(IntEnum):
+    """How much a command tells on standard error."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+    @classmethod
+    def of(cls, quiet: bool, verbose: bool) -> "Verbosity":
+        """Return what the two flags of a command mean."""
+        return cls.QUIET if quiet else cls.VERBOSE if verbose else cls.NORMAL
+
+
+_verbosity = Verbosity.NORMAL
+
+
+def set_verbosity(verbosity: Verbosity) -> None:
+    """Set how much is told from now on."""
+    global _verbosity
+    _verbosity = verbosity
+
+
+def told(level: Verbosity) -> bool:
+    """Return whether messages of this level are shown."""
+    return level <= _verbosity
+
+
+def say(message: str, level: Verbosity = Verbosity.QUIET) -> None:
+    """Print a message to standard error, without control characters.
+
+    Errors and what ends a command are shown even to those who want quiet.
+    """
+    if told(level):
+        print(printable(message, keep="\n"), file=sys.stderr, flush=True)
+
+
+def note(message: str) -> None:
+    """Print progress or a remark to standard error, unless quiet was asked for."""
+    say(message, Verbosity.NORMAL)
+
+
+def detail(message: str) -> None:
+    """Print to standard error what only matters to those who ask for more."""
+    say(message, Verbosity.VERBOSE)
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 import bench as bench_package
 from bench import __version__
-from bench.cli.app import main
+from bench.cli.app import app, main
 from bench.networks import NETWORKS
 from bench.spec.experiment import Experiment
 from bench.spec.names import network_names, static_names
@@ -74,7 +75,7 @@ def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
         "import sys; from bench.cli.app import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -131,7 +132,7 @@ def test_validation_is_a_line_a_plugin_with_what_does_not_hold(here: Callable[..
 
 
 def test_an_experiment_runs_once_and_then_trains_nothing(
-    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+    bench: CommandLine, here: Callable[..., Said], toy_experiment: Path, tmp_path: Path
 ) -> None:
     first = bench("run", toy_experiment)
     assert first.returncode == 0, first.stderr
@@ -146,14 +147,14 @@ def test_an_experiment_runs_once_and_then_trains_nothing(
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob(RUN_FILES)}
     assert len(before) == 14
 
-    second = bench("run", toy_experiment)
+    second = here("run", toy_experiment)
     assert second.returncode == 0
     assert "all 14 runs are finished already; nothing to train" in second.stderr
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob(RUN_FILES)} == before
     assert second.stdout == first.stdout
 
     gains = _gains(report)
-    again = bench("report")
+    again = here("report")
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert _gains(report) == gains
@@ -162,21 +163,23 @@ def test_an_experiment_runs_once_and_then_trains_nothing(
     assert "14 of 14 runs" in fresh.stderr
     assert fresh.stdout == first.stdout
 
-    resolved = bench("run", report / "experiment.toml")
+    resolved = here("run", report / "experiment.toml")
     assert "nothing to train" in resolved.stderr
     assert resolved.stdout == first.stdout
 
 
-def test_the_json_output_is_only_json(bench: CommandLine, toy_experiment: Path) -> None:
+def test_the_json_output_is_only_json(
+    bench: CommandLine, here: Callable[..., Said], toy_experiment: Path
+) -> None:
     found = json.loads(bench("run", toy_experiment, "--json").stdout)
     assert {row["target"] for row in found["rows"]} == {"row", "column"}
-    assert json.loads(bench("report", "--json").stdout) == found
+    assert json.loads(here("report", "--json").stdout) == found
 
 
 def test_a_record_says_what_it_is_what_it_cost_and_where_it_was_made(
-    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+    here: Callable[..., Said], toy_experiment: Path, tmp_path: Path
 ) -> None:
-    bench("run", toy_experiment)
+    here("run", toy_experiment)
     records = [json.loads(p.read_text()) for p in (tmp_path / "results").glob(RUN_FILES)]
     record = next(r for r in records if r["spec"]["strategy"] == "hard")
     assert record["status"] == "ok"
@@ -195,13 +198,13 @@ def test_a_record_says_what_it_is_what_it_cost_and_where_it_was_made(
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(
-    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+    here: Callable[..., Said], toy_experiment: Path, tmp_path: Path
 ) -> None:
-    done = bench("run", toy_experiment, "--dry-run")
+    done = here("run", toy_experiment, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "14 runs to train" in done.stdout
     assert not (tmp_path / "results").exists()
-    plan = json.loads(bench("run", toy_experiment, "--dry-run", "--json").stdout)
+    plan = json.loads(here("run", toy_experiment, "--dry-run", "--json").stdout)
     assert plan["total"]["runs"] == 14
     assert {arm["phases"][0]["steps"] for arm in plan["arms"]} == {6, 12}
 
@@ -289,13 +292,13 @@ def test_two_processes_on_one_folder_damage_nothing(
 
 
 def test_a_corrupt_record_is_set_aside_said_so_and_made_again(
-    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+    here: Callable[..., Said], toy_experiment: Path, tmp_path: Path
 ) -> None:
-    first = bench("run", toy_experiment)
+    first = here("run", toy_experiment)
     victim = sorted((tmp_path / "results").glob(RUN_FILES))[0]
     before = _numbers(tmp_path / "results")
     victim.write_text(victim.read_text()[:100])
-    done = bench("run", toy_experiment)
+    done = here("run", toy_experiment)
     assert done.returncode == 0
     assert "corrupt record" in done.stderr
     assert "it runs again" in done.stderr
@@ -319,21 +322,23 @@ def test_a_damaged_record_is_told_once_however_many_experiments_there_are(
     assert said.count("corrupt record a1 ignored") == said.count("corrupt record b2 ignored") == 1
 
 
-def test_failures_are_rows_and_exit_with_4(bench: CommandLine, toy_experiment: Path) -> None:
+def test_failures_are_rows_and_exit_with_4(
+    bench: CommandLine, here: Callable[..., Said], toy_experiment: Path
+) -> None:
     text = toy_experiment.read_text().replace('"hard"', '["hard", "faulty", "faulty@diverge"]')
     toy_experiment.write_text(text.replace("12steps", "120steps").replace("seeds = 2", "seeds = 1"))
     done = bench("run", toy_experiment)
     assert done.returncode == 4
     assert "failed: hard+faulty on toy:row+column, seed 0: RuntimeError: planted" in done.stderr
     assert "diverged: hard+faulty@how=diverge on toy:row+column" in done.stderr
-    rows = json.loads(bench("report", "--json").stdout)["rows"]
+    rows = json.loads(here("report", "--json").stdout)["rows"]
     lost = next(row for row in rows if row["strategy"] == "hard+faulty")
     assert (lost["failed"], lost["verdict"]["name"]) == (1, "no result")
     assert "planted fault" in lost["reasons"][0]
     diverged = next(row for row in rows if row["strategy"] == "hard+faulty@how=diverge")
     assert (diverged["collapsed"], diverged["failed"]) == (1, 0)
     assert next(row for row in rows if row["strategy"] == "hard")["failed"] == 0
-    again = bench("run", toy_experiment)
+    again = here("run", toy_experiment)
     assert "1 runs to train" in again.stderr  # a failed run is tried again, a diverged one is not
 
 
@@ -380,11 +385,11 @@ def test_an_unknown_flag_or_command_exits_with_2(here: Callable[..., Said]) -> N
 
 
 def test_a_reference_strategy_has_a_table_of_its_own(
-    bench: CommandLine, toy_experiment: Path, tmp_path: Path
+    here: Callable[..., Said], toy_experiment: Path, tmp_path: Path
 ) -> None:
     sizes = ["--also-against", "wide", "--also-against", "same-size"]
     strategies = ["-s", "hard", "-s", "pcgrad", "-s", "cross-stitch"]
-    done = bench("run", toy_experiment, *strategies, "--reference", "hard", *sizes)
+    done = here("run", toy_experiment, *strategies, "--reference", "hard", *sizes)
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
     for rival in ("hard", "wide (single, width 1.55)", "same-size (hard, width 1.45)"):
@@ -464,6 +469,50 @@ def test_the_version_and_help_answer_to_their_usual_names(here: Callable[..., Sa
     assert here("--version").stdout == f"bench {__version__}\n"
     assert here("-h").stdout == here("--help").stdout
     assert here("run", "-h").stdout == here("run", "--help").stdout
+
+
+def test_every_field_of_an_experiment_is_a_flag_whose_help_is_its_docstring(
+    here: Callable[..., Said],
+) -> None:
+    said = " ".join(here("run", "-h").stdout.replace("-\n", "-\n ").split()).replace("- ", "-")
+    for name, field in Experiment.model_fields.items():
+        if name in ("description", "also"):
+            continue
+        assert f"--{name.replace('_', '-')} " in said
+        assert field.description
+        assert " ".join(field.description.split()).replace("- ", "-") in said
+
+
+@pytest.mark.parametrize(
+    "name", [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+)
+def test_a_command_has_an_example_and_shows_no_type_of_pythons(
+    here: Callable[..., Said], name: str
+) -> None:
+    said = here(name, "-h").stdout
+    assert f"Example: python -m bench {name}" in said
+    assert not re.findall(r"<[a-z]+>", said)
+
+
+def test_quiet_shows_results_only_and_verbose_every_run(
+    here: Callable[..., Said], toy_experiment: Path
+) -> None:
+    quiet = here("run", toy_experiment, "-q", "--workers", 0)
+    assert quiet.stderr == ""
+    assert "toy:row+column → row" in quiet.stdout
+    verbose = here("run", toy_experiment, "-v", "--workers", 0, "--fresh")
+    assert len(re.findall(r"seed \d: .*row accuracy \d+ %", verbose.stderr)) >= 6
+    assert verbose.stdout == quiet.stdout
+    both = here("run", toy_experiment, "-q", "-v")
+    assert (both.returncode, both.stderr) == (2, "error: give --quiet or --verbose, not both\n")
+
+
+def test_a_list_is_narrowed_to_what_has_a_text(here: Callable[..., Said]) -> None:
+    rows = json.loads(here("list", "strategies", "SENER", "--json").stdout)
+    assert {row["strategy"] for row in rows} == {"mgda", "mgda-ub"}
+    none = here("list", "networks", "zzz")
+    assert none.returncode == 2
+    assert "no entry of `list networks` has 'zzz': leave the text out" in none.stderr
 
 
 def test_a_folder_of_plugins_that_is_none_is_an_error(

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.cli.batch import early_pool
+from bench.cli.session import Session
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
@@ -337,7 +338,9 @@ def test_workers_start_before_the_plan_is_made_where_they_are_sure_to_be_worth_i
     monkeypatch.setattr(WorkerPool, "begin", lambda _, workers: begun.append(workers))
     monkeypatch.setattr(WorkerPool, "begin_answering", lambda _: None)
     asked = QUICK | {"budget": budget, "seeds": 10}
-    early_pool(Experiment(pair=("toy:row+column",), strategy=("hard",), **asked), 3, None)
+    early_pool(
+        Experiment(pair=("toy:row+column",), strategy=("hard",), **asked), Session(workers="3")
+    )
     assert begun == early
 
 
@@ -357,9 +360,9 @@ def test_no_worker_is_the_process_of_the_command(
         WorkerPool("processes", 0)
     monkeypatch.setattr(WorkerPool, "begin_answering", lambda _: None)
     experiment = Experiment(pair=("toy:row+column",), strategy=("hard",), **QUICK)
-    early_pool(experiment, 1, None)
+    early_pool(experiment, Session(workers="1"))
     assert capsys.readouterr().err == ""
-    early_pool(experiment, 0, None)
+    early_pool(experiment, Session(workers="0"))
     assert "note: no worker process" in capsys.readouterr().err
 
 

@@ -3,23 +3,28 @@
 What a command finds goes to standard output; progress, warnings and errors go to standard error.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from bench import __version__, plugin_folders
+from bench.cli.options import EVERY, Command, ExperimentName, takes
+from bench.cli.session import Results, Root, Session
 from bench.errors import (
     EXIT_DEFECT,
     EXIT_INTERRUPTED,
     EXIT_INVALID,
     EXIT_OK,
     UserError,
+    Verbosity,
+    note,
     say,
+    set_verbosity,
 )
-
-if TYPE_CHECKING:
-    from bench.spec.experiment import Experiment as Asked
+from bench.spec.experiment import Experiment, load_experiment
+from bench.spec.names import check_names
 
 app = typer.Typer(
     name="bench",
@@ -48,39 +53,11 @@ def _options(
     """Take the options that belong to no command."""
 
 
-Results = Annotated[Path, typer.Option(help="Folder of records and reports.", metavar="DIR")]
-Root = Annotated[
-    Path | None, typer.Option(help="Folder of real data, in torchvision's layout.", metavar="DIR")
-]
-Experiment = Annotated[
-    str, typer.Argument(help="A shipped experiment (see `list experiments`) or a TOML file.")
-]
-Pairs = Annotated[
-    list[str] | None,
-    typer.Option("-p", "--pair", help="DATASET or DATASET:TASK+TASK. May be repeated."),
-]
-Strategies = Annotated[
-    list[str] | None,
-    typer.Option("-s", "--strategy", help="As `list strategies` names it. May be repeated."),
-]
-Launcher = Annotated[
-    str | None,
-    typer.Option(
-        help="Where runs execute: 'list launchers' has them; else what suits the workers.",
-        metavar="NAME[@KNOBS]",
-        show_default=False,
-    ),
-]
-Workers = Annotated[
-    str,
-    typer.Option(
-        help="Processes, or auto: one a physical core; 0 is this process, for debugging.",
-        metavar="N|auto",
-    ),
-]
 Margin = Annotated[
     float | None,
-    typer.Option(help="What may be lost, in points; the experiment's margin if not given."),
+    typer.Option(
+        help="What may be lost, in points; the experiment's margin if not given.", metavar="X"
+    ),
 ]
 OnInconclusive = Annotated[
     Literal["warn", "fail"],
@@ -92,77 +69,24 @@ Junit = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
-@app.command()
+_VERBOSITY = ("quiet", "verbose")
+_DATA = ("results", "root", "download", "skip_bad_images", "resident")
+_RUNS = ("workers", "launcher", *_VERBOSITY)
+
+
+def command(
+    example: str, name: str | None = None, of: typer.Typer = app
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a command whose `--help` shows its options in groups and ends in an example."""
+    return of.command(name, cls=Command, epilog=f"Example: python -m bench {example}")
+
+
+@command("run -p creatures:species+kin -s hard -s hard+pcgrad --seeds 8")
+@takes(*EVERY, session=(*_DATA, *_RUNS))
 def run(
-    context: typer.Context,
-    experiment: Experiment = "default",
-    pair: Pairs = None,
-    strategy: Strategies = None,
-    seeds: Annotated[
-        int | None, typer.Option(help="Paired seeds; fewer than 8 give no verdict.")
-    ] = None,
-    until_decided: Annotated[
-        bool,
-        typer.Option(
-            "--until-decided",
-            help="Analyse after each quarter of --seeds (20 if not given), and go on with pairs "
-            "without a verdict only.",
-        ),
-    ] = False,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Compute for a shared run: 2e12flop, 30s (device-seconds), 500steps, 64000samples."
-        ),
-    ] = None,
-    network: Annotated[str | None, typer.Option(help="As `list networks` names it.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16"] | None,
-        typer.Option(help="Of the networks' passes, the same for all arms."),
-    ] = None,
-    train_size: Annotated[
-        int | None, typer.Option(help="Images that each seed draws to train on.")
-    ] = None,
-    validation_size: Annotated[
-        int | None, typer.Option(help="Images held out for the learning curve.")
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Half width of equivalence, in points.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="A strategy that the others are compared with too.")
-    ] = None,
-    also_against: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="wide: one bigger single-task network at the same FLOPs a step; same-size: plain "
-            "sharing with as many parameters. May be repeated."
-        ),
-    ] = None,
-    tune: Annotated[
-        int | None,
-        typer.Option(
-            help="Trials of every arm, scored on the validation split; 0 is one recipe for all."
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the report.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option()] = None,
-    results: Results = Path("results"),
-    root: Root = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch missing data into --root.")
-    ] = False,
-    skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read.")
-    ] = False,
-    resident: Annotated[
-        Literal["auto", "always", "never"],
-        typer.Option(help="Images on the device: where they fit, always, or read by the batch."),
-    ] = "auto",
-    workers: Workers = "auto",
-    launcher: Launcher = None,
+    overrides: Mapping[str, Any],
+    session: Session,
+    experiment: ExperimentName = "default",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, prices, steps and time, and stop.")
     ] = False,
@@ -175,81 +99,46 @@ def run(
 
     Run the same command again to go on after an interruption: finished runs are kept.
     """
-    count = _workers(workers)
-    asked = _asked(context, launcher)
+    asked = _asked(experiment, overrides, session)
 
     from bench.cli.batch import early_pool
-    from bench.contracts import DataSource
 
-    with early_pool(asked, count, launcher, dry_run) as pool:
+    with early_pool(asked, session, dry_run) as pool:
         # It takes a second, and so does the start of the pool's first worker.
         from bench.cli.run import run_experiment
 
-        code = run_experiment(
-            asked,
-            results=results,
-            source=DataSource(root, download, results / "cache", skip_bad_images, resident),
-            pool=pool,
-            dry_run=dry_run,
-            fresh=fresh,
-            as_json=as_json,
-        )
+        code = run_experiment(asked, session, pool, dry_run=dry_run, fresh=fresh, as_json=as_json)
     raise typer.Exit(code)
 
 
-def _asked(context: typer.Context, launcher: str | None) -> "Asked":
-    """Return the experiment of a command, with all its options that are fields of one laid over it.
+def _asked(experiment: str, overrides: Mapping[str, Any], session: Session) -> Experiment:
+    """Return the experiment of a command, with its options laid over it.
 
     Every name in it is looked up in the sources of the plugins, before any of them is imported.
     """
-    from bench.spec.experiment import Experiment, load_experiment
-    from bench.spec.names import check_names
-
-    options = {name: context.params.get(name) for name in Experiment.model_fields}
-    # What is not given is None, or an empty list or an unset switch.
-    given = {k: None if v is False or v in ([], ()) else v for k, v in options.items()}
-    asked = load_experiment(context.params["experiment"], given)
-    check_names(asked, launcher)
+    asked = load_experiment(experiment, overrides)
+    check_names(asked, session.launcher)
     return asked
 
 
-def _workers(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal():
-        raise UserError(f"--workers {text}: give a number, or auto")
-    return int(text)
-
-
-@app.command()
+@command("fidelity -p creatures:species+kin -s hard --seeds 8")
+@takes("pair", "strategy", "seeds", "budget", session=("results", "root", *_RUNS))
 def fidelity(
-    context: typer.Context,
-    experiment: Experiment = "default",
-    pair: Pairs = None,
-    strategy: Strategies = None,
-    seeds: Annotated[int | None, typer.Option(help="Paired seeds.")] = None,
-    budget: Annotated[str | None, typer.Option(help="In flop, steps or samples.")] = None,
-    results: Results = Path("results"),
-    root: Root = None,
-    workers: Workers = "auto",
-    launcher: Launcher = None,
+    overrides: Mapping[str, Any], session: Session, experiment: ExperimentName = "default"
 ) -> None:
-    """Run an experiment in fp32 and in bf16, and say what the reduced precision changes."""
-    count = _workers(workers)
-    asked = _asked(context, launcher)
+    """Run an experiment in fp32 and in bf16, and compare their gains."""
+    asked = _asked(experiment, overrides, session)
 
     from bench.cli.fidelity import check_fidelity
-    from bench.contracts import DataSource
 
-    source = DataSource(root, cache=results / "cache")
-    code = check_fidelity(asked, results=results, source=source, workers=count, launcher=launcher)
-    raise typer.Exit(code)
+    raise typer.Exit(check_fidelity(asked, session))
 
 
-@app.command()
+@command("report default")
 def report(
     name: Annotated[
-        str | None, typer.Argument(help="One experiment of the folder; all if none is named.")
+        str | None,
+        typer.Argument(help="One experiment of the folder; all if none is named.", metavar="NAME"),
     ] = None,
     results: Results = Path("results"),
     as_json: Json = False,
@@ -260,21 +149,27 @@ def report(
     raise typer.Exit(report_all(results, name, as_json))
 
 
-@app.command()
+@command("power --detect 2")
 def power(
     results: Results = Path("results"),
     name: Annotated[
-        str | None, typer.Option(help="One experiment of the folder; all if none is named.")
+        str | None,
+        typer.Option(help="One experiment of the folder; all if none is named.", metavar="NAME"),
     ] = None,
     detect: Annotated[
-        float, typer.Option(help="The true gain to find, in points.", min=1e-9)
+        float, typer.Option(help="The true gain to find, in points.", min=1e-9, metavar="X")
     ] = 1.0,
     sd: Annotated[
         float | None,
-        typer.Option(help="A spread of paired gains, in place of what a folder shows.", min=1e-9),
+        typer.Option(
+            help="Standard deviation of paired gains, in place of that of a folder.",
+            min=1e-9,
+            metavar="X",
+        ),
     ] = None,
     rows: Annotated[
-        int, typer.Option(help="With --sd: rows that are compared with one anchor.", min=1)
+        int,
+        typer.Option(help="With --sd: rows compared with one anchor.", min=1, metavar="N"),
     ] = 1,
     as_json: Json = False,
 ) -> None:
@@ -287,70 +182,67 @@ def power(
         planning.power(results, name, detect, as_json)
 
 
-@app.command("calibrate")
+@command("calibrate -p creatures:species --seeds 200", "calibrate")
+@takes("seeds", "budget", session=("results", "root", *_RUNS))
 def calibrate_(
+    overrides: Mapping[str, Any],
+    session: Session,
     experiment: Annotated[
-        str, typer.Argument(help="An A/A experiment: one task, one strategy without a true gain.")
+        str,
+        typer.Argument(
+            help="An A/A experiment: one task, one strategy without a true gain.",
+            metavar="EXPERIMENT",
+        ),
     ] = "calibration",
     pair: Annotated[
-        str | None, typer.Option("-p", "--pair", help="DATASET:TASK, to try your own data.")
+        str | None,
+        typer.Option("-p", "--pair", help="DATASET:TASK, to try your own data.", metavar="PAIR"),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds in all, two runs each.")] = None,
-    group: Annotated[int, typer.Option(help="Seeds of one comparison.")] = 10,
-    budget: Annotated[str | None, typer.Option(help="Compute for a run, as for `run`.")] = None,
-    results: Results = Path("results"),
-    root: Root = None,
-    workers: Workers = "auto",
-    launcher: Launcher = None,
+    group: Annotated[int, typer.Option(help="Seeds of one comparison.", metavar="N")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Say how often a difference is found where none is, and a planted one where it is.
+    """Measure how often a difference is found where there is none, and where one is planted.
 
     Trains single-task networks against themselves (A/A), and judges groups of seeds as tables are.
     """
-    from bench.spec.experiment import load_experiment
-
-    count = _workers(workers)
-    overrides: dict[str, Any] = {"seeds": seeds, "budget": budget}
     asked = load_experiment(experiment, overrides)
     if pair is not None:
         asked = asked.model_copy(update={"pair": (pair,), "description": ""})
 
     from bench.cli.calibrate import calibrate
-    from bench.contracts import DataSource
 
-    calibrate(
-        asked,
-        group=group,
-        results=results,
-        source=DataSource(root, False, results / "cache"),
-        workers=count,
-        launcher=launcher,
-        as_json=as_json,
-    )
+    calibrate(asked, session, group=group, as_json=as_json)
 
 
-@app.command("list")
+@command("list pairs creatures", "list")
 def list_(
     what: Annotated[
         Literal["pairs", "datasets", "strategies", "networks", "experiments", "launchers"],
-        typer.Argument(help="What to list."),
+        typer.Argument(
+            help="pairs, datasets, strategies, networks, experiments or launchers.", metavar="WHAT"
+        ),
     ],
+    containing: Annotated[
+        str | None, typer.Argument(help="Show only entries with this text.", metavar="TEXT")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what can be run."""
-    from bench.cli.list import listing, show
+    from bench.cli.list import filtered, listing, show
 
     rows, broken = listing(what)
-    show(what, rows, as_json)
+    show(what, filtered(what, rows, containing), as_json)
     for module, reason in broken.items():
         say(f"broken plugin {module}: {reason}")
 
 
-@app.command()
+@command("new strategy my-method --component aggregation")
 def new(
-    what: Annotated[Literal["strategy", "dataset"], typer.Argument(help="What to begin.")],
-    name: Annotated[str, typer.Argument(help="Its name, as users will type it.")],
+    what: Annotated[
+        Literal["strategy", "dataset"],
+        typer.Argument(help="What to begin: strategy or dataset.", metavar="WHAT"),
+    ],
+    name: Annotated[str, typer.Argument(help="Its name, as users will type it.", metavar="NAME")],
     component: Annotated[
         Literal["sharing", "weighting", "aggregation", "schedule", "auxiliary"] | None,
         typer.Option(help="Component of a strategy to begin; weighting if not given."),
@@ -371,41 +263,42 @@ def new(
     say(next_steps(what, name, path))
 
 
-@app.command()
+@command("validate pcgrad")
 def validate(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Parts of strategies or data sets, with knobs if you like; all if none is named.",
-            metavar="[NAME]...",
+            help="Components of strategies or data sets, knobs allowed; all if none is named.",
+            metavar="NAME",
         ),
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder of real data; without it, data sets of files are skipped."),
-    ] = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Check plugins against the contract and explain how to fix failures."""
+    """Check plugins against the contract and explain how to fix failures.
+
+    Without --root, data sets of files are skipped.
+    """
     from bench.cli.list import show_validation
     from bench.contracts import DataSource
-    from bench.validation import Report, selected, validate
+    from bench.validation import PluginReport, selected, validate
 
-    reports: list[Report] = []
+    reports: list[PluginReport] = []
     for name in (chosen := selected(names or [])):
-        say(f"{len(reports) + 1} of {len(chosen)}: {name}")
+        note(f"{len(reports) + 1} of {len(chosen)}: {name}")
         reports += validate(name, DataSource(root))
     show_validation(reports, as_json)
     raise typer.Exit(EXIT_INVALID if any(r.failed for r in reports) else EXIT_OK)
 
 
-@app.command()
+@command("check --baseline main")
+@takes(session=("results", "root", *_VERBOSITY))
 def check(
+    session: Session,
     baseline: Annotated[
         str,
         typer.Option(help="A file, or a name as `baseline show` lists it.", metavar="NAME|FILE"),
     ],
-    results: Results = Path("results"),
     margin: Margin = None,
     on_inconclusive: OnInconclusive = "fail",
     time: Annotated[
@@ -413,28 +306,27 @@ def check(
         typer.Option(help="Time a step of each network: not at all, to tell, or to fail."),
     ] = "advise",
     junit: Junit = None,
-    root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Hold the runs of an experiment against a baseline; the exit code says what came of it.
+    """Compare the runs of an experiment with a baseline; the exit code is the result.
 
     0 pass, 1 regression, 2 wrong usage, 3 inconclusive, 4 runs failed, 5 no baseline, or one of
     something else.
     """
     from bench.cli.check import Options, check_results
-    from bench.contracts import DataSource
 
     options = Options(margin, on_inconclusive == "fail", time, junit, as_json)
-    source = DataSource(root, False, results / "cache")
-    raise typer.Exit(check_results(baseline, results, source, options))
+    raise typer.Exit(check_results(baseline, session, options))
 
 
-@app.command()
+@command("compare main HEAD")
 def compare(
-    a: Annotated[str, typer.Argument(help="Results folder, baseline (.json) or git revision.")],
-    b: Annotated[str, typer.Argument(help="What is compared with it.")],
+    a: Annotated[
+        str, typer.Argument(help="Results folder, baseline (.json) or git revision.", metavar="A")
+    ],
+    b: Annotated[str, typer.Argument(help="What is compared with it.", metavar="B")],
     experiment: Annotated[
-        str | None, typer.Option(help="Which experiment, where there are several.")
+        str | None, typer.Option(help="Which experiment, if there are several.", metavar="NAME")
     ] = None,
     results: Results = Path("results"),
     margin: Margin = None,
@@ -442,7 +334,7 @@ def compare(
     junit: Junit = None,
     as_json: Json = False,
 ) -> None:
-    """Hold one version's runs against another's, with the statistics and exit codes of `check`."""
+    """Compare the runs of two versions, with the statistics and exit codes of `check`."""
     from bench.cli.check import Options, compare
 
     options = Options(margin, on_inconclusive == "fail", "off", junit, as_json)
@@ -450,34 +342,36 @@ def compare(
 
 
 baselines = typer.Typer(
-    help="Make and show what `check` holds runs against.",
+    help="Make and show baselines, which `check` compares runs with.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(baselines, name="baseline")
 
 
-@baselines.command("set")
+@command("baseline set main --experiment default", "set", baselines)
+@takes(session=("results", "root", *_VERBOSITY))
 def baseline_set(
-    name: Annotated[str, typer.Argument(help="Name of the baseline: results/baselines/NAME.json.")],
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(help="The baseline: results/baselines/NAME.json.", metavar="NAME")
+    ],
     experiment: Annotated[
-        str | None, typer.Option(help="The experiment, where it has another name.")
+        str | None, typer.Option(help="The experiment, if it has another name.", metavar="NAME")
     ] = None,
-    results: Results = Path("results"),
     time: Annotated[bool, typer.Option(help="Time a step of each network too.")] = True,
-    root: Root = None,
 ) -> None:
     """Write the finished runs of an experiment as a baseline. Commit the file."""
     from bench.cli.check import set_baseline
-    from bench.contracts import DataSource
 
-    source = DataSource(root, False, results / "cache")
-    print(f"wrote {set_baseline(name, experiment or name, results, source, time)}")
+    print(f"wrote {set_baseline(name, experiment or name, session, time)}")
 
 
-@baselines.command("show")
+@command("baseline show", "show", baselines)
 def baseline_show(
-    name: Annotated[str | None, typer.Argument(help="One baseline; all if none is named.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One baseline; all if none is named.", metavar="NAME")
+    ] = None,
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
@@ -487,7 +381,7 @@ def baseline_show(
     show_baselines(name, results, as_json)
 
 
-@app.command()
+@command("speed --only 1,3")
 def speed(
     only: Annotated[
         str, typer.Option(help="Tables to measure, of 1 to 5.", metavar="1,2,...")
@@ -516,7 +410,7 @@ def speed(
     where = circumstances(command, cores)
     tables = []
     try:
-        for table in measure(load(chosen), wanted, cores, say):
+        for table in measure(load(chosen), wanted, cores, note):
             tables.append(table)
     finally:  # a failure costs only the tables that follow
         if tables:
@@ -530,6 +424,7 @@ def speed(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
+    set_verbosity(Verbosity.NORMAL)
     try:
         for folder in plugin_folders:
             if not folder.is_dir():

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from bench.cli.progress import Display, clock
-from bench.errors import say
+from bench.cli.session import Session
+from bench.errors import note, say
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
@@ -70,23 +71,21 @@ class RunBatch:
         """Train what is missing, and return all records by key."""
         if not self.missing:
             if self.jobs:
-                say(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
+                note(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
             return dict(self.done)
-        say(self.prospect)
+        note(self.prospect)
         return {**self.done, **_launch(store, self, pool)}
 
 
-def early_pool(
-    experiment: Experiment, workers: int | None, launcher: str | None, dry_run: bool = False
-) -> WorkerPool:
+def early_pool(experiment: Experiment, session: Session, dry_run: bool = False) -> WorkerPool:
     """Return a pool whose first worker starts at once: the plan is made with its help.
 
     The others start with it where the work is sure to be worth it, and no time is taken meanwhile
     that buys steps.
     """
-    pool = WorkerPool(launcher, workers)
+    pool = WorkerPool(session.launcher, session.worker_count)
     if pool.in_process:
-        say("note: no worker process, so a plugin that exits, crashes or hangs ends this one")
+        note("note: no worker process, so a plugin that exits, crashes or hangs ends this one")
     pool.begin_answering()
     if dry_run:
         return pool
@@ -105,7 +104,7 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     told = len(store.damaged)
     found = {job.key: store.load(job.key) for job in jobs}
     for line in store.damaged[told:]:
-        say(f"note: {line}; it runs again")
+        note(f"note: {line}; it runs again")
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
@@ -119,13 +118,7 @@ def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Rec
                     display.started(event.job)
                     continue
                 done[event.job.key] = store.save(event.record, event.examples)
-                display.finished(event.job)
-                if event.record.status != "ok":
-                    spec = event.job.spec
-                    display.say(
-                        f"{event.record.status}: {spec.label}, seed {spec.seed}: "
-                        f"{event.record.reason}"
-                    )
+                display.finished(event.job, event.record)
     except KeyboardInterrupt:
         say(
             f"\nstopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "

@@ -1,11 +1,11 @@
 """Carries out `calibrate`: trains A/A runs and shows how often a difference was found."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from bench.cli.batch import RunBatch, early_pool
+from bench.cli.session import Session
 from bench.contracts import DataSource
-from bench.errors import UserError, say
+from bench.errors import UserError, note
 from bench.launch.worker import RequestError
 from bench.plan.plan import make_plan
 from bench.plan.survey import Ask
@@ -18,29 +18,22 @@ from bench.train.job import Job
 from bench.train.survey import time_arms
 
 
-def calibrate(
-    experiment: Experiment,
-    *,
-    group: int,
-    results: Path,
-    source: DataSource,
-    workers: int | None,
-    launcher: str | None,
-    as_json: bool,
-) -> None:
+def calibrate(experiment: Experiment, session: Session, *, group: int, as_json: bool) -> None:
     """Run an A/A experiment and say how often, in groups of seeds, a difference was found."""
-    store = Store(results)
+    store, source = Store(session.results), session.source
     store.check_writable()
-    with early_pool(experiment, workers, launcher) as pool:
-        plan = make_plan(experiment, source, store, say, pool.ask)
+    with early_pool(experiment, session) as pool:
+        plan = make_plan(experiment, source, store, note, pool.ask)
         row = only_row(plan.declaration, group)
         done = RunBatch.of(store, plan.jobs, pool.workers, fresh=False).carry_out(store, pool)
         found = quality(plan.declaration, done.get, group)
         first = {row.seeds[0].strategy, row.seeds[0].anchors["full"][row.target]}
         arms = [job for job in plan.jobs if job.key in first]
-        prices = price_ratios(arms, source, say, pool.ask)
+        prices = price_ratios(arms, source, note, pool.ask)
     clocks = timing(run_ratios(plan.declaration, done.get, group), prices)
-    files = write_calibration(experiment, found, clocks, results / "reports" / experiment.name)
+    files = write_calibration(
+        experiment, found, clocks, session.results / "reports" / experiment.name
+    )
     if as_json:
         print(files["calibration.json"].read_text("utf-8"), end="")
         return

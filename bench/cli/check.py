@@ -13,8 +13,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.cli.console import console
+from bench.cli.session import Session
 from bench.contracts import DataSource
-from bench.errors import NotComparableError, UserError, printable, say
+from bench.errors import NotComparableError, UserError, note, printable, say
 from bench.gate.baseline import (
     Baseline,
     Snapshot,
@@ -71,12 +72,12 @@ def _from_results(results: Path, name: str) -> Snapshot:
 
 def _say_damaged(store: Store) -> None:
     for line in store.damaged:
-        say(f"note: {line}")
+        note(f"note: {line}")
 
 
 def _timed(side: Snapshot, source: DataSource) -> Baseline:
     specs = {name: record.spec for name, record in side.records.items() if record.ledger}
-    ratios = step_ratios(specs, source, say)
+    ratios = step_ratios(specs, source, note)
     arms = {
         name: arm.model_copy(update={"seconds": ratios.get(name, ())})
         for name, arm in side.baseline.arms.items()
@@ -111,8 +112,9 @@ def _notes(before: Baseline, now: Baseline) -> list[str]:
     return notes
 
 
-def check_results(name: str, results: Path, source: DataSource, options: Options) -> int:
+def check_results(name: str, session: Session, options: Options) -> int:
     """Hold the runs of a results folder against a baseline; return the exit code."""
+    results = session.results
     path = baseline_path(name, results)
     before = read_baseline(path)
     side = _from_results(results, before.experiment.name)
@@ -128,7 +130,7 @@ def check_results(name: str, results: Path, source: DataSource, options: Options
             f"`python -m bench run {before.experiment.name}` makes them again"
         )
     if options.time != "off":
-        now, why = _with_time(before, side, source, options.time == "gate")
+        now, why = _with_time(before, side, session.source, options.time == "gate")
         notes += [why] if why else []
     return _tell(before, now, notes, options, results / "reports" / before.experiment.name)
 
@@ -166,8 +168,8 @@ def _tell(
         print(text, end="")
     else:
         console().print(gate_table(findings))
-    for note in notes:
-        say(f"note: {note}")
+    for line in notes:
+        note(f"note: {line}")
     if folder is not None:
         write_atomically(folder / "check.json", text.encode())
     if options.junit is not None:
@@ -188,13 +190,13 @@ def _append(path: Path, text: str) -> None:
         say(f"note: cannot add to the summary {path}: {error.strerror}")
 
 
-def set_baseline(name: str, experiment: str, results: Path, source: DataSource, time: bool) -> Path:
+def set_baseline(name: str, experiment: str, session: Session, time: bool) -> Path:
     """Write the runs of an experiment as a baseline; return where.
 
     Raises `UserError` where runs failed or are missing.
     """
-    path = baseline_path(name, results)
-    side = _from_results(results, experiment)
+    path = baseline_path(name, session.results)
+    side = _from_results(session.results, experiment)
     if lost := side.unfinished:
         raise UserError(
             f"{len(lost)} runs of {experiment} failed or are missing ({lost[0]}): a baseline "
@@ -205,7 +207,7 @@ def set_baseline(name: str, experiment: str, results: Path, source: DataSource, 
             f"the runs of {experiment} were made by other code than is here now: "
             f"`python -m bench run {experiment}` makes them again"
         )
-    write_baseline(_timed(side, source) if time else side.baseline, path)
+    write_baseline(_timed(side, session.source) if time else side.baseline, path)
     return path
 
 

@@ -1,11 +1,9 @@
 """Carries out `fidelity`: an experiment in both precisions, and what the reduced one changes."""
 
-from pathlib import Path
-
 from bench.cli.batch import early_pool
 from bench.cli.console import console
 from bench.cli.run import run_experiment
-from bench.contracts import DataSource
+from bench.cli.session import Session
 from bench.errors import EXIT_OK, UserError
 from bench.report import fidelity_markdown, fidelity_table
 from bench.spec.budget import Budget
@@ -14,14 +12,7 @@ from bench.stats.fidelity import fidelity
 from bench.store.store import Store, write_atomically
 
 
-def check_fidelity(
-    experiment: Experiment,
-    *,
-    results: Path,
-    source: DataSource,
-    workers: int | None,
-    launcher: str | None = None,
-) -> int:
+def check_fidelity(experiment: Experiment, session: Session) -> int:
     """Run an experiment in both precisions and show what the reduced one changes.
 
     Returns the exit code of the command. The budget buys both the same steps.
@@ -41,19 +32,10 @@ def check_fidelity(
     whole = experiment.model_copy(update={"precision": "fp32"})
     reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
     code = EXIT_OK
-    with early_pool(whole, workers, launcher) as pool:
+    with early_pool(whole, session) as pool:
         for asked in (whole, reduced):
-            found = run_experiment(
-                asked,
-                results=results,
-                source=source,
-                pool=pool,
-                dry_run=False,
-                fresh=False,
-                as_json=False,
-            )
-            code = max(code, found)
-    store = Store(results, read_only=True)
+            code = max(code, run_experiment(asked, session, pool))
+    store = Store(session.results, read_only=True)
     sides = [store.experiment(asked.name) for asked in (whole, reduced)]
     rows = fidelity(sides[0], sides[1], store.load)
     path = store.root / "reports" / reduced.name / "fidelity.md"

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bench.cli.console import console
 from bench.contracts import Aggregation, Component, Dataset, range_of
+from bench.errors import UserError
 from bench.launch import launchers
 from bench.networks import NETWORKS
 from bench.spec.experiment import shipped_experiments
@@ -31,7 +32,7 @@ from bench.spec.registry import (
 from bench.task_types import Classification
 
 if TYPE_CHECKING:
-    from bench.validation import Report
+    from bench.validation import PluginReport
 
 Rows = list[dict[str, str]]
 
@@ -51,6 +52,19 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
             return _launchers(), launchers().broken
         case _:
             return _networks(), {}
+
+
+def filtered(what: str, rows: Rows, containing: str | None) -> Rows:
+    """Return the rows with a text in any of their cells, in any case; all rows if none is given.
+
+    Raises `UserError` where no row has it.
+    """
+    if not containing:
+        return rows
+    found = [row for row in rows if any(containing.lower() in c.lower() for c in row.values())]
+    if not found:
+        raise UserError(f"no entry of `list {what}` has '{containing}': leave the text out")
+    return found
 
 
 def _pairs() -> Rows:
@@ -200,7 +214,7 @@ def _block(row: Mapping[str, str]) -> Group:
     return Group(Text(name, style="bold"), Padding(grid, (0, 0, 1, 2)))
 
 
-def show_validation(reports: "Sequence[Report]", as_json: bool) -> None:
+def show_validation(reports: "Sequence[PluginReport]", as_json: bool) -> None:
     """Print what was found of each plugin: a line each, and below it what does not hold.
 
     As JSON, a list of plugins with all their findings.

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.console import console
-from bench.errors import say
+from bench.errors import note
 from bench.report.text.document import finite
 from bench.report.text.wording import NOTHING, fold, heading
 from bench.stats.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
@@ -31,10 +31,10 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
         known = {key: store.load(key) for key in declaration.keys}
         tables.append(requirements(declaration, known.get, detect))
     for line in store.damaged:
-        say(f"note: {line}")
+        note(f"note: {line}")
     for rows, total in tables:
         if not rows:
-            say(f"note: no row of {total.experiment} has two seeds with a gain, so no spread yet")
+            note(f"note: no row of {total.experiment} has two seeds with a gain, so no spread yet")
     if as_json:
         found = [
             finite({"rows": [asdict(row) for row in rows], "total": asdict(total)})

@@ -1,13 +1,17 @@
 """Shows how a launch goes: a live bar on a terminal, plain lines elsewhere. On standard error."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
-from bench.errors import printable
+from bench.errors import Verbosity, printable, told
+from bench.store.records import Record
 from bench.train.job import Job
 
 #: Without a terminal, a line at most this often.
@@ -19,6 +23,33 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+#: Columns of the longest time that is usual, `12:34:56 left`.
+_LEFT = 13
+
+
+@contextlib.contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show on a terminal that something takes a while."""
+    console = Console(stderr=True)
+    if not (console.is_terminal and told(Verbosity.NORMAL)):
+        yield
+        return
+    with console.status(on):
+        yield
+
+
+def _outcome(record: Record) -> str:
+    """Return the primary scores of a run and what it took."""
+    scores = [
+        f"{task} {metric} {score.value:.4g}{f' {score.unit}' if score.unit else ''}"
+        for task, metrics in record.scores.items()
+        for metric, score in metrics.items()
+        if score.primary and score.value is not None
+    ]
+    seconds = record.ledger.used.get("s") if record.ledger else None
+    return ", ".join([*scores, *([] if seconds is None else [f"{seconds:.2f} s of steps"])])
 
 
 class Display:
@@ -34,14 +65,17 @@ class Display:
         self._current: list[Job] = []
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
-        if self._console.is_terminal:
+        if self._console.is_terminal and told(Verbosity.NORMAL):
+            # What changes in length stands last and is cut, so that nothing moves.
+            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
             self._bar = Progress(
                 TextColumn(what),
-                MofNCompleteColumn(),
+                MofNCompleteColumn(table_column=Column(justify="right")),
                 BarColumn(bar_width=24),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[left]}"),
-                TextColumn("{task.fields[now]}", style="dim", markup=False),
+                TextColumn("{task.fields[left]}", table_column=Column(min_width=_LEFT)),
+                TextColumn("{task.fields[now]}", style="dim", markup=False, table_column=rest),
+                expand=True,
                 console=self._console,
                 transient=True,
             )
@@ -66,11 +100,16 @@ class Display:
         self._current.append(job)
         self._show()
 
-    def finished(self, job: Job) -> None:
-        """Note that a job has ended."""
+    def finished(self, job: Job, record: Record) -> None:
+        """Note that a job has ended, and how if that is asked for or it went wrong."""
         self._current.remove(job)
         self._done += 1
         self._worked += job.expected_seconds
+        of = f"{job.spec.label}, seed {job.spec.seed}"
+        if record.status != "ok":
+            self.say(f"{record.status}: {of}: {record.reason}")
+        elif told(Verbosity.VERBOSE):
+            self.say(f"{of}: {_outcome(record)}")
         self._show()
 
     def say(self, message: str) -> None:
@@ -85,6 +124,8 @@ class Display:
         return f"{clock(elapsed * (self._work / self._worked - 1))} left"
 
     def _show(self) -> None:
+        if not told(Verbosity.NORMAL):
+            return
         now = ", ".join(f"{job.spec.label} seed {job.spec.seed}" for job in self._current)
         if self._bar:
             self._bar.update(self._task, completed=self._done, left=self._left(), now=now)

@@ -8,8 +8,9 @@ from pathlib import Path
 from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.cli.dry_run import show_plan
-from bench.contracts import DataSource
-from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, printable, say
+from bench.cli.progress import working
+from bench.cli.session import Session
+from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, printable, say
 from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
 from bench.report import interim_lines, stall, terminal_table, tuning_note, write_report
@@ -22,25 +23,24 @@ from bench.store.store import Store
 
 def run_experiment(
     experiment: Experiment,
-    *,
-    results: Path,
-    source: DataSource,
+    session: Session,
     pool: WorkerPool,
-    dry_run: bool,
-    fresh: bool,
-    as_json: bool,
+    *,
+    dry_run: bool = False,
+    fresh: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Run an experiment and show its report; return the exit code of the command."""
-    store = Store(results, read_only=dry_run)
+    store, source = Store(session.results, read_only=dry_run), session.source
     if not dry_run:
         store.check_writable()
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    plan = make_plan(experiment, source, store, say, pool.ask)
+    plan = make_plan(experiment, source, store, note, pool.ask)
     for line in plan.declaration.data:
-        say(f"data: {line}")
+        note(f"data: {line}")
     for warning in plan.warnings:
-        say(f"note: {warning}")
+        note(f"note: {warning}")
     trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
     if dry_run:
         if trials.jobs and not trials.missing:
@@ -53,7 +53,7 @@ def run_experiment(
     # Which runs are compared is known from here on, and none of them has a result yet.
     declaration = store.declare(opening(plan.declaration))
     if declaration.changes:
-        say(
+        note(
             f"note: '{experiment.name}' was declared on other terms before (rows, seeds, "
             "budget, margin, recipe or tuning); this replaces its report, the records stay. "
             "--name keeps both"
@@ -67,7 +67,7 @@ def run_experiment(
             break
         rows = results_of(declaration, done.get)
         declaration = store.declare(analysed(declaration, rows))
-        say(interim_lines(declaration)[-1])
+        note(interim_lines(declaration)[-1])
         further = extended(plan.declaration, declaration, rows)
         if further is None:
             break
@@ -85,9 +85,10 @@ def _report(
 ) -> int:
     """Write and show the report of an experiment; return the exit code that it deserves."""
     folder = store.root / "reports" / declaration.experiment.name
-    report = write_report(
-        declaration, records.get, folder, lambda key: store.examples(records[key])
-    )
+    with working(f"drawing the report of {declaration.experiment.name}"):
+        report = write_report(
+            declaration, records.get, folder, lambda key: store.examples(records[key])
+        )
     if as_json:
         print(report.files["gains.json"].read_text("utf-8"), end="")
     else:
@@ -98,7 +99,7 @@ def _report(
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
             print(f"  {report.files[name]}")
     if report.tuning:
-        say(f"note: {tuning_note(report.tuning)}; table.md has them all")
+        note(f"note: {tuning_note(report.tuning)}; table.md has them all")
     # A trial that diverges has found the end of its range; one that fails is a fault as any.
     failed = {k for k in declaration.tuning_keys if (r := records.get(k)) and r.status == "failed"}
     known = ((key, record) for key, record in records.items() if record.status != "ok")
@@ -106,7 +107,7 @@ def _report(
         say(f"{record.status}: {record.spec.label}, seed {record.spec.seed}: {record.reason}")
     worst = max(report.results, key=lambda row: row.stall, default=None)
     if worst is not None and (text := stall(worst)):
-        say(f"note: {worst.strategy} on {worst.pair}: {text}")
+        note(f"note: {worst.strategy} on {worst.pair}: {text}")
     for plot, why in report.faults.items():
         say(f"error: the plot '{plot}' could not be drawn, which is a defect of bench: {why}")
     if report.faults:
@@ -127,9 +128,9 @@ def report_all(results: Path, name: str | None, as_json: bool) -> int:
         told = len(store.damaged)
         records = {key: record for key in every if (record := store.load(key)) is not None}
         for line in store.damaged[told:]:
-            say(f"note: {line}")
+            note(f"note: {line}")
         if missing := len(every) - len(records):
-            say(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
+            note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
         try:
             code = max(code, _report(store, declaration, records, as_json))
         except UserError:

@@ -29,34 +29,46 @@ MOST_SEEDS = 20
 
 
 class Recipe(BaseModel):
-    """How a network is trained: one recipe for all arms of an experiment."""
+    """How a network is trained: one recipe for all arms of an experiment.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    The docstring of a field is the help text of its flag.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     network: str = "lenet"
+    """Encoder, as `list networks` names it."""
     batch_size: int = Field(default=32, ge=1, strict=True)
+    """Images per step."""
     learning_rate: float = Field(default=3e-3, gt=0)
+    """Peak learning rate of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Weight decay of AdamW."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises linearly, before its cosine decay."""
+    """Fraction of the steps with a rising learning rate, before its cosine decay."""
     augment: Literal["none", "crop", "crop+flip"] = "none"
+    """Random changes of the training images."""
     train_size: int | None = Field(default=None, ge=1, strict=True)
-    """Images drawn anew from the training pool by every seed; all of it when not given."""
+    """Training images that each seed draws from the pool; the whole pool if not given."""
     validation_size: int = Field(default=500, ge=0, strict=True)
-    """Images of the pool that are held out for the learning curve and never trained on."""
+    """Images of the pool held out for the learning curve, never trained on."""
     curve_points: int = Field(default=8, ge=1, strict=True)
-    """Evaluations on the validation split, evenly over the steps; the last is the end."""
+    """Evaluations on the validation split, evenly over the steps."""
     precision: Precision = "fp32"
-    """Of the networks' passes, in training and evaluation; losses and weights stay float32."""
+    """Precision of the networks' passes, the same for all arms."""
 
 
 class Group(BaseModel):
     """Pairs and the strategies they are run with."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     pair: tuple[str, ...]
+    """DATASET or DATASET:TASK+TASK. May be repeated."""
     strategy: tuple[str, ...]
+    """Strategy, as `list strategies` names it. May be repeated."""
 
     @field_validator("pair", "strategy", "also_against", mode="before", check_fields=False)
     @classmethod
@@ -75,23 +87,28 @@ class Experiment(Recipe, Group):
     """All that defines an experiment. The keys are the long flags of `bench run`."""
 
     name: str = Field(default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the report."""
     description: str = ""
+    """What is asked, in a sentence."""
     seeds: int = Field(default=10, ge=1, strict=True)
+    """Paired seeds; fewer than 8 give no verdict."""
     until_decided: bool = Field(default=False, strict=True)
-    """Look at every quarter of the seeds, and spend more on those pairs only that have no verdict
-    yet."""
+    """Analyse after each quarter of --seeds (20 if not given); go on with undecided pairs only."""
     budget: str
+    """Compute of a run: 2e12flop, 30s (device-seconds), 500steps or 64000samples."""
     margin: float = Field(default=1.0, gt=0)
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device that trains."""
     reference: str | None = None
-    """A strategy that all others are compared with too, beside the single-task anchors."""
+    """A strategy that the others are compared with too."""
     also_against: tuple[Literal["wide", "same-size"], ...] = ()
-    """Networks sized after each row that it is compared with too: see `bench.store.records`."""
+    """Also compare with wide: one larger single-task network of the same FLOPs per step; or with
+    same-size: plain sharing with as many parameters. May be repeated."""
     tune: int = Field(default=0, ge=0, strict=True)
-    """Trials of every arm, the recipe itself the first of them; 0 is the recipe for all."""
+    """Trials of every arm, scored on the validation split; 0 uses the recipe as it is."""
     tune_seeds: int = Field(default=1, ge=1, strict=True)
-    """Seeds that each trial is trained at; they are never those that rows are scored at."""
+    """Seeds of each trial, different from those of the results."""
     also: tuple[Group, ...] = ()
     """Further pairs with strategies of their own, such as placebo partners."""
 

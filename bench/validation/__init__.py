@@ -7,13 +7,13 @@ it cannot be asked. Whatever else it raises is the plugin's fault and counts as 
 
 from bench.validation.checks import InapplicableError, ViolationError
 from bench.validation.components import Candidate, candidate
-from bench.validation.suite import Finding, Report, selected, validate
+from bench.validation.suite import CheckResult, PluginReport, selected, validate
 
 __all__ = [
     "Candidate",
-    "Finding",
+    "CheckResult",
     "InapplicableError",
-    "Report",
+    "PluginReport",
     "ViolationError",
     "candidate",
     "selected",

@@ -20,7 +20,7 @@ _GATES = {check.__name__ for check in (*COMPONENT_GATES, *DATASET_GATES)}
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What one check found; `reason` is empty where it holds."""
 
     check: str
@@ -29,16 +29,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class PluginReport:
     """What all checks found of one plugin, and the wall seconds they took."""
 
     plugin: str
     component: str
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     seconds: float
 
     @property
-    def failed(self) -> tuple[Finding, ...]:
+    def failed(self) -> tuple[CheckResult, ...]:
         """The checks that do not hold."""
         return tuple(finding for finding in self.findings if finding.outcome == "failed")
 
@@ -51,28 +51,28 @@ class Report:
         return "ok" if tried else "skipped"
 
 
-def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> Finding:
+def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> CheckResult:
     name = check.__name__
     try:
         check(tried)
     except InapplicableError as reason:
-        return Finding(name, "skipped", str(reason))
+        return CheckResult(name, "skipped", str(reason))
     except ViolationError as violation:
-        return Finding(name, "failed", str(violation))
+        return CheckResult(name, "failed", str(violation))
     except UserError as error:
         if isinstance(tried, Loaded):
-            return Finding(name, "failed", str(error))
+            return CheckResult(name, "failed", str(error))
         # A component may refuse tasks that it cannot have.
-        return Finding(name, "skipped", f"cannot be tried here: {error}")
+        return CheckResult(name, "skipped", f"cannot be tried here: {error}")
     except Exception as error:
         place = origin(error, tried.plugin)
-        return Finding(name, "failed", f"{type(error).__name__}: {error}{place}")
-    return Finding(name, "ok")
+        return CheckResult(name, "failed", f"{type(error).__name__}: {error}{place}")
+    return CheckResult(name, "ok")
 
 
 def _findings(
     checks: Iterable[Callable[[Any], None]], tried: Candidate | Loaded
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     for check in checks:
         finding = _finding(check, tried)
         yield finding
@@ -80,34 +80,34 @@ def _findings(
             return
 
 
-def _component_findings(text: str) -> Iterator[Finding]:
+def _component_findings(text: str) -> Iterator[CheckResult]:
     try:
         tried = candidate(text)
     except InapplicableError as reason:
-        yield Finding("builds", "skipped", str(reason))
+        yield CheckResult("builds", "skipped", str(reason))
         return
     plugin = type(tried.plugin)
     checks = [check for check, base in COMPONENT_CHECKS.items() if issubclass(plugin, base)]
     yield from _findings(checks, tried)
 
 
-def _dataset_findings(text: str, source: DataSource) -> Iterator[Finding]:
+def _dataset_findings(text: str, source: DataSource) -> Iterator[CheckResult]:
     plugin = datasets().found[text.partition(":")[0].partition("@")[0]]
     if plugin.takes_path and ":" not in text:
-        yield Finding("loads", "skipped", f"needs {plugin.needs}: validate {text}:PATH")
+        yield CheckResult("loads", "skipped", f"needs {plugin.needs}: validate {text}:PATH")
         return
     yield from _findings(DATASET_CHECKS, Loaded(parse_dataset(text), source))
 
 
-def _report(plugin: str, component: str, findings: Iterator[Finding]) -> Report:
+def _report(plugin: str, component: str, findings: Iterator[CheckResult]) -> PluginReport:
     began = time.perf_counter()
     try:
         found = tuple(findings)
     except UserError as error:
-        found = (Finding("knobs", "failed", str(error)),)
+        found = (CheckResult("knobs", "failed", str(error)),)
     except Exception as error:
-        found = (Finding("knobs", "failed", f"{type(error).__name__}: {error}"),)
-    return Report(plugin, component, found, time.perf_counter() - began)
+        found = (CheckResult("knobs", "failed", f"{type(error).__name__}: {error}"),)
+    return PluginReport(plugin, component, found, time.perf_counter() - began)
 
 
 def selected(names: Sequence[str]) -> list[str]:
@@ -124,7 +124,7 @@ def selected(names: Sequence[str]) -> list[str]:
     return list(names) or list(dict.fromkeys(known))
 
 
-def validate(name: str, source: DataSource) -> Iterator[Report]:
+def validate(name: str, source: DataSource) -> Iterator[PluginReport]:
     """Try all checks on a plugin: a component, a data set, or both if they share a name.
 
     `name` is as users type it: `component@knob=value`, `dataset@knob=value` or `dataset:PATH`.
@@ -138,4 +138,4 @@ def validate(name: str, source: DataSource) -> Iterator[Report]:
         yield _report(name, "data set", _dataset_findings(name, source))
     reasons = strategy_components().broken.get(head) or datasets().broken.get(head)
     if reasons:
-        yield Report(name, "broken", (Finding("imports", "failed", reasons),), 0.0)
+        yield PluginReport(name, "broken", (CheckResult("imports", "failed", reasons),), 0.0)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from bench.cli.fidelity import check_fidelity
-from bench.contracts import DataSource
+from bench.cli.session import Session
 from bench.errors import UserError
 from bench.report import fidelity_markdown, fidelity_table
 from bench.spec.experiment import Experiment
@@ -63,8 +63,7 @@ def test_both_precisions_are_run_reported_and_compared(tmp_path: Path) -> None:
         curve_points=2,
         device="cpu",
     )
-    options: dict[str, Any] = {"results": tmp_path, "source": DataSource(), "workers": 1}
-    assert not check_fidelity(experiment, **options)
+    assert not check_fidelity(experiment, Session(results=tmp_path, workers="1"))
     declared = {d.experiment.name: d for d in Store(tmp_path).declarations()}
     assert {d.experiment.precision for d in declared.values()} == {"fp32", "bf16"}
     rows = fidelity(declared["toy"], declared["toy-bf16"], Store(tmp_path).load)
@@ -97,10 +96,10 @@ def test_in_a_terminal_of_80_columns_no_name_or_figure_is_broken(
 def test_a_tuned_experiment_is_refused(tmp_path: Path) -> None:
     experiment = Experiment(pair=("toy",), strategy=("hard",), budget="30steps", tune=4)
     with pytest.raises(UserError, match="take tune = 4 out"):
-        check_fidelity(experiment, results=tmp_path, source=DataSource(), workers=1)
+        check_fidelity(experiment, Session(results=tmp_path, workers="1"))
 
 
 def test_a_budget_in_seconds_is_refused(tmp_path: Path) -> None:
     experiment = Experiment(pair=("toy",), strategy=("hard",), budget="3s")
     with pytest.raises(UserError, match="--budget in flop"):
-        check_fidelity(experiment, results=tmp_path, source=DataSource(), workers=1)
+        check_fidelity(experiment, Session(results=tmp_path, workers="1"))
