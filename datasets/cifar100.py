@@ -18,7 +18,8 @@ from ._cifar import Photographs, load_cifar
 #: superclasses, in order: aquatic mammals, fish, flowers, food containers, fruit and vegetables,
 #: household electrical devices, household furniture, insects, large carnivores, large man-made
 #: outdoor things, large natural outdoor scenes, large omnivores and herbivores, medium-sized
-#: mammals, non-insect invertebrates, people, reptiles, small mammals, trees, vehicles 1, vehicles 2.
+#: mammals, non-insect invertebrates, people, reptiles, small mammals, trees, vehicles 1,
+#: vehicles 2.
 _REALM_OF = (0, 0, 1, 2, 1, 2, 2, 0, 0, 2, 3, 0, 0, 0, 0, 0, 0, 1, 2, 2)
 
 
