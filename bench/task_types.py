@@ -123,7 +123,7 @@ def _moments(labels: Tensor) -> tuple[float, float]:
     return centre, mean(lambda values: (values - centre) ** 2) ** 0.5 or 1.0
 
 
-# ---------------------------------------------------------------------------------- one an image
+# --------------------------------------------------------------------------------- one per image
 
 
 class Classification(TaskType):
@@ -299,7 +299,7 @@ class Regression(TaskType):
         return (measured[:, 0] - measured[:, 1]).abs()
 
 
-# ---------------------------------------------------------------------------------- one a pixel
+# --------------------------------------------------------------------------------- one per pixel
 
 
 class Reconstruction(TaskType):

@@ -44,7 +44,7 @@ _SPLITS = {
 _USUAL = ("image", "images", "path", "file", "filename", "file_name", "image_path", "filepath")
 #: Signs that a pair, a knob or the name of a pair gives a meaning to.
 _RESERVED = "+~:/\\,="
-#: The knobs that set the kind of columns.
+#: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
 _MOST_CLASSES = 64

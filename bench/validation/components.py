@@ -183,7 +183,7 @@ def builds(candidate: Candidate) -> None:
                 )
         if candidate.strategy.auxiliaries and len(data) < 2:
             raise ViolationError(
-                "attach returns no task: there is nothing to train beside the target"
+                "attach returns no task: there is nothing to train along with the target"
             )
         network = build_network(candidate.strategy, data, recipe.network, 1.0, SEED).eval()
         own = {id(p) for p in network.parameters()}
