@@ -1,6 +1,6 @@
-"""What a plugin implements: the components of a strategy, and a data set.
+"""The contract of a plugin: the components of a strategy, and a data set.
 
-A strategy is four independent choices and some auxiliary tasks:
+A strategy is four independent choices and any number of auxiliary tasks:
 
 - `Sharing`: which parameters the tasks share;
 - `Weighting`: how their losses become one;
@@ -8,8 +8,8 @@ A strategy is four independent choices and some auxiliary tasks:
 - `Schedule`: which of them are trained when, in phases one after another;
 - `Auxiliary`: tasks that are trained on but not scored.
 
-What a plugin needs beside them is here too: `UserError` for what a user can fix, `unknown` for a
-name that is none, with the nearest one, `stream` for draws that must not move any other.
+Some helpers for plugins are here too. `UserError` is for what a user can fix. `unknown` is for an
+unknown name, and suggests the nearest one. `stream` is for draws that must not move any other.
 
 A component is a frozen dataclass in a file of its own in `strategies/`. Its fields are knobs for
 users (`-s hard+partner@0.3`); `--tune` searches a field declared with `tuned`. A data set is a
@@ -59,25 +59,26 @@ __all__ = [
 
 
 class MultiTaskNetwork(nn.Module, ABC):
-    """A network with one output a task."""
+    """A network with one output per task."""
 
     @abstractmethod
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Return the output of each task for its own images.
 
         `images[t]` is `[N, C, H, W]`, or None where task t is not wanted now. Tasks on the same
-        images are handed the very same tensor, so an implementation can encode it once.
+        images get the identical tensor object, so an implementation can encode it once.
         """
 
     @abstractmethod
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that more than one task trains, in the order of the pass."""
+        """Return the parameters that more than one task trains, in forward order."""
 
     def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
-        """Return the features at which the tasks' paths part, and the outputs of `forward`.
+        """Return the features at which the tasks' paths split, and the outputs of `forward`.
 
-        All that the tasks share lies before that one point. A network that has it overrides this,
-        and raises `UserError`, as this does, where the images are not the same.
+        Everything that the tasks share lies before that one point. A network that has such a point
+        overrides this method, and raises `UserError` where the images are not the same. This
+        default always raises it.
         """
         raise UserError(
             "these networks have no one point at which the tasks' paths part, so there are no "
@@ -88,8 +89,8 @@ class MultiTaskNetwork(nn.Module, ABC):
 class EncoderFactory(Protocol):
     """Builds an encoder; every call starts from the same initial weights.
 
-    So arms share their draw. Encoders of another width, a multiple of the run's own, have one of
-    their own.
+    So arms share their draw. Encoders of another width, a multiple of the run's own, have their own
+    draw.
     """
 
     def __call__(self, width: float = 1.0) -> Encoder:
@@ -98,7 +99,7 @@ class EncoderFactory(Protocol):
 
 @dataclass(frozen=True)
 class Range:
-    """Where a knob is searched: from `low` to `high`, evenly, or evenly in its logarithm.
+    """Where a knob is searched: from `low` to `high`, uniformly or log-uniformly.
 
     Raises `ValueError` unless low < high, and low > 0 with `log`.
     """
@@ -116,30 +117,30 @@ _Knob = TypeVar("_Knob", int, float, tuple[float, ...])
 
 
 def tuned(default: _Knob, range: Range) -> _Knob:
-    """Return the field of a knob that `--tune` searches, where a user does not set it.
+    """Return the field of a knob that `--tune` searches unless a user sets it.
 
-    Of a tuple each entry is drawn by itself. The range may change neither what a step costs nor the
-    network's parameters: an arm has one price, whatever it is set to.
+    In a tuple each entry is drawn separately. The range may change neither the cost of a step nor
+    the network's parameters: an arm has one price, whatever its settings.
     """
     made: _Knob = field(default=default, metadata={Range: range})
     return made
 
 
 def range_of(knob: Field[Any]) -> Range | None:
-    """Return where `--tune` searches a knob, if it does."""
+    """Return the range in which `--tune` searches a knob, or None where it does not."""
     return knob.metadata.get(Range)
 
 
 @dataclass(frozen=True)
 class Component:
-    """What every component of a strategy has: the name users type, one sentence, and its source."""
+    """The base of every component: the name users type, a one-sentence summary, and its source."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
-    #: The component that is meant where a user names none.
+    #: Whether this component is used where a user names none.
     default: ClassVar[bool] = False
-    #: Packages whose versions its numbers follow, beside torch; they count to a run's key.
+    #: Packages, besides torch, whose versions affect its numbers; part of a run's key.
     packages: ClassVar[Sequence[str]] = ()
     #: Whether a partner of weight 0 changes no bit of the target, as if it were not there.
     exact_null: ClassVar[bool] = True
@@ -149,7 +150,7 @@ class Component:
 class Sharing(Component, ABC):
     """Which parameters the tasks share: builds the network."""
 
-    #: Nothing is shared: the single-task end of the dial, which the anchors are made of.
+    #: Whether nothing is shared: the single-task end of the dial, which the anchors are made of.
     single_task: ClassVar[bool] = False
 
     @abstractmethod
@@ -163,23 +164,23 @@ class Sharing(Component, ABC):
 
 
 class SecondLook(nn.Module, ABC):
-    """A weighting's module that wants to know what its step did.
+    """A module of a weighting that is told the effect of its step.
 
-    It costs another forward pass of every step, and the step is priced with it.
+    It costs another forward pass per step, which is part of the step's price.
     """
 
     @abstractmethod
     def look_again(self, losses: Tensor) -> None:
-        """Take in the losses `[T]` of the same batch after the optimizer's step, detached."""
+        """Receive the losses `[T]` of the same batch after the optimizer's step, detached."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a weighting may ask before a step: which losses other parameters would have.
+    """What a weighting may ask before a step: the losses that other parameters would give.
 
-    `parameters` are the network's that the phase trains. `losses` maps such a list to the losses
-    `[T]` of the step's batch, `second` to those of its second batch. `weights` `[T]` are the tasks'
-    own in this step, divided by their sum; `rate` is the step's learning rate.
+    `parameters` are the network's parameters that the phase trains. `losses` maps such a list to
+    the losses `[T]` of the step's batch, `second` to those of its second batch. `weights` `[T]` are
+    the tasks' own in this step, divided by their sum; `rate` is the step's learning rate.
     """
 
     parameters: Sequence[Tensor]
@@ -190,14 +191,14 @@ class Trial:
 
 
 class LookAhead(nn.Module, ABC):
-    """A weighting's module that tries what a step would do before it is taken.
+    """A module of a weighting that tries out a step before it is taken.
 
-    Its weighting asks for a `second_batch`. All passes that it makes are priced with the step.
+    Its weighting asks for a `second_batch`. All its passes are part of the step's price.
     """
 
     @abstractmethod
     def look_ahead(self, trial: Trial) -> None:
-        """Take in what can be asked before the step. Gradients are recorded."""
+        """Use the trial before the step. Gradients are recorded."""
 
 
 @dataclass(frozen=True)
@@ -206,10 +207,10 @@ class Weighting(Component, ABC):
 
     @property
     def second_batch(self) -> float | None:
-        """Share of the run's training images that steps get a second batch from; None for none.
+        """Share of the run's training images reserved for second batches; None for no second batch.
 
-        These images count as training data and are kept from the step's own batches. Where it is 0,
-        both are drawn from all training images.
+        These images count as training data and are kept out of the step's own batches. Where it is
+        0, both batches are drawn from all training images.
         """
         return None
 
@@ -217,14 +218,14 @@ class Weighting(Component, ABC):
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return a module that maps (losses `[T]`, weights `[T]`) to the scalar to descend.
 
-        `weights` are the tasks' own in this step, divided by their sum. What reaches the network is
-        a weighted mean of the losses: its weights are the tasks' own times the method's, divided by
-        their sum, so that a task of weight 0 has none and no method changes the scale. The module's
-        parameters, if any, are trained with the network's.
+        `weights` are the tasks' own in this step, divided by their sum. The network must descend a
+        weighted mean of the losses. The weights of that mean are the tasks' own times the method's,
+        divided by their sum. So a task of weight 0 has no effect and no method changes the scale.
+        The module's parameters, if any, are trained with the network's.
 
-        `shared` are the network's shared parameters, for methods that ask for the gradients of
-        losses there; what that costs is priced. A `SecondLook` is also told what its step did, and
-        a `LookAhead` may ask what it would do.
+        `shared` are the network's shared parameters, for methods that need the gradients of losses
+        there; that cost is priced. A `SecondLook` also receives the effect of its step, and a
+        `LookAhead` may try the step out first.
         """
 
 
@@ -234,8 +235,8 @@ class Aggregator(Protocol):
     def __call__(self, gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
         """Return the direction `[P]` of gradients `[T, P]`.
 
-        `losses` `[T]` are the tasks' own, detached. `weights` `[T]` are those of this step, which
-        the gradients come times; they sum to 1.
+        `losses` `[T]` are the tasks' own, detached. `weights` `[T]` are those of this step; they
+        sum to 1. The gradients come multiplied by them.
         """
 
 
@@ -244,11 +245,11 @@ class Aggregation(Component, ABC):
     """How per-task gradients on the shared parameters become one direction."""
 
     #: The aggregation with the same direction for two tasks, up to a positive factor.
-    #: Two such rows of a table are one finding.
+    #: Two such rows of a table count as one finding.
     same_for_two: ClassVar[str] = ""
     #: Whether it tells auxiliary tasks from the target, and so needs one.
     needs_auxiliary: ClassVar[bool] = False
-    #: Whether P are the features at the split point, `MultiTaskNetwork.split_point`, and not the
+    #: Whether P counts the features at the split point, `MultiTaskNetwork.split_point`, and not the
     #: shared parameters. The direction then goes back through the encoder once for all tasks.
     on_features: ClassVar[bool] = False
 
@@ -256,10 +257,10 @@ class Aggregation(Component, ABC):
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
         """Return a function that maps gradients `[T, P]` to the direction `[P]`.
 
-        Row t is the gradient of task t's loss times its weight in this step (weights sum to 1), so
-        that their plain sum is the gradient of the weighted loss. Where the tasks' own gradients
-        are equal, the direction is that gradient. The function must not wait for the device.
-        `generator` is the strategy's own stream, on the CPU.
+        Row t is the gradient of task t's loss times its weight in this step (weights sum to 1). The
+        plain sum of the rows is thus the gradient of the weighted loss. Where the tasks' own
+        gradients are equal, the direction is that gradient. The function must not wait for the
+        device. `generator` is the strategy's own stream, on the CPU.
         """
 
 
@@ -267,8 +268,8 @@ class Aggregation(Component, ABC):
 class Phase:
     """A stretch of a run.
 
-    `tasks` are the positions of those that are trained in it; the others are not even computed.
-    `share` is the fraction of the budget that buys its steps, and the shares of a run sum to 1. If
+    `tasks` are the positions of the tasks trained in it; the others are not even computed. `share`
+    is the fraction of the budget that buys its steps, and the shares of a run sum to 1. If
     `frozen`, the shared parameters stay as they are, and no backward pass goes through them.
     """
 
@@ -286,17 +287,18 @@ class Schedule(Component, ABC):
 
     @abstractmethod
     def phases(self, tasks: Sequence[Task]) -> Sequence[Phase]:
-        """Return the phases of a run with these tasks, in their order.
+        """Return the phases of a run with these tasks, in order.
 
-        The network goes from one to the next. All else begins anew: the optimizer, the weighting or
-        merge (built for the phase's tasks alone), the order of the images, and a learning rate that
-        rises and anneals over the phase's steps. Every phase is priced by itself.
+        The network carries over from one phase to the next. Everything else starts afresh: the
+        optimizer, the weighting or aggregation (built for the phase's tasks alone) and the order of
+        the images. The learning rate rises and anneals over each phase's steps. Every phase has its
+        own price.
         """
 
 
 @dataclass(frozen=True)
 class Auxiliary(Component, ABC):
-    """Tasks that are trained on beside one target and are not scored themselves."""
+    """Tasks that are trained along with one target and are not scored themselves."""
 
     #: Whether it needs the other tasks of the pair; if not, one run serves all pairs.
     uses_partners: ClassVar[bool] = False
@@ -314,7 +316,7 @@ class DataSource:
     """Where real data lies, and how it is read.
 
     `root` is a folder in torchvision's layout, which may be filled if `download`. Decoded images
-    are kept in `cache`, where there is one. Bad images are reported, or skipped and counted if
+    are kept in `cache`, if given. Bad images are reported, or skipped and counted if
     `skip_bad_images`. `resident` says whether images live on the device: `auto` where they fit.
     """
 
@@ -338,10 +340,10 @@ class Dataset(ABC):
     summary: ClassVar[str]
     #: What a user must have or do, for `list pairs`: "nothing", or the flags and the size.
     needs: ClassVar[str] = "nothing"
-    #: How many images of what size: one text, or one a task where tasks have images of their own.
+    #: Number and size of images: one text, or one per task where tasks have their own images.
     #: Tasks of one text are on the same images.
     images: ClassVar[str | Mapping[str, str]] = ""
-    #: Kinds of the tasks that are no classification.
+    #: Types of the tasks other than classification.
     task_types: ClassVar[Mapping[str, TaskType]] = {}
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
@@ -349,23 +351,23 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def tasks(self) -> Mapping[str, str]:
-        """Task name to what it is, in a few words; a subclass may just assign it."""
+        """Maps each task's name to a short description; a subclass may just assign it."""
 
     @property
     @abstractmethod
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
-        """Pairs that it stands for where it is named alone: (tasks, expectation, reason)."""
+        """Pairs that a user runs by naming the data set alone: (tasks, expectation, reason)."""
 
     def check(self, source: DataSource, tasks: Collection[str]) -> None:  # noqa: B027
-        """Raise `UserError` with all that keeps these tasks from being loaded, told at once.
+        """Raise a `UserError` that lists every reason why these tasks cannot be loaded.
 
-        Called before anything is loaded or trained, with every task that is asked for. A data set
-        whose faults cannot be the user's has nothing to check.
+        Called before anything is loaded or trained, with every requested task. A data set whose
+        faults cannot be the user's has nothing to check.
         """
 
     @abstractmethod
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
         """Return the data of every task. Raises `UserError` with the fix where it cannot.
 
-        A mapping that makes a task when it is asked for spares the work on those that are not.
+        A mapping that makes a task on request saves the work for the others.
         """

@@ -1,9 +1,9 @@
 """From files to tensors, once: decoded images in a cache that is mapped into memory.
 
-A cache holds the rows that were read, one after the other, and beside them a page of JSON with
-their SHA-256, which files they are of and what could not be read, under a seal. Its name is the
+A cache holds the rows that were read, one after the other. Next to them lies a sealed page of JSON.
+It has their SHA-256, the files they come from and what could not be read. A cache's name is the
 hash of the files' names, sizes and times and of how they were read, so a changed file is read
-again. It is written under another name and moved into place; one that is damaged is made again. It
+again. A cache is written under another name and moved into place; a damaged one is made again. It
 may be deleted at any time.
 """
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _BLOCK = 256  # files that are handed to the readers at once
-#: Changes when the same files would be read otherwise.
+#: Changed whenever the same files would be read differently.
 _VERSION = 3
-#: Formats that are read. Pillow knows more, and starts another program for one of them.
+#: Formats that are read. Pillow knows more, but starts an external program for one of them.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Endings of their files' names, in lower case.
 SUFFIXES = (
@@ -47,9 +47,9 @@ Row = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, eq=False)
 class FileRows:
-    """What was read of a list of files: `rows` `[n, ...]` of those in `kept`, in their order.
+    """Rows read from a list of files: `rows` `[n, ...]` of the files in `kept`, in their order.
 
-    `bad` says of each other file why it could not be read. Both count files from 0.
+    `bad` says why each other file could not be read. Both count files from 0.
     """
 
     rows: Tensor
@@ -59,12 +59,12 @@ class FileRows:
 
 @lru_cache(maxsize=64)
 def content_digest(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's values, read once a tensor."""
+    """Return the SHA-256 of a tensor's values, computed once per tensor."""
     return hashlib.sha256(tensor.contiguous().numpy().reshape(-1).data).hexdigest()
 
 
 def _open(path: Path) -> "ImageFile":
-    """Open an image of one of the formats; its pixels are decoded when they are asked for."""
+    """Open an image of one of the formats; its pixels are decoded on first use."""
     from PIL import Image
 
     image = Image.open(path, formats=_FORMATS)
@@ -77,7 +77,7 @@ def _open(path: Path) -> "ImageFile":
 def read_header(path: Path) -> Row:
     """Return height, width and channels (1 where it is grey, else 3), float32 `[3]`.
 
-    Pixels are not decoded. Raises as `read_image` does, but not for all that it finds.
+    Pixels are not decoded. It raises as `read_image` does, but misses some faults.
     """
     with _open(path) as image:
         height, width = image.height, image.width
@@ -91,9 +91,9 @@ def read_image(
 ) -> Row:
     """Return an image file as uint8 `[C, H, W]`, stretched to `side` (H, W).
 
-    It is turned as its EXIF data say, unless it is not to be `upright`: a map of its pixels lies on
-    them as they are stored. Transparency is dropped, and 16 bits are cut to 8. Raises where the
-    file is no whole image: `OSError`, `ValueError`, or whatever else its decoder stumbles over.
+    It is turned according to its EXIF data, unless `upright` is false: a map of its pixels lies on
+    them as stored. Transparency is dropped, and 16 bits are cut to 8. Raises where the file is not
+    a whole image: `OSError`, `ValueError`, or whatever other error its decoder raises.
     """
     from PIL import Image, ImageOps
 
@@ -101,7 +101,7 @@ def read_image(
     with _open(path) as image:
         image.draft(mode, (width, height))  # lets a large JPEG be decoded at a fraction of its size
         turned = ImageOps.exif_transpose(image) if upright else image
-        if turned.mode.startswith("I;16"):  # Pillow would clip it to white
+        if turned.mode.startswith("I;16"):  # Pillow would clip these to white
             turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
         turned = turned.convert(mode)
         if turned.size != (width, height):
@@ -113,7 +113,7 @@ def read_image(
 def read_mask(path: Path, side: tuple[int, int]) -> Row:
     """Return a map of classes as uint8 `[H, W]`, stretched to `side` without mixing classes.
 
-    A palette's indices and grey values are taken as they are, white of one bit being 255. Raises as
+    A palette's indices and grey values are taken as they are, with 1-bit white as 255. Raises as
     `read_image` does, and where the file is a JPEG, which blurs classes.
     """
     from PIL import Image
@@ -140,16 +140,16 @@ def read_rows(
 ) -> FileRows:
     """Read files into rows of `shape` and `dtype`, or take them from the cache.
 
-    `read` returns one row, or raises where a file is bad. `how` is JSON-able and says all that
-    `read` depends on beside the file. Without a cache the rows are held in memory. `seen` is the
-    `identity` of the files, for who reads them twice.
+    `read` returns one row, or raises where a file is bad. `how` is JSON-able and states everything
+    that `read` depends on apart from the file. Without a cache the rows are held in memory. `seen`
+    is the `identity` of the files, for a caller who reads them twice.
     """
     if cache is None:
         return _in_memory(files, read, shape, dtype)
     name = digest(_VERSION, how, shape, np.dtype(dtype).name, seen or identity(files))[:40]
     data, page = cache / f"{name}.rows", cache / f"{name}.json"
     found = _load(data, page, shape, dtype)
-    # What could not be read for a reason outside the file may be readable by now.
+    # A file that failed for an outside reason may be readable by now.
     if found and any(not isinstance(_attempt(files[index], read), str) for index in found.bad):
         found = None
     if found is None:
@@ -167,7 +167,7 @@ def read_rows(
 
 
 def identity(files: Sequence[Path | str]) -> str:
-    """Return the hash of the names, sizes and times of files, by which a changed one is known."""
+    """Return the hash of the names, sizes and times of files, which reveals a changed one."""
     found = []
     for path in files:
         name = str(path)
@@ -181,14 +181,14 @@ def identity(files: Sequence[Path | str]) -> str:
 
 
 def _attempt(path: Path | str, read: Callable[[Path], Row]) -> Row | str:
-    """Return a file's row, or why there is none."""
+    """Return a file's row, or why it has none."""
     try:
         return read(Path(path))
     except FileNotFoundError:
         return "is missing"
     except MemoryError:
-        raise  # that is no fault of the file
-    except Exception as error:  # what decoders raise on damaged bytes has no common base
+        raise  # this is not the file's fault
+    except Exception as error:  # decoders' errors on damaged bytes have no common base class
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "").split())
 
@@ -196,7 +196,7 @@ def _attempt(path: Path | str, read: Callable[[Path], Row]) -> Row | str:
 def _readings(
     files: Sequence[Path | str], read: Callable[[Path], Row]
 ) -> Iterator[tuple[int, Row | str]]:
-    """Yield each file's row, or why there is none, in order; several are read at once."""
+    """Yield each file's row, or why it has none, in order; several are read at once."""
     with ThreadPoolExecutor(os.cpu_count()) as readers:
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
@@ -229,7 +229,7 @@ def _write(
     kept: list[int] = []
     bad: dict[int, str] = {}
     total = hashlib.sha256()
-    # By chance: processes of two containers that share the folder may have one number.
+    # Random, because processes of two containers that share the folder may have the same id.
     unfinished = data.with_suffix(f".{secrets.token_hex(8)}.tmp")
     try:
         with unfinished.open("wb") as file:
@@ -253,7 +253,7 @@ def _write(
 
 
 def _load(data: Path, page: Path, shape: tuple[int, ...], dtype: Any) -> FileRows | None:
-    """Return what a cache holds, or None where it is missing or damaged."""
+    """Return the contents of a cache, or None where it is missing or damaged."""
     try:
         written = json.loads(page.read_text("utf-8"))
         if written.pop("seal") != digest(written):
@@ -265,7 +265,7 @@ def _load(data: Path, page: Path, shape: tuple[int, ...], dtype: Any) -> FileRow
             return None
         if not kept:
             return FileRows(torch.from_numpy(np.empty(whole, dtype)), kept, bad)
-        # Copy on write: torch wants memory that it may write to, and the file stays as it is.
+        # Copy on write: torch needs writable memory, and the file stays as it is.
         rows = torch.from_numpy(np.memmap(data, dtype, mode="c", shape=whole))
         if content_digest(rows) != written["sha256"]:
             return None

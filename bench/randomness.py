@@ -1,7 +1,7 @@
-"""Common random numbers: every source of chance has a stream of its own, keyed by (seed, role).
+"""Common random numbers: every source of randomness has its own stream, keyed by (seed, role).
 
-Two arms of one seed share every stream whose role they share, so their difference is the effect
-of the strategy and not of the draw. Adding a task or a strategy adds roles and shifts none.
+Two arms of one seed share every stream whose role they share. So their difference is the effect of
+the strategy and not of the draw. Adding a task or a strategy adds roles and shifts none.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ def stream(seed: int, *role: str, device: torch.device | str = "cpu") -> torch.G
 
 @contextmanager
 def seeded(seed: int, *role: str) -> Iterator[None]:
-    """Let torch's global CPU generator be the stream (seed, role), and restore it afterwards.
+    """Make torch's global CPU generator the stream (seed, role), and restore it afterwards.
 
-    For what draws from the global generator without a choice: the initialisation of modules.
+    For code that can only draw from the global generator: the initialisation of modules.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_key(seed, *role))

@@ -1,10 +1,10 @@
-"""Kinds of tasks: how the outputs of a head become a loss, and scores on a set of images.
+"""Task types: how the outputs of a head become a loss, and scores on a set of images.
 
-A kind trains on what is labelled and is scored on what is labelled. A label that is missing is
-`MISSING` among whole numbers, `VOID` in a segmentation map and NaN among floats.
+A task type trains on labelled values and is scored on labelled values. A missing label is `MISSING`
+among whole numbers, `VOID` in a segmentation map and NaN among floats.
 
-Every kind takes the mean of its loss over the labelled values of a batch, so that neither the size
-of an image nor the share of labels changes the scale of its gradient.
+Every type takes the mean of its loss over the labelled values of a batch. So neither the size of an
+image nor the share of labels changes the scale of its gradient.
 """
 
 from abc import ABC, abstractmethod
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from bench.networks import ClassificationHead, DenseHead, Shape
 
-#: The label of an image whose class is not known.
+#: The label of an image whose class is unknown.
 MISSING = -1
-#: The label of a pixel whose class is not known, as in the files of VOC.
+#: The label of a pixel whose class is unknown, as in the files of VOC.
 VOID = 255
-#: Examples whose labels are added up at once.
+#: Number of examples whose labels are summed at once.
 _EXAMPLES = 64
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
@@ -49,7 +49,7 @@ class TaskType(ABC):
     @property
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """What `scores` returns; gains are computed in the first."""
+        """The metrics that `scores` returns; gains are computed in the first."""
 
     @abstractmethod
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
@@ -57,19 +57,19 @@ class TaskType(ABC):
 
     @abstractmethod
     def known(self, labels: Tensor) -> Tensor:
-        """Return which of `labels`, `[N, ...]`, say anything about their image: bool `[N]`."""
+        """Return which of `labels`, `[N, ...]`, hold any known value: bool `[N]`."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss over what is labelled in a batch, a scalar; 0 where nothing is."""
+        """Return the mean loss over a batch's labelled values, a scalar; 0 where there are none."""
 
     def loss_of_known(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the same where every example is known; a kind may have a cheaper way to it."""
+        """Return the same where every example is known; a type may have a cheaper way."""
         return self.loss(outputs, targets)
 
     @abstractmethod
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what the scores of a set need to know of each example, `[N, K]`."""
+        """Return the values of each example that the scores of a set need, `[N, K]`."""
 
     @abstractmethod
     def scores(self, measured: Tensor) -> dict[str, float]:
@@ -80,10 +80,10 @@ class TaskType(ABC):
 
     @abstractmethod
     def example_scores(self, measured: Tensor) -> Tensor:
-        """Return one score an example, `[N]`, from the rows of `measure`."""
+        """Return one score per example, `[N]`, from the rows of `measure`."""
 
     def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the targets of a batch: its labels, unless the kind makes them from images."""
+        """Return the targets of a batch: its labels, unless the type makes them from images."""
         if labels is None:
             raise ValueError(f"a {self.name} task needs labels")
         return labels
@@ -100,16 +100,16 @@ def _mean(values: Tensor) -> float:
 def _mean_of_known(values: Tensor, known: Tensor) -> Tensor:
     """Return the mean of `values` where `known`; 0 where nothing is. Both have one shape.
 
-    All values are finite: what is left out here still has a gradient, of 0 times their slope.
+    All values must be finite: an unknown value still gets a gradient, of 0 times its slope.
     """
     return torch.where(known, values, 0).sum() / known.sum().clamp(min=1)
 
 
 def _moments(labels: Tensor) -> tuple[float, float]:
-    """Return mean and standard deviation of the numbers that are known; 0 and 1 where none is.
+    """Return the mean and standard deviation of the known numbers; 0 and 1 where there are none.
 
-    `labels` are `[N, ...]`. numpy adds in one order, whatever the number of threads: the moments
-    are part of what a run is known by.
+    `labels` are `[N, ...]`. numpy adds in one order, whatever the number of threads. That matters
+    because the moments are part of a run's identity.
     """
 
     def mean(of: Callable[[Row], Row]) -> float:
@@ -123,11 +123,11 @@ def _moments(labels: Tensor) -> tuple[float, float]:
     return centre, mean(lambda values: (values - centre) ** 2) ** 0.5 or 1.0
 
 
-# ---------------------------------------------------------------------------------- one an image
+# --------------------------------------------------------------------------------- one per image
 
 
 class Classification(TaskType):
-    """One class an image; labels int64 `[N]`, outputs `[N, classes]`."""
+    """One class per image; labels int64 `[N]`, outputs `[N, classes]`."""
 
     name = "classification"
 
@@ -166,7 +166,7 @@ class Classification(TaskType):
         """Return all metrics; the balanced one is the mean over the classes that occur."""
         true, predicted = measured[:, :2].long().unbind(1)
         right = true == predicted
-        # By hand: every worker would take two seconds to import torchmetrics for it.
+        # Computed by hand: importing torchmetrics for it would take every worker two seconds.
         occurs = true.bincount()
         each = true[right].bincount(minlength=len(occurs)) / occurs
         return {
@@ -181,7 +181,7 @@ class Classification(TaskType):
 
 
 class MultiLabel(TaskType):
-    """Any number of labels an image; targets float `[N, L]` of 0, 1 or NaN, outputs `[N, L]`."""
+    """Any number of labels per image; targets float `[N, L]` of 0, 1 or NaN, outputs `[N, L]`."""
 
     name = "multi-label"
 
@@ -198,11 +198,11 @@ class MultiLabel(TaskType):
         return ClassificationHead(features, outputs)
 
     def known(self, labels: Tensor) -> Tensor:
-        """Return which images have any label that is known."""
+        """Return which images have any known label."""
         return ~labels.isnan().all(1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the binary cross-entropy of a label, in nats."""
+        """Return the mean binary cross-entropy per label, in nats."""
         known = ~targets.isnan()
         each = F.binary_cross_entropy_with_logits(outputs, targets.nan_to_num(), reduction="none")
         return _mean_of_known(each, known)
@@ -224,9 +224,9 @@ class MultiLabel(TaskType):
             return {"macro F1": float("nan"), "mAP": float("nan")}
         true, probability = true[:, occurs], probability[:, occurs]
         labels = true.shape[1]
-        # torchmetrics takes a whole number for what is to be left out.
+        # torchmetrics marks ignored values by a whole number.
         whole = torch.where(true.isnan(), MISSING, true).long()
-        if labels == 1:  # torchmetrics asks for two labels at least
+        if labels == 1:  # torchmetrics needs at least two labels
             whole, probability, labels = whole.repeat(1, 2), probability.repeat(1, 2), 2
         arguments = (probability.contiguous(), whole.contiguous(), labels)
         return {
@@ -244,9 +244,9 @@ class MultiLabel(TaskType):
 
 @dataclass(frozen=True)
 class Regression(TaskType):
-    """One number an image; labels float `[N]`, outputs `[N, 1]`.
+    """One number per image; labels float `[N]`, outputs `[N, 1]`.
 
-    `mean` and `deviation` are those of the training pool's labels: the network learns the
+    `mean` and `deviation` are those of the training pool's labels. The network learns the
     standardised number, so that the unit of a label does not weigh its loss. Scores are in `unit`.
     """
 
@@ -258,7 +258,7 @@ class Regression(TaskType):
 
     @classmethod
     def of(cls, labels: Tensor, unit: str = "") -> Self:
-        """Return the kind for a training pool with these labels, `[N]`."""
+        """Return the task type for a training pool with these labels, `[N]`."""
         return cls(unit, *_moments(labels))
 
     @property
@@ -299,7 +299,7 @@ class Regression(TaskType):
         return (measured[:, 0] - measured[:, 1]).abs()
 
 
-# ---------------------------------------------------------------------------------- one a pixel
+# --------------------------------------------------------------------------------- one per pixel
 
 
 class Reconstruction(TaskType):
@@ -346,12 +346,12 @@ class Reconstruction(TaskType):
         return images
 
 
-#: Channels of the decoders of tasks that are scored: eight suffice for an auxiliary picture alone.
+#: Decoder channels of scored tasks; only an auxiliary reconstruction makes do with eight.
 _DECODER_CHANNELS = 32
 
 
 class Segmentation(TaskType):
-    """One class a pixel; labels uint8 `[N, H, W]`, outputs `[N, classes, H, W]`."""
+    """One class per pixel; labels uint8 `[N, H, W]`, outputs `[N, classes, H, W]`."""
 
     name = "segmentation"
     dense = True
@@ -373,18 +373,18 @@ class Segmentation(TaskType):
         return (labels != VOID).flatten(1).any(1)
 
     def targets(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the labels as int64, which the loss asks for."""
+        """Return the labels as int64, which the loss needs."""
         return super().targets(images, labels).long()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy of a pixel, in nats."""
-        # As a list of pixels: the loss of maps sums in no fixed order on a GPU.
+        """Return the mean cross-entropy per pixel, in nats."""
+        # As a list of pixels, because the loss of maps sums in no fixed order on a GPU.
         pixels, classes = outputs.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()
         total = F.cross_entropy(pixels, classes, ignore_index=VOID, reduction="sum")
         return total / (classes != VOID).sum().clamp(min=1)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the confusion matrix of each image, true classes by predicted ones, flat."""
+        """Return the confusion matrix of each image, true by predicted classes, flattened."""
         count, classes = outputs.shape[:2]
         cells = targets * classes + outputs.argmax(1)
         cells = cells + classes**2 * torch.arange(count, device=cells.device)[:, None, None]
@@ -413,9 +413,9 @@ class Segmentation(TaskType):
 
 @dataclass(frozen=True)
 class Depth(TaskType):
-    """One distance a pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`.
+    """One distance per pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`.
 
-    `mean` and `deviation` are those of the training pool's labels: the network learns the
+    `mean` and `deviation` are those of the training pool's labels. The network learns the
     standardised distance, as a `Regression` does. Scores are in `unit`.
     """
 
@@ -428,7 +428,7 @@ class Depth(TaskType):
 
     @classmethod
     def of(cls, labels: Tensor, unit: str = "m") -> Self:
-        """Return the kind for a training pool with these labels, `[N, H, W]`."""
+        """Return the task type for a training pool with these labels, `[N, H, W]`."""
         return cls(unit, *_moments(labels))
 
     @property
@@ -444,16 +444,16 @@ class Depth(TaskType):
         return DenseHead(features, image, outputs, _DECODER_CHANNELS)
 
     def known(self, labels: Tensor) -> Tensor:
-        """Return which images have a pixel whose distance is known."""
+        """Return which images have a pixel with a known distance."""
         return ~labels.flatten(1).isnan().all(1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean absolute error of a pixel, in standard deviations of the distance."""
+        """Return the mean absolute error per pixel, in standard deviations of the distance."""
         standardised = ((targets - self.mean) / self.deviation).nan_to_num()
         return _mean_of_known((outputs[:, 0] - standardised).abs(), ~targets.isnan())
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the sums of both errors, and the number of pixels they are over."""
+        """Return the sums of both errors, and the number of pixels in them."""
         known = ~targets.isnan()
         error = (outputs[:, 0] * self.deviation + self.mean - targets).abs()
         sums = [torch.where(known, e, 0).flatten(1).sum(1) for e in (error, error / targets)]
@@ -470,9 +470,9 @@ class Depth(TaskType):
 
 
 class SurfaceNormals(TaskType):
-    """One direction a pixel; labels unit vectors `[N, 3, H, W]`, outputs of the same shape.
+    """One direction per pixel; labels unit vectors `[N, 3, H, W]`, outputs of the same shape.
 
-    x points to the right of the image, so mirroring turns its sign. A pixel is missing where any
+    x points to the right of the image, so mirroring changes its sign. A pixel is missing where any
     of its three numbers is.
     """
 
@@ -500,7 +500,7 @@ class SurfaceNormals(TaskType):
         return DenseHead(features, image, outputs, _DECODER_CHANNELS)
 
     def known(self, labels: Tensor) -> Tensor:
-        """Return which images have a pixel whose direction is known."""
+        """Return which images have a pixel with a known direction."""
         return ~labels.isnan().any(1).flatten(1).all(1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -516,7 +516,7 @@ class SurfaceNormals(TaskType):
         cosine = F.cosine_similarity(outputs, targets.nan_to_num(), dim=1).clamp(-1, 1)
         angle = torch.rad2deg(torch.acos(cosine))
         count = len(angle)
-        # An output that is no number has no bin; the sum of the angles tells of it.
+        # A NaN output has no bin, but it shows in the sum of the angles.
         bins = (angle.nan_to_num(180.0) * (self._BINS / 180)).long().clamp(max=self._BINS - 1)
         bins = bins + self._BINS * torch.arange(count, device=bins.device)[:, None, None]
         histogram = torch.bincount(bins[known], minlength=count * self._BINS)
@@ -543,5 +543,5 @@ class SurfaceNormals(TaskType):
         return measured[:, 0] / measured[:, len(self._WITHIN) + 1]
 
     def mirrored(self, labels: Tensor) -> Tensor:
-        """Return the labels with x turned round."""
+        """Return the labels with the sign of x flipped."""
         return labels * labels.new_tensor([-1.0, 1.0, 1.0])[:, None, None]

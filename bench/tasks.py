@@ -21,7 +21,7 @@ Expectation = Literal["positive", "none", "negative"]
 Decay = Literal["none", "linear", "cosine"]
 #: Channel statistics of a larger pool come from a sample of this many bytes.
 _COUNTED_BYTES = 2**30
-#: Values that are counted at once, of eight bytes each while they are.
+#: Number of values counted at once; each takes eight bytes meanwhile.
 _COUNTED_AT_ONCE = 2**22
 
 
@@ -30,10 +30,10 @@ class Task:
     """One thing to learn.
 
     `outputs` is the number of classes or of output channels. `weight` is the task's share in the
-    loss before a strategy's weighting, at the start; `decay` says how it falls to 0 over the steps.
+    loss at the start, before a strategy's weighting; `decay` says how it falls to 0 over the steps.
     The harness divides the weights of every step by their sum. An auxiliary task is a task that is
-    not `scored`. `classes` are the names of the classes or labels in the order of the outputs,
-    where they have any; people read them, no number follows.
+    not `scored`. `classes` are the names of the classes or labels in the order of the outputs, if
+    any. They are for people to read and affect no number.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Task:
     decay: Decay = "none"
 
     def weight_at(self, progress: float) -> float:
-        """Return the weight after a part of the steps, from 0 to 1: at 1 a decaying one is 0."""
+        """Return the weight after a fraction `progress` of the steps; at 1 it is 0 if it decays."""
         match self.decay:
             case "none":
                 return self.weight
@@ -63,9 +63,9 @@ class ImageSet:
     two tasks on the same images name the same set. Tensors may be mapped from a file.
 
     `drawn` is the number of training images that a seed draws where the set fixes it, as a planted
-    world does; else the recipe says. `scarce` is set where the pool is what a user happens to have:
-    a recipe that asks for more images than there are then gets fewer (see `data.split_sizes`),
-    where it is an error otherwise. `notes` are what a user must know of how the set was read.
+    world does; otherwise the recipe decides. `scarce` is set where the pool is what a user happens
+    to have. A recipe that asks for too many images then gets fewer (see `data.split_sizes`),
+    instead of an error. `notes` are what a user must know about how the set was read.
     """
 
     name: str
@@ -89,8 +89,8 @@ class ImageSet:
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over the training pool, `[C]` each.
 
-        Counted in integers, so that they are the same on every machine; over evenly spaced images
-        where the pool is larger than a gigabyte.
+        Counted in integers, so that they are the same on every machine. Where the pool is larger
+        than a gigabyte, they are over evenly spaced images.
         """
         levels = np.arange(256)
         found = []
@@ -109,9 +109,9 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """A task with its images and labels (`None` where the kind makes targets from images).
+    """A task with its images and labels (`None` where the type makes targets from images).
 
-    `notes` are what a user must know of the labels.
+    `notes` are what a user must know about the labels.
     """
 
     task: Task
@@ -146,10 +146,10 @@ class TaskData:
 def classification_tasks(
     images: ImageSet, columns: Mapping[str, tuple[int, Tensor, Tensor]]
 ) -> dict[str, TaskData]:
-    """Return one classification task a label column, all on the same images.
+    """Return one classification task per label column, all on the same images.
 
-    `columns` maps a task's name to its number of classes and to its labels of the training pool and
-    of the test set, int64 `[N]` each.
+    `columns` maps a task's name to its number of classes, and to its labels of the training pool
+    and of the test set, int64 `[N]` each.
     """
     return {
         name: TaskData(Task(name, Classification(), classes), images, train, test)
@@ -158,14 +158,14 @@ def classification_tasks(
 
 
 def split_placebo(name: str) -> tuple[str, str]:
-    """Return the task behind `task~placebo`, and what makes it a placebo: empty if it is none."""
+    """Return the task behind `task~placebo`, and its placebo type: empty if it is no placebo."""
     base, _, placebo = name.partition("~")
     return base, placebo
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Tasks of one data set that are compared alone and together, and what is expected of them.
+    """Tasks of one data set that are compared alone and together, and the expected outcome.
 
     `expect` is a hypothesis declared before any run; `why` is its reason in a sentence.
     """

@@ -1,4 +1,4 @@
-"""Classes out of a measure of the images. No data set itself."""
+"""Classes derived from a measure of the images. Not a data set itself."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ _BLOCK = 1024  # images whose levels are summed at once: 25 MB of int64 at 3 × 
 def quarters(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Return the quarter, 0 to 3 in int64 `[N]`, that each value falls into.
 
-    Both hold one float64 value an image. The edges are the quartiles of `train` alone, so that no
-    test image moves a label.
+    Both arguments hold one float64 value per image. The edges are the quartiles of `train` alone,
+    so that no test image moves a label.
     """
     edges = train.quantile(torch.arange(1, QUARTERS, dtype=torch.float64) / QUARTERS)
     return torch.bucketize(train, edges), torch.bucketize(test, edges)

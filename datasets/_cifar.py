@@ -1,9 +1,9 @@
-"""Labelled photographs in the files of CIFAR-10 and CIFAR-100. No data set itself.
+"""Labelled photographs in the files of CIFAR-10 and CIFAR-100. Not a data set itself.
 
 The files are Python 2 pickles, and unpickling runs whatever a file names. So nothing that they name
-is ever run here: the few names of numpy that arrays are pickled with all stand for a class that
-remembers what it was given, any other name is refused, and the pixels are taken from what was
-remembered, once it has been checked.
+is ever run here. The few numpy names that pickled arrays need all map to a class that remembers its
+arguments. Any other name is refused. The pixels are taken from the remembered arguments after those
+have been checked.
 """
 
 import pickle
@@ -22,8 +22,8 @@ from bench.contracts import DataSource, UserError
 from ._files import locate, one_line
 
 _IMAGE = (3, 32, 32)
-#: What pickles of arrays name, as numpy 1 and numpy 2 write them. `_codecs.encode` stands before
-#: the bytes where Python 3 wrote a pickle that Python 2 can read.
+#: The names in pickled arrays, as numpy 1 and numpy 2 write them. `_codecs.encode` precedes the
+#: bytes where Python 3 wrote a pickle that Python 2 can read.
 _NUMPY = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -41,7 +41,7 @@ class Photographs:
     labels: Mapping[str, Tensor]
 
     def only(self, column: str, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the images of the given classes of a column, and their places in `classes`."""
+        """Return the images of the given classes of a column, and their positions in `classes`."""
         hits = self.labels[column][:, None] == torch.tensor(classes)
         chosen = hits.any(1)
         return self.images[chosen], hits[chosen].byte().argmax(1)
@@ -52,10 +52,10 @@ def load_cifar(
 ) -> tuple[Photographs, Photographs]:
     """Return the training and the test part of a collection, checked.
 
-    `collection` is the name of torchvision's loader, which knows the files and the archive that
-    they come in; `columns` maps each label column in the files to its number of classes.
-    `megabytes` is what a download fetches. Raises `UserError` where there is no root, a file is
-    missing, broken or asks for what no such file needs, or a download fails.
+    `collection` is the name of torchvision's loader, which knows the files and their archive.
+    `columns` maps each label column in the files to its number of classes. `megabytes` is the size
+    of a download. Raises `UserError` where there is no root or a download fails. It also does where
+    a file is missing, broken or asks for a name that no such file needs.
     """
     from torchvision import datasets  # here, because importing it takes seconds
     from torchvision.datasets.utils import download_and_extract_archive
@@ -64,7 +64,7 @@ def load_cifar(
     parts = [[name for name, _ in files] for files in (loader.train_list, loader.test_list)]
 
     def fetch(root: Path) -> None:
-        # Checks the archive's MD5; an archive that is there already is not fetched again.
+        # Checks the archive's MD5; an archive that is already there is not fetched again.
         download_and_extract_archive(loader.url, root, filename=loader.filename, md5=loader.tgz_md5)
 
     names = [*parts[0], *parts[1]]
@@ -114,7 +114,7 @@ def _read(path: Path, collection: str, columns: Mapping[str, int]) -> _Part:
 
 
 class _Remembered:
-    """Stands for what a pickle asks of numpy: keeps what it is given, and does nothing."""
+    """A stand-in for the numpy names in a pickle: it keeps its arguments and does nothing."""
 
     arguments: tuple[Any, ...] = ()
     state: Any = None
@@ -130,9 +130,9 @@ class _Unpickler(pickle.Unpickler):
     """Reads dicts, lists, numbers, text and arrays, the last as `_Remembered`; runs nothing."""
 
     def find_class(self, module: str, name: str) -> type[_Remembered]:
-        """Return the stand-in. Raises `_UnfitError` where arrays do not need what is asked for."""
+        """Return the stand-in. Raises `_UnfitError` for a name that arrays do not need."""
         if (module, name) not in _NUMPY:
-            asked = ascii(f"{module}.{name}")  # escaped, because a terminal obeys what it is shown
+            asked = ascii(f"{module}.{name}")  # escaped, because a terminal obeys control sequences
             raise _UnfitError(f"it asks for {asked}, which was not run")
         return _Remembered
 
@@ -142,7 +142,7 @@ def _pixels(array: _Remembered) -> NDArray[np.uint8]:
     _, shape, dtype, by_column, content = array.state
     if isinstance(content, _Remembered):
         content = content.arguments[0]
-    if isinstance(content, str):  # Python 2 knew no bytes
+    if isinstance(content, str):  # Python 2 had no bytes type
         content = content.encode("latin1")
     width = int(np.prod(_IMAGE))
     if dtype.arguments[0] != "u1" or len(shape) != 2 or shape[1] != width or not shape[0]:

@@ -1,12 +1,13 @@
-"""From the cells of a column to labels: its kind, its classes, its tensors. No data set itself.
+"""From the cells of a column to labels: its task type, classes and tensors. Not a data set itself.
 
-A kind is inferred from the cells alone, so that the same table gives the same tasks everywhere:
+A task type is inferred from the cells alone, so that the same table gives the same tasks
+everywhere:
 
 - paths of image files: segmentation, each file a map of classes;
 - lists, or cells with `|` or `;` in them: multi-label;
 - whole numbers, at most 20 different ones, each 5 times on average: classification;
-- other numbers: regression. A column is of numbers if nine tenths of its cells are;
-- else classification.
+- other numbers: regression; a column counts as numeric if nine tenths of its cells are numbers;
+- everything else: classification.
 """
 
 import math
@@ -33,28 +34,28 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FEW = 20
 _REPEATED = 5
 _MOSTLY = 0.9
-#: Numbers are kept in 32 bits. Larger ones are refused, and such as those bits keep apart less
-#: finely than this share of their range.
+#: Numbers are kept in 32 bits. Larger ones are refused. So are numbers whose rounding in 32 bits
+#: exceeds this share of their range.
 _LARGEST = 1e30
 _FINE = 0.001
 _EPSILON = torch.finfo(torch.float32).eps
 
 
 def number(text: str) -> float | None:
-    """Return the number that a cell is, or None. `1_000`, `inf` and `0x10` are none."""
+    """Return the number in a cell, or None. `1_000`, `inf` and `0x10` are not numbers."""
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
     return value if math.isfinite(value) else None
 
 
 def names_files(cells: Sequence[Cell]) -> bool:
-    """Return whether a column's cells are, but for a few, paths of image files by their ending."""
+    """Return whether almost all cells of a column are paths of image files, by their endings."""
     present = [cell for cell in cells if cell is not None]
     named = sum(isinstance(cell, str) and cell.lower().endswith(SUFFIXES) for cell in present)
     return named > 0 and named >= _MOSTLY * len(present)
 
 
 def infer_kind(cells: Sequence[Cell]) -> KindName:
-    """Return the kind of task that a column is."""
+    """Return the task type of a column."""
     if names_files(cells):
         return "segmentation"
     if any(isinstance(cell, tuple) for cell in cells):
@@ -73,7 +74,7 @@ def infer_kind(cells: Sequence[Cell]) -> KindName:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A label column: its cells, one a row of its table, and its kind, inferred or set."""
+    """A label column: its cells, one per table row, and its task type, inferred or set."""
 
     name: str
     cells: Sequence[Cell]
@@ -82,7 +83,7 @@ class Column:
 
     @cached_property
     def labels(self) -> Sequence[tuple[str, ...] | None]:
-        """The labels of each row, of a column that is multi-label; None where they are missing."""
+        """The labels of each row of a multi-label column; None where they are missing."""
         texts = [cell for cell in self.cells if isinstance(cell, str)]
         sign = next((s for s in _SEPARATORS if any(s in text for text in texts)), None)
         return [
@@ -98,18 +99,18 @@ class Column:
     def classes(self) -> Mapping[str, int]:
         """The class of each different cell: sorted, as numbers where all are numbers.
 
-        Two ways to write a number, `3` and `3.0`, are one class.
+        Two spellings of a number, `3` and `3.0`, are one class.
         """
         texts = {_text(cell) for cell in self.cells if cell is not None}
         if all(number(text) is not None for text in texts):
-            values = {text: Decimal(text) for text in texts}  # a float would make long ones alike
+            values = {text: Decimal(text) for text in texts}  # floats would merge long numbers
             places = {value: place for place, value in enumerate(sorted(set(values.values())))}
             return {text: places[value] for text, value in values.items()}
         return {text: index for index, text in enumerate(sorted(texts))}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the classes or labels, in their order; empty where a kind has none."""
+        """The names of the classes or labels, in order; empty where a task type has none."""
         if self.kind == "multilabel":
             return tuple(sorted({label for row in self.labels for label in row or ()}))
         if self.kind == "classification":
@@ -136,7 +137,7 @@ class Column:
 
     @cached_property
     def refusal(self) -> str:
-        """Why the column makes no task; empty if it makes one."""
+        """Why the column cannot be a task; empty if it can."""
         present = [cell for cell in self.cells if cell is not None]
         count = len(present)
         if not present:
@@ -172,7 +173,7 @@ class Column:
 
     @property
     def summary(self) -> str:
-        """What it is, in a few words."""
+        """A description in a few words."""
         if self.refusal:
             return f"no task: {self.refusal}"
         name = "multi-label" if self.kind == "multilabel" else self.kind
@@ -180,7 +181,7 @@ class Column:
         return f"{name}, {len(self.names)} {what}" if self.names else name
 
     def tensor(self, rows: Sequence[int]) -> Tensor:
-        """Return the labels of these rows, as the column's kind has them (not for segmentation)."""
+        """Return the labels of these rows, in the form of the task type (not for segmentation)."""
         if self.kind == "classification":
             found = [MISSING] * len(rows)
             for at, row in enumerate(rows):
@@ -203,7 +204,7 @@ class Column:
         return targets
 
     def notes(self, train: Tensor, test: Tensor) -> list[str]:
-        """Return what a user must know of the labels of the training pool and of the test set."""
+        """Return what a user must know about the labels of the training pool and the test set."""
         if not self.names:
             return []
         counts = [_occurrences(part, len(self.names)) for part in (train, test)]

@@ -1,7 +1,7 @@
-"""Collections of files: where they lie, what lists say, which files are bad. No data set itself.
+"""Collections of files: their location, their lists, and bad files. Not a data set itself.
 
-All bad files of a collection are told at once, or their examples are left out and counted, as the
-user says.
+All bad files of a collection are reported at once. If the user asks for it, their examples are left
+out and counted instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ from torch import Tensor
 from bench.contracts import DataSource, UserError
 from bench.images import Row, read_image, read_rows
 
-#: The networks need images of 16 pixels a side.
+#: The networks need images of at least 16 pixels per side.
 _LEAST_SIDE = 16
-#: Bad files that are named; the others are counted.
+#: Number of bad files that are named; the others are counted.
 _NAMED = 8
 
 
@@ -37,11 +37,11 @@ def locate(
     fetch: Callable[[Path], object] | None = None,
     megabytes: int = 0,
 ) -> Path:
-    """Return the folder of a collection under the root, where all files and folders `needed` are.
+    """Return the folder of a collection under the root, with all files and folders in `needed`.
 
-    `fetch` downloads it into the root, that many `megabytes`, where torchvision can. `get` is an
-    imperative that says how else a user comes by it. Raises `UserError` where there is no root,
-    something is missing, or the download fails.
+    `fetch` downloads the collection, of that many `megabytes`, into the root where torchvision can.
+    `get` is an imperative that names another way to get it. Raises `UserError` where there is no
+    root, something is missing, or the download fails.
     """
     flag = f"--download to fetch it (about {megabytes} MB)"
     if source.root is None:
@@ -80,14 +80,14 @@ def locate(
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says, without line breaks."""
+    """Return an error's message without line breaks."""
     return " ".join(str(error).split())
 
 
 def read_lines(path: Path, words: int) -> list[list[str]]:
-    """Return the words of every line of a list, the first being the name of a file.
+    """Return the words of every line of a list, where the first word is a file name.
 
-    Raises `UserError` where it is no such list, or a name leads to another folder.
+    Raises `UserError` where the file is not such a list, or a name leads to another folder.
     """
     try:
         text = path.read_text("utf-8")
@@ -124,7 +124,7 @@ def numbers(path: Path, words: Sequence[str], allowed: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Column:
-    """One file of every example. `read` makes of it a row of `shape` and `dtype`.
+    """One file per example, which `read` turns into a row of `shape` and `dtype`.
 
     `read` and `how` are as for `bench.images.read_rows`.
     """
@@ -139,7 +139,7 @@ class Column:
 def pictures(files: Sequence[Path], side: int) -> Column:
     """Return a column of RGB images, stretched to a square, uint8 `[3, side, side]`.
 
-    They are read as they are stored, because maps of their pixels are.
+    They are read as stored, so that they match maps of their pixels.
     """
     read = partial(read_image, side=(side, side), mode="RGB", upright=False)
     return Column(files, read, ["picture", side], (3, side, side))
@@ -147,7 +147,7 @@ def pictures(files: Sequence[Path], side: int) -> Column:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The rows `[n, ...]` of each column, and which examples of the list they are, int64 `[n]`."""
+    """The rows `[n, ...]` of each column, and the examples' positions in the list, int64 `[n]`."""
 
     rows: Mapping[str, Tensor]
     kept: Tensor
@@ -158,8 +158,8 @@ def read_examples(
 ) -> tuple[list[Examples], tuple[str, ...]]:
     """Read the examples of every part, column by column; return them and notes for the user.
 
-    An example with a bad file is left out if `source.skip_bad_images`. Raises `UserError` that
-    names bad files of all parts if not, or where nothing is left of a part.
+    With `source.skip_bad_images` an example with a bad file is left out. Without it, raises a
+    `UserError` that names bad files of all parts. Raises one too where nothing is left of a part.
     """
     examples, notes, told = [], [], []
     for part, columns in parts.items():
@@ -182,7 +182,7 @@ def read_examples(
             )
         rows = {}
         for name, column in found.items():
-            # All rows as they are, mapped from the cache, where they are all wanted.
+            # Where all rows are wanted, they stay as they are, mapped from the cache.
             whole = len(kept) == len(column.kept)
             rows[name] = column.rows if whole else column.rows[_positions(column.kept, kept)]
         examples.append(Examples(rows, kept))
@@ -202,5 +202,5 @@ def read_examples(
 
 
 def _positions(read: Sequence[int], kept: Tensor) -> Tensor:
-    """Return where in a column's rows, which are those of `read`, the examples in `kept` stand."""
+    """Return the positions of the examples `kept` in a column's rows, which are those of `read`."""
     return torch.searchsorted(torch.tensor(read), kept)

@@ -1,7 +1,7 @@
-"""Labelled images in MNIST's files, for all data sets that come as such. No data set itself.
+"""Labelled images in MNIST's file format, for all data sets that use it. Not a data set itself.
 
-Read through torchvision; this file adds the checks that torchvision leaves out, so that a missing
-or broken file is told in one line.
+Read through torchvision. This file adds the checks that torchvision leaves out, so that a missing
+or broken file gives a one-line error.
 """
 
 import math
@@ -14,15 +14,15 @@ from bench.contracts import DataSource, UserError
 
 from ._files import locate
 
-#: Files by their part, and the magic number each starts with (idx format: unsigned bytes in three
-#: or in one dimension).
+#: Files of each part, and the magic number each starts with (idx format: unsigned bytes in three
+#: dimensions or in one).
 _FILES = {
     "train-images-idx3-ubyte": 0x0803,
     "train-labels-idx1-ubyte": 0x0801,
     "t10k-images-idx3-ubyte": 0x0803,
     "t10k-labels-idx1-ubyte": 0x0801,
 }
-#: Every collection in these files has ten classes.
+#: Every collection in this format has ten classes.
 _CLASSES = 10
 
 
@@ -37,9 +37,10 @@ class Labelled:
 def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Labelled, Labelled]:
     """Return the training and the test part of a collection, checked.
 
-    `collection` is the name of torchvision's loader and of its folder: files lie where torchvision
-    puts them, in `<collection>/raw` under the root. `megabytes` is what a download fetches. Raises
-    `UserError` where there is no root, a file is missing or broken, or a download fails.
+    `collection` is the name of torchvision's loader and of its folder. The files lie where
+    torchvision puts them, in `<collection>/raw` under the root. `megabytes` is the size of a
+    download. Raises `UserError` where there is no root, a file is missing or broken, or a download
+    fails.
     """
     from torchvision import datasets  # here, because importing it takes seconds
     from torchvision.datasets.mnist import read_image_file, read_label_file
@@ -53,8 +54,8 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
     folder = locate(source, collection, f"{collection}/raw", [*_FILES], get, fetch, megabytes)
     for name, magic in _FILES.items():
         _check(folder / name, magic, collection)
-    # Not through the loader itself: it would prefer a saved tensor of an older torchvision, which
-    # nobody has checked, to these files.
+    # Not through the loader itself: instead of these files it would prefer an unchecked tensor
+    # saved by an older torchvision.
     train, test = (
         Labelled(
             read_image_file(folder / f"{part}-images-idx3-ubyte"),
@@ -69,7 +70,7 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
 
 
 def _check(path: Path, magic: int, collection: str) -> None:
-    """Raise `UserError` unless the file is an idx file of as many bytes as its header says."""
+    """Raise `UserError` unless the file is an idx file of the size that its header states."""
     fix = "delete it and run again with --download"
     dimensions = magic & 0xFF
     with path.open("rb") as file:

@@ -1,12 +1,13 @@
-"""Images with maps of labels in `.npy` files, as MTAN's authors release them. No data set itself.
+"""Images with label maps in `.npy` files, as MTAN's authors release them. Not a data set itself.
 
-Liu et al. 2019 (MTAN) published NYUv2 and Cityscapes so, and LibMTL (Lin & Zhang 2023) reads the
-same: `<part>/<quantity>/<i>.npy` for i = 0, 1, …, of the parts `train` and `val`. All are floats:
+Liu et al. 2019 (MTAN) published NYUv2 and Cityscapes in this form, and LibMTL (Lin & Zhang 2023)
+reads the same files. They are `<part>/<quantity>/<i>.npy` for i = 0, 1, …, of the parts `train` and
+`val`. All are floats:
 
 - `image`, `[H, W, 3]` in 0..1;
 - `label`, `[H, W]`, whole numbers, −1 where there is none;
 - `depth`, `[H, W, 1]`, 0 where it is not known;
-- `normal`, `[H, W, 3]` in −1..1, three times 0 where it is not known.
+- `normal`, `[H, W, 3]` in −1..1, three zeros where it is not known.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,15 +26,16 @@ from ._files import Column, check_side, locate, read_examples
 
 #: The training pool and the test set.
 _PARTS = ("train", "val")
-#: How far a value may lie outside its range: files were resized in floats.
+#: How far a value may lie outside its range, because the files were resized as floats.
 _SLACK = 0.01
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the maps of a release are: their size in pixels and the number of classes.
+    """The maps of a release: their size in pixels and the number of classes.
 
-    Of each square of `shrink` pixels a side one is made. Raises `ValueError` where they do not fit.
+    Each square of `shrink` × `shrink` pixels becomes one pixel. Raises `ValueError` where such
+    squares do not fill the maps.
     """
 
     height: int
@@ -50,13 +52,13 @@ class Layout:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of what is made of them."""
+        """Height and width after shrinking."""
         return self.height // self.shrink, self.width // self.shrink
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Row:
-    """Return an array of numbers as float64. Raises `ValueError` where the file has no such."""
-    # What np.load calls for such a file; an archive or a pickle is an error here.
+    """Return an array of numbers as float64. Raises `ValueError` where the file holds none."""
+    # The function behind np.load for such a file; an archive or a pickle is an error here.
     with path.open("rb") as file:
         values: Row = np.lib.format.read_array(file, allow_pickle=False)
     if values.dtype.kind not in "fiu" or values.shape != shape:
@@ -67,7 +69,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Row:
 
 
 def _check_range(values: Row, low: float, high: float) -> None:
-    # Put so that NaN fails.
+    # Written so that NaN fails.
     if not (values.min() >= low - _SLACK and values.max() <= high + _SLACK):
         raise ValueError(
             f"its values lie in {values.min():g}..{values.max():g}, and should in {low:g}..{high:g}"
@@ -75,7 +77,7 @@ def _check_range(values: Row, low: float, high: float) -> None:
 
 
 def _middles(values: Row, layout: Layout) -> Row:
-    """Return the pixel in the middle of each square: labels do not mix."""
+    """Return the middle pixel of each square, because labels cannot be averaged."""
     middle = slice(layout.shrink // 2, None, layout.shrink)
     found: Row = values[middle, middle]
     return found
@@ -117,7 +119,7 @@ def _read_normal(path: Path, layout: Layout) -> Row:
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A folder of a part: what is read of its files, and the shape of that but for its size."""
+    """A folder of a part: how its files are read, and the shape of a row without its size."""
 
     folder: str
     read: Callable[..., Row]
@@ -134,7 +136,7 @@ _QUANTITIES = {
 
 
 def _columns(part: Path, quantities: Mapping[str, _Quantity], layout: Layout) -> dict[str, Column]:
-    """Return the columns of one part, with as many files each as the longest has."""
+    """Return the columns of one part, each with as many files as the longest has."""
     found = [
         int(path.stem)
         for quantity in quantities.values()
@@ -160,7 +162,7 @@ def load_maps(
 ) -> dict[str, TaskData]:
     """Return the tasks of a data set, all on the same images `[N, 3, h, w]`.
 
-    Its folder under the root has its name; `get` is an imperative that says how a user comes by it.
+    Its folder under the root has its name. `get` is an imperative that tells a user how to get it.
     Raises `UserError` with the fix where files are missing or broken.
     """
     quantities = {"images": _IMAGES} | {task: _QUANTITIES[task] for task in dataset.tasks}

@@ -1,10 +1,10 @@
-"""Two overlapping images in one, one task each. No data set itself.
+"""Two overlapping images in one, one task each. Not a data set itself.
 
-The first image lies at the top left and the second at the bottom right of a canvas that is 8 pixels
-higher and wider, 8 pixels apart both ways; where they overlap the brighter pixel wins; the canvas
-shrinks to the size of one image by bilinear interpolation with anti-aliasing. Each image is the
-left one once and the right one once, in pairs that are fixed for all seeds and follow the order of
-the files.
+The canvas is 8 pixels higher and wider than an image. The first image lies at its top left and the
+second at its bottom right, 8 pixels apart in both directions. Where they overlap, the brighter
+pixel wins. The canvas shrinks to the size of one image by bilinear interpolation with
+anti-aliasing. Each image is once the left one and once the right one. The pairs are fixed for all
+seeds and follow the order of the files.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from bench.tasks import ImageSet, TaskData, classification_tasks
 from ._idx import Labelled
 
 _OFFSET = 8
-_BLOCK = 1024  # images resized at once: so many canvases of floats are 5 MB
+_BLOCK = 1024  # images resized at once: that many canvases of floats take 5 MB
 
 
 def overlay(left: Tensor, right: Tensor) -> Tensor:
@@ -42,10 +42,10 @@ def overlay(left: Tensor, right: Tensor) -> Tensor:
 def pair_up(
     left: Labelled, right: Labelled, dataset: str, part: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return overlaid images `[N, H, W]`, and the classes `[N]` at the left and at the right.
+    """Return overlaid images `[N, H, W]`, and the classes `[N]` of the left and the right image.
 
-    The names of the data set and of its part key the draw of the partners. Raises `UserError` where
-    there are not as many images for one side as for the other.
+    The names of the data set and of its part key the draw of the partners. Raises `UserError`
+    unless both sides have the same number of images.
     """
     count = len(left.images)
     if len(right.images) != count:
@@ -66,7 +66,7 @@ def overlaid_tasks(
 ) -> dict[str, TaskData]:
     """Return the tasks of the two `sides`, left first, on the same images `[N, 1, H, W]`.
 
-    `left` and `right` are the training and the test part of what lies there, of 10 classes each.
+    `left` and `right` are the training and the test part for that side, of 10 classes each.
     `dataset` names the images and keys the draw of the partners.
     """
     train_images, *train_classes = pair_up(left[0], right[0], dataset, "train")

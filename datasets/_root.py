@@ -1,6 +1,6 @@
-"""A folder out of which no path leads, whatever a table or a link says. No data set itself."""
+"""A folder that no path leads out of, whatever a table or a link says. Not a data set itself."""
 
-# Strings and one look a file, because `Path` takes seconds over very many:
+# Strings and one system call per file, because `Path` takes seconds for very many files:
 # ruff: noqa: PTH116, PTH118
 
 import os
@@ -12,7 +12,7 @@ _DRIVE = re.compile("[A-Za-z]:")
 
 
 class Root:
-    """The folder that the paths of a table start at."""
+    """The folder that a table's paths are relative to."""
 
     def __init__(self, folder: Path) -> None:
         self._path = os.path.realpath(folder)
@@ -23,9 +23,9 @@ class Root:
         return path == self._path or path.startswith(self._below)
 
     def locate(self, text: str) -> str:
-        """Return the real path of a file. Raises `ValueError` that says what is wrong with it.
+        """Return the real path of a file. Raises a `ValueError` that says what is wrong with it.
 
-        Folders are resolved once each: a table names many files of a few folders.
+        Each folder is resolved once, because a table names many files of a few folders.
         """
         if text.startswith(("/", "\\")) or _DRIVE.match(text):
             raise ValueError("is an absolute path; paths start at the table's folder")

@@ -1,7 +1,7 @@
-"""Tables of labels as CSV or Parquet: cells by column, numbered as a spreadsheet does. No data set.
+"""Tables of labels as CSV or Parquet: cells by column, with spreadsheet row numbers. No data set.
 
-A cell is a text, a tuple of texts (a list of Parquet), or None where it is missing: blank, or one
-of `nan`, `na`, `n/a` and `null` in any case.
+A cell is a text, a tuple of texts (a Parquet list), or None where it is missing. Missing means
+blank, or `nan`, `na`, `n/a` or `null` in any case.
 """
 
 import csv
@@ -20,7 +20,7 @@ Cell = str | tuple[str, ...] | None
 _MISSING = frozenset(("", "nan", "na", "n/a", "null"))
 _CSV = (".csv", ".tsv", ".txt")
 _PARQUET = (".parquet", ".pq")
-#: Records that a delimiter is judged by.
+#: Number of records used to choose the delimiter.
 _SAMPLE = 50
 
 
@@ -28,8 +28,8 @@ _SAMPLE = 50
 class Table:
     """The cells of a file by column, all columns equally long.
 
-    `numbers` are those of the rows, the header being row 1. `faults` says what is wrong with a row,
-    as (number, text).
+    `numbers` are the row numbers; the header is row 1. `faults` says what is wrong with a row, as
+    (number, text).
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a table. Raises `UserError` where it is none."""
+    """Read a table. Raises `UserError` where the file is not one."""
     suffix = path.suffix.lower()
     if suffix not in _CSV + _PARQUET:
         raise UserError(
@@ -58,7 +58,7 @@ def read_table(path: Path) -> Table:
 
 
 def printable(text: str, longest: int = 60) -> str:
-    """Return a user's text for a line on a screen: no control characters, and not too long."""
+    """Return a user's text in a form fit for one screen line: short, without control characters."""
     shown = "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
@@ -69,7 +69,7 @@ def _cell(text: str) -> str | None:
 
 
 def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Return the position of each column by its name; one without a name is left out."""
+    """Return the position of each column by its name; a column without a name is left out."""
     positions: dict[str, int] = {}
     for position, name in enumerate(header):
         if name in positions:
@@ -84,7 +84,7 @@ def _read_csv(path: Path) -> Table:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"'{path}' is not UTF-8: save it as 'CSV UTF-8'") from None
-    # With its line ends as they are, because a quoted cell may hold some.
+    # Line endings stay as they are, because a quoted cell may contain some.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
         records = list(reader)
@@ -108,7 +108,7 @@ def _read_csv(path: Path) -> Table:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter under which the first records are alike and have the most cells.
+    """Return the delimiter that splits the first records most alike and into the most cells.
 
     Cells may hold the other delimiters, as `red;round` does, so the header alone would mislead.
     """

@@ -1,9 +1,8 @@
-"""What worlds of teachers share: how noise is written as pixels, and how a student is scored.
+"""Shared by the worlds of teachers: writing noise as pixels, and scoring a student.
 
-The inputs of such a world are independent standard normals. An image holds them in steps of a
-`STEPS`-th of a standard deviation, and a teacher reads the numbers that the harness makes of its
-pixels: what rounding does to the inputs is the same for teacher and student, so that the teacher
-is exact.
+The inputs of such a world are independent standard normals. An image holds them in steps of 1 /
+`STEPS` of a standard deviation. A teacher reads the numbers that the harness makes of its pixels.
+Rounding thus changes the inputs of teacher and student alike, so the teacher is exact.
 """
 
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from bench.networks import Shape
 from bench.task_types import Metric, Regression
 from bench.tasks import ImageSet, Task, TaskData
 
-#: Grey levels to a standard deviation; 256 of them cut off one number in 16,000.
+#: Grey levels per standard deviation; a range of 256 cuts off one number in 16,000.
 STEPS = 32
 
 
@@ -27,9 +26,9 @@ def _noise_images(count: int, image: Shape, generator: Generator) -> Tensor:
 
 
 def inputs(images: ImageSet) -> tuple[Tensor, Tensor]:
-    """Return what a network is shown of the training pool and of the test set, `[N, C, H, W]`.
+    """Return a network's inputs for the training pool and the test set, `[N, C, H, W]`.
 
-    The statistics are those of the pool, as in all of the harness.
+    They are standardised with the statistics of the pool, as everywhere in the harness.
     """
     mean, deviation = (part.view(-1, 1, 1) for part in images.channel_statistics)
     train, test = ((part.float() - mean) / deviation for part in (images.train, images.test))
@@ -37,15 +36,16 @@ def inputs(images: ImageSet) -> tuple[Tensor, Tensor]:
 
 
 class ExcessRisk(Regression):
-    """A teacher's number; scored by the mean squared distance to what the teacher says.
+    """A teacher's number; scored by the mean squared distance to the teacher's answer.
 
-    Training labels `[N]` carry noise, test labels none: the error on them is what a student could
-    still gain, its risk in excess of the noise. It is in units of the noise's variance, σ² = 1.
+    Training labels `[N]` carry noise, test labels none. So the error on test labels is what a
+    student could still gain, its risk in excess of the noise. The unit is the noise's variance, σ²
+    = 1.
     """
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The excess risk alone."""
+        """Only the excess risk."""
         return (Metric("excess risk", "σ²", higher_is_better=False),)
 
     def scores(self, measured: Tensor) -> dict[str, float]:
@@ -65,11 +65,12 @@ def taught(
     drawn: int,
     answer: Callable[[Tensor], Tensor],
 ) -> TaskData:
-    """Return a task on images of noise of its own, as a teacher labels them.
+    """Return a task on its own noise images, labelled by a teacher.
 
-    `counts` are the images of the training pool and of the test set, of which a seed draws `drawn`
-    to train on. `answer` is the teacher: inputs `[N, C, H, W]` to numbers `[N]`. The labels of the
-    pool carry independent normals of variance 1 beside. The names of world and task key all draws.
+    `counts` are the numbers of images in the training pool and in the test set. A seed draws
+    `drawn` of the pool to train on. `answer` is the teacher: it maps inputs `[N, C, H, W]` to
+    numbers `[N]`. The labels of the pool carry added independent normals of variance 1. The names
+    of world and task key all draws.
     """
     pool, test = (
         _noise_images(count, image, stream(0, world, part, task.name))

@@ -18,7 +18,7 @@ from bench.tasks import ImageSet, Task, TaskData, classification_tasks
 
 from ._files import check_side, locate, numbers, pictures, read_examples, read_lines
 
-#: As the list of attributes names them, in its order.
+#: The names and order of the attribute list.
 _NAMES = (
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose "
     "Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee "
@@ -27,7 +27,7 @@ _NAMES = (
     "Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young"
 )
 _ATTRIBUTES = _NAMES.split()
-#: The parts of the official split that are used, by their number in its list.
+#: The parts of the official split that are used, and their numbers in its list.
 _PARTS = {"train": 0, "test": 2}
 _SPLIT = "list_eval_partition.txt"
 _LIST = "list_attr_celeba.txt"
@@ -41,8 +41,8 @@ _GET = (
 def _read_attributes(path: Path) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int8]]]:
     """Return the attributes of each image, 1 or −1, by the image's name.
 
-    The list has the number of images, then the names of the attributes, then a line an image.
-    Raises `UserError` where it is another.
+    The list holds the number of images, then the names of the attributes, then one line per image.
+    Raises `UserError` where the file is not such a list.
     """
 
     def broken(what: str) -> UserError:
@@ -70,9 +70,9 @@ class CelebA(Dataset):
     """Aligned photographs of celebrities' faces (Liu et al. 2015), stretched to squares.
 
     The training part of the official split (162,770) is the training pool and its test part
-    (19,962) the test set; no person is in both. Its validation part is left out: the harness holds
-    images of the pool out for its curves, and others' figures are of networks trained on the
-    training part.
+    (19,962) the test set; no person is in both. The validation part is left out, because the
+    harness holds out images of the pool for its curves. Published figures are for networks
+    trained on the training part.
     """
 
     name = "celeba"

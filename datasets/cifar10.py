@@ -1,7 +1,7 @@
 """CIFAR-10 with three label columns: the category, animal or vehicle, and how bright it is.
 
-Real data of Krizhevsky 2009 (Learning Multiple Layers of Features from Tiny Images). 3 % of the
-test images have a near duplicate among the training images (Barz & Denzler 2020), for every arm.
+Real data of Krizhevsky 2009 (Learning Multiple Layers of Features from Tiny Images). For every arm,
+3 % of the test images have a near duplicate among the training images (Barz & Denzler 2020).
 """
 
 from typing import ClassVar

@@ -1,7 +1,7 @@
 """CIFAR-100 with four label columns: class, superclass, realm, and how bright it is.
 
-Real data of Krizhevsky 2009 (Learning Multiple Layers of Features from Tiny Images). 10 % of the
-test images have a near duplicate among the training images (Barz & Denzler 2020), for every arm.
+Real data of Krizhevsky 2009 (Learning Multiple Layers of Features from Tiny Images). For every arm,
+10 % of the test images have a near duplicate among the training images (Barz & Denzler 2020).
 """
 
 from typing import ClassVar
@@ -14,11 +14,12 @@ from bench.tasks import ImageSet, TaskData, classification_tasks
 from ._bins import QUARTERS, mean_level, quarters
 from ._cifar import Photographs, load_cifar
 
-#: The realm (animals and people, plants, made things, landscapes) of each superclass: aquatic
-#: mammals, fish, flowers, food containers, fruit and vegetables, household electrical devices,
-#: household furniture, insects, large carnivores, large man-made outdoor things, large natural
-#: outdoor scenes, large omnivores and herbivores, medium-sized mammals, non-insect invertebrates,
-#: people, reptiles, small mammals, trees, vehicles 1, vehicles 2.
+#: The realm of each superclass: animals and people, plants, man-made things, landscapes. The
+#: superclasses, in order: aquatic mammals, fish, flowers, food containers, fruit and vegetables,
+#: household electrical devices, household furniture, insects, large carnivores, large man-made
+#: outdoor things, large natural outdoor scenes, large omnivores and herbivores, medium-sized
+#: mammals, non-insect invertebrates, people, reptiles, small mammals, trees, vehicles 1,
+#: vehicles 2.
 _REALM_OF = (0, 0, 1, 2, 1, 2, 2, 0, 0, 2, 3, 0, 0, 0, 0, 0, 0, 1, 2, 2)
 
 

@@ -1,12 +1,12 @@
 """The animals and the vehicles of CIFAR-10 and of CIFAR-100: four tasks on disjoint images.
 
 Real data of Krizhevsky 2009, who keeps the classes of the two apart: no image is in both, and no
-class of one occurs in the other. Each task has its images to itself, so what its partner teaches
-can only come through the shared weights.
+class of one occurs in the other. Each task has its own images, so its partner can only teach it
+through the shared weights.
 
-CIFAR-100's animals are asked for by superclass and its vehicles by class, so that both partners
-have about as many classes, 9 and 10. The tasks have 30,000, 20,000, 22,500 and 5,000 training
-images; a --train-size that all of them can give makes partners of one size.
+CIFAR-100's animals are labelled by superclass and its vehicles by class. Both partners then have
+about as many classes, 9 and 10. The tasks have 30,000, 20,000, 22,500 and 5,000 training images. A
+--train-size no larger than the smallest of these makes partners of equal size.
 """
 
 from typing import ClassVar
@@ -18,7 +18,7 @@ from bench.tasks import ImageSet, Task, TaskData
 from .cifar10 import ANIMALS, VEHICLES, load_cifar10
 from .cifar100 import load_cifar100
 
-#: CIFAR-100's superclasses of animals but people, whom CIFAR-10 does not have: aquatic mammals,
+#: CIFAR-100's superclasses of animals, without people, which CIFAR-10 lacks: aquatic mammals,
 #: fish, insects, large carnivores, large omnivores and herbivores, medium-sized mammals,
 #: non-insect invertebrates, reptiles, small mammals.
 _ANIMALS100 = (0, 1, 7, 8, 11, 12, 13, 15, 16)
@@ -32,14 +32,14 @@ _UNRELATED = "photographs alike, but what tells {} apart is not what tells {} ap
 
 class CIFARBoth(Dataset):
     """Animals or vehicles of CIFAR-10 or CIFAR-100 (Krizhevsky 2009): 32 × 32 RGB, each task on
-    images of its own.
+    its own images.
 
-    Each task of CIFAR-10 is declared with a related and with an unrelated partner, and each partner
-    is the related one once, so that relatedness is not mistaken for what a partner is by itself.
+    Each task of CIFAR-10 is declared with a related and with an unrelated partner. Each partner is
+    the related one once, so that relatedness is not confused with the partner's own effect.
     """
 
     name = "cifar-both"
-    summary = "animals and vehicles of CIFAR-10 and CIFAR-100, each on images of its own"
+    summary = "animals and vehicles of CIFAR-10 and CIFAR-100, each on its own images"
     needs = "--root DIR, --download to fetch CIFAR10 and CIFAR100 (339 MB)"
     images: ClassVar = {
         "animals10": "30,000 + 6,000 of CIFAR-10, 32 × 32 RGB",

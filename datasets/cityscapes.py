@@ -1,7 +1,8 @@
 """Cityscapes: the class and the inverse depth of every pixel of a street.
 
-Real data of Cordts et al. 2016, prepared by Liu et al. 2019 (MTAN): 7 classes (the categories flat,
-construction, object, nature, sky, human and vehicle) and disparities in place of distances.
+Real data of Cordts et al. 2016, prepared by Liu et al. 2019 (MTAN), with disparities in place of
+distances. The 7 classes are the categories flat, construction, object, nature, sky, human and
+vehicle.
 """
 
 from collections.abc import Mapping
@@ -24,10 +25,11 @@ _GET = (
 class Cityscapes(Dataset):
     """Street scenes (Cordts et al. 2016) as MTAN and LibMTL read them, 128 × 256.
 
-    Part `train` (2,975) is the training pool, part `val` (500) the test set. What is called depth
+    Part `train` (2,975) is the training pool, part `val` (500) the test set. The task called depth
     is the disparity of the two cameras, from 0, far away, to about 0.5, without a unit. Its
-    relative error is large by nature, being that of a number near 0 wherever the view is far.
-    Scores are over all pixels of the test set; MTAN and LibMTL average those of images or batches.
+    relative error is inherently large, because it divides by numbers near 0 wherever the view is
+    far. Scores are over all pixels of the test set; MTAN and LibMTL average those of images or
+    batches.
     """
 
     name = "cityscapes"
@@ -51,7 +53,7 @@ class Cityscapes(Dataset):
     )
 
     shrink: int = 1
-    """Pixels a side of the squares that become one pixel."""
+    """Side, in pixels, of the squares that become one pixel."""
 
     def __post_init__(self) -> None:
         self._layout()

@@ -1,9 +1,9 @@
-"""A drawn world of creatures whose every property is known, for pairs whose relatedness is known.
+"""A drawn world of creatures with known properties, for pairs whose relatedness is known.
 
-Each image is one creature on a background, made from six independent factors, so that what two
-tasks have in common is a fact and not a guess. Dials say how much they have in common, and how much
-of the labels is true, known or there. It needs no files and no network. It does not stand in for
-photographs: what helps here shows that the harness sees help, not that it helps elsewhere.
+Each image is one creature on a background, made from six independent factors. So what two tasks
+have in common is a fact and not a guess. Dials set how much they have in common, and how many
+labels are true, known or present. It needs no files and no Internet. It does not stand in for
+photographs: a gain here shows that the harness detects gains, not that sharing helps elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,34 +22,34 @@ SIDE = 24
 TRAIN, TEST = 6000, 2000
 LEVELS = 4
 FACTORS = ("shape", "coat", "hue", "position", "background", "pose")
-#: Least and largest side of an image: a pattern needs pixels, and drawing at 64 takes 2.4 GB.
+#: Smallest and largest side of an image: a pattern needs pixels, and drawing at 64 takes 2.4 GB.
 SIDES = 16, 64
 #: The factors that `relative` reads, by how many of them `species` reads too: first the one that it
-#: shows plainly, then the one that turns it round. The coat is given up last: `species` hides it,
-#: and what a partner can teach is what the target hides. What stands in for a factor was chosen for
-#: a task that is about as hard as `kin` to a network of its own.
+#: shows plainly, then the one that flips it. The coat is given up last: `species` hides it, and a
+#: partner can teach what the target hides. The replacement for a factor was chosen to give a task
+#: about as hard as `kin` to a single-task network.
 RELATIVE = {0: ("hue", "background"), 1: ("coat", "background"), 2: ("coat", "shape")}
 
 
 def draw_factors(count: int, generator: Generator) -> dict[str, Tensor]:
-    """Return each factor's level in 0..3, int64 `[N]`: every level as often, independently."""
+    """Return each factor's level in 0..3, int64 `[N]`: every level equally often, independently."""
     return {factor: torch.randperm(count, generator=generator) % LEVELS for factor in FACTORS}
 
 
 def species(shape: Tensor, coat: Tensor) -> Tensor:
-    """Return the class that tells two pairs of bodies apart, and turns each pair round by coat.
+    """Return the class that separates two pairs of bodies, and flips within each pair by coat.
 
-    The first bit says fish or bear against star or ray. The second tells the two of a pair apart,
+    The first bit separates fish or bear from star or ray. The second separates the two of a pair,
     but under spots and checks it means the opposite of what it means under plain and stripes.
     """
     return 2 * (shape // 2) + (shape % 2 ^ coat // 2)
 
 
 def kin(shape: Tensor, coat: Tensor) -> Tensor:
-    """Return the same with body and coat in each other's place.
+    """Return the same with the roles of body and coat exchanged.
 
-    A species and a kin together tell body and coat, so neither class says anything about the
-    other; but the bit that one task shows plainly is the one that turns the other round.
+    A species and a kin together determine body and coat, so neither class says anything about the
+    other. But the bit that one task shows plainly is the one that flips the other.
     """
     return species(shape=coat, coat=shape)
 
@@ -57,7 +57,7 @@ def kin(shape: Tensor, coat: Tensor) -> Tensor:
 def render(factors: Mapping[str, Tensor], generator: Generator, side: int = SIDE) -> Tensor:
     """Return the images of the given factors, uint8 `[N, 3, side, side]`.
 
-    The scene is the same whatever the side, and lengths below are in pixels of an image of 24.
+    The scene is the same whatever the side; lengths below are in pixels of a 24 × 24 image.
     `generator` draws what no task asks for: size, tilt, place, shade and phase, and pixel noise.
     """
     count = len(factors["shape"])
@@ -103,7 +103,7 @@ Drawing = Callable[[Tensor, Tensor], Tensor]
 
 
 def _each(levels: Tensor, drawings: Sequence[Drawing], u: Tensor, v: Tensor) -> Tensor:
-    """Return `[N, H, W]`: for each image the drawing of its level."""
+    """Return `[N, H, W]`: for each image, the drawing for its level."""
     drawn = torch.empty(len(levels), v.shape[1], u.shape[2])
     u, v = u.expand_as(drawn), v.expand_as(drawn)
     for level, drawing in enumerate(drawings):
@@ -189,9 +189,9 @@ class Creatures(Dataset):
     """Drawn creatures: RGB, 6,000 and 2,000, nine tasks of 4 balanced classes each.
 
     The images are the same at every seed of a run; seeds draw their subsets from them. Fields are
-    dials: each changes one thing about the world or about what is known of it. Whatever they are,
-    test labels are whole and true, and images and draws that a dial does not concern stay as they
-    are. Raises `ValueError` where a dial is out of its range.
+    dials: each changes one property of the world or of its labels. Whatever their values, test
+    labels are complete and true. Images and draws that a dial does not concern stay as they are.
+    Raises `ValueError` where a dial is out of its range.
     """
 
     name = "creatures"
@@ -232,8 +232,8 @@ class Creatures(Dataset):
     side: int = SIDE
     """Height and width of an image in pixels."""
     disjoint: bool = False
-    """Whether all tasks but `species` are on a second draw of images, so that data grow with them
-    and not labels."""
+    """Whether all tasks but `species` use a second draw of images, so that they add images and not
+    labels."""
 
     def __post_init__(self) -> None:
         lowest, highest = SIDES
@@ -281,9 +281,9 @@ class Creatures(Dataset):
         return render(factors, generator, self.side), factors | classes
 
     def _known(self, name: str, task: str, labels: Tensor) -> Tensor:
-        """Return training labels as they are known: some redrawn, some of `species` missing.
+        """Return the known training labels: some redrawn, some of `species` missing.
 
-        One order decides which, so that those of a smaller share are among those of a larger.
+        One fixed order decides which, so that a smaller share is a subset of a larger one.
         """
         count, draw = len(labels), stream(0, name, "labels", task)
         redrawn = torch.randperm(count, generator=draw) < round(self.noise * count)

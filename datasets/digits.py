@@ -1,9 +1,8 @@
 """Digits from house numbers (SVHN) and from handwriting (MNIST): two tasks on disjoint images.
 
-Real data of Netzer et al. 2011 and LeCun et al. 1998. Each task has its images to itself, so what
-its partner teaches can only come through the shared weights. The written digits take the form of
-the printed ones: two black pixels more on each side, as LeNet-5 was given them, and three equal
-channels.
+Real data of Netzer et al. 2011 and LeCun et al. 1998. Each task has its own images, so its partner
+can only teach it through the shared weights. The handwritten digits are given the format of the
+house numbers. They get two black pixels on each side, as for LeNet-5, and three equal channels.
 """
 
 from typing import ClassVar
@@ -20,9 +19,9 @@ from .svhn import load_house_numbers
 
 
 def as_house_numbers(images: Tensor) -> Tensor:
-    """Return grey images uint8 `[N, 28, 28]` as RGB `[N, 3, 32, 32]`, unscaled, black around.
+    """Return grey images uint8 `[N, 28, 28]` as RGB `[N, 3, 32, 32]`, unscaled, padded with black.
 
-    The three channels are one in memory.
+    The three channels share one memory.
     """
     return F.pad(images, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
 
@@ -33,7 +32,7 @@ class Digits(Dataset):
     """
 
     name = "digits"
-    summary = "house numbers and handwritten digits, each on images of its own"
+    summary = "house numbers and handwritten digits, each on its own images"
     needs = "--root DIR, --download to fetch SVHN and MNIST (258 MB)"
     images: ClassVar = {
         "house": "73,257 + 26,032 of SVHN, 32 × 32 RGB",

@@ -1,6 +1,6 @@
 """Fashion-MNIST with three label columns: the garment, its group, and how bright it is.
 
-Real data of Xiao et al. 2017. It makes no image that Fashion-MNIST does not hold.
+Real data of Xiao et al. 2017. All images are Fashion-MNIST's own.
 """
 
 from typing import ClassVar
@@ -31,8 +31,8 @@ def load_garments(source: DataSource) -> tuple[Labelled, Labelled]:
 def brightness(images: Tensor) -> Tensor:
     """Return the mean grey of each image's garment, `[N, H, W]` uint8 to float64 `[N]`, 0 to 255.
 
-    The garment is every pixel that is not 0, so that a large one is not brighter for its size. An
-    empty image has 0.
+    The garment is every pixel that is not 0, so that a large garment is not brighter for its size.
+    An empty image has 0.
     """
     # Summed in integers, so that the labels are the same on every machine.
     means = [

@@ -1,8 +1,8 @@
-"""Your own images: a table of labels beside a folder of image files, with nothing else written.
+"""Your own images: a table of labels next to a folder of image files. Nothing else is written.
 
 `folder:PATH/labels.csv:species+coat` names a CSV or Parquet table and two of its columns. One
-column holds the images' paths, relative to the table's folder; a column `split` says train or test;
-every other column is a task whose kind follows from its cells (see `_columns.py`). Several tables,
+column holds the images' paths, relative to the table's folder. A column `split` says train or test.
+Every other column is a task, whose type follows from its cells (see `_columns.py`). Several tables,
 joined by a comma, are tasks on different images.
 
 No file outside the table's folder is opened, whatever the table or a link says.
@@ -28,8 +28,8 @@ from ._columns import Column, KindName, infer_kind, names_files
 from ._root import Root
 from ._tables import Cell, Table, printable, read_table
 
-#: The side that images are stretched to where they are not small and alike. The networks here are
-#: small, and a budget in FLOPs buys a quarter of the steps at twice the side.
+#: The side that images are stretched to, unless they are small and of one size. The networks here
+#: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
 _SIDE = 32
 _OWN_SIDE = 64
 _LARGEST_SIDE = 1024
@@ -44,7 +44,7 @@ _SPLITS = {
 _USUAL = ("image", "images", "path", "file", "filename", "file_name", "image_path", "filepath")
 #: Signs that a pair, a knob or the name of a pair gives a meaning to.
 _RESERVED = "+~:/\\,="
-#: The knobs that set the kind of columns.
+#: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
 _MOST_CLASSES = 64
@@ -53,7 +53,7 @@ _PIECE = 256
 
 @dataclass(frozen=True)
 class _Fault:
-    """What is wrong with a row of a table. That of an image may be skipped."""
+    """What is wrong with a row of a table. A fault of an image may be skipped."""
 
     table: str
     row: int
@@ -63,7 +63,7 @@ class _Fault:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A table whose columns have their roles: images, split, and labels by the task's name."""
+    """A table whose columns have their roles: images, split, and labels by task name."""
 
     name: str
     table: Table
@@ -72,13 +72,13 @@ class _Part:
     labels: Mapping[str, Column]
 
     def fault(self, row: int, text: str, image: bool = True) -> _Fault:
-        """Return what is wrong with the row at a position."""
+        """Return a fault of the row at a position."""
         return _Fault(self.name, self.table.numbers[row], text, image)
 
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """The images of a part that could be read; `rows` are their positions in its table."""
+    """The readable images of a part; `rows` are their positions in its table."""
 
     part: _Part
     rows: Sequence[int]
@@ -118,7 +118,7 @@ class _Lazy(Mapping[str, TaskData]):
 
 @dataclass(frozen=True)
 class Folder(Dataset):
-    """A folder of images with a table of labels: any number of tasks of four kinds."""
+    """A folder of images with a table of labels: any number of tasks of four types."""
 
     name = "folder"
     summary = "your own images: a CSV or Parquet table with a column of paths, the others are tasks"
@@ -131,7 +131,7 @@ class Folder(Dataset):
     split: str = ""
     """Column that says train, valid or test; `split` where it is not given and there is one."""
     size: int = 0
-    """Side of the square that images are stretched to, in pixels; 0 is said by the images."""
+    """Side of the square that images are stretched to, in pixels; 0 derives it from the images."""
     classification: tuple[str, ...] = ()
     multilabel: tuple[str, ...] = ()
     regression: tuple[str, ...] = ()
@@ -147,17 +147,17 @@ class Folder(Dataset):
 
     @property
     def tasks(self) -> Mapping[str, str]:
-        """Every label column by the name of its task, with its kind or why it makes no task."""
+        """Every label column by the name of its task, with its type or why it cannot be a task."""
         return {name: column.summary for p in self._parts for name, column in p.labels.items()}
 
     @property
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
-        """The two tasks, where there are two; among more only a user can choose."""
+        """The two tasks, where there are two; among more, only a user can choose."""
         usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
         return [(tuple(usable), None, "")] if len(usable) == 2 else []
 
     def check(self, source: DataSource, tasks: Collection[str]) -> None:
-        """Raise `UserError` with every fault of the images and of the labels asked for."""
+        """Raise `UserError` with every fault of the images and of the requested labels."""
         asked = [(p, c) for p in self._parts for name, c in p.labels.items() if name in tasks]
         for _, column in asked:
             _refuse(column)
@@ -175,8 +175,8 @@ class Folder(Dataset):
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
         """Return the tasks, each made when asked for; images `[N, C, H, W]` are mapped from a file.
 
-        Raises `UserError` as `check` does, for the images at once and for the labels of a task
-        where it is asked for.
+        Raises `UserError` as `check` does. For the images it does so at once, and for the labels of
+        a task when that task is asked for.
         """
         faults, sets = _read(self, source)
         self._raise(faults, source)
@@ -215,7 +215,7 @@ class Folder(Dataset):
         notes = [f"{len(faults):,} masks that cannot be used count as missing"] if faults else []
         levels = _levels(masks, present)
         if levels == [0, VOID]:
-            # Nobody paints a mask of one class and nothing: 255 is white here, not unknown.
+            # A mask of one class and unlabelled pixels makes no sense: 255 is white here.
             white = (masks == VOID).to(torch.uint8)
             masks, levels = torch.where(present[:, None, None], white, VOID), [0, 1]
             notes.append("masks are black and white: white is class 1")
@@ -230,14 +230,14 @@ class Folder(Dataset):
         if classes != list(range(len(classes))):
             places = torch.full((256,), VOID, dtype=torch.uint8)
             places[classes] = torch.arange(len(classes), dtype=torch.uint8)
-            # In pieces, because an index takes eight bytes a pixel.
+            # In pieces, because an index takes eight bytes per pixel.
             masks = torch.cat([places[part.long()] for part in torch.split(masks, _PIECE)])
         names = tuple(str(level) for level in classes)
         task = Task(name, Segmentation(), len(classes), classes=names)
         return TaskData(task, images.set, *images.halves(masks), tuple(notes))
 
     def _raise(self, faults: Sequence[_Fault], source: DataSource) -> None:
-        """Raise `UserError` with all faults that are not to be skipped."""
+        """Raise `UserError` with all faults that must not be skipped."""
         left = [f for f in faults if not (f.image and source.skip_bad_images)]
         if not left:
             return
@@ -262,7 +262,7 @@ class Folder(Dataset):
 
     @cached_property
     def _parts(self) -> tuple[_Part, ...]:
-        """The tables with the roles of their columns. Raises where they are not clear."""
+        """The tables with the roles of their columns. Raises where the roles are not clear."""
         whole = Path(self.path)
         paths = (
             [whole] if whole.is_file() else [Path(piece.strip()) for piece in self.path.split(",")]
@@ -292,7 +292,7 @@ class Folder(Dataset):
                 raise unknown(f"column of '{self.path}'", column, known)
 
     def _roles(self, table: Table) -> tuple[str, str | None, dict[str, Column]]:
-        """Return the column of images, that of the split, and the label columns."""
+        """Return the image column, the split column, and the label columns."""
         image = self.image if self.image in table.columns else _image_column(table)
         split: str | None = self.split
         if self.split not in table.columns:
@@ -309,12 +309,12 @@ class Folder(Dataset):
 
 
 def _nameable(text: str) -> bool:
-    """Return whether a task may have this name, or a table, after which tasks are named."""
+    """Return whether this text may name a task, or a table, which gives tasks their names."""
     return text.isprintable() and not any(sign in text for sign in _RESERVED)
 
 
 def _table_names(paths: Sequence[Path]) -> list[str]:
-    """Return short names of tables, all different: those of the files, or of their folders."""
+    """Return short, distinct names of tables: those of the files, or of their folders."""
     for names in ([p.stem for p in paths], [p.resolve().parent.name for p in paths]):
         if len(set(names)) == len(names) and all(map(_nameable, names)):
             return names
@@ -327,7 +327,7 @@ def _table_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _image_column(table: Table) -> str:
-    """Return the column that names image files. Raises `UserError` where it is not clear which."""
+    """Return the column that names image files. Raises `UserError` where that is not clear."""
     found = [name for name, cells in table.columns.items() if names_files(cells)]
     usual = [name for name in found if name.casefold() in _USUAL]
     for names in (found, usual):
@@ -378,8 +378,8 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
     table = part.table
     count = len(table.numbers)
     if part.split is None:
-        # By the hash of its path an image stays where it is when the table is sorted, and few do
-        # not when it grows.
+        # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
+        # images change it when the table grows.
         keys = [str(cell) for cell in table.columns[part.image]]
         order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
         test = set(order[: max(1, count // _TEST_SHARE)])
@@ -407,7 +407,7 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
 
 @dataclass(frozen=True, eq=False)
 class _Listed:
-    """The image files that a part names, before they are read, the training pool first.
+    """The image files that a part names, not yet read, the training pool first.
 
     `rows` are their positions in the table, `test` those of the test set.
     """
@@ -429,10 +429,10 @@ def _image_path(part: _Part, row: int) -> str:
 
 
 def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[_Fault], _Listed]:
-    """Return what is wrong with a part's rows, and the files of the others.
+    """Return the faults of a part's rows, and the files of the other rows.
 
-    `first` says where each file stands first, in any table, and whether it is a test image there;
-    those of this one are added.
+    `first` says where each file first occurs, in any table, and whether it is a test image there.
+    The files of this table are added to it.
     """
     test, faults, note = _test_rows(part)
     faults += [_Fault(part.name, row, text, image=False) for row, text in part.table.faults]
@@ -469,7 +469,7 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
 
 @lru_cache(maxsize=2)
 def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequence[_Images]]:
-    """Return all that is wrong with rows and images, and the images of each table."""
+    """Return all faults of rows and images, and the images of each table."""
     faults: list[_Fault] = []
     listed: list[_Listed] = []
     first: dict[str, tuple[_Part, int, bool]] = {}
@@ -531,7 +531,7 @@ def _form(
 ) -> tuple[tuple[int, int], Literal["L", "RGB"], str]:
     """Return the size (H, W) and the mode that all images get, and a note on what that changes.
 
-    They are grey if every image is.
+    They are grey only if every image is.
     """
     headers = torch.cat(
         [
@@ -545,7 +545,7 @@ def _form(
     mode: Literal["L", "RGB"] = "L" if grey else "RGB"
     sizes = torch.unique(headers[:, :2], dim=0).tolist()
     if not sizes:
-        return (_SIDE, _SIDE), mode, ""  # there is no image, which is told elsewhere
+        return (_SIDE, _SIDE), mode, ""  # there is no image, which is reported elsewhere
     square = folder.size or _SIDE
     height, width = square, square
     if not folder.size and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
@@ -566,9 +566,10 @@ def _form(
 def _read_masks(
     images: _Images, column: Column, source: DataSource
 ) -> tuple[Sequence[_Fault], Tensor, Tensor]:
-    """Return what is wrong with the masks of a column, the masks, and which images have one.
+    """Return the faults of a column's masks, the masks, and which images have one.
 
-    Masks are uint8 `[N, H, W]`; an image without one, bool `[N]`, has `VOID` in every pixel.
+    Masks are uint8 `[N, H, W]`, and the last value is bool `[N]`. An image without a mask has
+    `VOID` in every pixel.
     """
     part, (_, height, width) = images.part, images.set.image
     given = [row for row in images.rows if column.cells[row] is not None]
@@ -592,7 +593,7 @@ def _read_masks(
 
 
 def _levels(masks: Tensor, present: Tensor) -> list[int]:
-    """Return the different values of the masks that are there, sorted."""
+    """Return the different values of the masks that are present, sorted."""
     counts = torch.zeros(256, dtype=torch.int64)
     for part, there in zip(*(torch.split(t, _PIECE) for t in (masks, present)), strict=True):
         counts += torch.bincount(part[there].flatten(), minlength=256)

@@ -4,10 +4,10 @@ Two teachers y = w·x + noise read standard normal inputs of 20 dimensions, |w| 
 target has 40 examples and the partner 400, of inputs of their own, drawn anew by every seed. The
 dial is the cosine of the angle between the two w.
 
-Alone, a student without an intercept that is trained to the minimum is least squares, whose
+Trained alone to the minimum, a student without an intercept is the least-squares solution. Its
 expected excess risk is σ²d/(n − d − 1) on Gaussian inputs: 20/19 for the target, 20/379 for the
-partner. Together, the students share one feature u·x (the network `linear`) and each scales it:
-the smallest bottleneck there is, so that teachers at an angle are in conflict.
+partner. Together, the students share one feature u·x (the network `linear`) and each scales it.
+That is the smallest possible bottleneck, so teachers at an angle conflict.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ from bench.tasks import Expectation, Task, TaskData
 from ._teacher import ExcessRisk, taught
 
 DIMENSIONS = 20
-#: Each training pool is large, so that the subsets of two seeds have hardly an example in common.
+#: Each training pool is large, so that the subsets of two seeds share hardly any example.
 TRAIN, TEST = 40_000, 10_000
-#: Training examples that a seed draws of each task.
+#: Training examples per task that a seed draws.
 DRAWN = {"target": 40, "partner": 400}
 
 
@@ -34,7 +34,7 @@ class Linear(ExcessRisk):
     """A linear teacher without an intercept; labels float `[N]`, outputs `[N, 1]`."""
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a factor a feature, and no intercept: the theory is of students without one."""
+        """Return a factor per feature, and no intercept, because the theory assumes none."""
         return nn.Linear(features[0], outputs, bias=False)
 
 
@@ -76,7 +76,7 @@ class LinearTeachers(Dataset):
 
     @property
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
-        """The target with its partner: the one may gain what costs the other."""
+        """The target with its partner: one may gain where the other loses."""
         return ((("target", "partner"), None, "the smaller the angle, the more the target gains"),)
 
     def load(self, source: DataSource) -> dict[str, TaskData]:

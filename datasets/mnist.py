@@ -1,6 +1,6 @@
 """MNIST with three label columns: the digit, its parity, and how far it slants.
 
-Real data. It makes no image that MNIST does not hold.
+Real data. All images are MNIST's own.
 """
 
 from typing import ClassVar
@@ -14,7 +14,7 @@ from bench.tasks import ImageSet, TaskData, classification_tasks
 from ._bins import QUARTERS, quarters
 from ._idx import Labelled, load_idx
 
-_BLOCK = 4096  # images whose moments are taken at once: 26 MB of float64
+_BLOCK = 4096  # images whose moments are computed at once: 26 MB of float64
 
 
 def load_digits(source: DataSource) -> tuple[Labelled, Labelled]:
@@ -28,8 +28,8 @@ def load_digits(source: DataSource) -> tuple[Labelled, Labelled]:
 def slant(images: Tensor) -> Tensor:
     """Return the slant of each image `[N, H, W]`: columns moved per row downwards, float64 `[N]`.
 
-    It is the ratio of the second central moments μ11 / μ02, the shear that deskewing would undo;
-    negative leans to the right. An image without ink, or with ink on one row, has slant 0.
+    It is the ratio of the second central moments μ11 / μ02, the shear that deskewing would undo.
+    Negative values lean to the right. An image without ink, or with ink on one row, has slant 0.
     """
     return torch.cat([_slant(block.double()) for block in torch.split(images, _BLOCK)])
 

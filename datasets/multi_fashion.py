@@ -1,13 +1,13 @@
 """MultiFashionMNIST: two overlapping garments in one image, one task each. Made, never fetched.
 
-Lin et al. 2019 (Pareto Multi-Task Learning) built it, with its sibling of a digit and a garment, to
-stand beside MultiMNIST. They published the three as fixed pickle files of 120,000 training and
-20,000 test images of 36 × 36, without the code that made them.
+Lin et al. 2019 (Pareto Multi-Task Learning) built it to accompany MultiMNIST, together with a
+variant of a digit and a garment. They published the three as fixed pickle files of 120,000 training
+and 20,000 test images of 36 × 36, without the code that made them.
 
-Ours has 60,000 and 10,000 images of 28 × 28, made from Fashion-MNIST as `_overlay.py` says, with
-partners of our own draw: figures compare in sign and size, not to the digit. A garment fills its
-28 × 28 frame where a digit leaves a border, so more is hidden here than in `multimnist`. Both
-garments may be of one class.
+Ours has 60,000 and 10,000 images of 28 × 28, made from Fashion-MNIST as `_overlay.py` says. Our
+partners are drawn differently, so figures compare in sign and size, not to the digit. A garment
+fills its 28 × 28 frame where a digit leaves a border, so more is hidden here than in `multimnist`.
+Both garments may be of one class.
 """
 
 from typing import ClassVar

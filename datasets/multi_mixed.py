@@ -1,12 +1,13 @@
 """Multi-(Fashion+MNIST): a digit and a garment that overlap, one task each. Made, never fetched.
 
-Lin et al. 2019 (Pareto Multi-Task Learning) built it, with its sibling of two garments, to stand
-beside MultiMNIST. They published the three as fixed pickle files of 120,000 training and 20,000
-test images of 36 × 36, without the code that made them.
+Lin et al. 2019 (Pareto Multi-Task Learning) built it to accompany MultiMNIST, together with a
+variant of two garments. They published the three as fixed pickle files of 120,000 training and
+20,000 test images of 36 × 36, without the code that made them.
 
 Ours has 60,000 and 10,000 images of 28 × 28, made from MNIST and Fashion-MNIST as `_overlay.py`
-says, the digit at the top left, with partners of our own draw: figures compare in sign and size,
-not to the digit. Digits are easier to tell apart than garments, so the tasks differ in difficulty.
+says, with the digit at the top left. Our partners are drawn differently, so figures compare in sign
+and size, not to the digit. Digits are easier to tell apart than garments, so the tasks differ in
+difficulty.
 """
 
 from typing import ClassVar

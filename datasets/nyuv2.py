@@ -25,8 +25,8 @@ class NYUv2(Dataset):
     """Indoor scenes (Silberman et al. 2012) as MTAN and LibMTL read them, 288 × 384.
 
     Part `train` (795) is the training pool, part `val` (654) the test set. Scores are over all
-    pixels of the test set; MTAN and LibMTL average those of images or batches, so that figures
-    compare in size, not to the digit.
+    pixels of the test set. MTAN and LibMTL average those of images or batches, so figures compare
+    in size, not to the digit.
     """
 
     name = "nyuv2"
@@ -57,7 +57,7 @@ class NYUv2(Dataset):
     )
 
     shrink: int = 1
-    """Pixels a side of the squares that become one pixel."""
+    """Side, in pixels, of the squares that become one pixel."""
 
     def __post_init__(self) -> None:
         self._layout()

@@ -1,8 +1,8 @@
 """SVHN with two label columns: the digit, and how bright it is.
 
 Real data of Netzer et al. 2011 (Reading Digits in Natural Images with Unsupervised Feature
-Learning): house numbers seen from the street, cropped around one digit. The easier images that they
-published as an extra training set are left out.
+Learning): house numbers seen from the street, cropped around one digit. The easier images published
+as an extra training set are left out.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def load_house_numbers(source: DataSource) -> tuple[HouseNumbers, HouseNumbers]:
 
 
 def _read(path: Path) -> HouseNumbers:
-    """Return what a MATLAB file holds: `X` uint8 `[32, 32, 3, N]`, `y` `[N, 1]` of 1 to 10."""
+    """Return the contents of a MATLAB file: `X` uint8 `[32, 32, 3, N]`, `y` `[N, 1]` of 1 to 10."""
     from scipy.io import loadmat
 
     try:

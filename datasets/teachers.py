@@ -1,10 +1,10 @@
 """Non-linear teachers that share features: a world whose dial is how many.
 
-A teacher reads an image of noise, x, by 8 features, the rectified projections max(0, v·x), and
-answers with their sum under signs: four count up, four down. The partner's teacher reads a
+A teacher reads a noise image x by 8 features, the rectified projections max(0, v·x). It answers
+with their signed sum: four count positively, four negatively. The partner's teacher reads a
 fraction `overlap` of the target's features and others for the rest. All v are orthogonal unit
-vectors, so features are independent, and the signs are such that the answers of the two teachers
-are uncorrelated wherever the overlap is a multiple of a quarter: what they share are features and
+vectors, so the features are independent. The signs make the answers of the two teachers
+uncorrelated wherever the overlap is a multiple of a quarter. So the teachers share features and
 nothing else.
 
 The target has 400 examples and the partner 4,000, of images of their own, drawn anew by every seed.
@@ -25,13 +25,13 @@ from ._teacher import ExcessRisk, taught
 
 SIDE = 8
 FEATURES = 8
-#: Standard deviation of an answer, in those of the noise on its label.
+#: Standard deviation of an answer, relative to that of the noise on its label.
 SIGNAL = 3.0
-#: Each training pool is large, so that the subsets of two seeds have few examples in common.
+#: Each training pool is large, so that the subsets of two seeds share few examples.
 TRAIN, TEST = 40_000, 4_000
-#: Training examples that a seed draws of each task.
+#: Training examples per task that a seed draws.
 DRAWN = {"target": 400, "partner": 4000}
-#: How each feature counts. Over the first 2, 4, 6 and 8 the two agree as often as not.
+#: The sign of each feature. Over the first 2, 4, 6 and 8 the two agree as often as not.
 SIGNS = {
     "target": torch.tensor([1.0, -1.0] * 4),
     "partner": torch.tensor([1.0, 1.0, -1.0, -1.0] * 2),
@@ -41,7 +41,7 @@ SIGNS = {
 def features(overlap: float) -> dict[str, Tensor]:
     """Return the directions of each teacher's features, orthonormal `[64, 8]`.
 
-    The target's are the same at every overlap.
+    The target's directions are the same at every overlap.
     """
     drawn = torch.randn(SIDE**2, 2 * FEATURES, generator=stream(0, "teachers", "features"))
     ours, others = torch.linalg.qr(drawn).Q.split(FEATURES, dim=1)
@@ -50,7 +50,7 @@ def features(overlap: float) -> dict[str, Tensor]:
 
 
 def answers(x: Tensor, directions: Tensor, signs: Tensor) -> Tensor:
-    """Return what a teacher says of images `[N, 1, 8, 8]`: `[N]`, of mean 0 and deviation SIGNAL.
+    """Return a teacher's answers for images `[N, 1, 8, 8]`: `[N]`, of mean 0 and deviation SIGNAL.
 
     A rectified standard normal has the variance ½ − 1/2π.
     """
@@ -87,7 +87,7 @@ class Teachers(Dataset):
 
     @property
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
-        """The target with its partner: the one may gain what costs the other."""
+        """The target with its partner: one may gain where the other loses."""
         why = "the more features the teachers have in common, the more the target gains"
         return ((("target", "partner"), None, why),)
 

@@ -46,14 +46,14 @@ def _read_classes(path: Path, side: int) -> Row:
 
 
 def _read_objects(path: Path) -> Row:
-    """Return for each object 1 where an annotation has it, else 0, float32 `[20]`.
+    """Return, for each object, 1 where an annotation has it, else 0, float32 `[20]`.
 
-    NaN where all of its kind are marked difficult: the challenge counted such an image for neither
-    answer.
+    It is NaN where all objects of a class are marked difficult. The challenge counted such an image
+    as neither present nor absent.
     """
     text = path.read_text("utf-8")
     if "<!DOCTYPE" in text:
-        # There, a file from somewhere else could define entities without end.
+        # A document type in an untrusted file could define endless entities.
         raise ValueError("it declares a document type, which no annotation does")
     labels = np.zeros(len(_OBJECTS), np.float32)
     for found in ElementTree.fromstring(text).iter("object"):

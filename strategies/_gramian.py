@@ -1,19 +1,19 @@
-"""What the aggregation methods share: the lengths and angles of the tasks' gradients, and solvers.
+"""Shared by the aggregation methods: lengths and angles of the tasks' gradients, and solvers.
 
-A method's problem is one of T × T numbers, whatever the network's size: the Gramian of the
-gradients is taken once on the device (T²P multiply-adds, billed), the problem is solved there in
-float64 and without waiting, and the answer is one coefficient a task. Problems over the simplex or
-a cone are solved exactly by trying every face, of which T tasks have 2^T: for the few tasks of a
-run that is small, and its number of operations depends on no value.
+Each method solves a T × T problem, whatever the size of the network. The Gramian of the gradients
+is computed once on the device (T²P multiply-adds, billed). The problem is solved there in float64,
+without synchronising, and the answer is one coefficient per task. Problems over the simplex or a
+cone are solved exactly by trying every face. T tasks have 2^T faces, which is few for the handful
+of tasks in a run. The number of operations depends on no value.
 
-Three conventions hold for all that is built with `combine`:
+Three conventions hold for everything built with `combine`:
 
-- **Own gradients.** Rows come times the tasks' weights, which sum to 1. A method works on the
-  tasks' own gradients, without the weights. Its coefficients are such that equal gradients g give
-  g, which is what the plain weighted sum gives.
-- **No gradient, no part.** A task whose gradient is zero (its weight is 0, or the batch has none
-  of its labels) is left out, and the direction shrinks by its weight, as the plain sum does.
-- **Scale.** Lengths are relative to the longest gradient's and angles are cosines, so the scale of
+- **Unweighted gradients.** Rows arrive multiplied by the tasks' weights, which sum to 1. A method
+  works on the tasks' own gradients, without the weights. Its coefficients map equal gradients g to
+  g, as the plain weighted sum does.
+- **A task without a gradient is left out.** Its gradient is zero because its weight is 0 or because
+  the batch has none of its labels. The direction shrinks by its weight, as in the plain sum.
+- **Scale.** Lengths are relative to the longest gradient and angles are cosines. So the scale of
   the losses cannot decide what is small.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from bench.contracts import Aggregator, UserError
 from bench.tasks import Task
 
-#: Beyond it 2^T faces are too many.
+#: With more tasks, 2^T faces are too many.
 MOST_TASKS = 10
 
 
@@ -35,7 +35,7 @@ class Geometry:
     """Lengths and angles of the tasks' own gradients, in float64 on the device, and losses."""
 
     cosines: Tensor
-    """`[T, T]`; a task without a gradient is at right angles to all."""
+    """`[T, T]`; a task without a gradient is orthogonal to all others."""
 
     lengths: Tensor
     """`[T]`, the longest is 1; 0 for a task without a gradient."""
@@ -50,7 +50,7 @@ class Geometry:
     """`[T]`, the tasks' weights; they sum to 1 over the tasks that have a gradient."""
 
     tolerance: float
-    """What the rounding of a Gramian may do to a cosine."""
+    """How far rounding of the Gramian may move a cosine."""
 
     @property
     def active(self) -> Tensor:
@@ -59,7 +59,7 @@ class Geometry:
 
     @property
     def definite(self) -> Tensor:
-        """The cosines `[T, T]`, positive definite: rounding may have made them less."""
+        """The cosines `[T, T]`, made positive definite in case rounding has made them less."""
         return self.cosines + self.tolerance * torch.eye(
             len(self.cosines), dtype=self.cosines.dtype, device=self.cosines.device
         )
@@ -70,7 +70,7 @@ Rule = Callable[[Geometry], Tensor]
 
 
 def combine(rule: Rule) -> Aggregator:
-    """Return the merge that adds the tasks' own gradients with the coefficients of `rule`."""
+    """Return the aggregator that adds the tasks' own gradients with the coefficients of `rule`."""
 
     def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
         gram = (gradients @ gradients.T).double()
@@ -123,32 +123,32 @@ def squared_norm(coefficients: Tensor, cosines: Tensor) -> Tensor:
 
 
 def least(candidates: Tensor, costs: Tensor) -> Tensor:
-    """Return the candidate `[T]` of `[F, T]` whose cost `[F]` is least; a NaN costs too much."""
+    """Return the candidate `[T]` of `[F, T]` with the lowest cost `[F]`; NaN counts as infinite."""
     best = costs.nan_to_num(nan=torch.inf).argmin().view(1)
     return candidates.index_select(0, best)[0]
 
 
 def minimum_norm(cosines: Tensor, inverse: Tensor) -> Tensor:
-    """Return the weights `[T]`, at least 0 and with sum 1, of the shortest convex combination.
+    """Return the weights `[T]`, at least 0 and summing to 1, of the shortest convex combination.
 
-    `cosines` is `[T, T]`, positive definite; `inverse` has 1 over the vectors' lengths `[T]`, 0 for
-    one that takes no part. The shortest point of every face's affine hull is tried.
+    `cosines` is `[T, T]`, positive definite. `inverse` `[T]` is 1 over each vector's length, and 0
+    for a vector that is left out. The shortest point of every face's affine hull is tried.
     """
-    # In units of length: β ≥ 0 with a · β = 1, so that a short vector is no small number.
+    # In units of length: β ≥ 0 with a · β = 1, so that a short vector does not give tiny numbers.
     a = inverse / inverse.max()
-    # With a aᵀ added the cost grows by a constant on a · β = 1, and a face that holds the origin
-    # in its hull has one solution too.
+    # Adding a aᵀ raises the cost by a constant on a · β = 1. It also gives a unique solution to a
+    # face whose hull contains the origin.
     beta = on_faces(cosines + a * a[:, None], a[:, None])[:, :, 0].clamp_min(0)
-    # Clamped and scaled every face's solution is allowed, so the shortest one is the answer.
+    # Clamped and scaled, every face's solution is feasible, so the shortest one is the answer.
     beta = beta / (beta @ a)[:, None]
     return least(beta, squared_norm(beta, cosines)) * a
 
 
 def eigen(matrix: Tensor, sweeps: int = 6) -> tuple[Tensor, Tensor]:
-    """Return the eigenvalues `[T]`, in no order, and eigenvectors (columns) of a symmetric matrix.
+    """Return the unordered eigenvalues `[T]` and the eigenvectors (columns) of a symmetric matrix.
 
-    Jacobi's rotations (Golub and Van Loan, Matrix Computations, 8.5): one is exact for two tasks,
-    six sweeps are for ten. `torch.linalg.eigh` waits for the device.
+    Jacobi rotations (Golub and Van Loan, Matrix Computations, 8.5): one is exact for two tasks, and
+    six sweeps are meant for ten. `torch.linalg.eigh` would wait for the device.
     """
     count = len(matrix)
     identity = torch.eye(count, dtype=matrix.dtype, device=matrix.device)

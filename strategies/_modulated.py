@@ -1,4 +1,4 @@
-"""One encoder, and after each of its stages a small module of the task's own."""
+"""One shared encoder with a small task-specific module after each of its stages."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -10,10 +10,11 @@ from bench.networks import Encoder, Shape
 
 
 class ModulatedEncoder(MultiTaskNetwork):
-    """A shared encoder whose stages are followed by modules of each task.
+    """A shared encoder whose stages are followed by task-specific modules.
 
-    `module(shape)` builds the module after a stage whose activation of one image has this shape.
-    Tasks on the same images share the first stage's pass; after it their activations differ.
+    `module(shape)` builds the module after a stage; `shape` is the stage's activation for one
+    image. Tasks on the same images share the first stage's forward pass; their activations differ
+    after it.
     """
 
     def __init__(
@@ -48,5 +49,5 @@ class ModulatedEncoder(MultiTaskNetwork):
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Return the encoder's."""
+        """Return the parameters of the encoder."""
         return list(self.encoder.parameters())

@@ -1,4 +1,4 @@
-"""Tasks whose answer is another picture than the one that the network sees."""
+"""Tasks whose target is a different image from the one that the network sees."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,9 +12,9 @@ from bench.tasks import ImageSet
 
 @dataclass(frozen=True)
 class Pixels(Reconstruction):
-    """A picture; labels uint8 `[N, C, H, W]`, outputs `[N, C, H, W]`.
+    """An image as the target; labels uint8 `[N, C, H, W]`, outputs `[N, C, H, W]`.
 
-    `mean` and `deviation` of each channel standardise them, as they do the images of a batch.
+    The `mean` and `deviation` of each channel standardise the labels, as they do the input images.
     """
 
     name: ClassVar[str] = "pixels"
@@ -31,6 +31,6 @@ class Pixels(Reconstruction):
 
 
 def pixels(images: ImageSet) -> Pixels:
-    """Return the kind of task that asks for pictures of a set."""
+    """Return the task type whose targets are images of a set."""
     mean, deviation = (tuple(values.tolist()) for values in images.channel_statistics)
     return Pixels(mean, deviation)

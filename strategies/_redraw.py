@@ -12,9 +12,9 @@ _Network = TypeVar("_Network", bound=nn.Module)
 def redrawn(network: _Network) -> _Network:
     """Return a network with the entries of every weight shuffled, by the global generator.
 
-    Every call of a builder returns the same draw. Entries of one weight are drawn independently
-    from one distribution, so a shuffle of them is as good a draw of any initialisation, and
-    constants stay what they are.
+    Every call of a builder returns the same draw. The entries of one weight are independent draws
+    from one distribution. A shuffle of them is therefore as valid a draw, whatever the
+    initialisation, and constants stay as they are.
     """
     for parameter in network.parameters():
         order = torch.randperm(parameter.numel(), device=parameter.device)

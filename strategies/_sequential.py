@@ -13,11 +13,11 @@ class Sequential(Schedule):
     """Pretrain on the auxiliary tasks, then train on the target."""
 
     needs_auxiliary = True
-    # Weight decay moves the encoder in a pretraining that has no gradient.
+    # Weight decay moves the encoder in pretraining even without a gradient.
     exact_null = False
 
     share: float = tuned(0.5, Range(0.1, 0.9))
-    """Share of the budget that pretraining gets."""
+    """Share of the budget spent on pretraining."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
@@ -26,10 +26,10 @@ class Sequential(Schedule):
     @property
     @abstractmethod
     def frozen(self) -> bool:
-        """Whether the shared parameters stay in the second phase what the first has made them."""
+        """Whether the shared parameters stay fixed in the second phase."""
 
     def phases(self, tasks: Sequence[Task]) -> Sequence[Phase]:
-        """Return both phases, or the second alone where pretraining has no share."""
+        """Return both phases, or only the second where pretraining has no share."""
         first, second = (
             tuple(place for place, task in enumerate(tasks) if task.scored is scored)
             for scored in (False, True)

@@ -1,4 +1,4 @@
-"""The one point at which the tasks' paths part, where there is one."""
+"""The point at which the tasks' paths split, where there is a single one."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,10 @@ from bench.contracts import UserError
 
 
 def the_only(features: Mapping[int, Tensor]) -> Tensor:
-    """Return the features of the only images. Raises `UserError` where tasks have their own."""
+    """Return the features of the only batch of images.
+
+    Raises `UserError` where tasks have images of their own.
+    """
     if len(features) != 1:
         raise UserError(
             "gradients on features are merged where all tasks have the same images; on images of "

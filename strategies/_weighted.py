@@ -1,4 +1,4 @@
-"""What auxiliary tasks have in common: a weight in the loss, and its decay. No part itself."""
+"""Base class of auxiliary tasks: a weight in the loss, and its decay. Not a component itself."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class WeightedAuxiliary(Auxiliary):
         """Return the auxiliary tasks for `target`, whatever their weights."""
 
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
-        """Return the auxiliary tasks at this weight. Raises what `tasks` does."""
+        """Return the auxiliary tasks with this weight. Raises what `tasks` raises."""
         decay = cast(Decay, self.decay)
         return [
             replace(

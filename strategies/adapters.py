@@ -1,12 +1,12 @@
-"""Residual adapters (Rebuffi et al. 2017): each task's own small linear maps in a shared one.
+"""Residual adapters (Rebuffi et al. 2017): small linear maps per task in a shared encoder.
 
-The rule: after every stage, task t's activation becomes x + A_t x, with A_t a 1 × 1 convolution, or
-a linear map where the stage's output is a vector. A_t is 0 at first, where the network is that of
-hard sharing. This is the series form of 2017 without its batch normalisation, at stages instead of
-single convolutions. The parallel form of Rebuffi et al. 2018 needs input and output of one size,
-which stages do not have. There the encoder is trained on a large set before and then fixed; here it
-is trained with the adapters. All but the first stage pass once a task, also where tasks share their
-images.
+The rule: after every stage, task t's activation becomes x + A_t x. A_t is a 1 × 1 convolution, or a
+linear map where the stage's output is a vector. A_t starts at 0, where the network is that of hard
+sharing. This is the series form of 2017 without its batch normalisation, applied to stages instead
+of single convolutions. The parallel form of Rebuffi et al. 2018 needs input and output of one size,
+which stages do not have. In the paper the encoder is trained on a large set beforehand and then
+fixed; here it is trained together with the adapters. All stages but the first run once per task,
+even where tasks share their images.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,14 +38,14 @@ class _Adapter(nn.Module):
 
 @dataclass(frozen=True)
 class Adapters(Sharing):
-    """One encoder with residual adapters of each task."""
+    """One encoder with residual adapters for each task."""
 
     name = "adapters"
-    summary = "one encoder, with a residual 1 × 1 convolution of each task after every stage"
+    summary = "one encoder, with a residual 1 × 1 convolution per task after every stage"
     paper = "Rebuffi et al. 2017, Learning Multiple Visual Domains with Residual Adapters"
 
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return the adapted encoder, at first that of hard sharing."""
+        """Return the adapted encoder, which starts as that of hard sharing."""
         return ModulatedEncoder(new_encoder, heads, _Adapter)

@@ -1,12 +1,14 @@
 """Aligned-MTL (Senushkin et al. 2023): make gradients orthogonal and equally long, then average.
 
-The rule: with the eigenvalues λ and eigenvectors V of the Gramian, the direction is Σ α_t g_t,
-α = √λ_min V λ^(−½) Vᵀ w, with w the tasks' weights. That is the weighted mean of the nearest
-orthogonal gradients, each as long as the smallest singular value, over the rank of the Gramian.
-λ_min is what the paper takes; the authors' code can take the mean or the median instead. It drops
-eigenvalues under T times the rounding of the network's numbers, here under 100 times: the smallest
-one kept sets the length, and in float32 the Gramian is not more exact than that. So two gradients
-with nearly one direction give a short step, and two with exactly one direction give their mean.
+The rule: with the eigenvalues λ and eigenvectors V of the Gramian and the tasks' weights w, the
+direction is Σ α_t g_t with α = √λ_min V λ^(−½) Vᵀ w. That is the weighted mean of the nearest
+orthogonal gradients, over the rank of the Gramian. Each of those is as long as the smallest
+singular value. The paper takes λ_min; the authors' code can take the mean or the median instead.
+
+The authors' code drops eigenvalues under T times the rounding error of the network's dtype. Here
+the threshold is 100 times, because the smallest eigenvalue kept sets the length. In float32 the
+Gramian is no more exact than that. So two gradients with nearly the same direction give a short
+step, and two with exactly the same direction give their mean.
 """
 
 from collections.abc import Sequence
@@ -38,5 +40,5 @@ class AlignedMTL(Aggregation):
     paper = "Senushkin et al. 2023, Independent Component Alignment for Multi-Task Learning"
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge."""
+        """Return the aggregator."""
         return combine(_rule)

@@ -1,23 +1,25 @@
 """Auto-Lambda (Liu et al. 2022): weights under which a step helps the target on other images.
 
-The rule: with θ' = θ − α ∇θ Σ_t λ_t L_t(θ) a step that is tried out, λ descends the loss of the
-primary tasks at θ' on a second batch; then the real step is taken with the new λ. The gradient,
-−α ∇L_t(θ) · ∇L'(θ') for task t, is taken as the paper does by a finite difference along
-d = ∇L'(θ'): (L_t(θ + ε d) − L_t(θ − ε d)) / 2ε with ε = 0.01 / |d|. That costs two forward and
-backward passes and two forward passes a step beside its own, all of which are billed. The primary
-tasks are those that are scored: the target of auxiliary tasks, else all.
+The rule: try out a step, θ' = θ − α ∇θ Σ_t λ_t L_t(θ). On a second batch, λ descends the loss of
+the primary tasks at θ'. Then the real step is taken with the new λ. For task t the gradient is −α
+∇L_t(θ) · ∇L'(θ'). As in the paper, it is a finite difference along d = ∇L'(θ'): (L_t(θ + ε
+d) − L_t(θ − ε d)) / 2ε with ε = 0.01 / |d|. On top of the step itself, that costs two forward and
+backward passes and two forward passes per step, all of which are billed. The primary tasks are
+those that are scored: the target of auxiliary tasks, otherwise all.
 
-What is descended is the weighted mean: λ over its sum. No gradient goes through that division, so
-all tasks that help may gain beside those that do not; through it, the target, whose own head no
-other task trains, would take all (seen). log λ is learned, so that λ is positive; the authors learn
-λ itself, from 0.1 and without a bound. The step that is tried is a plain gradient step at the run's
-rate; the authors add momentum and weight decay. log λ has an Adam of its own at a constant rate, as
-theirs has. A rate of 1e-4 at λ = 0.1, theirs, moves λ by a thousandth a step, over tens of
-thousands of steps; here runs have hundreds, and the default moves it by a hundredth.
+The network descends the weighted mean: λ over its sum. No gradient goes through that division, so
+every task that helps may gain relative to those that do not. With a gradient through it, the target
+would take all the weight, as seen in practice: no other task trains its head. log λ is learned, so
+that λ is positive; the authors learn λ itself, from 0.1 and without a bound.
 
-The second batch comes from `held_out` of the run's own training images, which the network then does
-not train on: that is what the method costs in data. The authors draw it from all training images in
-another order, which is `held_out=0`.
+The trial step is a plain gradient step at the run's learning rate; the authors add momentum and
+weight decay. As in the paper, an Adam optimizer of its own updates log λ at a constant rate. The
+authors' rate of 1e-4 at λ = 0.1 moves λ by a thousandth per step, over tens of thousands of steps.
+Runs here have hundreds of steps, and the default moves λ by a hundredth per step.
+
+The second batch comes from the share `held_out` of the run's own training images. The network then
+does not train on them, which is the method's cost in data. The authors draw it from all training
+images in another order, which is `held_out=0`.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ _LENGTH = 0.01
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradients, zero where a parameter has no part in the loss."""
+    """Return the gradients, zero for a parameter that the loss does not depend on."""
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
 
@@ -75,7 +77,7 @@ class _AutoLambda(LookAhead):
     def look_ahead(self, trial: Trial) -> None:
         weights = shares(self.logits.detach().softmax(0), trial.weights)
         gradient = meta_gradient(trial, weights, shares(self.primary, trial.weights))
-        # As λ_t = exp(logit), and not through the division by the sum.
+        # Differentiates λ_t = exp(logit), but not the division by the sum.
         self.logits.grad = weights * gradient
         self._optimizer.step()
         self.logits.grad = None
@@ -86,16 +88,16 @@ class _AutoLambda(LookAhead):
 
 @dataclass(frozen=True)
 class AutoLambda(Weighting):
-    """Learn the weights by what a step with them does to the target's loss on other images."""
+    """Learn the weights by the effect of a step with them on the target's loss on other images."""
 
     name = "auto-lambda"
     summary = "weights learned by the target's loss on held-out training images after a trial step"
     paper = "Liu et al. 2022, Auto-Lambda: Disentangling Dynamic Task Relationships"
-    # The images that are held out are not trained on, whatever the partner weighs.
+    # The held-out images are not trained on, whatever the partner's weight.
     exact_null = False
 
     held_out: float = 0.2
-    """Share of the training images that second batches come from; 0: all, and none is held out."""
+    """Share of the training images held out for second batches; 0 draws these from all images."""
 
     rate: float = tuned(0.01, Range(1e-3, 0.1, log=True))
     """Learning rate of log λ."""

@@ -1,9 +1,9 @@
 """Branching (partial sharing): the first stages of an encoder are shared, the rest are per task.
 
-The dial between two networks and one: `branch@0` is `single`, and with all stages shared it is
-`hard`, both bit for bit on a CPU. The copies of a stage start from the same weights, as every call
-of the encoder's builder returns the same draw. Learned branchings (Lu et al. 2017; Guo et al. 2020)
-search for the place that is a knob here.
+It interpolates between separate networks and one: `branch@0` is `single`, and with all stages
+shared it is `hard`. Both match bit for bit on a CPU. The copies of a stage start from the same
+weights, because every call of the encoder's builder returns the same draw. Learned branchings (Lu
+et al. 2017; Guo et al. 2020) search for the split, which is a knob here.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,14 +51,14 @@ class _Branched(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Branch(Sharing):
-    """The first stages shared, the rest a task's own."""
+    """The first stages shared, the rest task-specific."""
 
     name = "branch"
     summary = "the first stages of the encoder shared, a copy of the rest for each task"
     paper = "Caruana 1997; Vandenhende et al. 2020, Branched Multi-Task Networks"
 
     shared: int = 1
-    """Number of stages that are shared: 0 shares nothing, all of them are hard sharing."""
+    """Number of shared stages: 0 shares nothing, and all of them are hard sharing."""
 
     def __post_init__(self) -> None:
         if self.shared < 0:
@@ -72,7 +72,7 @@ class Branch(Sharing):
         stages = len(encoders[0].stages)
         if self.shared > stages:
             raise UserError(
-                f"{self.name} is to share {self.shared} stages, but the network has {stages}: give "
+                f"{self.name} shares {self.shared} stages, but the network has {stages}: give "
                 f"a number from 0 to {stages}"
             )
         return _Branched(

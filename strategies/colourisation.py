@@ -1,10 +1,11 @@
 """Colourisation as an auxiliary task (Zhang et al. 2016): an image's colours from its grey version.
 
-The encoder sees the image's luminance (0.299 R + 0.587 G + 0.114 B) in all three channels, and a
-decoder predicts the standardised RGB values, with the mean squared error of a pixel and channel.
-The paper predicts a distribution over 313 bins of a and b in Lab space, reweighted towards rare
-colours; squared errors need no bins, and tend to the greyish means that the paper is to avoid. The
-grey images are those that the seed has drawn, and pass through the encoder beside the target's.
+The encoder sees the image's luminance (0.299 R + 0.587 G + 0.114 B) in all three channels. A
+decoder predicts the standardised RGB values, with the mean squared error per pixel and channel. The
+paper predicts a distribution over 313 bins of a and b in Lab space, reweighted towards rare
+colours. Squared errors need no bins, but tend to the greyish means that the paper sets out to
+avoid. The grey images are those that the seed has drawn. They pass through the encoder in addition
+to the target's images.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def greyed(images: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _grey_set(images: ImageSet) -> ImageSet:
-    """Return the grey images. A copy of the pool, made once."""
+    """Return the grey images. The pool is copied once."""
     return changed_set(images, greyed(images.train))
 
 
@@ -46,10 +47,10 @@ class Colourisation(WeightedAuxiliary):
     paper = "Zhang et al. 2016, Colorful Image Colorization"
 
     placebo: bool = False
-    """Ask for the colours of another image: all the work, and nothing to learn from it."""
+    """Ask for the colours of another image: the same cost, and nothing to learn from it."""
 
     def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
-        """Return the task on grey versions. Raises `UserError` where the images have no colours."""
+        """Return the task on grey versions. Raises `UserError` where the images have no colour."""
         images = target.images
         if images.image[0] != 3:
             raise UserError(f"{self.name} needs images in colour; those of '{images.name}' are not")

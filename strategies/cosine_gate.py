@@ -1,12 +1,12 @@
 """Gradient cosine gate (Du et al. 2018): auxiliary gradients count if they agree with the target's.
 
-The rule: with g the gradient of the scored tasks on the shared parameters and a that of an
-auxiliary task, add a to g where cos(g, a) ≥ 0 and drop it elsewhere; the paper's weighted form adds
-max(0, cos) · a instead. Each auxiliary task has a gate of its own, and its head learns always.
+The rule: let g be the gradient of the scored tasks on the shared parameters, and a that of an
+auxiliary task. Add a to g where cos(g, a) ≥ 0 and drop it elsewhere. The paper's weighted form adds
+max(0, cos) · a instead. Each auxiliary task has its own gate, and its head always learns.
 
-The rows come weighted with weights that sum to 1. What is left after the gates is divided by the
-weights of what was let through, so that the target alone drives the encoder as single-task training
-does; the paper leaves the sum as it is.
+The rows come weighted, with weights that sum to 1. What is left after the gates is divided by the
+weights of what was let through. So the target alone drives the encoder as single-task training
+does. The paper leaves the sum as it is.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ class CosineGate(Aggregation):
     needs_auxiliary = True
 
     soft: bool = False
-    """Weigh those that agree by their cosine, the paper's weighted form."""
+    """Weigh gradients that agree by their cosine, the paper's weighted form."""
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge."""
+        """Return the aggregator."""
 
         def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
             target = torch.zeros_like(gradients[0])

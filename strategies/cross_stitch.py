@@ -1,11 +1,11 @@
-"""Cross-stitch networks (Misra et al. 2016): one encoder a task, mixed after every stage.
+"""Cross-stitch networks (Misra et al. 2016): one encoder per task, mixed after every stage.
 
-The rule: after stage l, x_t ← Σ_s α_l[t, s] x_s, with α learned, one value a channel. Here α starts
-at `own` on the diagonal and (1 − own) / (T − 1) beside it. The paper starts the encoders from
-single-task networks trained before; here they are trained from scratch, as the budget is one for
-all, and all start from the same draw as the other arms. α learns at the network's own rate (the
-paper gives it a higher one). For tasks on different images, every encoder sees the images of every
-task, which is what stitching activations of one image asks for; the price says what that costs.
+The rule: after stage l, x_t ← Σ_s α_l[t, s] x_s, with α learned, one value per channel. Here α
+starts at `own` on the diagonal and at (1 − own) / (T − 1) off it. The paper starts the encoders
+from single-task networks trained beforehand. Here they are trained from scratch, because all arms
+have one budget, and all start from the same draw as the other arms. α learns at the network's own
+rate; the paper gives it a higher one. For tasks on different images, every encoder sees the images
+of every task, because stitching mixes activations of one image. That cost is part of the price.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,12 +66,12 @@ class _Stitched(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class CrossStitch(Sharing):
-    """One encoder a task, with learned linear mixes between them."""
+    """One encoder per task, with learned linear mixes between them."""
 
     name = "cross-stitch"
-    summary = "one encoder a task, activations mixed after every stage"
+    summary = "one encoder per task, activations mixed after every stage"
     paper = "Misra et al. 2016, Cross-stitch Networks for Multi-task Learning"
-    exact_null = False  # the partners' encoders feed the target's, whatever their weight
+    exact_null = False  # the partners' encoders feed the target's, whatever the partners' weight
 
     own: float = tuned(0.9, Range(0.5, 1))
     """Initial weight of a task's own activation."""
@@ -83,7 +83,7 @@ class CrossStitch(Sharing):
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one encoder a task, stitched."""
+        """Return one encoder per task, stitched together."""
         encoders = [new_encoder() for _ in heads]
         built = [head(t) for head, t in zip(heads, encoders, strict=True)]
         return _Stitched(encoders, built, self.own)

@@ -1,10 +1,10 @@
 """Dynamic weight average (Liu et al. 2019): a task whose loss falls slowly weighs more.
 
-The rule: task t weighs softmax over the tasks of r_t / τ, with r_t the ratio of its mean losses in
-the last two epochs, r_t = L_t(e − 1) / L_t(e − 2). In the first two epochs all weigh the same. The
-paper multiplies the softmax by the number of tasks; here the weights sum to 1. An epoch is a fixed
-number of steps, the knob `epoch`, as runs of a budget may be short of two passes over the data.
-Some implementations take the losses of single batches for r, which are mostly noise.
+The rule: the weight of task t is the softmax over the tasks of r_t / τ. r_t is the ratio of its
+mean losses in the last two epochs, r_t = L_t(e − 1) / L_t(e − 2). In the first two epochs all weigh
+the same. The paper multiplies the softmax by the number of tasks; here the weights sum to 1. An
+epoch is a fixed number of steps, the knob `epoch`, because a run's budget may not allow two passes
+over the data. Some implementations use the losses of single batches for r, which are mostly noise.
 """
 
 from collections.abc import Sequence
@@ -54,10 +54,10 @@ class DynamicWeightAverage(Weighting):
     paper = "Liu et al. 2019, End-to-End Multi-Task Learning with Attention"
 
     temperature: float = tuned(2.0, Range(0.25, 16, log=True))
-    """Softness of the weights: large makes them equal."""
+    """Softness of the weights: a large value makes them equal."""
 
     epoch: int = 20
-    """Steps whose mean losses are compared."""
+    """Number of steps per epoch, whose mean losses are compared."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

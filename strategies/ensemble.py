@@ -1,9 +1,9 @@
 """An ensemble of single-task networks at the cost of one: what else equal compute could buy.
 
-Nothing is shared between tasks. Each task has several networks, which are trained by turns, one a
-step, each on its own loss; so a step costs what one network a task costs, and each of K members
-gets a K-th of the steps. A prediction is the mean of the members' outputs (for classes, of the
-logits). The first member is the draw that other arms start from, the others shuffle its entries.
+Nothing is shared between tasks. Each task has several networks. They are trained in turn, one per
+step, each on its own loss. So a step costs as much as one network per task, and each of K members
+gets 1/K of the steps. A prediction is the mean of the members' outputs (for classes, of the
+logits). The first member is the draw that other arms start from; the others shuffle its entries.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,14 +44,14 @@ class _Ensemble(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Ensemble(Sharing):
-    """Several networks a task, trained by turns, their outputs averaged."""
+    """Several networks per task, trained in turn, with averaged outputs."""
 
     name = "ensemble"
-    summary = "several networks a task, trained by turns; nothing is shared between tasks"
+    summary = "several networks per task, trained in turn; nothing is shared between tasks"
     paper = "Hansen & Salamon 1990, Neural Network Ensembles"
 
     members: int = 2
-    """Networks a task."""
+    """Networks per task."""
 
     def __post_init__(self) -> None:
         if self.members < 1:
@@ -60,7 +60,7 @@ class Ensemble(Sharing):
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return as many networks a task as there are members."""
+        """Return as many networks per task as there are members."""
 
         def networks(head: Callable[[Encoder], nn.Module]) -> nn.ModuleList:
             members = []

@@ -1,14 +1,14 @@
-"""FAMO (Liu et al. 2023): all losses are to fall at the same relative rate.
+"""FAMO (Liu et al. 2023): make all losses fall at the same relative rate.
 
-The rule: with z = softmax(ξ), task t weighs z_t / L_t, divided by the sum; this is the gradient of
-Σ_t c z_t log L_t with c = 1 / Σ z_t / L_t, so the weights sum to 1 as the paper has them. After the
-step, δ_t = log L_t before − log L_t after, on the same batch, and ξ descends z · δ plus γ |ξ|² / 2
-with Adam: a task that fell less than others gets more. The second look costs a forward pass a step
-and is billed; Algorithm 1 as the authors' code has it. Variants save it by comparing the losses of
-two batches, which adds their noise. The losses' lowest values are taken as 0.
+The rule: with z = softmax(ξ), task t weighs z_t / L_t, divided by the sum. This is the gradient of
+Σ_t c z_t log L_t with c = 1 / Σ z_t / L_t, so the weights sum to 1 as in the paper. After the step,
+δ_t = log L_t before − log L_t after, on the same batch. ξ descends z · δ plus γ |ξ|² / 2 with Adam,
+so a task whose loss fell less than others gets more weight. This is Algorithm 1 as in the authors'
+code. The second look costs one forward pass per step and is billed. Variants save it by comparing
+the losses of two batches, which adds their noise. The losses' lowest values are taken as 0.
 
-ξ has an optimizer of its own, with the rate and γ of the authors' code (0.025 and 0.01), not
-annealed: its gradient is known only after the run's optimizer has taken its step.
+ξ has its own optimizer, with the rate and γ of the authors' code (0.025 and 0.01), not annealed.
+The reason is that its gradient is known only after the run's optimizer has taken its step.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class _Famo(SecondLook):
     def look_again(self, losses: Tensor) -> None:
         fall = self._before.log() - losses.clamp_min(_TINY).log()
         z = self.logits.softmax(0)
-        # The gradient of z · δ by ξ.
+        # The gradient of z · δ with respect to ξ.
         self.logits.grad = z * (fall - (z * fall).sum())
         self._optimizer.step()
         self.logits.grad = None
@@ -52,7 +52,7 @@ class Famo(Weighting):
     """Weigh the losses so that all fall at the same relative rate."""
 
     name = "famo"
-    summary = "all losses are to fall at the same relative rate; a second forward pass a step"
+    summary = "makes all losses fall at the same relative rate; a second forward pass per step"
     paper = "Liu et al. 2023, FAMO: Fast Adaptive Multitask Optimization"
 
     rate: float = 0.025
@@ -66,5 +66,5 @@ class Famo(Weighting):
             raise ValueError(f"rate and decay are at least 0, not {self.rate} and {self.decay}")
 
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
-        """Return the weighted mean, which learns from what each step did."""
+        """Return the weighted mean, which learns from the effect of each step."""
         return _Famo(len(tasks), self.rate, self.decay)

@@ -1,10 +1,10 @@
-"""Feature-wise linear modulation by task (Perez et al. 2018): a scale and a shift a channel.
+"""Feature-wise linear modulation by task (Perez et al. 2018): a scale and a shift per channel.
 
-The rule: after every stage, channel c of task t becomes γ_tc x_c + β_tc, with γ = 1 and β = 0 at
-first, where the network is that of hard sharing. The paper predicts γ and β from a question and
-modulates before the rectifiers inside residual blocks; here the condition is the task, so they are
-parameters, and they stand after each stage, which any encoder has. All but the first stage pass
-once a task, also where tasks share their images.
+The rule: after every stage, channel c of task t becomes γ_tc x_c + β_tc. At first γ = 1 and β = 0,
+where the network is that of hard sharing. The paper predicts γ and β from a question and modulates
+before the rectifiers inside residual blocks. Here the condition is the task, so γ and β are
+parameters. They stand after each stage, which any encoder has. All stages but the first run once
+per task, even where tasks share their images.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,14 +33,14 @@ class _ScaleAndShift(nn.Module):
 
 @dataclass(frozen=True)
 class Film(Sharing):
-    """One encoder, whose channels each task scales and shifts."""
+    """One encoder whose channels are scaled and shifted per task."""
 
     name = "film"
-    summary = "one encoder, whose channels each task scales and shifts after every stage"
+    summary = "one encoder, whose channels are scaled and shifted per task after every stage"
     paper = "Perez et al. 2018, FiLM: Visual Reasoning with a General Conditioning Layer"
 
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return the modulated encoder, at first that of hard sharing."""
+        """Return the modulated encoder, which starts as that of hard sharing."""
         return ModulatedEncoder(new_encoder, heads, _ScaleAndShift)

@@ -1,18 +1,19 @@
-"""Sequential transfer by fine-tuning (Yosinski et al. 2014): pretrain, then go on with the target.
+"""Sequential transfer by fine-tuning (Yosinski et al. 2014): pretrain, then continue on the target.
 
-The rule: the network is trained on the auxiliary tasks alone, with `share` of the budget, and then,
-encoder and all, on the target alone with the rest. `partner+finetune` pretrains on the pair's other
-tasks, both orders of a pair being its two rows; `rotation+finetune`, `jigsaw+finetune` and
-`reconstruction+finetune` (an autoencoder) pretrain without labels. A step of a phase computes its
-own tasks only, and is billed so.
+The rule: the network is trained on the auxiliary tasks alone, with `share` of the budget. Then the
+whole network is trained on the target alone with the rest. `partner+finetune` pretrains on the
+pair's other tasks; a pair's two rows are its two orders. `rotation+finetune`, `jigsaw+finetune` and
+`reconstruction+finetune` (an autoencoder) pretrain without labels. A step of a phase computes only
+its own tasks, and is billed accordingly.
 
-The second phase begins anew but for the network: AdamW's memory, a learning rate that rises and
-anneals over the phase's steps, and the images in the order in which single-task training has them.
-Both phases have the recipe's peak rate; others often fine-tune at a lower one, or warm up the new
-head before the encoder moves. The target's head is that of single-task training at its start. What
-sharing does not share (the branches of `branch`) is not pretrained. `share=0` is single-task
-training, bit for bit. The networks that ship keep no running statistics, so there are none to
-freeze or to adapt.
+The second phase starts afresh except for the network. AdamW's state is new, the learning rate rises
+and anneals over the phase's steps, and the images come in the order of single-task training. Both
+phases use the recipe's peak rate. Others often fine-tune at a lower one, or warm up the new head
+before the encoder moves.
+
+The target's head starts as in single-task training. Layers that are not shared (the branches of
+`branch`) are not pretrained. `share=0` is single-task training, bit for bit. The networks that ship
+keep no running statistics, so there are none to freeze or to adapt.
 """
 
 from dataclasses import dataclass

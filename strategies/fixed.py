@@ -1,10 +1,10 @@
-"""Fixed weights: one number a task, chosen by hand or by a search. The scalarisation baseline.
+"""Fixed weights, one per task, chosen by hand or by a search. The scalarisation baseline.
 
-With `--tune`, `fixed` without weights is that search; with weights, they stay what they are.
+With `--tune`, `fixed` without weights is that search; given weights stay as they are.
 
 The rule: the loss is Σ w_t L_t / Σ w_t, with the tasks in the pair's order, a target before its
-auxiliary tasks. The weights multiply the tasks' own (1 unless a part says otherwise). Others leave
-the sum as it is given, which changes the learning rate of the encoder.
+auxiliary tasks. The weights multiply the tasks' own (1 unless a component says otherwise). Others
+leave the sum undivided, which changes the learning rate of the encoder.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class _Fixed(nn.Module):
 
 @dataclass(frozen=True)
 class Fixed(Weighting):
-    """The weighted mean of the losses, with weights of the user's."""
+    """The weighted mean of the losses, with user-given weights."""
 
     name = "fixed"
     summary = "weights given by hand, in the pair's order: fixed@0.7/0.3"
@@ -42,7 +42,7 @@ class Fixed(Weighting):
     )
 
     weights: tuple[float, ...] = tuned((0.5, 0.5), Range(0.1, 0.9))
-    """One weight a task; only their ratios matter."""
+    """One weight per task; only their ratios matter."""
 
     def __post_init__(self) -> None:
         if not self.weights[:1] > (0,) or not all(0 <= weight < inf for weight in self.weights):
@@ -52,11 +52,11 @@ class Fixed(Weighting):
             )
 
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
-        """Return the weighted mean. Raises `UserError` unless there is one weight a task."""
+        """Return the weighted mean. Raises `UserError` unless there is one weight per task."""
         if len(tasks) != len(self.weights):
             names = ", ".join(task.name for task in tasks)
             raise UserError(
                 f"{self.name} has {len(self.weights)} weights for {len(tasks)} tasks ({names}): "
-                "give one a task"
+                "give one per task"
             )
         return _Fixed(self.weights)

@@ -1,13 +1,13 @@
 """Sequential transfer by a probe (Alain and Bengio 2016): pretrain, then train the head alone.
 
-The rule: as `finetune`, but in the second phase the shared parameters are frozen. With hard
-sharing that is a linear probe of the encoder's features: what the auxiliary tasks taught it, and
-no more. Its steps have no backward pass of the encoder, so the same budget buys more of them. Where
-less is shared, more is trained: `branch@1+partner+frozen-probe` freezes the first stage.
+The rule: as `finetune`, but the shared parameters are frozen in the second phase. With hard sharing
+that is a linear probe of the encoder's features: it measures only what the auxiliary tasks taught
+it. Its steps have no backward pass of the encoder, so the same budget buys more of them. Where less
+is shared, more is trained: `branch@1+partner+frozen-probe` freezes the first stage.
 
-Others compute the features once and store them, which costs no pass at all after the first epoch;
-here every step computes them, as augmentation asks for, and is billed for it. Nothing decays a
-frozen weight. The networks that ship keep no running statistics that would go on moving.
+Others compute the features once and store them, so the encoder runs only in the first epoch. Here
+every step computes them, because augmentation needs it, and is billed for it. Weight decay does not
+touch a frozen weight. The networks that ship have no running statistics that would keep moving.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,13 @@
 """GradDrop (Chen et al. 2020): where the signs of a coordinate differ, draw one and drop the other.
 
-The rule, for each coordinate: the purity P = ½ (1 + Σ_t g_t / Σ_t |g_t|) is the chance that the
-positive gradients are kept and the negative dropped, else the other way round; the direction is the
-sum of what is kept, and of a part `leak` of what is dropped. Rows come with weights that sum to 1,
-so equal gradients give the encoder what single-task training gives it. The paper applies it to
-the gradients of activations at one layer, with signs taken from the activations and summed over the
-batch; at the shared parameters, as here, LibMTL and TorchJD apply it too. The paper's function of P
-is the identity, and its leak one a task.
+The rule, for each coordinate: the purity is P = ½ (1 + Σ_t g_t / Σ_t |g_t|). With probability P the
+positive gradients are kept and the negative dropped, otherwise the reverse. The direction is the
+sum of what is kept and a fraction `leak` of what is dropped. Rows come with weights that sum to 1,
+so equal gradients give the encoder what single-task training gives it.
+
+The paper applies the rule to the gradients of activations at one layer. It takes the signs from the
+activations and sums over the batch. Here it is applied at the shared parameters, as in LibMTL and
+TorchJD. The paper's function of P is the identity, and it has one leak per task.
 """
 
 from collections.abc import Sequence
@@ -28,22 +29,22 @@ class GradDrop(Aggregation):
     paper = "Chen et al. 2020, Just Pick a Sign"
 
     leak: float = tuned(0.0, Range(0, 1))
-    """How much of what is dropped stays."""
+    """The fraction of a dropped gradient that is kept."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.leak <= 1:
             raise ValueError(f"leak is a part between 0 and 1, not {self.leak}")
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge.
+        """Return the aggregator.
 
-        One number a parameter is drawn at each step, where the parameters are: from the device's
-        global generator, which is the strategy's own stream too.
+        At each step one number per parameter is drawn on the parameters' device, from its global
+        generator. That generator is the strategy's own stream too.
         """
 
         def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
             total = gradients.sum(0)
-            # Where all are zero there is nothing to keep, so the NaN there decides nothing.
+            # Where all gradients are zero there is nothing to keep, so the NaN has no effect.
             purity = (1 + total / gradients.abs().sum(0)) / 2
             positive = purity > torch.rand_like(purity)
             kept = gradients.where((gradients > 0) == positive, 0).sum(0)

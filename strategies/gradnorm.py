@@ -1,17 +1,19 @@
-"""GradNorm (Chen et al. 2018): gradients of all tasks get like norms, longer for slower tasks.
+"""GradNorm (Chen et al. 2018): balance the tasks' gradient norms, with longer ones for slow tasks.
 
-The rule: with G_t the norm of the gradient of w_t L_t at the last shared layer, and r_t = L_t / L_t
-at the first step, over its mean among the tasks, descend Σ_t |G_t − mean(G) r_t^α| over the weights
-w alone, the second term of each difference held constant; then divide w so that it sums to the
-number of tasks. The network descends the weighted losses, here divided to a mean.
+The rule: let G_t be the norm of the gradient of w_t L_t at the last shared layer. Let r_t be L_t
+over its value at the first step, divided by its mean over the tasks. Descend Σ_t
+|G_t − mean(G) r_t^α| over the weights w alone, with the second term of each difference held
+constant. Then divide w so that it sums to the number of tasks. The network descends the weighted
+losses, here divided to give a mean.
 
-G_t is w_t times the norm of the gradient of L_t, so the derivative by w needs no second backward
-pass; the gradients at one layer cost a pass through the heads a task. w is the softmax of logits,
-which keeps it positive and its sum fixed, and is trained with the run's optimizer and rate; the
-paper trains w itself at a rate of its own and divides afterwards. Others take the gradients at all
-shared parameters, at the price of a backward pass of the encoder a task. The last shared layer is
-the last of the shared parameters that is a matrix or a kernel. Where nothing is shared, or with one
-task, the weights stay equal.
+G_t is w_t times the norm of the gradient of L_t, so the derivative with respect to w needs no
+second backward pass. The gradients at one layer cost a pass through the heads per task. w is the
+softmax of logits, which keeps it positive and its sum fixed. It is trained with the run's optimizer
+and rate; the paper trains w itself at its own rate and divides afterwards. Others take the
+gradients at all shared parameters, which costs a backward pass of the encoder per task.
+
+The last shared layer is the last of the shared parameters that is a matrix or a kernel. Where
+nothing is shared, or with one task, the weights stay equal.
 """
 
 from collections.abc import Sequence
@@ -38,12 +40,12 @@ class _GradNorm(nn.Module):
         self.alpha = alpha
         self._layer = [
             layer
-        ]  # in a list, so that it stays the network's parameter and not this one's
+        ]  # in a list, so that it is not registered as a parameter of this module
         self._begun = False
         self.register_buffer("first", torch.ones(tasks))
 
     def _norm(self, loss: Tensor) -> Tensor:
-        """Return the norm of a loss's gradient at the layer; 0 where it does not reach it."""
+        """Return the norm of a loss's gradient at the layer; 0 where there is none."""
         (gradient,) = torch.autograd.grad(loss, self._layer, retain_graph=True, allow_unused=True)
         if gradient is None:
             return loss.new_zeros(())
@@ -60,7 +62,7 @@ class _GradNorm(nn.Module):
         goals = (factors * norms).mean() * rates**self.alpha
         own = (factors * norms - goals.detach()).abs().sum()
         network = (losses * shares(factors.detach(), weights)).sum()
-        # The second term is there for its gradient only: the value is the weighted mean.
+        # The second term contributes only a gradient: the value is the weighted mean.
         return network + own - own.detach()
 
 
@@ -71,10 +73,10 @@ class _Equal(nn.Module):
 
 @dataclass(frozen=True)
 class GradNorm(Weighting):
-    """Train the weights so that the tasks' gradients have like norms."""
+    """Train the weights so that the tasks' gradients have similar norms."""
 
     name = "gradnorm"
-    summary = "weights are trained until the tasks' gradients have like norms"
+    summary = "weights are trained so that the tasks' gradients have similar norms"
     paper = "Chen et al. 2018, GradNorm"
 
     alpha: float = tuned(1.5, Range(0.1, 3, log=True))

@@ -1,8 +1,8 @@
 """Hard parameter sharing (Caruana 1997): one encoder, one head per task.
 
-Tasks on the same images share one forward pass of the encoder. Tasks on different images pass
-through it one after the other and not as one concatenated batch, so that a task's features are the
-same bits whatever else is trained beside it.
+Tasks on the same images share one forward pass of the encoder. Different images pass through it one
+batch after another, not concatenated. So a task's features are bit-for-bit the same, whatever else
+is trained with it.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,14 +1,15 @@
 """A jigsaw as an auxiliary task (Noroozi & Favaro 2016): in which order are the tiles?
 
-An image is cut into 2 × 2 tiles and put together in one of their 24 orders, which is to be told.
-The paper cuts 3 × 3 tiles with gaps, chooses orders far from each other and passes each tile
-through the network by itself; here the puzzle is one image, as in Carlucci et al. 2019, so that any
-encoder reads it, and small images have small puzzles. There are no gaps, so edges may give orders
-away. Each image has one order, drawn once; where a side is odd, its last row or column stays. The
-puzzles are those of the images that the seed has drawn, and pass through the encoder beside them.
+An image is cut into 2 × 2 tiles and put together in one of their 24 orders, which is the label. The
+paper cuts 3 × 3 tiles with gaps, chooses orders far from each other and passes each tile through
+the network separately. Here the puzzle is one image, as in Carlucci et al. 2019. So any encoder
+reads it, and small images have small puzzles. There are no gaps, so edges may give orders away.
+Each image has one order, drawn once. Where a side is odd, its last row or column stays. The puzzles
+are made from the images that the seed has drawn. They pass through the encoder in addition to those
+images.
 
-Mirroring a puzzle makes another of it and leaves its label: with `augment = "crop+flip"` a third
-of the labels are wrong.
+Mirroring a puzzle makes a different puzzle with an unchanged label: with `augment = "crop+flip"` a
+third of the labels are wrong.
 """
 
 from collections.abc import Sequence
@@ -47,14 +48,14 @@ def puzzled(images: Tensor, orders: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Jigsaw(WeightedAuxiliary):
-    """Tell in which order the tiles of an image are."""
+    """Predict the order of an image's tiles."""
 
     name = "jigsaw"
     summary = "auxiliary task: in which order are the four tiles of the image?"
     paper = "Noroozi & Favaro 2016, Unsupervised Learning by Solving Jigsaw Puzzles"
 
     placebo: bool = False
-    """Shuffle the answers among the images: all the work, and nothing to learn from it."""
+    """Shuffle the labels among the images: the same cost, and nothing to learn from it."""
 
     def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the puzzle of the target's images."""

@@ -4,12 +4,13 @@ The rule: α ≥ 0 with Σ α = 1 such that |Σ α_t g_t| is least; the directio
 every task at one rate, or is zero where no direction improves all. α follows from the gradients
 alone, so the tasks' weights do not count, and the task with the shortest gradient weighs most.
 
-Sener and Koltun's code can divide the gradients by a number each before α is sought, and then
-combines the undivided ones: `none`, `l2` (their lengths), `loss` (the losses), and the products,
-`loss-l2` here and `loss+` there. With `l2` two tasks always have α = (½, ½): equal weights.
+Sener and Koltun's code can divide each gradient by a number before it solves for α, and then
+combines the undivided ones. The options are `none`, `l2` (their lengths), `loss` (the losses), and
+the product, `loss-l2` here and `loss+` there. With `l2` two tasks always have α = (½, ½): equal
+weights.
 
-The solver is exact here, where theirs and TorchJD's is Frank-Wolfe's iteration, which stops early.
-The heads learn from their tasks' own gradients, as in the paper's Algorithm 1; the authors' code
+The solver is exact here. Theirs and TorchJD's is Frank-Wolfe's iteration, which stops early. The
+heads learn from their tasks' own gradients, as in the paper's Algorithm 1; the authors' code
 multiplies those by α too. MGDA-UB, which takes the gradients on the shared features, is `mgda-ub`.
 """
 
@@ -37,7 +38,7 @@ class MGDA(Aggregation):
     paper = "Sener and Koltun 2018, Multi-Task Learning as Multi-Objective Optimization"
 
     normalization: str = "none"
-    """What gradients are divided by while their weights are sought: none, l2, loss or loss-l2."""
+    """What gradients are divided by when solving for their weights: none, l2, loss or loss-l2."""
 
     def __post_init__(self) -> None:
         if self.normalization not in _NORMALIZERS:
@@ -46,7 +47,7 @@ class MGDA(Aggregation):
             )
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge."""
+        """Return the aggregator."""
         refuse_many(self.name, tasks)
 
         def rule(g: Geometry) -> Tensor:

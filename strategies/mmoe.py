@@ -1,14 +1,14 @@
-"""Multi-gate mixture of experts (Ma et al. 2018): encoders shared by all, mixed by a gate a task.
+"""Multi-gate mixture of experts (Ma et al. 2018): encoders shared by all, mixed by a gate per task.
 
 The rule: the features of task t are Σ_k g_tk(x) f_k(x), with experts f_k and the gate g_t = softmax
-of a linear map of the input. Here experts are encoders; the gate sees the image averaged to at most
-8 × 8 and starts at equal shares. The first expert is the draw that other arms start from; the
-others shuffle its entries, as experts of one draw behind equal gates would stay one for ever.
+of a linear map of the input. Here experts are encoders. The gate sees the image averaged to at most
+8 × 8 and starts at equal shares. The first expert is the draw that other arms start from. The
+others shuffle its entries, because identical experts behind equal gates would stay identical.
 
-Each expert costs a pass of an encoder, which the budget bills: two of the full width cost what two
-networks do. `width` narrows them; at 1 / √K all K cost about what one of full width does. An
-expert of another width has a draw of its own. The paper's experts are single layers below the
-tasks' towers, eight of them.
+Each expert costs a pass of an encoder, which the budget bills: two at full width cost as much as
+two networks. `width` narrows them: at 1 / √K all K cost about as much as one at full width. Experts
+of another width have their own draw. The paper's experts are single layers below the tasks' towers,
+eight of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from bench.networks import Encoder
 
 from ._redraw import redrawn
 
-#: Side of the image that gates see, at most.
+#: Largest side of the image that gates see.
 _SIDE = 8
 
 
 class _Gate(nn.Module):
-    """Images `[N, C, H, W]` to shares of the experts `[N, K]`."""
+    """Maps images `[N, C, H, W]` to shares of the experts `[N, K]`."""
 
     def __init__(self, channels: int, side: int, experts: int) -> None:
         super().__init__()
@@ -71,17 +71,17 @@ class _Mixture(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Mmoe(Sharing):
-    """Encoders shared by all tasks, mixed by a gate of each task."""
+    """Encoders shared by all tasks, mixed by a gate per task."""
 
     name = "mmoe"
-    summary = "several encoders shared by all, mixed by a gate of each task"
+    summary = "several encoders shared by all tasks, mixed by a gate per task"
     paper = "Ma et al. 2018, Modeling Task Relationships with Multi-gate Mixture-of-Experts"
 
     experts: int = 2
     """Number of encoders."""
 
     width: float = 1.0
-    """Width of each, as a multiple of the run's."""
+    """Width of each encoder, as a multiple of the run's width."""
 
     def __post_init__(self) -> None:
         if self.experts < 1:
@@ -92,7 +92,7 @@ class Mmoe(Sharing):
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return the experts, a gate a task and all heads."""
+        """Return the experts, a gate per task and all heads."""
         first = new_encoder(self.width)
         experts = [first, *(redrawn(new_encoder(self.width)) for _ in range(self.experts - 1))]
         channels, *sides = first.image

@@ -1,13 +1,13 @@
-"""MTAN (Liu et al. 2019): one encoder, from whose stages each task picks features by attention.
+"""MTAN (Liu et al. 2019): one encoder; each task picks features from its stages by attention.
 
 The rule: with p_l the encoder's activation after stage l, task t has â_l = a_l ⊙ p_l, with the mask
-a_l = sigmoid(h(g([p_l; f(â_(l−1))]))), and â of the last stage are its features. g and h are 1 × 1
-convolutions with normalisation, g with a rectifier after it; f is a 3 × 3 convolution that brings
-the last stage's picked features to this one's shape. The first mask sees p_1 alone.
+a_l = sigmoid(h(g([p_l; f(â_(l−1))]))). Its features are â of the last stage. g and h are 1 × 1
+convolutions with normalisation, and g has a rectifier after it. f is a 3 × 3 convolution that
+brings the previous stage's picked features to this one's shape. The first mask sees p_1 alone.
 
-The paper's g sees the first layer of a stage and masks its last; stages here show their output
-only. f samples its input at this stage's size before it convolves, where the paper pools after it.
-Where a stage's output is a vector, the maps are linear, and f averages over the image before.
+The paper's g sees the first layer of a stage and masks its last; stages here expose only their
+output. f resamples its input to this stage's size before it convolves, where the paper pools after
+it. Where a stage's output is a vector, the maps are linear, and f averages over the image first.
 Normalisation is GroupNorm with one group, as in the encoders, where the paper has batch
 normalisation. The paper trains with dynamic weight average: `mtan+dwa`.
 """
@@ -24,13 +24,13 @@ from bench.networks import Encoder, Shape
 
 
 def _pointwise(inputs: int, shape: Shape) -> nn.Module:
-    """Return a linear map of the channels, `inputs` to those of `shape`, with normalisation."""
+    """Return a linear map from `inputs` channels to those of `shape`, with normalisation."""
     layer = nn.Conv2d(inputs, shape[0], 1) if len(shape) == 3 else nn.Linear(inputs, shape[0])
     return nn.Sequential(layer, nn.GroupNorm(1, shape[0]))
 
 
 def _bridge(before: Shape, after: Shape) -> nn.Module:
-    """Return f: picked features of one stage to the channels and the size of the next."""
+    """Return f, which maps a stage's picked features to the channels and size of the next stage."""
     layers: list[nn.Module]
     if len(after) == 3:
         layers = [nn.Conv2d(before[0], after[0], 3, padding=1)]
@@ -99,15 +99,15 @@ class _Attended(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Mtan(Sharing):
-    """One encoder with attention modules of each task."""
+    """One encoder with attention modules for each task."""
 
     name = "mtan"
-    summary = "one encoder, from whose stages each task picks features by attention"
+    summary = "one encoder; each task picks features from its stages by attention"
     paper = "Liu et al. 2019, End-to-End Multi-Task Learning with Attention"
 
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]
     ) -> MultiTaskNetwork:
-        """Return one encoder, an attention module a stage and task, and all heads."""
+        """Return one encoder, an attention module per stage and task, and all heads."""
         shared = new_encoder()
         return _Attended(shared, [head(shared) for head in heads])

@@ -1,16 +1,18 @@
 """Nash-MTL (Navon et al. 2022): the tasks bargain over the direction.
 
-The rule: d = Σ α_t g_t with α > 0 and G α = 1 / α, G the Gramian: the direction in a ball that
-maximises Σ log(d · g_t). It points the same way however long the gradients are, so the tasks'
-weights do not count, and it improves every task. With z_t = α_t |g_t| it is the minimum of the
-convex ½ zᵀ C z − Σ log z_t with C the cosines, which damped Newton steps find for any number of
-tasks; with two it is z_1 = z_2. The authors' code solves a sequence of convex approximations on the
-host, at most twenty, from the last step's answer on, and some of its answers do not solve the
-equation. It can keep an answer for several steps to save time; here it is every step's own.
+The rule: d = Σ α_t g_t with α > 0 and G α = 1 / α, where G is the Gramian. In a ball, this is the
+direction that maximises Σ log(d · g_t). It points the same way however long the gradients are, so
+the tasks' weights do not count, and it improves every task. With z_t = α_t |g_t| and the cosines C,
+z is the minimum of the convex ½ zᵀ C z − Σ log z_t. Damped Newton steps find it for any number of
+tasks; with two it is z_1 = z_2.
 
-The length of d is not part of the bargain: α as it stands gives √T, however long the gradients are,
+The authors' code solves a sequence of convex approximations on the host, at most twenty. It starts
+from the last step's answer, and some of its answers do not solve the equation. It can keep an
+answer for several steps to save time; here every step has its own.
+
+The length of d is not part of the bargain. α as it stands gives √T, however long the gradients are,
 and the authors cap it at 1. Here α is divided by its sum, so that equal gradients give themselves.
-With two tasks d is that of IMTL-G, of the same length.
+With two tasks d equals that of IMTL-G, including its length.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ def _bargain(cosines: Tensor) -> Tensor:
         slope = cosines @ z - 1 / z
         curvature = cosines + torch.diag(z**-2)
         step = torch.linalg.solve_ex(curvature, slope[:, None]).result[:, 0]
-        # The function is self-concordant: damped so, a step keeps z positive and never fails.
+        # The function is self-concordant: damped this way, a step keeps z positive and never fails.
         z = z - step / (1 + (slope @ step).clamp_min(0).sqrt())
     return z
 
@@ -57,5 +59,5 @@ class NashMTL(Aggregation):
     same_for_two = "imtl-g"
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge."""
+        """Return the aggregator."""
         return combine(_rule)

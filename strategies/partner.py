@@ -1,7 +1,7 @@
 """The partner as an auxiliary task: the pair's other tasks serve the target and are not scored.
 
-The network is that of the sharing part; what differs from training all tasks as equals is the
-partners' lower weight.
+The network is that of the sharing component. The only difference from training all tasks as equals
+is the partners' lower weight.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ._weighted import WeightedAuxiliary
 
 @dataclass(frozen=True)
 class Partner(WeightedAuxiliary):
-    """Learn the pair's other tasks beside the target, at a lower weight."""
+    """Learn the pair's other tasks along with the target, at a lower weight."""
 
     name = "partner"
     summary = "auxiliary task: the pair's other tasks, at a lower weight"

@@ -1,11 +1,13 @@
 """PCGrad (Yu et al. 2020): project conflicting gradients off each other, then add them.
 
-The rule: for each task i, g ← g_i; then for every other task j in a random order, where
-g · g_j < 0, g ← g − (g · g_j / |g_j|²) g_j, with g_j as it was before any projection. The direction
-is the sum of the results. The rows come weighted with weights that sum to 1, so equal gradients
-give the encoder what single-task training gives it; the paper's sum is larger by the number of
-tasks; the projections do not depend on the rows' lengths. With two tasks the order is no matter and
-the direction is that of UPGrad, of the same length.
+The rule: for each task i, start from g ← g_i. Then take every other task j in a random order. Where
+g · g_j < 0, set g ← g − (g · g_j / |g_j|²) g_j, with g_j as it was before any projection. The
+direction is the sum of the results.
+
+The rows come weighted with weights that sum to 1, so equal gradients give the encoder what
+single-task training gives it. The paper's sum is larger by the number of tasks. The projections do
+not depend on the rows' lengths. With two tasks the order does not matter and the direction equals
+that of UPGrad, including its length.
 """
 
 from collections.abc import Sequence
@@ -27,11 +29,11 @@ class PCGrad(Aggregation):
     paper = "Yu et al. 2020, Gradient Surgery for Multi-Task Learning"
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge. The order of projections is drawn from `generator` at each step."""
+        """Return the aggregator, which draws the projections' order from `generator` each step."""
 
         def merge(gradients: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
-            # A projected row is a combination of all rows, so the projections are done on its
-            # coefficients [T] with the Gramian [T, T], and the long rows are touched once.
+            # A projected row is a combination of all rows. So the projections act on its
+            # coefficients [T] with the Gramian [T, T], and the long rows are read only once.
             gram = gradients @ gradients.T
             lengths = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny)
             count = len(gradients)

@@ -1,8 +1,8 @@
 """Reconstruction as an auxiliary task: an autoencoder's decoder on the shared features.
 
-The encoder is the encoder, the decoder a head, and the loss the mean squared error per pixel and
-channel (see `bench.task_types.Reconstruction`). The decoder's work is billed and its parameters are
-thrown away after training. The placebo asks for the picture of another image: the same work, and
+The decoder is a head on the usual encoder, and the loss is the mean squared error per pixel and
+channel (see `bench.task_types.Reconstruction`). The decoder's compute is billed, and its parameters
+are discarded after training. The placebo asks for the pixels of another image: the same cost, and
 nothing about the image to learn from it.
 """
 
@@ -19,14 +19,14 @@ from ._weighted import WeightedAuxiliary
 
 @dataclass(frozen=True)
 class Reconstruction(WeightedAuxiliary):
-    """Rebuild the input beside learning the target."""
+    """Reconstruct the input while learning the target."""
 
     name = "reconstruction"
     summary = "auxiliary task: an autoencoder rebuilds the image"
     paper = "Le et al. 2018, Supervised Autoencoders"
 
     placebo: bool = False
-    """Ask for the picture of another image: all the work, and nothing to learn from it."""
+    """Ask for the pixels of another image: the same cost, and nothing to learn from it."""
 
     def tasks(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the reconstruction of the target's own images."""

@@ -1,8 +1,8 @@
 """Single-task learning under another name: an A/A arm, whose gain over single-task learning is 0.
 
-It starts from other initial weights, a shuffle of those that the seed has drawn, and has in common
-with its anchor what real arms of a seed have: the images and their order. `bench calibrate` asks
-how often the harness finds a difference all the same.
+It starts from other initial weights, a shuffle of those that the seed has drawn. With its anchor it
+has in common what any arms of a seed share: the images and their order. `bench calibrate` asks how
+often the harness still reports a difference.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from .single import Single
 
 @dataclass(frozen=True)
 class Renamed(Single):
-    """One network a task, from other initial weights."""
+    """One network per task, from other initial weights."""
 
     name = "renamed"
     summary = "single under another name, from other initial weights: no gain is true (A/A)"

@@ -1,8 +1,8 @@
 """Random loss weighting (Lin et al. 2022): new weights at every step.
 
-The rule: the weights are the softmax of independent standard normal numbers, drawn anew at each
-step. They sum to 1 as they are (the authors' code multiplies them by the number of tasks). The
-tasks' own weights multiply them. The draws come from torch's global generator.
+The rule: the weights are the softmax of independent standard normal draws, new at each step. They
+sum to 1 as they are; the authors' code multiplies them by the number of tasks. The tasks' own
+weights multiply them. The draws come from torch's global generator.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class _Random(nn.Module):
 
 @dataclass(frozen=True)
 class RandomLossWeighting(Weighting):
-    """Weights that say nothing, against which others must show that theirs say something."""
+    """Weights that carry no information: a baseline for methods whose weights claim to."""
 
     name = "rlw"
     summary = "random weights at every step"

@@ -1,4 +1,4 @@
-"""Single-task learning: nothing is shared. One end of the sharing dial, and what anchors are."""
+"""Single-task learning: nothing is shared. One end of the sharing dial, and the usual anchor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class _SeparateNetworks(MultiTaskNetwork):
 
 @dataclass(frozen=True)
 class Single(Sharing):
-    """One network a task."""
+    """One network per task."""
 
     name = "single"
-    summary = "one network a task, nothing shared"
+    summary = "one network per task, nothing shared"
     paper = "none: the baseline"
     single_task = True
 

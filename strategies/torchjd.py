@@ -1,14 +1,15 @@
-"""Any aggregator of TorchJD, as that library has it: `hard+torchjd@ConFIG`.
+"""Any aggregator of TorchJD, used as that library implements it: `hard+torchjd@ConFIG`.
 
-It gets the rows that every aggregation gets, in the numbers of the network. Aggregators that need
-arguments (CAGrad, FairGrad, Nash-MTL) cannot be named. What one makes of equal gradients is found
-once and divided by, for some of TorchJD's aggregators add and others average; one that draws its
-weights or follows them over the steps keeps the scale on average only. TorchJD's tolerances are
-absolute in places: UPGrad takes gradients for none where their squared lengths sum to under 1e-4.
+It gets the rows that every aggregation gets, in the network's dtype. Aggregators that need
+arguments (CAGrad, FairGrad, Nash-MTL) cannot be named. Some of TorchJD's aggregators add and others
+average. So the result for equal gradients is computed once, and every result is divided by it. An
+aggregator that draws its weights, or adapts them over the steps, keeps the scale only on average.
+Some of TorchJD's tolerances are absolute: UPGrad treats gradients as zero where their squared
+lengths sum to under 1e-4.
 
-Many of its solvers run on the host, so a step waits for the device, which no other part does; a
-budget in device-seconds bills that. A solver on the host has no FLOPs to count, and there is
-nothing to solve on the meta device: the price is that of the Gramian and of adding the gradients.
+Many of its solvers run on the host, so a step waits for the device; no other component does that. A
+budget in device-seconds bills that. A solver on the host has no FLOPs to count, and the meta device
+gives it nothing to solve. So the price is that of the Gramian and of adding the gradients.
 """
 
 import inspect
@@ -70,7 +71,7 @@ class TorchJD(Aggregation):
         _aggregator(self.aggregator)
 
     def build(self, tasks: Sequence[Task], generator: torch.Generator) -> Aggregator:
-        """Return the merge. Aggregators draw from torch's global generator."""
+        """Return the aggregator. TorchJD's classes draw from torch's global generator."""
         if any(task.decay != "none" for task in tasks):
             raise UserError(f"{self.name} keeps its scale for fixed weights only: leave decay out")
         aggregator = _aggregator(self.aggregator)

@@ -1,13 +1,13 @@
-"""Uncertainty weighting (Kendall et al. 2018): each task's noise level is learned and divided by.
+"""Uncertainty weighting (Kendall et al. 2018): divide by each task's learned noise level.
 
 The rule: with s_t = log σ_t², descend Σ_t exp(−s_t) L_t + s_t / 2 over the network and over s,
 which starts at 0. At its optimum task t weighs 1 / (2 L_t).
 
 The paper halves exp(−s) for regression and not for classification. That shifts s by log 2 and
-decides only where it starts; here all kinds of tasks start at equal weights. The network descends
-Σ exp(−s_t) L_t divided by Σ exp(−s_t), which keeps the paper's direction at the scale of a mean;
-undivided it grows as the losses fall. s descends the paper's objective, with the run's optimizer
-and rate, without weight decay. Liebel & Körner 2018 put log(1 + σ²) in the place of s / 2.
+affects only its starting point; here all task types start at equal weights. The network descends Σ
+exp(−s_t) L_t divided by Σ exp(−s_t), which keeps the paper's direction at the scale of a mean.
+Undivided, it grows as the losses fall. s descends the paper's objective, with the run's optimizer
+and rate, without weight decay. Liebel & Körner 2018 replace s / 2 with log(1 + σ²).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class _Uncertainty(nn.Module):
         precisions = torch.exp(-self.log_variances)
         network = (losses * shares(precisions.detach(), weights)).sum()
         own = (precisions * losses.detach() + self.log_variances / 2).sum()
-        # The second term is there for its gradient only: the value is the weighted mean.
+        # The second term contributes only a gradient: the value is the weighted mean.
         return network + own - own.detach()
 
 

@@ -1,8 +1,8 @@
 """Where runs execute. Each launcher takes jobs and yields the same events; none touches files.
 
 A launcher is a plugin: one module of this package, or of a `launch/` folder that `BENCH_PLUGINS`
-names, with a subclass of `Launcher`. Planning asks here too: what it must know of an arm takes code
-of plugins, which runs in a worker (`WorkerPool.ask`).
+names, with a subclass of `Launcher`. Planning asks here too. Its questions about an arm need plugin
+code, which runs in a worker (`WorkerPool.ask`).
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job has ended, well or not."""
+    """A job has ended, successfully or not."""
 
     job: Job
     record: Record
@@ -43,10 +43,10 @@ Event = Started | Finished
 
 @dataclass
 class Launcher(ABC):
-    """Executes runs somewhere. Its fields are knobs that users may set, as those of strategies.
+    """Executes runs somewhere. Its fields are knobs that users may set, like those of strategies.
 
-    What runs a job is `bench.train.run.attempt`, which raises nothing: a job that goes wrong is a
-    record too. Jobs, records and examples can be pickled.
+    `bench.train.run.attempt` runs a job. It raises nothing: a job that fails gives a record too.
+    Jobs, records and examples can be pickled.
     """
 
     name: ClassVar[str]
@@ -58,29 +58,29 @@ class Launcher(ABC):
 
     @classmethod
     def suits(cls, workers: int) -> bool:
-        """Return whether this one is taken for so many workers where none is named.
+        """Return whether this launcher is chosen for this many workers where none is named.
 
-        0 workers means the process of the command.
+        0 workers means the command's own process.
         """
         return False
 
     def begin(self, workers: int) -> None:  # noqa: B027 (most have nothing to begin)
-        """Start what takes time. Called before the jobs are known, if at all."""
+        """Start whatever takes time. Called before the jobs are known, if at all."""
 
     def ask(
         self, function: Callable[..., Any], *arguments: Any, limited: bool = True
     ) -> Iterator[Any]:
         """Call a function where its code may fail; yield what it returns, or what it yields.
 
-        The function is found by its name in a module, and all that goes in and out can be pickled.
-        A limit on the time of each item holds if `limited`. Raises `UserError` as the function
+        The function is found by its name in a module, and everything passed in or out can be
+        pickled. If `limited`, the time of each item has a limit. Raises `UserError` as the function
         does, and `bench.launch.worker.RequestError` where there is no answer.
         """
         raise NotImplementedError
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-        """Run jobs, begun in their order, at most `workers` at once.
+        """Run jobs, started in their order, at most `workers` at once.
 
         Yields `Started` and later `Finished` once for each. May be called again with other jobs.
         """
@@ -98,9 +98,9 @@ def launchers() -> Plugins:
 class WorkerPool:
     """The launchers of one command, made when they are needed and closed with it.
 
-    The named one does all the work; where none is, the one that suits the number of workers does.
-    `workers` are those that are asked for, fewer where the named launcher has fewer; None is any
-    number, and 0 the process of the command. Raises `UserError` for a name that is unknown.
+    The named launcher does all the work. Where none is named, the one that suits the number of
+    workers does. `workers` is the requested number, lowered where the named launcher allows fewer.
+    None means any number, and 0 the command's own process. Raises `UserError` for an unknown name.
     """
 
     def __init__(self, named: str | None = None, workers: int | None = None) -> None:
@@ -127,7 +127,7 @@ class WorkerPool:
 
     @property
     def in_process(self) -> bool:
-        """Whether runs execute in the process of the command."""
+        """Whether runs execute in the command's own process."""
         return self._named is not None and self._named.suits(0)
 
     def _launcher(self, workers: int) -> Launcher:
@@ -150,7 +150,7 @@ class WorkerPool:
         return named if named is not None and named.answers else self._suited(1)
 
     def begin_answering(self) -> None:
-        """Start what answers `ask`, which takes seconds."""
+        """Start the launcher that answers `ask`, which takes seconds."""
         self._answering().begin(1)
 
     def ask(
@@ -160,21 +160,21 @@ class WorkerPool:
         return self._answering().ask(function, *arguments, limited=limited)
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-        """Run jobs and yield what happens."""
+        """Run jobs and yield the events."""
         return self._launcher(workers).run(jobs, workers)
 
 
 #: Seconds of work below which one worker does it all.
 _WORTH_A_SECOND_WORKER = 8
-#: What a worker takes beside the tensors of a step: torch, and images of the usual sets.
+#: A worker's memory besides the tensors of a step: torch, and images of the usual sets.
 _PROCESS_BYTES = 2**30
 
 
 def auto_workers(jobs: Sequence[Job]) -> int:
     """Return how many workers suit the jobs: one per physical core on a CPU, one per GPU.
 
-    Never more than have room in memory together. A handful of seconds of work is not worth the
-    start of a second worker. One worker is a process of its own, as each of several is.
+    Never more than fit into memory together. A handful of seconds of work is not worth the start of
+    a second worker. A single worker is a process of its own too.
     """
     if not jobs:
         return 1
@@ -196,6 +196,6 @@ def usable_cores() -> int:
     import psutil
 
     cores = psutil.cpu_count(logical=False) or 1
-    with contextlib.suppress(AttributeError, psutil.Error):  # not every platform tells
+    with contextlib.suppress(AttributeError, psutil.Error):  # not available on every platform
         cores = min(cores, len(psutil.Process().cpu_affinity()))
     return max(1, cores)

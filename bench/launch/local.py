@@ -1,4 +1,4 @@
-"""Runs jobs one after the other in the process of the command, for debugging."""
+"""Runs jobs one after the other in the command's own process, for debugging."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.train.run import attempt
 
 @dataclass
 class Local(Launcher):
-    """No process but the command's own. Code of a plugin that exits or hangs takes it along."""
+    """Only the command's own process. Plugin code that exits or hangs takes it down too."""
 
     name = "local"
     summary = "one run after the other in the process of the command, for debugging"
@@ -21,7 +21,7 @@ class Local(Launcher):
 
     @classmethod
     def suits(cls, workers: int) -> bool:
-        """Suit no worker at all."""
+        """Suit only 0 workers."""
         return workers == 0
 
     def ask(
@@ -31,7 +31,7 @@ class Local(Launcher):
         return answer(function, *arguments, limited=limited)
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-        """Run the jobs in their order."""
+        """Run the jobs in order."""
         for job in jobs:
             yield Started(job)
             yield Finished(job, *attempt(job))

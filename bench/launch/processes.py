@@ -1,6 +1,7 @@
 """Runs jobs in worker processes, each with one thread. A worker that dies costs only its run.
 
-Where memory runs out the run is tried again with one worker fewer; the last one's failure counts.
+Where memory runs out, the run is tried again with one worker fewer. A failure with a single worker
+is final.
 """
 
 import math
@@ -28,9 +29,9 @@ from bench.train.run import Examples, attempt, failure
 class Processes(Launcher):
     """Worker processes that live until all is done.
 
-    A run that takes `patience` times its expected device-seconds is ended, but not before `floor`
-    seconds: loading data and evaluation count too. So is one step of pricing that takes `pricing`
-    seconds. Raises `ValueError` for values below 0.
+    A run that takes `patience` times its expected device-seconds is stopped, but not before `floor`
+    seconds, because loading data and evaluation count too. One step of pricing is stopped after
+    `pricing` seconds. Raises `ValueError` for values below 0.
     """
 
     name = "processes"
@@ -84,7 +85,7 @@ class Processes(Launcher):
             self._forget_stopped()
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-        """Run the jobs on at most `workers` processes, handing them out in their order."""
+        """Run the jobs on at most `workers` processes, assigned in order."""
         self._shrink(workers)
         waiting, again = deque(jobs), set[str]()
         busy: dict[Worker, tuple[Job, bool]] = {}  # the job, and whether it is alone
@@ -112,13 +113,13 @@ class Processes(Launcher):
                         yield Finished(job, record, examples)
                     self._forget_stopped()
         finally:
-            for worker in busy:  # nobody waits for them any more
+            for worker in busy:  # their results are no longer needed
                 worker.stop()
             self._forget_stopped()
 
 
 def _result(worker: Worker, job: Job, alone: bool) -> tuple[Record, Examples, bool]:
-    """Return what came of a job, and whether more memory might have helped."""
+    """Return the result of a job, and whether more memory might have helped."""
     try:
         ((record, examples),) = worker.answers()
     except WorkerKilledError:

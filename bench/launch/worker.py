@@ -1,6 +1,6 @@
-"""Worker processes. Each answers one request at a time, and may die of it.
+"""Worker processes. Each answers one request at a time, and may die while doing so.
 
-Code of plugins runs in them, so whatever it does (raise, exit, crash, hang) costs one request.
+Plugin code runs in them, so whatever it does (raise, exit, crash, hang) costs one request.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -32,7 +33,7 @@ if sys.platform == "linux":
 else:
     _CONTEXT = multiprocessing.get_context("spawn")
 
-#: Seconds between two looks at whether a worker is alive and on time.
+#: Seconds between two checks that a worker is alive and on time.
 _TICK = 1.0
 
 
@@ -45,7 +46,7 @@ class WorkerLostError(RequestError):
 
 
 class WorkerKilledError(WorkerLostError):
-    """A worker was sent SIGKILL by others, as happens when memory runs out."""
+    """A worker got SIGKILL from outside, as happens when memory runs out."""
 
 
 class WorkerOverdueError(WorkerLostError):
@@ -75,7 +76,7 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
     """Answer requests from the pipe until it closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
-
+    import_module("bench.launch.preload")  # there already if this process was forked
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     with contextlib.suppress(EOFError, BrokenPipeError):
@@ -87,14 +88,14 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
                     pipe.send(("item", item))
             except UserError as error:
                 end = ("user error", str(error))
-            except BaseException as error:  # an exit too: another request can be answered
+            except BaseException as error:  # an exit too, so that the worker can go on answering
                 end = ("error", reason_of(error))
             pipe.send(end)
 
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Let processes that start now ignore Ctrl-C from their first moment: the parent stops them."""
+    """Make processes that start now ignore Ctrl-C from the outset: the parent stops them."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and only it gets the interrupt
         return
@@ -107,7 +108,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Let processes that start now not import the main module, of which workers need nothing.
+    """Keep processes that start now from importing the main module, which workers do not need.
 
     A script without `if __name__ == "__main__"` would run again in each of them.
     """
@@ -121,11 +122,11 @@ def _main_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def workers_environment() -> Iterator[None]:
-    """Let processes that start now be workers: set what they read when they start.
+    """Make processes that start now workers: set the environment that they read at start.
 
-    They have one thread, which torch reads, and ask the system for large pages, which glibc reads:
-    activations of some megabytes then miss the processor's table of pages less often. A tunable of
-    glibc that the user has set stays, and comes last, which counts.
+    They have one thread, which torch reads, and ask the system for large pages, which glibc reads.
+    Activations of some megabytes then cause fewer misses in the processor's page-table cache. A
+    glibc tunable that the user has set stays, and comes last, so that it takes precedence.
     """
     tunables = [LARGE_PAGES, *filter(None, [os.environ.get("GLIBC_TUNABLES")])]
     wanted = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": ":".join(tunables)}
@@ -156,7 +157,7 @@ def begin_workers() -> None:
 
 
 class Worker:
-    """A process and the pipe to it. It has one request at most."""
+    """A process and the pipe to it. It has at most one request."""
 
     def __init__(self, number: int) -> None:
         begin_workers()
@@ -174,20 +175,20 @@ class Worker:
         self._waited = self._looked = 0.0
 
     def send(self, function: Callable[..., Any], *arguments: Any, limit: float = math.inf) -> None:
-        """Request a call of a function, to be found by its name in a module.
+        """Request a call of a function, which is found by its name in a module.
 
         Each item of its answer may take `limit` seconds.
         """
         self._limit, self._waited, self._looked = limit, 0.0, monotonic()
-        with contextlib.suppress(OSError):  # a dead worker is found out when its answer is read
+        with contextlib.suppress(OSError):  # a dead worker is detected when its answer is read
             self.pipe.send((function, arguments))
 
     def answers(self) -> Iterator[Any]:
-        """Yield what the request yields or returns, as it comes.
+        """Yield what the request yields or returns, as it arrives.
 
         Raises `UserError` as the function does, `RequestError` for whatever else it raises, and
-        `WorkerLostError` where the process ends or takes too long. The worker is stopped then, and
-        where not all answers are taken.
+        `WorkerLostError` where the process ends or takes too long. The worker is then stopped, as
+        it is where some answers are not consumed.
         """
         ended = False
         try:
@@ -211,7 +212,7 @@ class Worker:
             if self.overdue():
                 raise WorkerOverdueError(f"took longer than {self._limit:g} s")
             if not self._process.is_alive() and not self.pipe.poll():
-                raise self._lost()  # a process that it has started may hold the pipe open
+                raise self._lost()  # a child process of it may hold the pipe open
         try:
             message: tuple[str, Any] = self.pipe.recv()
         except (EOFError, OSError):
@@ -236,7 +237,7 @@ class Worker:
     def overdue(self) -> bool:
         """Return whether the request takes longer than its limit.
 
-        Time between two calls counts as two ticks at most: while the command was stopped (Ctrl-Z)
+        Time between two calls counts as at most two ticks. While the command was stopped (Ctrl-Z)
         or the machine slept, its workers stood still too.
         """
         now = monotonic()

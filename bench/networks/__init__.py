@@ -3,11 +3,15 @@
 An encoder is a list of stages, so that a strategy can share the first k of them or stitch between
 them. All widths scale with one factor, which is how the `slim` anchor is made.
 
-Normalisation is GroupNorm with one group (layer normalisation over channel, height and width)
-wherever there is any. It mixes no two images and keeps no running state, so a task's result does
-not depend on which other task's images share its batch, training and evaluation compute the same
-function, states can run side by side, and every width divides into one group. Batch normalisation
-has none of the four.
+All normalisation is GroupNorm with one group (layer normalisation over channel, height and width).
+It does not mix images and keeps no running state. This has four consequences:
+
+- A task's result does not depend on which other task's images share its batch.
+- Training and evaluation compute the same function.
+- Training states can run side by side.
+- Every width divides into one group.
+
+Batch normalisation has none of these properties.
 """
 
 from collections.abc import Callable

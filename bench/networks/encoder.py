@@ -1,4 +1,4 @@
-"""What every encoder is: a list of stages whose widths scale with one factor."""
+"""The base class of encoders: a list of stages whose widths scale with one factor."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Shape = tuple[int, ...]
 
 
 class Encoder(nn.Module):
-    """Images `[N, C, H, W]` to features, stage by stage.
+    """Maps images `[N, C, H, W]` to features, stage by stage.
 
     `features` is the shape of the features of one image: `(F,)` or `(F, h, w)`.
     """
@@ -45,17 +45,17 @@ EncoderBuilder = Callable[[Shape, float], Encoder]
 
 
 def norm(channels: int) -> nn.Module:
-    """Return the normalisation of so many channels: one group, see `bench.networks`."""
+    """Return the normalisation for this number of channels: one group, see `bench.networks`."""
     return nn.GroupNorm(1, channels)
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return a number of channels at a width factor, at least one."""
+    """Return a number of channels scaled by a width factor, at least one."""
     return max(1, round(channels * width))
 
 
 def he_initialised(encoder: Encoder) -> Encoder:
-    """Draw the convolutions as He et al. 2015 do for networks of rectifiers."""
+    """Draw the convolutions as in He et al. 2015 for networks of rectifiers."""
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -8,7 +8,7 @@ from bench.networks.encoder import Shape
 
 
 class ClassificationHead(nn.Module):
-    """Features to class logits `[N, classes]`: average pooling where spatial, then linear."""
+    """Maps features to class logits `[N, classes]`: average pooling where spatial, then linear."""
 
     def __init__(self, features: Shape, classes: int) -> None:
         super().__init__()
@@ -17,20 +17,20 @@ class ClassificationHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits `[N, classes]`."""
         if features.ndim == 4:
-            # As `AdaptiveAvgPool2d`, bit for bit, but its gradient comes out channels-last too. A
-            # rectifier before it would take several times as long to mask another layout.
+            # Like `AdaptiveAvgPool2d`, bit for bit, but its gradient is channels-last too. With
+            # another layout, a rectifier before it would take several times as long to mask it.
             features = features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
         logits: Tensor = self.linear(features)
         return logits
 
 
 class DenseHead(nn.Module):
-    """Features to an image-sized map `[N, outputs, H, W]`: the decoder of an autoencoder.
+    """Maps features to an image-sized map `[N, outputs, H, W]`: the decoder of an autoencoder.
 
     A vector of features is first laid out on a grid of a quarter of the image's side. Blocks of
-    nearest-neighbour doubling and a 3 × 3 convolution follow; the last doubling is a sub-pixel
-    convolution (Shi et al. 2016), which works on the coarser grid: a convolution at full resolution
-    would cost a multiple of a small encoder, and the decoder's work is billed.
+    nearest-neighbour doubling and a 3 × 3 convolution follow. The last doubling is a sub-pixel
+    convolution (Shi et al. 2016), which works on the coarser grid. A convolution at full resolution
+    would cost several times as much as a small encoder, and the decoder's compute is billed.
     """
 
     def __init__(self, features: Shape, image: Shape, outputs: int, channels: int = 8) -> None:
@@ -44,7 +44,7 @@ class DenseHead(nn.Module):
                 nn.Linear(features[0], math.prod(grid)), nn.Unflatten(1, grid), nn.ReLU()
             )
         inputs, *sides = grid
-        # How often the grid doubles until it covers the image, which may be longer one way.
+        # The number of doublings until the grid covers the image, which may not be square.
         doublings = max(
             (-(-whole // side) - 1).bit_length()
             for whole, side in zip(image[1:], sides, strict=True)

@@ -1,4 +1,4 @@
-"""LeNet, as studies of MultiMNIST use it."""
+"""LeNet, as used in studies of MultiMNIST."""
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ class _MaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return nn.functional.max_pool2d(x, 2)
-        # Without a gradient nobody asks where the maxima are: to note that down takes four times
-        # as long as to find them. The values are the same.
+        # Without a gradient the positions of the maxima are not needed. Recording them takes four
+        # times as long as finding the maxima. The values are the same.
         height, width = (side - side % 2 for side in x.shape[2:])
         rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
         return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])

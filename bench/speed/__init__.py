@@ -1,7 +1,8 @@
-"""How fast the harness is, measured side by side in one go: five tables, each with a plot.
+"""How fast the harness is, measured side by side in one session: five tables, each with a plot.
 
-Everything is timed in turns and shown as a ratio with an interval, because a time alone says what
-the machine was doing. The names of networks, strategies and data sets are in `full.toml`.
+Everything is timed in turns and shown as a ratio with an interval, because a time alone mostly
+reflects the state of the machine. The names of networks, strategies and data sets are in
+`full.toml`.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -10,14 +11,14 @@ from contextlib import ExitStack
 from bench.speed.settings import Settings
 from bench.speed.tables import Table
 
-#: How many tables there are; the second has two parts.
+#: The number of tables; the second has two parts.
 TABLES = 5
 
 
 def measure(
     settings: Settings, only: Collection[int], cores: int, say: Callable[[str], None]
 ) -> Iterator[Table]:
-    """Measure the tables that are asked for, by number, and yield each."""
+    """Measure the requested tables, by number, and yield each."""
     from bench.speed.growth import growth
     from bench.speed.matrix import matrix
     from bench.speed.overhead import overhead

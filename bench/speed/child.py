@@ -1,6 +1,6 @@
-"""One size of what grows, in a process of its own, which says how large it has become.
+"""One size of growing work, in its own process, which reports its own time and memory.
 
-`python -m bench.speed.child run ARGUMENTS` is `bench run ARGUMENTS`; `images` and `width` take the
+`python -m bench.speed.child run ARGUMENTS` is `bench run ARGUMENTS`. `images` and `width` take the
 parts of one run on drawn images. The last line printed is JSON.
 """
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held.
+    """Return the peak memory of this process, in bytes.
 
-    From Linux's own file where there is one: what `getrusage` says may be the parent's.
+    Read from Linux's own file where there is one, because `getrusage` may report the parent's.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -35,7 +35,7 @@ def peak_bytes() -> int:
 
 
 def run(arguments: list[str]) -> float:
-    """Do what `bench run` does and return the seconds since the process began."""
+    """Do what `bench run` does and return the seconds since the process started."""
     sys.argv[1:] = ["run", *arguments]
     try:
         runpy.run_module("bench", run_name="__main__")
@@ -54,7 +54,7 @@ def _workload(text: str) -> "Workload":
 
 
 def images(arguments: list[str]) -> float:
-    """Train one epoch of `size` images, with all that a run does with them; return its seconds."""
+    """Train one epoch of `size` images, including all other work of a run; return its seconds."""
     from bench.spec.registry import parse_strategy
     from bench.speed.loops import drawn_tasks
     from bench.train.batches import Batches
@@ -78,7 +78,7 @@ def images(arguments: list[str]) -> float:
 
 
 def width(arguments: list[str]) -> float:
-    """Take training steps of one width and return the seconds of one."""
+    """Take training steps at one width and return the seconds of one."""
     from bench.speed.loops import block, harness
 
     work = _workload(arguments[0])

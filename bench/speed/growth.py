@@ -17,7 +17,7 @@ from bench.speed.settings import Growth, Network, Settings
 from bench.speed.tables import Column, Table, number
 from bench.store.store import Store
 
-#: What an exponent may be above 1 and still be the noise of a clock.
+#: How far above 1 an exponent may be and still be clock noise.
 NOISE = 0.1
 _HOW = (
     "An exponent is that of time or memory as a power of the work, from the size above to this "
@@ -29,7 +29,7 @@ _HOW = (
 
 
 def growth(settings: Settings) -> Table:
-    """Measure time and peak memory of growing work, each size in a process of its own, in turns."""
+    """Measure time and peak memory of growing work, each size in its own process, in turns."""
     rows, faster = list[dict[str, object]](), list[str]()
     for grown in settings.growth:
         rows += (found := _grow(settings, grown))
@@ -88,7 +88,7 @@ def _grow(settings: Settings, grown: Growth) -> list[dict[str, object]]:
 
 
 def _one(settings: Settings, grown: Growth, size: float) -> tuple[dict[str, float], float, str]:
-    """Return what a child says, the work it has done and the unit of that."""
+    """Return a child's measurements, the work it has done and the unit of that work."""
     if grown.what in ("seeds", "pairs"):
         with tempfile.TemporaryDirectory() as scratch:
             sized = ["--seeds", f"{size:g}"]

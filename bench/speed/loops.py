@@ -1,4 +1,4 @@
-"""Training loops over the same images: the harness's own, one written by hand, and plain products.
+"""Training loops over the same images: the harness's own, a handwritten one, and plain products.
 
 A loop is made from a workload and then takes as many steps as it is told. Those of other libraries
 are in `peers`.
@@ -31,7 +31,7 @@ from bench.train.pricing import count
 
 CLASSES = 10
 _ENDLESS = 10**6
-#: Times a block is lengthened at most where the clock does not move.
+#: How often, at most, a block is lengthened where the clock does not move.
 _MOST_BLOCKS = 4096
 
 
@@ -93,7 +93,7 @@ Loop = Callable[[Workload], Steps]
 
 
 def drawn_tasks(image: tuple[int, int, int], train: int, test: int = 1) -> list[TaskData]:
-    """Return two tasks of ten classes on images of noise, uint8 `[N, C, H, W]`."""
+    """Return two tasks of ten classes on noise images, uint8 `[N, C, H, W]`."""
     draw = torch.Generator().manual_seed(0)
 
     def pixels(count: int) -> Tensor:
@@ -108,7 +108,7 @@ def drawn_tasks(image: tuple[int, int, int], train: int, test: int = 1) -> list[
 
 
 def autocast(precision: Precision) -> torch.autocast | nullcontext[None]:
-    """Return the context in which a forward pass has a precision."""
+    """Return the context in which a forward pass uses a given precision."""
     return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
@@ -130,7 +130,7 @@ def harness(work: Workload) -> Steps:
 
 
 def by_hand(work: Workload) -> Steps:
-    """Return the loop one would write in a script for one encoder with two heads."""
+    """Return the loop that a script for one encoder with two heads would have."""
     prepare("cpu")
     return _endless(_by_hand(work))
 
@@ -158,7 +158,7 @@ def _by_hand(work: Workload) -> Iterator[None]:
 
 
 def products(side: int, precision: Precision) -> Steps:
-    """Return a loop of products of square matrices: 2 · side³ FLOPs a step, on one thread."""
+    """Return a loop of products of square matrices: 2 · side³ FLOPs per step, on one thread."""
     prepare("cpu")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = torch.randn(2, side, side).to(dtype).unbind()
@@ -177,9 +177,9 @@ def _made(loop: Callable[..., Steps], arguments: tuple[object, ...]) -> Steps:
 
 
 def block(count: int, loop: Callable[..., Steps], *arguments: object) -> tuple[float, float]:
-    """Take steps of a loop, made once a process; return wall and process seconds of one.
+    """Take steps of a loop, made once per process; return wall and process seconds of one.
 
-    More than `count`, up to a bound, where the process's clock is too coarse to move meanwhile.
+    It takes more than `count` steps, up to a bound, where the process's clock is too coarse.
     """
     take = _made(loop, arguments)
     wall, process = time.perf_counter(), time.process_time()
@@ -208,7 +208,7 @@ def flops(work: Workload) -> float:
 
 
 class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up what the operators take whose FLOPs are counted. They run at once on a CPU."""
+    """Adds up the time of the operators whose FLOPs are counted. They run at once on a CPU."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -225,7 +225,7 @@ class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def counted_seconds(work: Workload, steps: int = 5) -> float:
-    """Return the seconds of a step that the operators take whose FLOPs its price counts."""
+    """Return the seconds per step spent in the operators whose FLOPs its price counts."""
     take, found = _made(harness, (work,)), list[float]()
     for _ in range(steps):
         with _Stopwatch() as watch:

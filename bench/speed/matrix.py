@@ -101,9 +101,9 @@ def matrix(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table:
 
 
 def command(arguments: Sequence[str], results: Path) -> float:
-    """Run a command of this program in a process of its own and return its wall seconds.
+    """Run a command of this program in its own process and return its wall seconds.
 
-    Raises `UserError` with what it said where it fails.
+    Raises `UserError` with its error output where it fails.
     """
     began = time.perf_counter()
     line = [sys.executable, "-m", "bench", *arguments, "--results", str(results)]
@@ -114,12 +114,12 @@ def command(arguments: Sequence[str], results: Path) -> float:
 
 
 def _classes(settings: Settings) -> dict[str, str]:
-    """Return LibMTL's class for each strategy; single-task runs have that of plain training."""
+    """Return LibMTL's class for each strategy; single-task runs use that of plain training."""
     return {m.strategy: m.peers["LibMTL"] for m in settings.methods}
 
 
 def _compared(plan: Plan) -> list[str]:
-    """Return the keys of all runs of every comparison, as often as each needs them."""
+    """Return the keys of all runs of every comparison, each as often as comparisons need it."""
     groups: dict[tuple[str, str, int], set[str]] = {}
     for cell in plan.declaration.rows:
         for seed in cell.seeds:
@@ -137,7 +137,7 @@ def libmtl_runs(specs: Sequence[RunSpec], classes: Mapping[str, str], threads: i
 
 
 def _libmtl_run(spec: RunSpec, classes: Mapping[str, str]) -> float:
-    """Train, validate and test one run in LibMTL's way."""
+    """Train, validate and test one run as LibMTL does."""
     began, recipe = time.perf_counter(), spec.recipe
     data = arm_data(spec, DataSource())
     images, split = data[0].images, draw_split(data[0].images, recipe, spec.seed)

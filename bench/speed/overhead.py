@@ -1,4 +1,4 @@
-"""Table 5: what a whole command does beside training steps, from its records and its wall time."""
+"""Table 5: a whole command's work besides training steps, from its records and its wall time."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from bench.store.store import Store
 
 
 def overhead(settings: Settings, cores: int) -> Table:
-    """Measure a command, and the same again when all its runs are finished."""
+    """Measure a command, and the same command again once all its runs are finished."""
     arguments = [*settings.run, "--workers", str(cores)]
     with tempfile.TemporaryDirectory() as scratch:
         wall = command(arguments, Path(scratch))

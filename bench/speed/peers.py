@@ -1,20 +1,23 @@
-"""Other libraries in their own documented ways: LibMTL's trainer, and TorchJD's backward pass.
+"""Other libraries used as they document: LibMTL's trainer, and TorchJD's backward pass.
 
 Both are optional (`pip install -e '.[peers]'`) and are imported only here. They get the same
-network, images, batch size and number of steps as the harness; all else is theirs.
+network, images, batch size and number of steps as the harness; everything else is theirs.
 
-LibMTL (Lin and Zhang 2023) brings a trainer: it reads float images from a `DataLoader`, without
-workers of its own, and keeps losses and accuracies at every step. Its package on PyPI, 1.1.5, is
-old and needs four fixes to run on a CPU with a torch of today, which let it run and take no time:
-the device is not always `cuda:0`; `next(iterator)` for the method `next` that iterators no longer
-have; the shared gradients are set to zero, not to None, between tasks, as its gradient methods
-need; and where `torchvision.models.utils` is asked for, which is gone, the function it had is
-handed over. Evaluation is left out of timed blocks on all sides.
+LibMTL (Lin and Zhang 2023) brings a trainer. It reads float images from a `DataLoader` without
+worker processes, and keeps losses and accuracies at every step. Its package on PyPI, 1.1.5, is old
+and needs four fixes to run on a CPU with a current torch. They make it run and take no time:
+
+- The device need not be `cuda:0`.
+- `next(iterator)` replaces the method `next`, which iterators no longer have.
+- Shared gradients are set to zero between tasks, not to None, as its gradient methods need.
+- `torchvision.models.utils`, which is gone, is replaced by a module with the one function needed.
+
+Evaluation is left out of timed blocks on all sides.
 
 TorchJD (Quinton and Rey 2024) has no trainer. Its loop is the one its pages show for multi-task
 learning, `mtl_backward` and `jac_to_grad`, over the same `DataLoader`. Tasks are differentiated one
-after the other, an option of its own: all at once, its default, took 1.1 to 1.6 times as long here
-and fails at group normalisation in bf16.
+after the other, which is one of its options. Its default, all at once, took 1.1 to 1.6 times as
+long here and fails at group normalisation in bf16.
 """
 
 import contextlib
@@ -40,7 +43,7 @@ _RATE = 1e-3
 
 
 class AbsentError(Exception):
-    """A library that is not there, or does not import; the message says how to fix it."""
+    """A library is missing or cannot be imported; the message says how to fix it."""
 
 
 def _libmtl() -> ModuleType:
@@ -49,7 +52,7 @@ def _libmtl() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != _GONE:
             raise
-    # What an interrupted import has left would be taken for the whole.
+    # The remains of an interrupted import would be taken for the whole library.
     for name in [name for name in sys.modules if name.partition(".")[0] == "LibMTL"]:
         del sys.modules[name]
     stub = ModuleType(_GONE)
@@ -67,7 +70,7 @@ def _torchjd() -> ModuleType:
 
 
 def found(name: str) -> str:
-    """Return the version of a library, and what it needed to be imported. Raises `AbsentError`."""
+    """Return the version of a library, and the fix that its import needed. Raises `AbsentError`."""
     try:
         {"LibMTL": _libmtl, "TorchJD": _torchjd}[name]()
     except ModuleNotFoundError as error:
@@ -79,7 +82,7 @@ def found(name: str) -> str:
 
 
 class Labelled(Dataset[tuple[Tensor, dict[str, Tensor]]]):
-    """Float images `[N, C, H, W]` with a label a task, as LibMTL's loaders hand them out."""
+    """Float images `[N, C, H, W]` with one label per task, in the form of LibMTL's loaders."""
 
     def __init__(self, pixels: Tensor, labels: Mapping[str, Tensor]) -> None:
         """Scale uint8 images to -1..1."""
@@ -99,13 +102,13 @@ def _labelled(work: Workload) -> Labelled:
 
 
 def classifier(encoder: Encoder, outputs: int) -> nn.Module:
-    """Return a head as one writes it; the harness's own pools in a way that suits its layout."""
+    """Return a plain head; the harness's own pools in a way that suits its memory layout."""
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if len(encoder.features) == 3 else []
     return nn.Sequential(*pool, nn.Linear(encoder.features[0], outputs))
 
 
 def loader(data: Labelled, batch_size: int, steps: int) -> DataLoader[Any]:
-    """Return the batches of so many steps, in random order."""
+    """Return batches for this many steps, in random order."""
     return DataLoader(data, batch_size, sampler=RandomSampler(data, num_samples=steps * batch_size))
 
 
@@ -114,7 +117,7 @@ def libmtl_trainer(
     new_encoder: Callable[[], Encoder],
     heads: Mapping[str, Callable[[Encoder], nn.Module]],
 ) -> Any:
-    """Return LibMTL's trainer, fixed as told above, of hard sharing with its own weighting."""
+    """Return LibMTL's trainer, fixed as described above, of hard sharing with its own weighting."""
     library = _libmtl()
     encoder = new_encoder()
 
@@ -159,18 +162,18 @@ def libmtl_trainer(
 
 
 def quiet() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which LibMTL's prints go nowhere."""
+    """Return a context in which LibMTL's prints are discarded."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
 def libmtl(work: Workload) -> Steps:
-    """Return a loop of LibMTL's trainer, one epoch a call."""
+    """Return a loop of LibMTL's trainer, one epoch per call."""
     data = _labelled(work)
 
     heads = dict.fromkeys(data.labels, partial(classifier, outputs=CLASSES))
     with quiet():
         trainer = libmtl_trainer(dict(work.peers)["LibMTL"], work.encoder, heads)
-    trainer.test = lambda *_, **__: None  # evaluation is no part of a step
+    trainer.test = lambda *_, **__: None  # evaluation is not part of a step
 
     def take(count: int) -> None:
         torch.set_num_threads(work.threads)
@@ -181,7 +184,7 @@ def libmtl(work: Workload) -> Steps:
 
 
 def torchjd(work: Workload) -> Steps:
-    """Return the loop of TorchJD's page on multi-task learning."""
+    """Return the loop from TorchJD's page on multi-task learning."""
     from torchjd import aggregation
     from torchjd.autojac import jac_to_grad, mtl_backward
 

@@ -1,4 +1,4 @@
-"""A plot a table. Marks differ by shape as well as by colour; a short bar is what is asked for."""
+"""One plot per table. Marks differ by shape as well as by colour; a short bar marks a goal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINE, _OWN, _BODY, _SCALE = 0.34, 0.12, 4.2, 0.45  # heights of a line and of a mark beside others
+_LINE, _OWN, _BODY, _SCALE = 0.34, 0.12, 4.2, 0.45  # heights of a line and of one mark among others
 _INTERVALS = "Marks are geometric means over rounds in turns, lines their 95 % intervals."
 
 Row = Mapping[str, Any]
@@ -39,7 +39,7 @@ def _dots(
     caption: str,
     scale: float = 1.0,
 ) -> "Figure":
-    """Draw a line a row and a mark a series; `series` are keys of the rows by what they are."""
+    """Draw one line per row and one mark per series; `series` are keys of the rows by label."""
     if not table.rows:
         return empty_sheet(table.title, " ".join(table.notes))
     labels, marks = [label(row) for row in table.rows], cycle_marks(list(series))
@@ -161,7 +161,7 @@ def _bars(
 
 
 def _growth(table: Table) -> "Figure":
-    """Draw a column for each thing that grows: time above, memory below, both axes logarithmic."""
+    """Draw a column for each growing quantity: time above, memory below, both axes logarithmic."""
     groups: dict[str, list[Row]] = {}
     for row in table.rows:
         groups.setdefault(row["what"], []).append(row)
@@ -199,7 +199,7 @@ def _panel(
     axes.loglog(
         work, values, color=mark.colour, marker=mark.marker, markersize=5, linestyle=mark.line
     )
-    # Through the last point: what came before it is the cheaper for lying above.
+    # Through the last point: the higher earlier points lie above it, the cheaper the growth.
     line = [values[-1] * w / work[-1] for w in work]
     axes.loglog(work, line, color=guide.colour, linestyle=guide.line, linewidth=1)
     axes.grid(color=FAINT)

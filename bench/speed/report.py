@@ -1,4 +1,4 @@
-"""The measurements as files: Markdown, JSON, a plot a table, the machine and the versions."""
+"""The measurements as files: Markdown, JSON, one plot per table, the machine and the versions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from bench.store.store import write_files
 
 
 def circumstances(command: str, cores: int) -> dict[str, str]:
-    """Return where, when and with what it was measured."""
+    """Return where, when and with which software it was measured."""
     made = dict(provenance("cpu"))
     memory = psutil.virtual_memory().total / 2**30
     return {

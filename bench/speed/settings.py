@@ -14,7 +14,7 @@ class _Settings(BaseModel):
 
 
 class Network(_Settings):
-    """A network, the images it reads, and what is asked of it."""
+    """A network, the images it reads, and its goals."""
 
     label: str
     name: str
@@ -27,7 +27,7 @@ class Network(_Settings):
 
 
 class Method(_Settings):
-    """A strategy, and what other libraries call it."""
+    """A strategy, and its name in other libraries."""
 
     label: str
     strategy: str
@@ -59,7 +59,7 @@ class Growth(_Settings):
 
 
 class Settings(_Settings):
-    """All that is measured and for how long."""
+    """Everything that is measured, and for how long."""
 
     batch_size: int
     pool: int
@@ -83,6 +83,6 @@ class Settings(_Settings):
 
 
 def load(name: str) -> Settings:
-    """Return the settings called `full` or `quick`, which stand beside this file."""
+    """Return the settings called `full` or `quick`, whose files lie next to this one."""
     path = Path(__file__).parent / f"{name}.toml"
     return Settings.model_validate(tomllib.loads(path.read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""Tables 1 to 3: a training step against a loop by hand, other libraries, and the machine."""
+"""Tables 1 to 3: a training step against a handwritten loop, other libraries, and the machine."""
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ _MET = Column("met", "met", met)
 
 
 def by_hand(settings: Settings, process: ProcessPoolExecutor) -> Table:
-    """Measure the harness's step against a loop by hand: process time of one thread."""
+    """Compare the harness's step with a handwritten loop: process time of one thread."""
     rows = list[dict[str, object]]()
     for network, precision in product(settings.networks, settings.precisions):
         work = Workload.of(settings, network, settings.methods[0], precision)
@@ -73,7 +73,7 @@ def _timed(
 def _together(
     pool: Sequence[ProcessPoolExecutor], count: int, loop: Callable[..., Steps], *work: object
 ) -> Callable[[], float]:
-    """Return blocks of a loop in several processes at once: wall seconds a step of all of them."""
+    """Return blocks of a loop in several processes at once: wall seconds per step of them all."""
 
     def take() -> float:
         began = perf_counter()
@@ -100,11 +100,11 @@ _LOOPS = {"LibMTL": peers.libmtl, "TorchJD": peers.torchjd}
 def against_peers(
     settings: Settings, pool: Sequence[ProcessPoolExecutor], other: ProcessPoolExecutor
 ) -> Table:
-    """Measure the harness's step against LibMTL's and TorchJD's: wall time, core by core and all.
+    """Compare the harness's step with LibMTL's and TorchJD's: wall time, on one core and on all.
 
-    One run: a core each. All cores: as many runs of the harness side by side as there are cores,
-    which is how it runs seeds, against one after the other with torch's own threads on all cores,
-    which is how the others do.
+    One run: one core each. All cores: the harness has as many runs side by side as there are cores,
+    which is how it runs seeds. The others run one after the other, with torch's own threads on all
+    cores, which is how they do it.
     """
     rows = list[dict[str, object]]()
     known, notes = _known(other)
@@ -137,7 +137,7 @@ def against_peers(
 
 
 def _known(process: ProcessPoolExecutor) -> tuple[list[str], list[str]]:
-    """Return the libraries that are there, and a note on each."""
+    """Return the libraries that are present, and a note on each."""
     known, notes = [], []
     for name in _LOOPS:
         try:
@@ -157,7 +157,7 @@ def _peer_rows(
     known: Sequence[str],
     notes: list[str],
 ) -> Iterator[dict[str, object]]:
-    """Yield a row a precision, library and number of cores; what fails elsewhere is a note."""
+    """Yield one row per precision, library and number of cores; failures elsewhere become notes."""
     cores, blocks = len(pool), dict[str, Callable[[], float]]()
     for precision in settings.precisions:
         work = Workload.of(settings, network, method, precision)
@@ -169,7 +169,7 @@ def _peer_rows(
                 continue
             try:
                 other.submit(loops.block, 1, _LOOPS[name], work).result()
-            except Exception as error:  # anything may come out of a library
+            except Exception as error:  # a library may raise anything
                 notes.append(
                     f"{name} fails at {network.label}, {method.label}, {precision}: {error}"
                 )
@@ -182,7 +182,7 @@ def _peer_rows(
     taken = in_turns(blocks, settings.row_seconds)
     for precision, name, how in product(settings.precisions, known, ("one core", "all cores")):
         own = taken[f"harness, {how}, {precision}"]
-        # LibMTL has but one precision.
+        # LibMTL has only one precision.
         among = precision if name != "LibMTL" else "fp32"
         if (seconds := taken.get(f"{name}, {how}, {among}")) is None:
             continue
@@ -208,7 +208,7 @@ def _peer_rows(
 
 
 def against_machine(settings: Settings, process: ProcessPoolExecutor) -> Table:
-    """Measure the FLOPs of a step a second against those of plain products of matrices."""
+    """Compare the FLOPs per second of a step with those of plain matrix products."""
     rows = list[dict[str, object]]()
     for precision in settings.precisions:
         rows += _machine_rows(settings, precision, process)

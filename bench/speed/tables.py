@@ -21,7 +21,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the report, with what is to be said about it."""
+    """One table of the report, with its notes."""
 
     name: str
     title: str
@@ -30,7 +30,7 @@ class Table:
     notes: Sequence[str] = ()
 
     def cells(self) -> list[list[str]]:
-        """Return the rows as people read them; a dash where there is nothing."""
+        """Return the formatted rows; a dash where there is nothing."""
         return [
             [
                 NOTHING if (value := row.get(column.key)) is None else column.show(value)

@@ -1,4 +1,4 @@
-"""Timing in turns: blocks of all sides follow each other, so a slow minute falls on all alike."""
+"""Timing in turns: blocks of all sides alternate, so a slow minute affects all of them alike."""
 
 import math
 import multiprocessing
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.launch.worker import workers_environment
 
-#: Rounds that an interval needs, and that are enough.
+#: The number of rounds that an interval needs, and the number that is enough.
 _LEAST, _MOST = 4, 30
 
 
@@ -38,9 +38,10 @@ def ratio(longer: Sequence[float], shorter: Sequence[float]) -> Ratio:
 
 
 def in_turns(blocks: Mapping[str, Callable[[], float]], seconds: float) -> dict[str, list[float]]:
-    """Take every block in turn, over and over for about `seconds`, and return what each took.
+    """Take every block in turn, over and over for about `seconds`, and return the times of each.
 
-    Blocks return their own seconds. Every other round goes backwards. The first is a warm-up.
+    Blocks return their own seconds. Every other round is in reverse order. The first round is a
+    warm-up.
     """
     order = list(blocks)
     for name in order:
@@ -56,12 +57,12 @@ def in_turns(blocks: Mapping[str, Callable[[], float]], seconds: float) -> dict[
 
 
 def own_process(worker: bool = False) -> ProcessPoolExecutor:
-    """Return a process of its own, to be told what to do, set up as the harness's workers or plain.
+    """Return a fresh process to submit work to, set up like the harness's workers or plainly.
 
-    So no side runs with what another has set: threads, allocator, the handling of denormals.
+    So no side runs with another's settings: threads, allocator, the handling of denormals.
     """
     # Not fork: torch's threads do not survive it.
     process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     with workers_environment() if worker else nullcontext():
-        process.submit(int).result()  # it starts when it gets something to do
+        process.submit(int).result()  # it starts when it gets its first task
     return process

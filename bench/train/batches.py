@@ -1,10 +1,10 @@
 """From names to tensors: loads data sets, makes placebos, draws subsets, serves batches.
 
 Images live on the device as uint8 `[N, H, W, C]`; a batch is gathered, augmented and scaled there.
-A set that does not fit is read ahead batch by batch, from memory or from a mapped file, and gives
-the same batches.
-All draws (subset, split, order, augmentation) come from role-keyed streams on the CPU. They reach
-the device in blocks of many steps, so no step waits, and every device sees the same order.
+A set that does not fit is prefetched batch by batch, from memory or from a mapped file, and gives
+the same batches. All draws (subset, split, order, augmentation) come from role-keyed streams on the
+CPU. They reach the device in blocks of many steps, so no step waits, and every device sees the same
+order.
 """
 
 import time
@@ -25,11 +25,11 @@ from bench.tasks import TaskData
 from bench.train.rows import Rows, Standardise
 from bench.train.splits import Split, draw_split
 
-#: Steps whose order is drawn and moved to the device at once.
+#: Number of steps whose order is drawn and moved to the device at once.
 _BLOCK = 256
 
 
-#: Threads that read batches of a set that is not resident, and how many batches they are ahead.
+#: Threads that read batches of a set that is not resident, and batches that they read ahead.
 _READERS = 2
 
 
@@ -40,7 +40,7 @@ _AHEAD = 8
 class Batch:
     """One step's images and targets, one of each per task, and a second batch if asked for.
 
-    Tasks on the same images hold the very same tensor.
+    Tasks on the same images hold the identical tensor object.
     """
 
     images: list[Tensor | None]
@@ -50,10 +50,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Portion:
-    """Which of a run's training images batches are drawn from.
+    """The portion of a run's training images that batches are drawn from.
 
-    `held_out` is the share that is kept for second batches; if it is 0, both have all images, each
-    in an order of its own.
+    `held_out` is the share kept for second batches. If it is 0, both kinds of batch draw from all
+    images, each in an order of its own.
     """
 
     held_out: float = 0.0
@@ -61,7 +61,7 @@ class _Portion:
 
     @property
     def role(self) -> str:
-        """What the roles of its streams begin with."""
+        """The prefix of its streams' roles."""
         return "second " if self.second else ""
 
     def of(self, train: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class _Stream:
         return self.images.take(index), labels
 
     def probe(self) -> tuple[Tensor, list[Tensor]]:
-        """Return images `[B, C, H, W]` and targets as a step reads them, but unmoved."""
+        """Return images `[B, C, H, W]` and targets as a step reads them, but not augmented."""
         index = torch.randperm(len(self.images), generator=self._probe())[: self._batch_size]
         rows, labels = self._fetch(index.to(self._device) if self.images.resident else index)
         x = self._to_float(rows)
@@ -146,7 +146,7 @@ class _Stream:
         ]
 
     def _prefetched(self) -> Iterator[tuple[tuple[Tensor, list[Tensor | None]], Tensor | None]]:
-        """Yield what `_fetch` returns, read ahead by threads, with the moves of the step."""
+        """Yield what `_fetch` returns, prefetched by threads, with the moves of the step."""
         readers = ThreadPoolExecutor(_READERS)
         ahead = deque[tuple[Future[tuple[Tensor, list[Tensor | None]]], Tensor | None]]()
         try:
@@ -183,10 +183,10 @@ class _Stream:
 
 
 def _wanted(data: Sequence[TaskData], index: Tensor) -> Tensor:
-    """Return which images of a subset any task has a label for: bool, as long as `index`.
+    """Return which images of a subset have a label of any task: bool, as long as `index`.
 
     An image counts only for the tasks that it has a label of. A task of weight 0 learns nothing
-    from it, so that such a partner adds no image to another task's.
+    from it. So such a partner adds no image to another task's.
     """
     wanted = torch.zeros(len(index), dtype=torch.bool)
     for d in [d for d in data if d.task.weight > 0] or data:
@@ -201,9 +201,9 @@ def _wanted(data: Sequence[TaskData], index: Tensor) -> Tensor:
 
 
 def _moved(maps: Tensor, moves: Tensor, first: int) -> Tensor:
-    """Return maps `[B, ...]` shifted and mirrored; what lies outside repeats the edge.
+    """Return maps `[B, ...]` shifted and mirrored; beyond the border, the edge is repeated.
 
-    `first` is the dimension of the rows, the columns follow. `moves` are `[3, B]`: down, right,
+    `first` is the dimension of the rows; the columns follow. `moves` are `[3, B]`: down, right,
     flip.
     """
     height, width = maps.shape[first : first + 2]
@@ -222,9 +222,9 @@ def _moved(maps: Tensor, moves: Tensor, first: int) -> Tensor:
 class Batches:
     """Endless batches for the tasks of one run, from the data of its seed.
 
-    Images and labels live on the device if `resident`; else they are read ahead by threads. Where
-    `second_batch` is a number, every batch brings a second one, drawn from this share of the
-    training images, which is kept from the first; from all of them where it is 0.
+    Images and labels live on the device if `resident`; otherwise threads prefetch them. Where
+    `second_batch` is a number, every batch brings a second one. It is drawn from this share of the
+    training images, which is kept out of the first, or from all of them where the share is 0.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class Batches:
     def stalled(self) -> float:
         """Seconds that steps have waited for images; 0 where they are resident.
 
-        On a GPU the host may wait while the device still works, so this is an upper bound.
+        On a GPU the host may wait while the device is still working, so this is an upper bound.
         """
         own = sum(s.stalled for s in self._streams.values())
         return own + (self._second.stalled if self._second else 0.0)
@@ -270,8 +270,8 @@ class Batches:
     def probe(self) -> Batch:
         """Return one fixed batch of training images, as large as a step's.
 
-        It comes from a stream of its own: no step's draw moves, and all arms of a seed have the
-        same.
+        It comes from a stream of its own. So it shifts no draw of a step, and all arms of a seed
+        have the same probe.
         """
         return self._batch([s.probe() for s in self._streams.values()])
 
@@ -282,7 +282,7 @@ class Batches:
             yield replace(self._batch(first), second=second)
 
     def _batch(self, drawn: Sequence[tuple[Tensor, list[Tensor]]]) -> Batch:
-        """Return what the streams have drawn, in the order of the tasks."""
+        """Return what the streams have drawn, in task order."""
         left = {
             key: (x, iter(targets)) for key, (x, targets) in zip(self._streams, drawn, strict=True)
         }

@@ -1,4 +1,4 @@
-"""The device and the process that runs are trained in: threads, memory, determinism."""
+"""The device and the process in which runs are trained: threads, memory, determinism."""
 
 import ctypes
 import errno
@@ -11,15 +11,15 @@ import torch
 
 from bench.errors import UserError
 
-#: What glibc reads when a process starts: to ask the system for large pages.
+#: A setting that glibc reads when a process starts: ask the system for large pages.
 LARGE_PAGES = "glibc.malloc.hugetlb=1"
 
-#: Why something failed that did not fit into memory.
+#: The reason given where something did not fit into memory.
 OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory has run out, on a device or on the host.
+    """Return whether an error means that memory has run out, on a device or on the host.
 
     torch's allocator on a CPU raises a plain `RuntimeError`.
     """
@@ -31,7 +31,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why something failed, in words. What an error says of itself may raise too."""
+    """Return why something failed, in words. Even an error's own message may raise."""
     try:
         return OUT_OF_MEMORY if out_of_memory(error) else f"{type(error).__name__}: {error}"
     except Exception:
@@ -41,7 +41,8 @@ def reason_of(error: BaseException) -> str:
 def prepare(device: str) -> torch.device:
     """Set torch up for scored runs and return the device.
 
-    One thread on a CPU: process time then means something, and the number of cores changes no bit.
+    On a CPU it uses one thread. Process time is then meaningful, and the number of cores changes no
+    bit.
     """
     if device == "cuda":
         torch.backends.cudnn.benchmark = False
@@ -55,12 +56,12 @@ def prepare(device: str) -> torch.device:
 
 @cache
 def _keep_memory() -> bool:
-    """Have glibc keep the memory of freed tensors; return whether it was told, which others aren't.
+    """Make glibc keep the memory of freed tensors; return whether that worked (only glibc does it).
 
-    It gives a large one back to the system at once, and each page of the next is then faulted in
-    anew: a fifth of the step of a residual network. No number depends on it.
+    By default glibc returns a large block to the system at once. Each page of the next one is then
+    faulted in anew, which takes a fifth of the step of a residual network. No number depends on it.
     """
-    mmap_max, trim_threshold = -4, -1  # as <malloc.h> has them
+    mmap_max, trim_threshold = -4, -1  # the constants of <malloc.h>
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):
@@ -71,10 +72,10 @@ def _keep_memory() -> bool:
 
 
 def execution(device: torch.device) -> dict[str, str]:
-    """Return which of the ways to the same numbers this process takes, for the records."""
+    """Return which of several equivalent ways of computing this process uses, for the records."""
     allocator = "default"
     if device.type == "cpu" and _keep_memory():
-        # Of several the last one counts: the user's own.
+        # Of several values the last one counts, which is the user's own.
         asked = re.findall(r"glibc\.malloc\.hugetlb=\d", os.environ.get("GLIBC_TUNABLES", ""))
         large = asked[-1:] == [LARGE_PAGES]
         allocator = "keeps memory, large pages" if large else "keeps memory"

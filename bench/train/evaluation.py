@@ -1,4 +1,4 @@
-"""Predictions to scores. Off the clock, and without a draw: evaluating changes no run."""
+"""From predictions to scores. Untimed and without random draws: evaluation changes no run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from bench.tasks import Task, TaskData
 from bench.train.loop import passes_in
 from bench.train.rows import Rows, Standardise
 
-#: Images and pixels that are evaluated at once, at most.
+#: Largest numbers of images and pixels that are evaluated at once.
 _BATCH = 512
 _PIXELS = 2**21
 
@@ -22,7 +22,7 @@ _PIXELS = 2**21
 class EvaluationSet:
     """Images and labels that a task is scored on.
 
-    Tasks on the same images hold the very same rows.
+    Tasks on the same images hold the identical rows.
     """
 
     task: Task
@@ -36,9 +36,9 @@ def evaluation_sets(
     device: torch.device,
     resident: bool,
 ) -> list[EvaluationSet]:
-    """Return the sets of (task, images `[N, C, H, W]`, labels, index of the rows that are meant).
+    """Return the sets of (task, images `[N, C, H, W]`, labels, index of the selected rows).
 
-    Tasks that hold the same images name the same rows of them.
+    Tasks that hold the same images select the same rows of them.
     """
     shared: dict[int, Rows] = {}
     for _, images, _, index in tasks:
@@ -59,8 +59,8 @@ def evaluation_sets(
 class Scores:
     """One task's result on a set.
 
-    `metrics` are by name, each in its unit; NaN where no example is labelled. `examples` has one
-    score per example on the CPU, float32 `[N]`; NaN where it is not labelled.
+    `metrics` are keyed by name, each in its unit; NaN where no example is labelled. `examples` has
+    one score per example on the CPU, float32 `[N]`; NaN where it is not labelled.
     """
 
     task: Task

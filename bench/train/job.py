@@ -1,4 +1,4 @@
-"""A run that is ready to start, its data and its key: what planning and execution share."""
+"""A run that is ready to start, with its data and key: shared by planning and execution."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ class Job:
     """A run that is ready to start: its prices, one per phase, are known and frozen.
 
     `fault` says why its arm could not be priced; such a job fails without being tried. `tuning` is
-    what choosing its recipe and knobs has cost.
+    the cost of choosing its recipe and knobs.
     """
 
     spec: RunSpec
@@ -46,7 +46,7 @@ def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
 
 
 def run_key(spec: RunSpec, data: str) -> str:
-    """Return the hash of all that defines a run: spec, seed, data, code, and kind of machine.
+    """Return the hash of everything that defines a run: spec, seed, data, code, and machine type.
 
     `data` is the fingerprint of its data.
     """

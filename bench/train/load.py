@@ -14,7 +14,7 @@ from bench.randomness import stream
 from bench.spec.registry import parse_dataset
 from bench.tasks import TaskData, split_placebo
 
-#: Placebos and fixed parts of data are drawn at this seed, whatever the run's own.
+#: Placebos and fixed parts of data are drawn at this seed, whatever the run's seed.
 _FIXED_SEED = 0
 
 
@@ -59,9 +59,10 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
 
 
 def _shuffled(known: Tensor, draw: torch.Generator) -> Tensor:
-    """Return an order in which the images with a label change theirs; the others stay without.
+    """Return an order that permutes only the images with a label, bool `known` `[N]`.
 
-    So a pair trains on the same images with the placebo as without it. `known` is bool `[N]`.
+    The images without a label stay without. So a pair trains on the same images with the placebo as
+    without it.
     """
     order, places = torch.arange(len(known)), known.nonzero()[:, 0]
     order[places] = places[torch.randperm(len(places), generator=draw)]

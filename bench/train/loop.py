@@ -2,8 +2,8 @@
 
 A training state is one network in training, in one phase after another. A step is the same whatever
 the strategy: the forward pass, the losses of the phase's tasks, the backward pass, the optimizer.
-The backward pass is one of the combined loss, or one per task and an aggregation of the gradients.
-A method that asks for it gets a look ahead or a second look.
+The backward pass is either that of the combined loss, or one per task with an aggregation of the
+gradients. A method that asks for it gets a look ahead or a second look.
 
 The scale of losses: the weights of a step's tasks are divided by their sum. Where all tasks have
 equal gradients, the encoder receives what single-task training gives it, whatever the strategy.
@@ -44,8 +44,8 @@ def build_network(
 ) -> MultiTaskNetwork:
     """Return a freshly drawn network on torch's default device.
 
-    The encoder and each head are drawn from streams of their own, so that adding a task moves no
-    other weight. Raises `ValueError` where images differ in shape.
+    The encoder and each head are drawn from their own streams, so that adding a task moves no other
+    weight. Raises `ValueError` where images differ in shape.
     """
     image = data[0].images.image
     if any(d.images.image != image for d in data):
@@ -69,10 +69,10 @@ def build_network(
 
 
 def passes_in(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Return the context of a network's forward pass, in which it computes in a precision.
+    """Return the context in which a network's forward pass uses a given precision.
 
-    In `bf16` torch's autocast decides which operators compute in bfloat16; what comes out is the
-    caller's to widen. On the meta device nothing is computed, in any precision.
+    In `bf16` torch's autocast decides which operators compute in bfloat16; the caller must widen
+    the result. On the meta device nothing is computed, in any precision.
     """
     if precision == "fp32" or device.type == "meta":
         return nullcontext()
@@ -80,15 +80,15 @@ def passes_in(precision: Precision, device: torch.device) -> AbstractContextMana
 
 
 def _widened(tensor: Tensor) -> Tensor:
-    """Return a tensor of a reduced precision as float32, any other as it is."""
+    """Return a tensor of reduced precision as float32, and any other as it is."""
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
-    """Add to a parameter's gradient, laid out in memory as the parameter is.
+    """Add to a parameter's gradient, in the parameter's own memory layout.
 
     A backward pass does the same. The fused optimizer walks both in memory order: with another
-    layout it would silently pair wrong entries.
+    layout it would silently pair the wrong entries.
     """
     if parameter.grad is None:
         parameter.grad = torch.empty_like(parameter).copy_(gradient)
@@ -99,7 +99,7 @@ def _add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
 class TrainingState:
     """One network in training: all the state that its steps change.
 
-    It begins in the first phase of its strategy's schedule.
+    It starts in the first phase of its strategy's schedule.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TrainingState:
         self.enter(0)
 
     def enter(self, number: int) -> None:
-        """Begin a phase: the network stays as it is, all else is made anew for its tasks."""
+        """Begin a phase: the network stays as it is, all else is made afresh for its tasks."""
         phase, strategy = self.phases[number], self._strategy
         self._places = phase.tasks
         self.trained = [self._data[place] for place in phase.tasks]
@@ -151,14 +151,14 @@ class TrainingState:
         self._on_features = aggregation is not None and aggregation.on_features
         common = {id(p) for p in shared}
         self._own = [p for p in self.network.parameters() if id(p) not in common]
-        # A weight of a loss is no weight of a network: decay would pull it to a value.
+        # Weight decay is for the network: it would pull the weight of a loss to some value.
         self.optimizer = AdamW(
             self.network.parameters(),
             self._combine.parameters(),
             self.recipe.learning_rate,
             self.recipe.weight_decay,
         )
-        self.optimizer.zero_grad()  # what the phase before has left
+        self.optimizer.zero_grad()  # left over from the previous phase
 
     def _weights_over(self, steps: int) -> Tensor:
         """Return the tasks' weights in each step of the phase, `[steps, T]` with rows of sum 1."""
@@ -170,13 +170,13 @@ class TrainingState:
         return (weights / total).to(self.device)
 
     def batches(self, resident: bool = True) -> Batches:
-        """Return the batches of the phase, from their beginning."""
+        """Return the batches of the phase, from the start."""
         second = self._strategy.weighting.second_batch
         return Batches(self.trained, self.recipe, self._seed, self.device, resident, second)
 
     @property
     def shares(self) -> bool:
-        """Whether several tasks train some of the same parameters in this phase."""
+        """Whether several tasks train the same parameters in this phase."""
         return len(self.trained) > 1 and bool(self._shared)
 
     @property
@@ -185,7 +185,7 @@ class TrainingState:
         return sum(p.numel() for p in self.network.parameters())
 
     def _images(self, batch: Batch) -> list[Tensor | None]:
-        """Return the images of all tasks of the network, None where a task is not trained now."""
+        """Return the images of all the network's tasks, None for a task that is not trained now."""
         images: list[Tensor | None] = [None] * len(self.tasks)
         for place, x in zip(self._places, batch.images, strict=True):
             images[place] = x
@@ -241,7 +241,7 @@ class TrainingState:
         return losses.detach()
 
     def _aggregated_backward(self, batch: Batch) -> Tensor:
-        """Write the gradients of a step that aggregates them; return the losses `[T]`."""
+        """Write the aggregated gradients of a step; return the losses `[T]`."""
         assert self._aggregate is not None
         meeting: list[Tensor] = [*self._shared]
         if self._on_features:
@@ -251,7 +251,7 @@ class TrainingState:
         else:
             losses = self._losses_of(batch)
         rows = []
-        # Not the rows of their stack: the pass of one would go through the network of all.
+        # Not rows of stacked losses: the backward pass of one would go through all tasks' networks.
         for task, (loss, weight) in enumerate(zip(losses, self._weights.unbind(), strict=True)):
             last = task == len(losses) - 1
             gradients = torch.autograd.grad(
@@ -282,7 +282,7 @@ class TrainingState:
         """Return the inner products `[T, T]` of the tasks' gradients on the shared parameters.
 
         Each gradient is that of the task's own loss, unweighted, in evaluation mode. The state does
-        not change: no gradient is written, no weighting or aggregation asked, nothing drawn.
+        not change: no gradient is written, no weighting or aggregation is called, nothing is drawn.
         """
         was_training = self.network.training
         self.network.eval()
@@ -295,7 +295,7 @@ class TrainingState:
         ]
         self.network.train(was_training)
         total = torch.zeros(len(losses), len(losses), device=self.device)
-        # Parameter by parameter: side by side, the rows would be as large as all of them again.
+        # Parameter by parameter: concatenated rows would need as much memory again as all of them.
         for p, each in zip(self._shared, zip(*gradients, strict=True), strict=True):
             rows = torch.stack([torch.zeros_like(p) if g is None else g for g in each]).flatten(1)
             total += rows @ rows.T
@@ -304,8 +304,8 @@ class TrainingState:
     def train(self, batches: Batches, steps: int, pauses: Sequence[int]) -> Iterator[Tensor]:
         """Take `steps` steps; at each count in `pauses` yield the losses `[n, T]` since the last.
 
-        `pauses` ascends and ends at `steps`, which are those of the phase: the learning rate is
-        annealed over them. T are the phase's tasks.
+        `pauses` is ascending and ends at `steps`. `steps` is the number of steps of the phase: the
+        learning rate is annealed over them. T counts the phase's tasks.
         """
         source, weights = iter(batches), self._weights_over(steps)
         start = 0

@@ -13,8 +13,8 @@ _EPSILON = 1e-8
 class AdamW:
     """AdamW (Loshchilov & Hutter 2019) by torch's fused kernel.
 
-    It takes the steps of `torch.optim.AdamW`, bit for bit, without the hooks and checks around
-    them, which cost a small network as much as a tenth of its step. A parameter without a gradient
+    It takes the same steps as `torch.optim.AdamW`, bit for bit, without the hooks and checks around
+    them. Those cost a small network as much as a tenth of its step. A parameter without a gradient
     stays as it is.
     """
 
@@ -40,7 +40,7 @@ class AdamW:
 
     @property
     def state(self) -> list[Tensor]:
-        """All that it keeps between steps."""
+        """All the state that it keeps between steps."""
         return [tensor for _, group in self._groups for _, *kept in group for tensor in kept]
 
     def zero_grad(self) -> None:
@@ -51,7 +51,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for decay, group in self._groups:
             moved = [(row, g) for row in group if (g := row[0].grad) is not None]
             adamw(

@@ -1,8 +1,8 @@
-"""What one training step of an arm costs: counted on the meta device, timed on the real one.
+"""The cost of one training step of an arm: counted on the meta device, timed on the real one.
 
 FLOPs and peak memory are counted, not measured, on a step without data: the same on every machine.
-Device-seconds are the median over blocks of steps that alternate between the arms, after a
-warm-up, so that a slow minute of the machine falls on all arms alike.
+Device-seconds are the median over blocks of steps that alternate between the arms, after a warm-up.
+So a slow minute of the machine affects all arms alike.
 """
 
 import statistics
@@ -30,7 +30,7 @@ from bench.train.loop import TrainingState
 from bench.train.rows import fits
 
 _META = torch.device("meta")
-#: Operators that move or make data and compute nothing; not worth naming as uncounted.
+#: Operators that move or make data and compute nothing; not reported as uncounted.
 _PLUMBING = frozenset(
     [
         "arange",
@@ -63,15 +63,15 @@ _PLUMBING = frozenset(
 )
 
 
-#: Operators that copy from one device to another, and wait for it as a rule.
+#: Operators that copy from one device to another, and usually wait for it.
 _COPIES = frozenset(["_to_copy", "copy_"])
 
 
 class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tracks the bytes of live tensors and the operators that have no FLOP formula.
+    """Tracks the bytes of live tensors and the operators without a FLOP formula.
 
-    Raises `RuntimeError` where an operator takes a tensor of the host for one of the device. A
-    value that is read raises by itself: without data there is none.
+    Raises `RuntimeError` where an operator mixes tensors of the host and of the device. Reading a
+    value raises by itself, because without data there is none.
     """
 
     def __init__(self, already: Sequence[Tensor]) -> None:
@@ -101,7 +101,7 @@ class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         met = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
         packet = func._overloadpacket
-        # A number on the host goes along with the call; anything larger has to be copied.
+        # A scalar on the host is passed with the call; anything larger has to be copied.
         copied = [t for t in met if t.device != _META and (t.dim() or packet.__name__ in _COPIES)]
         if copied and any(t.device == _META for t in met):
             raise RuntimeError(
@@ -119,10 +119,10 @@ class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def price_name(
     strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float, device: str
 ) -> str:
-    """Return the hash of what a price depends on: arms of one name cost the same.
+    """Return the hash of everything that a price depends on: arms of one name cost the same.
 
-    What images and labels show costs nothing, nor does how fast a network learns; their shapes, the
-    code and the machine do.
+    The contents of images and labels do not affect the cost, nor does how fast a network learns.
+    Their shapes, the code and the machine do.
     """
     sets = list(dict.fromkeys(id(d.images) for d in data))
     tasks = [
@@ -141,9 +141,9 @@ def count_flops(state: TrainingState, batch: Batch) -> float:
 
 
 def step_flops(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float) -> float:
-    """Return the FLOPs of an arm's step, the mean of those that a budget in FLOPs buys.
+    """Return the FLOPs of an arm's step, averaged over the steps that a budget in FLOPs buys.
 
-    Counted on the first step of each phase: near its price, at a fraction of the work.
+    Counted on the first step of each phase: close to its price, at a fraction of the work.
     """
     state, steps = TrainingState(strategy, data, recipe, width, seed=0, device=_META), 0.0
     for number, phase in enumerate(state.phases):
@@ -164,7 +164,7 @@ def _count(state: TrainingState, phase: int) -> Price:
     state.enter(phase)
     batches = state.batches()
     source = iter(batches)
-    state.step(next(source))  # some methods make what they keep in the first step
+    state.step(next(source))  # some methods create their state in the first step
     kept = [*state.network.parameters(), *state.optimizer.state]
     state.optimizer.zero_grad()
     with _StepObserver([t for t in kept if t.device == _META]) as observer:
@@ -187,7 +187,7 @@ class Clock:
         self._seconds = 0.0
 
     def start(self) -> None:
-        """Begin an interval; one that is never stopped counts for nothing."""
+        """Begin an interval; one that is never stopped is not counted."""
         if self._cuda:
             self._begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             self._begin.record()
@@ -212,16 +212,16 @@ class Clock:
         return self._seconds
 
 
-#: A block is this many times as long as asked, at most, before a clock is said to stand still.
+#: A block grows to this many times the requested length before the clock is declared stopped.
 _LONGEST = 2**12
 
 
-#: Ticks of a coarse clock that a block lasts at least.
+#: Least number of ticks of a coarse clock in a block.
 _TICKS = 16
 
 
 def _clock_tick() -> float:
-    """Return the seconds by which this process's clock moves at once; 0 where it stands still."""
+    """Return the smallest step of this process's clock, in seconds; 0 where it is stopped."""
     began, moved = time.perf_counter(), [time.process_time()]
     while len(moved) < 3:
         if time.perf_counter() - began > 0.1:
@@ -234,8 +234,8 @@ def _clock_tick() -> float:
 def seconds_of_one(take: Callable[[int], None], steps: int, device: torch.device) -> float:
     """Take at least `steps` steps with `take`; return the device-seconds of one, above 0.
 
-    A coarse clock (15.6 ms on some systems) may not move during a block. It is then lengthened
-    until it does. Raises `RuntimeError` where the clock stands still.
+    A coarse clock (15.6 ms on some systems) may not move during a block. The block is then
+    lengthened until it does. Raises `RuntimeError` where the clock is stopped.
     """
     clock, taken, more = Clock(device), 0, steps
     while taken < steps * _LONGEST:
@@ -250,7 +250,7 @@ def seconds_of_one(take: Callable[[int], None], steps: int, device: torch.device
 
 
 class TimedPhase:
-    """A phase that is timed: takes blocks of steps and remembers the seconds of each."""
+    """A phase that is timed: it takes blocks of steps and remembers the seconds of each."""
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class TimedPhase:
         self.seconds: list[float] = []
 
     def block(self, steps: int) -> float:
-        """Take some steps, more where the clock is too coarse; return the device-seconds of one."""
+        """Take some steps, more where the clock is too coarse; return device-seconds per step."""
 
         def take(steps: int) -> None:
             for _ in range(steps):
@@ -285,7 +285,7 @@ class Timings(Protocol):
         """Return a frozen timing in device-seconds per step, or None."""
 
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
-        """Keep a timing unless there is one, and return the one that stands."""
+        """Keep a timing unless there already is one, and return the valid one."""
 
 
 def steps_in_turns(
@@ -293,9 +293,9 @@ def steps_in_turns(
 ) -> Iterator[int | list[float | str]]:
     """Time a step of each phase: the median over interleaved blocks.
 
-    `phases` make what is timed. Yields the place of a phase before each stretch of work on it, and
-    at last the device-seconds of all. A phase that raises gets the reason in their place and holds
-    up no other.
+    `phases` create the phases to time. Yields the position of a phase before each stretch of work
+    on it, and finally the device-seconds of all. A phase that raises gets the reason instead and
+    does not hold up the others.
     """
     block_seconds = max(block_seconds, _TICKS * _clock_tick())
     found: list[float | str] = [0.0] * len(phases)

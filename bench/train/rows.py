@@ -12,12 +12,12 @@ from bench.tasks import ImageSet, TaskData
 class Standardise:
     """Scales uint8 images to zero mean and unit variance per channel, over the training pool.
 
-    Two ways to write the same pixels must not decide whether a network learns.
+    Whether a network learns must not depend on how the same pixels are encoded.
     """
 
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         mean, deviation = images.channel_statistics
-        # Of a whole line of pixels: the three numbers of one are too short a loop for a CPU.
+        # For a whole line of pixels: a pixel's three numbers are too short a loop for a CPU.
         width = images.image[2]
         self._mean, self._scale = (
             channels.repeat(width).to(device) for channels in (mean, 1 / deviation)
@@ -30,10 +30,10 @@ class Standardise:
 
 
 class Rows:
-    """Rows of a tensor, gathered to the device: resident there, or fetched when asked for.
+    """Rows of a tensor, gathered to the device: resident there, or fetched on request.
 
-    `tensor` is `[N, ...]` on the CPU and may be mapped from a file; `index` are the rows that are
-    meant, all where it is None. Images `[N, C, H, W]` come out as `[B, H, W, C]`.
+    `tensor` is `[N, ...]` on the CPU and may be mapped from a file. `index` selects its rows, or
+    all of them where it is None. Images `[N, C, H, W]` come out as `[B, H, W, C]`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Rows:
         self._images = images
         self._resident: Tensor | None = None
         count = len(tensor) if index is None else len(index)
-        #: Shape of the rows together, `[N, ...]`.
+        #: Shape of all rows together, `[N, ...]`.
         self.shape = torch.Size((count, *tensor.shape[1:]))
         if device.type == "meta":
             empty = torch.empty(self.shape, dtype=tensor.dtype, device=device)
@@ -65,7 +65,7 @@ class Rows:
 
     @property
     def resident(self) -> bool:
-        """Whether rows are on the device already."""
+        """Whether the rows are already on the device."""
         return self._resident is not None
 
     def take(self, index: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ class Rows:
 
 
 def fits(data: Sequence[TaskData], source: DataSource, device: torch.device) -> bool:
-    """Return whether the images and labels of a run are to live on the device.
+    """Return whether the images and labels of a run should live on the device.
 
-    They are where they take at most an eighth of the memory that is free on a CPU (other workers
-    want theirs), or half of it on a GPU; unless the user says otherwise.
+    By default they do where they take at most an eighth of the free memory on a CPU (other workers
+    need theirs), or half of it on a GPU. The user's setting takes precedence.
     """
     if source.resident != "auto" or device.type == "meta":
         return source.resident != "never"

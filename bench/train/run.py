@@ -33,11 +33,11 @@ from bench.train.pricing import Clock
 from bench.train.rows import fits
 from bench.train.splits import draw_split
 
-#: Steps of a phase whose FLOPs are counted while they train.
+#: Number of steps of a phase whose FLOPs are counted while they train.
 _AUDITED = 5
 
 
-#: Share of the training that looks at the tasks' gradients may cost; one look is taken in any case.
+#: Largest share of training spent on looks at the tasks' gradients; at least one look is taken.
 _PROBED = 0.01
 
 
@@ -79,7 +79,7 @@ def _scores(result: Scores) -> dict[str, Score]:
 
 
 def _compact(result: Scores) -> np.ndarray:
-    """Return per-example scores in the smallest type that holds them."""
+    """Return per-example scores in the smallest dtype that holds them."""
     examples: np.ndarray = result.examples.numpy()
     bits = bool(np.isin(examples, (0, 1)).all())
     return examples.astype(np.uint8 if bits else np.float32)
@@ -89,9 +89,9 @@ def _compact(result: Scores) -> np.ndarray:
 class _Trained:
     """How the training of a phase went.
 
-    `taken` are the steps that were taken, `flops` what one of them cost on average: None where it
-    ended before one was counted. `wall` are the seconds that steps took, `stalled` those of them
-    that they have waited for images.
+    `taken` is the number of steps taken. `flops` is the mean cost of one, or None where the phase
+    ended before one was counted. `wall` is the time of the steps in seconds, of which `stalled`
+    were spent waiting for images.
     """
 
     reason: str
@@ -108,7 +108,7 @@ class _Trained:
 def _audited_steps(seed: int, phase: int, steps: int) -> set[int]:
     """Draw the steps of a phase, counted from 1, whose FLOPs are counted while they train.
 
-    They are drawn, so that a method which works every k steps is billed for it on average.
+    They are random, so that a method that works every k steps is billed for it on average.
     """
     order = torch.randperm(steps, generator=stream(seed, "audit", str(phase)))
     return {int(step) + 1 for step in order[:_AUDITED]}
@@ -118,7 +118,8 @@ def _probed_points(seed: int, steps: int, tasks: int, curve_at: Sequence[int]) -
     """Return the points of the curve at which a phase looks at its tasks' gradients.
 
     A look costs at most as much as one step per task (a forward and a backward pass each), so a
-    short run has few. Every seed begins at another point, so that seeds together cover the curve.
+    short run has few. Every seed starts at another point, so that the seeds together cover the
+    curve.
     """
     points = len(curve_at)
     looks = min(points, max(1, int(_PROBED * steps / tasks)))
@@ -144,7 +145,7 @@ def _gradients(
 def _curve_points(spec: RunSpec, phase: int) -> set[int]:
     """Return the steps of a phase, counted from its first, after which the run is evaluated.
 
-    They are spread evenly over the steps of the run; the end of a phase is one too.
+    They are spread evenly over the steps of the run; the end of a phase is always one.
     """
     points, total = spec.recipe.curve_points, sum(spec.steps)
     steps, before = spec.steps[phase], sum(spec.steps[:phase])
@@ -170,7 +171,7 @@ def _train(
     probe = batches.probe() if state.shares else None
     probed = _probed_points(spec.seed, steps, len(names), sorted(curve_at)) if probe else set()
     clock, evaluation, wall = Clock(state.device), 0.0, 0.0
-    # Counting slows a step down, so counted steps are off the clock and priced as the others are.
+    # Counting slows a step down, so counted steps are untimed and priced like the others.
     uncounted = steps - len(audited)
     counts: list[float] = []
     losses: list[Tensor] = []
@@ -239,7 +240,7 @@ def _validation(
 
 
 def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, float]:
-    """Return what the phases that were begun used of every axis together."""
+    """Return the total use on every axis by the phases that were begun."""
     flops = [p.flops if t.flops is None else t.flops for t, p in zip(trained, prices, strict=False)]
     return {
         "flop": sum(t.taken * each for t, each in zip(trained, flops, strict=True)),
@@ -252,9 +253,9 @@ def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, fl
 def execute(job: Job) -> tuple[Record, Examples]:
     """Train and evaluate one run.
 
-    The last, annealed state is what is scored: on the test set, or on the validation split where
-    the run is a trial of tuning, which leaves no scores of examples. A run whose loss stops being
-    finite ends there and is scored as it stands, with status `diverged`.
+    The final, annealed state is scored on the test set. A trial of tuning is scored on the
+    validation split instead, and leaves no scores of examples. A run whose loss stops being finite
+    ends there and is scored as it stands, with status `diverged`.
     """
     spec, began = job.spec, time.perf_counter()
     device = prepare(spec.device)
@@ -267,7 +268,7 @@ def execute(job: Job) -> tuple[Record, Examples]:
     resident = fits(data, job.source, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    # A strategy that draws from torch's global generator draws from its own stream too.
+    # A strategy that draws from torch's global generator thus uses its own stream.
     with seeded(spec.seed, "strategy", strategy.name):
         state = TrainingState(strategy, data, spec.recipe, spec.width, spec.seed, device)
         validation = _validation(spec, scored, device, resident)
@@ -320,7 +321,7 @@ _warmed: set[str] = set()
 
 
 def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
-    """Take a few steps of each phase of an arm on a network that is thrown away, once per process.
+    """Take a few steps of each phase of an arm on a throwaway network, once per process.
 
     The first steps of a process load kernels and fill caches, which no budget should pay for.
     """
@@ -338,7 +339,7 @@ def _warm(spec: RunSpec, source: DataSource, device: torch.device) -> None:
 
 
 def failure(job: Job, reason: str, detail: str = "") -> Record:
-    """Return the record of a run that did not end."""
+    """Return the record of a run that did not finish."""
     return Record(
         key=job.key,
         status="failed",
@@ -352,9 +353,9 @@ def failure(job: Job, reason: str, detail: str = "") -> Record:
 
 
 def attempt(job: Job) -> tuple[Record, Examples]:
-    """Run a job; what it raises becomes the record's reason, be it an exit.
+    """Run a job; whatever it raises becomes the record's reason, even an exit.
 
-    Raises `KeyboardInterrupt` alone.
+    Raises only `KeyboardInterrupt`.
     """
     if job.fault:
         return failure(job, job.fault), {}

@@ -13,14 +13,14 @@ from bench.tasks import ImageSet
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the training pool: what one seed trains on, and what its curve is read from."""
+    """Indices into the training pool: a seed's training images, and the images of its curve."""
 
     train: Tensor
     validation: Tensor
 
 
 def asked_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
-    """Return how many images a seed is to train on, and how many to validate on."""
+    """Return how many training and validation images are requested for a seed."""
     validation = recipe.validation_size
     return images.drawn or recipe.train_size or len(images.train) - validation, validation
 
@@ -28,15 +28,15 @@ def asked_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
 def split_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
     """Return how many images a seed trains on, and how many it validates on.
 
-    A scarce set that has not as many as are asked for gives four fifths of its pool to train on, or
-    what is asked for if that is less, and the other fifth to validate on. The fifth stays out of
-    training even where no validation is asked for: if every seed trained on the whole pool, the
-    draw of the images would vanish from the spread of the gains, and nobody would see it go.
-    Raises `UserError` where the pool is too small.
+    A scarce set may have fewer images than requested. It then gives four fifths of its pool to
+    training, or the requested number if that is less, and the other fifth to validation. The fifth
+    stays out of training even where no validation is requested. If every seed trained on the whole
+    pool, the spread of the gains would silently lose the variance due to the draw of images. Raises
+    `UserError` where the pool is too small.
     """
     pool = len(images.train)
     train, validation = asked_sizes(images, recipe)
-    # Nobody who leaves the training size open means to train on less than validates.
+    # With the training size left open, nobody wants to train on fewer images than validate.
     open_ended = not (images.drawn or recipe.train_size)
     fits = train + validation <= pool and train >= 1
     if images.scarce and pool and not (fits and (train >= validation or not open_ended)):

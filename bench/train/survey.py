@@ -1,4 +1,4 @@
-"""What planning must know of an arm before it runs, and which takes code of plugins to find out.
+"""Facts that planning needs about an arm before it runs, and that take plugin code to find out.
 
 All of it is plain data, so that a worker can answer: a plugin that fails here costs one answer.
 """
@@ -24,7 +24,7 @@ from bench.train.splits import draw_split
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """What the plugins of an arm say of it.
+    """An arm's facts as given by its plugins.
 
     `tasks` is the number of tasks that it trains, `fingerprint` that of their data. `phases` has
     the number of tasks of each phase and its share of the budget. Arms of one `price` cost the
@@ -38,15 +38,15 @@ class ArmFacts:
 
 
 def check_dataset(dataset: str, tasks: Sequence[str], source: DataSource) -> None:
-    """Raise `UserError` with all that keeps these tasks of a data set from being loaded."""
+    """Raise a `UserError` with every reason why these tasks of a data set cannot be loaded."""
     parse_dataset(dataset).check(source, tasks)
 
 
 @lru_cache(maxsize=1024)
 def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
-    """Return what is known of an arm once its data are loaded and its auxiliary tasks attached.
+    """Return the facts of an arm, with its data loaded and its auxiliary tasks attached.
 
-    Raises `UserError` where the images are too few, or where no image has a label of a task.
+    Raises `UserError` where there are too few images, or where no image has a label of a task.
     """
     strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
     for d in data:
@@ -65,7 +65,7 @@ def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
 
 @lru_cache(maxsize=1024)
 def arm_parameters(spec: RunSpec, source: DataSource) -> int:
-    """Return how many parameters an arm's network has, those of auxiliary heads included."""
+    """Return the number of parameters of an arm's network, auxiliary heads included."""
     strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
     with torch.device("meta"):
         network = build_network(strategy, data, spec.recipe.network, spec.width, seed=0)
@@ -74,7 +74,7 @@ def arm_parameters(spec: RunSpec, source: DataSource) -> int:
 
 @lru_cache(maxsize=1024)
 def arm_flops(spec: RunSpec, source: DataSource) -> float:
-    """Return the FLOPs of an arm's step, as `bench.train.pricing.step_flops` says."""
+    """Return the FLOPs of an arm's step; see `bench.train.pricing.step_flops`."""
     data = arm_data(spec, source)
     return step_flops(parse_strategy(spec.strategy), data, spec.recipe, spec.width)
 
@@ -86,7 +86,7 @@ def arm_prices(spec: RunSpec, source: DataSource) -> tuple[Price, ...]:
 
 
 def timed_phase(spec: RunSpec, phase: int, source: DataSource) -> TimedPhase:
-    """Return a phase of an arm, ready to take steps that are timed."""
+    """Return a phase of an arm, ready to take timed steps."""
     return TimedPhase(
         parse_strategy(spec.strategy),
         arm_data(spec, source),
@@ -101,9 +101,9 @@ def timed_phase(spec: RunSpec, phase: int, source: DataSource) -> TimedPhase:
 def time_arms(
     arms: Sequence[tuple[RunSpec, int]], source: DataSource
 ) -> Iterator[int | list[float | str]]:
-    """Time a step of each arm in a phase of it, in turns with the others.
+    """Time a step of each arm in one of its phases, alternating between arms.
 
-    Yields the place of an arm before each stretch of work on it, and at last what
+    Yields the position of an arm before each stretch of work on it. Finally it yields what
     `bench.train.pricing.steps_in_turns` yields: seconds, or why an arm has none.
     """
     if arms:

@@ -1,8 +1,9 @@
 """The contract suite: checks of every strategy component and data set.
 
-A check is a function that takes a plugin under test and returns where it holds. Where it does not
-it raises: `ViolationError` with what is wrong and the fix, `InapplicableError` with the reason why
-it cannot be asked. Whatever else it raises is the plugin's fault and counts as a violation.
+A check is a function that takes a plugin under test and returns if the check holds. Otherwise it
+raises `ViolationError` with what is wrong and the fix. Where the check cannot be made, it raises
+`InapplicableError` with the reason. Any other error is the plugin's fault and counts as a
+violation.
 """
 
 from bench.validation.checks import InapplicableError, ViolationError

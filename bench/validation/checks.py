@@ -1,4 +1,4 @@
-"""What checks raise, and what those of components and of data sets have in common."""
+"""The errors that checks raise, and the checks common to components and data sets."""
 
 import inspect
 import traceback
@@ -11,7 +11,7 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import shown
 
 RECIPE = Recipe(train_size=24, validation_size=8, batch_size=8, curve_points=1)
-#: Real steps whose FLOPs are counted against the price.
+#: Number of real steps whose FLOPs are compared with the price.
 COUNTED = 4
 SEED = 3
 
@@ -37,7 +37,7 @@ def check_documented(plugin: type[Any], wanted: Sequence[str]) -> None:
 
 
 def check_spelled(plugin: Component | Dataset, name: str, parse: Callable[[str], str]) -> None:
-    """Raise unless `name`, with and without a default that is named, is read as `name`."""
+    """Raise unless `name`, with and without its defaults spelled out, is parsed as `name`."""
     knobs = [f for f in fields(plugin) if not (f.name == "path" and isinstance(plugin, Dataset))]
     head, colon, path = name.partition(":")
     joint = "," if "@" in head else "@"
@@ -61,7 +61,7 @@ def check_spelled(plugin: Component | Dataset, name: str, parse: Callable[[str],
 
 
 def origin(error: BaseException, plugin: Component | Dataset) -> str:
-    """Return where in the plugin's own file an error came from, in words, if it did."""
+    """Return where in the plugin's own file an error came from, in words, if it came from there."""
     path = inspect.getfile(type(plugin))
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
     return f" (line {lines[-1]} of its file)" if lines else ""

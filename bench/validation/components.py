@@ -1,7 +1,7 @@
 """The contract of a strategy's components, as checks.
 
-Parts are tried on a pair of tasks of this module's own, drawn in memory: both on the same images,
-and each on images of its own.
+Components are tried on a pair of tasks defined in this module and drawn in memory. Both tasks use
+the same images in one case, and images of their own in the other.
 """
 
 import math
@@ -55,12 +55,12 @@ from bench.validation.checks import (
 
 _CPU = torch.device("cpu")
 _NETWORKS = ("lenet", "resnet8")
-#: Steps that a state is trained for, a phase.
+#: Number of steps per phase that a state is trained for.
 _STEPS = 8
 
 
 def _image_set(name: str) -> ImageSet:
-    """Return 32 + 16 images, 16 × 16 in colour: the least that every network takes."""
+    """Return 32 + 16 colour images of 16 × 16: the smallest size that every network takes."""
     generator = stream(SEED, "validation", name)
     pixels = torch.randint(0, 256, (48, 3, 16, 16), dtype=torch.uint8, generator=generator)
     return ImageSet(name, pixels[:32], pixels[32:])
@@ -74,7 +74,7 @@ def _task(name: str, images: ImageSet, classes: int) -> TaskData:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A component under test, in a strategy that has nothing else but defaults."""
+    """A component under test, in a strategy with defaults for everything else."""
 
     plugin: Component
     strategy: Strategy
@@ -100,7 +100,7 @@ class Candidate:
 
     @cached_property
     def cases(self) -> Sequence[tuple[str, list[TaskData], Recipe]]:
-        """Every arm on every network: what it is in words, its tasks and its recipe."""
+        """Every arm on every network: a description, its tasks and its recipe."""
         return [
             (f"{network}, {words}", data, RECIPE.model_copy(update={"network": network}))
             for words, data in self.arms.items()
@@ -114,17 +114,17 @@ class Candidate:
 
     @cached_property
     def prices(self) -> Sequence[Sequence[Price]]:
-        """The prices of each of `priced`, one a phase. Raises what a step without data does."""
+        """The prices of each of `priced`, one per phase. Raises what a step without data raises."""
         return [count(self.strategy, data, recipe, 1.0) for _, data, recipe in self.priced]
 
     @cached_property
     def trained(self) -> Mapping[str, tuple[TrainingState, list[Tensor]]]:
-        """The state of each arm after a few steps a phase, and the losses `[steps, T]` of each."""
+        """The state of each arm after a few steps per phase, and each arm's losses `[steps, T]`."""
         return {words: _trained(self.strategy, data) for words, data in self.arms.items()}
 
 
 def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[TrainingState, list[Tensor]]:
-    """Train as a run does: a strategy's global generator is its own stream."""
+    """Train as a run does: the global generator is the strategy's own stream."""
     with seeded(SEED, "strategy", strategy.name):
         state = TrainingState(strategy, data, RECIPE, 1.0, SEED, _CPU)
         return state, _steps(state)
@@ -173,17 +173,17 @@ def knobs(candidate: Candidate) -> None:
 
 
 def builds(candidate: Candidate) -> None:
-    """Its network has an output a task, for any of the tasks, on the same images or not."""
+    """Its network has one output per task, for any of the tasks, on the same images or not."""
     for words, data, recipe in candidate.cases:
         for d in data[1:] if candidate.strategy.auxiliaries else ():
             if d.task.scored or not 0 <= d.task.weight < math.inf:
                 raise ViolationError(
-                    f"the auxiliary task '{d.task.name}' is scored, or its weight is no number of "
-                    "at least 0: give its Task scored=False and a weight"
+                    f"the auxiliary task '{d.task.name}' is scored, or its weight is not a number "
+                    "of at least 0: give its Task scored=False and a weight"
                 )
         if candidate.strategy.auxiliaries and len(data) < 2:
             raise ViolationError(
-                "attach returns no task: there is nothing to train beside the target"
+                "attach returns no task: there is nothing to train along with the target"
             )
         network = build_network(candidate.strategy, data, recipe.network, 1.0, SEED).eval()
         own = {id(p) for p in network.parameters()}
@@ -205,7 +205,7 @@ def _check_outputs(
     together = network(images)
     if len(together) != len(data):
         raise ViolationError(
-            f"{words}: {len(together)} outputs for {len(data)} tasks: return one a task"
+            f"{words}: {len(together)} outputs for {len(data)} tasks: return one per task"
         )
     for task, d in enumerate(data):
         x, output = images[task], together[task]
@@ -235,7 +235,7 @@ def shared(candidate: Candidate) -> None:
     """Its shared parameters are those that more than one task's output depends on."""
     for words, data, recipe in candidate.cases:
         network = build_network(candidate.strategy, data, recipe.network, 1.0, SEED).eval()
-        # Away from the start, where modules that begin at zero let no gradient through.
+        # After some training, because modules that start at zero let no gradient through.
         draw = stream(SEED, "validation", "noise")
         parameters = dict(network.named_parameters())
         for parameter in parameters.values():
@@ -301,7 +301,7 @@ def prices(candidate: Candidate) -> None:
 
 
 def costs(candidate: Candidate) -> None:
-    """A real step has the FLOPs that were counted without data, and as many parameters."""
+    """A real step has the FLOPs counted without data, and the same number of parameters."""
     try:
         found = candidate.prices
     except Exception:
@@ -330,7 +330,7 @@ def _check_costs(words: str, state: TrainingState, price: Price) -> None:
 
 
 def searches(candidate: Candidate) -> None:
-    """It can be set to both ends of what `--tune` searches, where a step costs what it did."""
+    """It can be set to both ends of the range that `--tune` searches, at an unchanged step cost."""
     _, data, recipe = candidate.cases[0]
     for knob in searched(candidate.strategy, recipe):
         if knob.component != candidate.plugin:
@@ -421,7 +421,7 @@ def trains(candidate: Candidate) -> None:
 
 
 def independent(candidate: Candidate) -> None:
-    """Two networks that are built one after the other have no weight in common."""
+    """Two networks built one after the other have no weight in common."""
     for words, data in candidate.arms.items():
         with seeded(SEED, "strategy", candidate.strategy.name):
             first, second = (
@@ -454,7 +454,7 @@ def repeats(candidate: Candidate) -> None:
 
 @torch.no_grad()
 def _outputs(state: TrainingState, images: Sequence[Tensor | None]) -> list[Tensor]:
-    """Return what a trained network says where it is asked, as in an evaluation."""
+    """Return a trained network's outputs as in an evaluation, for the tasks that have images."""
     return [output for output in state.network.eval()(images) if output is not None]
 
 
@@ -495,12 +495,12 @@ COMPONENT_CHECKS: Mapping[
     repeats: Component,
     null: Component,
 }
-#: What the checks after them build on.
+#: The checks that later ones depend on.
 COMPONENT_GATES = (builds, trains)
 
 
 def _strategy_text(text: str) -> str:
-    """Return the strategy that tries a component, which may need an auxiliary task beside it."""
+    """Return the strategy in which to try a component; it may include an auxiliary task."""
     component = strategy_components().get("strategy", text.partition("@")[0])
     if not (issubclass(component, Aggregation | Schedule) and component.needs_auxiliary):
         return text
@@ -512,7 +512,7 @@ def _strategy_text(text: str) -> str:
 
 
 def candidate(text: str) -> Candidate:
-    """Return a component as users type it, ready to be tried.
+    """Return a component, named as users type it, ready to be tried.
 
     Raises `InapplicableError` where a package that it needs is not installed.
     """

@@ -1,4 +1,4 @@
-"""What every data set keeps: it is loaded as a run loads it."""
+"""The contract of a data set, as checks: it is loaded as a run loads it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Loaded:
 
     @property
     def name(self) -> str:
-        """Its name as records have it."""
+        """Its name in records."""
         return dataset_name(self.plugin)
 
     @cached_property
@@ -60,7 +60,7 @@ class Loaded:
 
 
 def declared(loaded: Loaded) -> None:
-    """It has a docstring and a summary; pairs, images and kinds are of tasks that it has."""
+    """It has a docstring and a summary; pairs, images and task types refer to its own tasks."""
     dataset = loaded.plugin
     check_documented(type(dataset), ("summary", "needs"))
     tasks = set(dataset.tasks)
@@ -109,7 +109,7 @@ def loads(loaded: Loaded) -> None:
         if dataset.takes_path:  # the user has named it
             raise
         if dataset.needs == Dataset.needs:
-            raise ViolationError(f"it says that it needs nothing, and: {error}") from None
+            raise ViolationError(f"it says that it needs nothing, but: {error}") from None
         raise InapplicableError(str(error)) from None
     except KeyError as error:
         raise ViolationError(f"load returns no task {error}, which tasks declares") from None
@@ -119,7 +119,7 @@ def loads(loaded: Loaded) -> None:
 
 
 def images(loaded: Loaded) -> None:
-    """Training and test images are of one shape, some each, and not the same ones."""
+    """Training and test images have one shape; both are non-empty and different."""
     for d in loaded.data.values():
         train, test = d.images.train, d.images.test
         if not (len(train) and len(test)):
@@ -143,7 +143,7 @@ def images(loaded: Loaded) -> None:
 
 @dataclass(frozen=True)
 class _Form:
-    """What the labels of a kind look like: of one image's shape, and where each value may be."""
+    """The expected labels of a task type: their shape for one image, and their allowed values."""
 
     words: str
     dtype: Callable[[torch.dtype], bool]
@@ -196,7 +196,7 @@ _FORMS: Mapping[type[TaskType], _Form] = {
 
 
 def labels(loaded: Loaded) -> None:
-    """Labels have the type, the shape and the range of their task's kind."""
+    """Labels have the dtype, the shape and the range of their task type."""
     for d in loaded.data.values():
         form = next((_FORMS[base] for base in type(d.task.type).__mro__ if base in _FORMS), None)
         for part, values in (("training", d.train_labels), ("test", d.test_labels)):
@@ -223,7 +223,7 @@ def labels(loaded: Loaded) -> None:
 
 
 def listed(loaded: Loaded) -> None:
-    """Kinds of tasks, and which are on the same images, are those that it declares."""
+    """Task types, and the tasks that share images, are as it declares."""
     dataset, data = loaded.plugin, loaded.data
     if dataset.takes_path:
         raise InapplicableError("what it has depends on the path")
@@ -231,11 +231,11 @@ def listed(loaded: Loaded) -> None:
         said = dataset.task_types.get(name, Classification())
         if type(d.task.type) is not type(said):
             raise ViolationError(
-                f"'{name}' is a task of {d.task.type.name}, and kinds says {said.name}: lists show "
-                "what is declared"
+                f"'{name}' is a task of {d.task.type.name}, but task_types says {said.name}: lists "
+                "show what is declared"
             )
     if loaded.name != dataset.name:
-        return  # its images are declared as they are at its defaults
+        return  # images are declared for the default knobs
     for pair in declared_pairs(dataset):
         texts = {
             dataset.images if isinstance(dataset.images, str) else dataset.images[task]
@@ -261,7 +261,7 @@ def reloads(loaded: Loaded) -> None:
 
 
 def runs(loaded: Loaded) -> None:
-    """A short run of its first pair trains, has scores, and gives them again."""
+    """A short run of its first pair trains, has scores, and gives the same ones again."""
     data = loaded.data
     pair = next((p.tasks for p in declared_pairs(loaded.plugin)), tuple(data)[:2])
     pool = min(len(data[task].images.train) for task in pair)
@@ -300,5 +300,5 @@ def runs(loaded: Loaded) -> None:
 
 
 DATASET_CHECKS = (declared, spelled, loads, images, labels, listed, reloads, runs)
-#: What the checks after them build on.
+#: The checks that later ones depend on.
 DATASET_GATES = (declared, loads, images, labels)

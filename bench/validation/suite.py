@@ -1,4 +1,4 @@
-"""Tries the checks on plugins, and says what each found."""
+"""Runs the checks on plugins, and reports what each found."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +15,13 @@ from bench.validation.datasets import DATASET_CHECKS, DATASET_GATES, Loaded
 
 Outcome = Literal["ok", "failed", "skipped"]
 
-#: What others build on. Where one does not hold or cannot be tried, what follows is left out.
+#: Checks that others depend on. Where one fails or cannot be made, the later ones are left out.
 _GATES = {check.__name__ for check in (*COMPONENT_GATES, *DATASET_GATES)}
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found; `reason` is empty where it holds."""
+    """The result of one check; `reason` is empty where it holds."""
 
     check: str
     outcome: Outcome
@@ -30,7 +30,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class PluginReport:
-    """What all checks found of one plugin, and the wall seconds they took."""
+    """The results of all checks of one plugin, and the wall seconds they took."""
 
     plugin: str
     component: str
@@ -44,7 +44,7 @@ class PluginReport:
 
     @property
     def outcome(self) -> Outcome:
-        """Failed where any check is, skipped where what others build on could not be tried."""
+        """Failed where any check fails, skipped where one that others depend on was not made."""
         if self.failed:
             return "failed"
         tried = all(f.outcome == "ok" for f in self.findings if f.check in _GATES)
@@ -62,7 +62,7 @@ def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> CheckRe
     except UserError as error:
         if isinstance(tried, Loaded):
             return CheckResult(name, "failed", str(error))
-        # A component may refuse tasks that it cannot have.
+        # A component may refuse tasks that it cannot handle.
         return CheckResult(name, "skipped", f"cannot be tried here: {error}")
     except Exception as error:
         place = origin(error, tried.plugin)
@@ -111,7 +111,7 @@ def _report(plugin: str, component: str, findings: Iterator[CheckResult]) -> Plu
 
 
 def selected(names: Sequence[str]) -> list[str]:
-    """Return what is to be validated: the names, or every plugin's, broken ones included.
+    """Return the plugins to validate: those named, or all of them, broken ones included.
 
     Raises `UserError` for an unknown name, with the nearest known one.
     """
