@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.report.text.wording import short_budget
 from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
 from bench.stats.comparison import RowResult
 from bench.stats.crossed import crossed
-from bench.stats.gains import Examples, results
+from bench.stats.gains import Examples, _target_steps, results
 from bench.stats.verdicts import standing
 from bench.store.records import (
     REFERENCES,
     AnchorName,
     Declaration,
+    Outcome,
     Record,
     Row,
     Score,
@@ -40,8 +42,9 @@ def _record(
     higher: bool = True,
     reason: str = "",
     budget: Budget = FLOPS,
+    steps: int = 1000,
 ) -> Record:
-    spec = plain_spec(budget="1e9flop", steps=(1000,))
+    spec = plain_spec(budget="1e9flop", steps=(steps,))
     metric = Score(value=score, unit="%", higher_is_better=higher, primary=True)
     return Record(
         key=key,
@@ -53,7 +56,9 @@ def _record(
         scores={} if status == "failed" else {"t": {"accuracy": metric}},
         ledger=None
         if status == "failed"
-        else Ledger(budget, (PRICE,), (1000,), {"flop": used, "steps": 1000, "s": used / 1e8}, 0.0),
+        else Ledger(
+            budget, (PRICE,), (steps,), {"flop": used, "steps": steps, "s": used / 1e8}, 0.0
+        ),
     )
 
 
@@ -115,22 +120,25 @@ def test_a_gain_in_an_error_is_positive_when_the_error_falls() -> None:
 @pytest.mark.parametrize(
     ("ours", "anchors", "verdict"),
     [
-        (_around(83), {"full": FLAT}, "transfer"),
-        (_around(77), {"full": FLAT}, "negative"),
+        (_around(83), {"full": FLAT}, "pays"),
+        (_around(77), {"full": FLAT}, "does not pay"),
         (_around(80.1), {"full": FLAT}, "equivalent"),
         (_around(80.5, 5), {"full": FLAT}, "inconclusive"),
         (
             _around(77),
             {"full": FLAT, "split": [70.0] * 10, "slim": [69.0] * 10},
-            "negative · compute saving",
+            "does not pay · compute saving",
         ),
         (
             _around(80),
             {"full": FLAT, "split": [75.0] * 10, "slim": FLAT},
             "equivalent · compute saving",
         ),
-        (_around(80), {"full": FLAT, "split": FLAT, "slim": [75.0] * 10}, "equivalent · capacity"),
-        (_around(83), {"full": FLAT, "split": [70.0] * 10, "slim": [69.0] * 10}, "transfer"),
+        (_around(80), {"full": FLAT, "split": FLAT, "slim": [75.0] * 10}, "equivalent"),
+        (_around(83), {"full": FLAT, "split": [70.0] * 10, "slim": [69.0] * 10}, "pays"),
+        # Significant and negligible: a loss that was shown to be small is no negative word.
+        ([80.3] * 10, {"full": FLAT}, "equivalent, slightly better"),
+        ([79.48] * 10, {"full": FLAT}, "equivalent, slightly worse"),
         (_around(83)[:5], {"full": FLAT}, "screen"),
     ],
 )
@@ -140,6 +148,135 @@ def test_the_verdict_follows_from_the_anchors(
     row = _judge(ours, anchors)
     assert row.verdict.name == verdict
     assert row.verdict.sentence
+
+
+#: A mean gain and its wobble that come to each outcome.
+GAINS: Mapping[Outcome, tuple[float, float]] = {
+    Outcome.BETTER: (3.0, 1.0),
+    Outcome.WORSE: (-3.0, 1.0),
+    Outcome.EQUIVALENT: (-0.05, 1.0),
+    Outcome.SLIGHTLY_BETTER: (0.25, 0.1),
+    Outcome.SLIGHTLY_WORSE: (-0.35, 0.1),
+    Outcome.INCONCLUSIVE: (0.5, 5.0),
+}
+TRANSFERS = {
+    Outcome.BETTER: "Transfers: ",
+    Outcome.WORSE: "Negative transfer: ",
+    Outcome.INCONCLUSIVE: "Transfer is inconclusive: ",
+}
+PAYS = {
+    Outcome.BETTER: "Pays: ",
+    Outcome.WORSE: "Does not pay: ",
+    Outcome.INCONCLUSIVE: "Pay-off is inconclusive: ",
+}
+NEGLIGIBLE = {
+    Outcome.EQUIVALENT: "No difference above 1 point: ",
+    Outcome.SLIGHTLY_BETTER: "No difference above 1 point, slightly better: ",
+    Outcome.SLIGHTLY_WORSE: "No difference above 1 point, slightly worse: ",
+}
+
+
+def _two_halves(transfer: Outcome, pay_off: Outcome) -> RowResult:
+    """Return a row of 1,000 steps where a single-task network of the same budget takes 1,600."""
+    ours = _around(80)
+    anchors: dict[AnchorName, list[float]] = {}
+    for name, outcome in (("same-steps", transfer), ("full", pay_off)):
+        mean, wobble = GAINS[outcome]
+        anchors[name] = [  # type: ignore[index]
+            score - gain for score, gain in zip(ours, _around(mean, wobble), strict=True)
+        ]
+
+    def longer(records: dict[str, Record]) -> None:
+        for seed, score in enumerate(anchors["full"]):
+            records[f"full{seed}t"] = _record(f"full{seed}t", score, steps=1600)
+        for seed, score in enumerate(anchors["same-steps"]):
+            records[f"samesteps{seed}t"] = _record(f"samesteps{seed}t", score, used=0.625e9)
+
+    return _judge(ours, anchors, longer)
+
+
+@pytest.mark.parametrize("pay_off", GAINS)
+@pytest.mark.parametrize("transfer", GAINS)
+def test_the_words_tell_transfer_and_pay_off_apart(transfer: Outcome, pay_off: Outcome) -> None:
+    row = _two_halves(transfer, pay_off)
+    verdict = row.verdict
+    assert (verdict.transfer, verdict.pay_off) == (transfer, pay_off)
+    words = dict.fromkeys([transfer.transfer, pay_off.pay_off])
+    assert verdict.name == " · ".join(words)
+    gains = {name: comparison.result.mean for name, comparison in row.against.items()}
+    first = TRANSFERS.get(transfer) or NEGLIGIBLE[transfer]
+    second = PAYS.get(pay_off) or NEGLIGIBLE[pay_off]
+    assert verdict.sentence.startswith(f"{first}{gains['same-steps']:+.2f} points at equal steps")
+    why = "a step for this task costs 1.6 times as much: it takes 1,000 steps and a single-task "
+    assert f"{second}{gains['full']:+.2f} points at equal FLOPs, as {why}network 1,600" in (
+        verdict.sentence
+    )
+    assert "At equal steps: " in verdict.certainty
+    assert "At equal FLOPs: " in verdict.certainty
+    undecided = Outcome.INCONCLUSIVE in (transfer, pay_off)
+    assert verdict.undecided is undecided
+
+
+def test_a_gain_is_transfer_plus_price_at_every_seed() -> None:
+    row = _two_halves(Outcome.BETTER, Outcome.WORSE)
+    full, same = row.against["full"], row.against["same-steps"]
+    assert row.price is not None
+    assert row.price.mean == pytest.approx(full.result.mean - same.result.mean)
+    assert row.price.mean == pytest.approx(-6.0)
+    assert same.steps == (1000, 1000)
+    assert full.steps == (1000, 1600)
+    assert (same.audits[0].axis, same.audited) == ("steps", True)
+    assert full.seconds == pytest.approx(1.0)
+
+
+def test_where_one_run_is_both_anchors_one_comparison_has_both_words() -> None:
+    better = _judge(_around(83), {"full": FLAT, "same-steps": FLAT})
+    assert better.price is None
+    assert better.verdict.name == "transfer · pays"
+    assert "Transfers and pays: +3.05 points at equal FLOPs and steps (1,000)." in (
+        better.verdict.sentence
+    )
+    worse = _judge(_around(77), {"full": FLAT, "same-steps": FLAT})
+    assert worse.verdict.name == "negative transfer · does not pay"
+    assert worse.verdict.sentence.startswith("Negative transfer, and does not pay: -2.95 points")
+    assert list(better.distinct) == ["full"]
+
+
+def test_unequal_compute_takes_the_pay_off_away_and_not_the_transfer() -> None:
+    def overspend(records: dict[str, Record]) -> None:
+        records["s4"] = _record("s4", 83.0, used=1.006e9)
+
+    row = _judge(_around(83), {"full": FLAT, "same-steps": FLAT}, overspend)
+    assert row.verdict.name == "transfer · unequal budgets"
+    assert row.verdict.sentence.startswith("Transfers: +3.03 points at equal steps (1,000). ")
+    assert "differs by +0.6% from that of full" in row.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("lost", "wobble", "short"), [(5.0, 1.0, True), (0.2, 1.0, False), (1.0, 1.0, None)]
+)
+def test_a_budget_is_short_where_a_share_of_it_costs_more_than_the_margin(
+    lost: float, wobble: float, short: bool | None
+) -> None:
+    row = _judge(_around(83), {"full": FLAT, "split": _around(80 - lost, wobble)})
+    assert row.short is not None
+    assert row.short.mean == pytest.approx(lost - sum(WOBBLE) / 10)
+    assert row.budget_is_short is short
+    word = {True: "budget short", False: "budget long enough", None: "budget perhaps short"}[short]
+    assert short_budget(row).startswith(f"{word}: its share alone costs +")
+    assert short_budget(_judge(_around(83), {"full": FLAT})) == ""
+
+
+def test_steps_of_phases_without_the_target_are_none_of_its_own() -> None:
+    row = _two_halves(Outcome.BETTER, Outcome.BETTER)
+    assert row.verdict.sentence.count("1,000") == 2
+    spec = plain_spec(steps=(400, 600))
+    record = _record("s0", 80.0).model_copy(update={"spec": spec})
+    declared = Row(
+        pair="d:t+u", strategy="s", target="t", expect=None, target_phases=(1,), seeds=()
+    )
+    assert _target_steps(record, declared) == 600
+    assert _target_steps(record, declared.model_copy(update={"target_phases": ()})) == 1000
 
 
 def test_the_margin_decides_what_is_equivalent() -> None:
@@ -206,7 +343,7 @@ def test_a_run_that_diverged_early_is_no_unequal_budget() -> None:
 
     row = _judge(_around(70), {"full": FLAT}, diverge)
     assert row.against["full"].deviation == 0
-    assert row.verdict.name == "negative"
+    assert row.verdict.name == "does not pay"
 
 
 def test_runs_that_diverged_without_a_score_take_the_verdict_away() -> None:
@@ -229,7 +366,7 @@ def test_a_seed_whose_budget_cannot_be_audited_does_not_count() -> None:
     row = _judge(_around(83), {"full": FLAT, "split": FLAT}, lose)
     assert not row.against["split"].gains
     assert not row.against["split"].audited
-    assert row.verdict.name == "transfer"
+    assert row.verdict.name == "pays"
     assert "No seed has all the runs of split, so nothing is said against it." in (
         row.verdict.sentence
     )
@@ -255,8 +392,8 @@ LOSES: Mapping[AnchorName, Sequence[float]] = {
     ("anchor", "used", "name"),
     [
         ("full", 0.9e9, "unequal budgets · compute saving"),
-        ("split", 0.4e9, "negative"),
-        ("slim", 0.4e9, "negative · compute saving"),
+        ("split", 0.4e9, "does not pay"),
+        ("slim", 0.4e9, "does not pay · compute saving"),
     ],
 )
 def test_an_anchor_with_another_budget_takes_away_only_what_it_would_say(
@@ -266,9 +403,6 @@ def test_an_anchor_with_another_budget_takes_away_only_what_it_would_say(
     assert [c.audited for c in row.against.values()].count(False) == 1
     assert row.verdict.name == name
     assert f"% from that of {anchor}, so" in row.verdict.sentence
-    if anchor == "split":  # it beats the narrow ones; whether only them is not known
-        assert "It beats separate narrow networks" in row.verdict.sentence
-        assert "capacity" not in row.verdict.sentence
 
 
 def test_two_sides_that_never_change_show_nothing() -> None:
@@ -481,7 +615,7 @@ def test_unequal_budgets_void_the_standing_and_not_the_verdict() -> None:
 
     row = _judge(_around(83), {"full": FLAT, "reference": FLAT}, overspend)
     assert standing(row.references["reference"]) == "unequal budgets"
-    assert row.verdict.name == "transfer"
+    assert row.verdict.name == "pays"
 
 
 def test_each_reference_has_a_family_of_its_own_for_holm() -> None:
@@ -523,3 +657,39 @@ def test_a_comparison_knows_the_network_that_it_is_with() -> None:
 
     wide = _judge(_around(82), {"full": FLAT, "wide": FLAT}, widen).references["wide"]
     assert (wide.strategy, wide.width, wide.parameters) == ("alone", 1.3, 170)
+
+
+def test_the_same_gain_is_not_significant_in_one_family_and_open_in_the_other() -> None:
+    """Two rows whose families differ: the first row's runs are both anchors, the second's not."""
+    records: dict[str, Record] = {}
+    rows = []
+    noisy = [80.0 - 5 * w for w in WOBBLE]
+    for name, scores, alone in (("one", _around(80.34, 1.2), FLAT), ("two", FLAT, noisy)):
+        seeds = []
+        for seed in range(10):
+            own, full, same = (f"{name}{what}{seed}" for what in ("own", "full", "same"))
+            records[own] = _record(own, scores[seed])
+            records[full] = _record(full, FLAT[seed] - 9 * (name == "two") * (1 + WOBBLE[seed]))
+            records[same] = _record(same, alone[seed])
+            steps = full if name == "one" else same
+            anchors: dict[AnchorName, dict[str, str]] = {
+                "full": {"t": full},
+                "same-steps": {"t": steps},
+            }
+            if name == "two":
+                longer = records[full].spec.model_copy(update={"steps": (1600,)})
+                records[full] = records[full].model_copy(update={"spec": longer})
+            seeds.append(SeedRuns(seed=seed, strategy=own, anchors=anchors))
+        rows.append(
+            Row(pair=f"d:{name}", strategy="s", target="t", expect=None, seeds=tuple(seeds))
+        )
+    experiment = Experiment(pair=("d:t",), strategy=("s",), budget="1e9flop", seeds=10)
+    declaration = Declaration(experiment=experiment, rows=tuple(rows))
+    first, second = results(declaration, records.get)
+    # Raw p-values of the first row are the same; its families are not.
+    assert first.against["full"].result == first.against["same-steps"].result
+    raw = first.against["full"].result.p
+    assert second.against["full"].result.p < raw < second.against["same-steps"].result.p
+    for comparison in first.against.values():
+        assert comparison.p_holm == pytest.approx(2 * raw)
+    assert first.verdict.transfer == first.verdict.pay_off

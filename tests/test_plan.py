@@ -73,7 +73,9 @@ def test_an_auxiliary_run_serves_one_task_and_is_held_against_full_alone(tmp_pat
         (("row", "column"), ("row",)),
         (("column", "row"), ("column",)),
     }
-    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.rows)
+    assert all(
+        list(cell.seeds[0].anchors) == ["full", "same-steps"] for cell in plan.declaration.rows
+    )
 
 
 def test_a_strategy_that_needs_no_partner_is_one_row_in_all_pairs(tmp_path: Path) -> None:
@@ -299,13 +301,49 @@ def test_no_network_is_trained_twice_to_be_held_against(tmp_path: Path) -> None:
     strategies, both = ["hard", "pcgrad", "cross-stitch"], ["wide", "same-size"]
     plan = _plan(tmp_path, strategy=strategies, reference="hard", also_against=both)
     found = {row: list(anchors) for row, anchors in _anchors(plan).items()}
-    assert found["hard", "row"] == ["full", "split", "slim"]
-    assert found["hard+pcgrad", "row"] == ["full", "split", "slim", "reference", "wide"]
-    assert found["cross-stitch", "row"][3:] == ["reference", "wide", "same-size"]
+    anchors = ["full", "same-steps", "split", "slim"]
+    assert found["hard", "row"] == anchors
+    assert found["hard+pcgrad", "row"] == [*anchors, "reference", "wide"]
+    assert found["cross-stitch", "row"][4:] == ["reference", "wide", "same-size"]
     # Without a reference, plain sharing of the same size is that of full width, already a row.
     plan = _plan(tmp_path, strategy=strategies, also_against=both)
     keys = {cell.strategy: cell.seeds[0].strategy for cell in plan.declaration.rows}
     assert _anchors(plan)["hard+pcgrad", "row"]["same-size"] == {"row": keys["hard"]}
+
+
+def test_the_anchor_at_equal_steps_takes_the_steps_of_the_row(tmp_path: Path) -> None:
+    # An odd step of cross-stitch costs two single ones, a step of plain sharing hardly more.
+    strategies = ["hard", "cross-stitch", "partner+finetune"]
+    plan = _plan(tmp_path, strategy=strategies, budget="60mflop")
+    jobs = {job.key: job for job in plan.jobs}
+    rows = {(row.strategy, row.target): row for row in plan.declaration.rows}
+
+    def steps(strategy: str, anchor: AnchorName) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        seed = rows[strategy, "row"].seeds[0]
+        anchored = jobs[seed.anchors[anchor]["row"]]
+        assert anchored.spec.strategy == "single"
+        assert anchored.spec.tasks == ("row",)
+        return jobs[seed.strategy].spec.steps, anchored.spec.steps
+
+    assert (
+        rows["hard", "row"].seeds[0].anchors["same-steps"]
+        == (rows["hard", "row"].seeds[0].anchors["full"])
+    )
+    own, same = steps("cross-stitch", "same-steps")
+    assert own == same < steps("cross-stitch", "full")[1]
+    # Of a run in phases only those count that train the target.
+    (partner, target), (same_,) = steps("hard+partner+finetune", "same-steps")
+    assert same_ == target
+    assert partner > 0
+    assert rows["hard+partner+finetune", "row"].target_phases == (1,)
+    assert rows["cross-stitch", "row"].target_phases == ()
+
+
+def test_a_row_that_sees_no_partner_has_no_expectation(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, strategy=["hard", "reconstruction", "partner"])
+    expected = {row.strategy: row.expect for row in plan.declaration.rows}
+    assert expected["hard+reconstruction"] is None
+    assert expected["hard"] == expected["hard+partner"] == "positive"
 
 
 def test_an_auxiliary_run_is_held_against_a_network_of_its_cost_but_not_of_its_size(
@@ -313,7 +351,8 @@ def test_an_auxiliary_run_is_held_against_a_network_of_its_cost_but_not_of_its_s
 ) -> None:
     both = ["wide", "same-size"]
     plan = _plan(tmp_path, strategy="reconstruction", also_against=both)
-    assert list(_anchors(plan)["hard+reconstruction", "row"]) == ["full", "wide"]
+    anchors = list(_anchors(plan)["hard+reconstruction", "row"])
+    assert anchors == ["full", "same-steps", "wide"]
 
 
 def test_a_network_that_cannot_be_matched_is_told_of(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def _show(baseline: Baseline, as_json: bool) -> None:
     print(f"{baseline.experiment.name}, {baseline.experiment.budget}, made by")
     for what, value in baseline.made.items():
         print(printable(f"  {what}: {value}"))
-    # Held against itself, a baseline shows its own means.
+    # Compared with itself, a baseline shows its own means.
     shown = [replace(f, change=None, remark="") for f in check(baseline, baseline)]
     quality = [f for f in shown if f.quantity in ("score", "gain")]
     console().print(gate_table(quality))

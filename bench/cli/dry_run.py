@@ -95,5 +95,8 @@ def _totals(together: RunBatch) -> dict[str, Any]:
 
 
 def _share(whole: Budget, part: str) -> str:
-    shares = round(whole.amount / Budget.parse(part).amount)
+    own = Budget.parse(part)
+    if own.axis != whole.axis:
+        return amount(own)  # the steps of another arm
+    shares = round(whole.amount / own.amount)
     return "B" if shares == 1 else f"B/{shares}"

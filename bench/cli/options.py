@@ -17,9 +17,11 @@ from bench.errors import Verbosity, set_verbosity
 from bench.spec.experiment import Experiment, Recipe
 
 #: Fields of an experiment that only its file has.
-_FILE_ONLY = ("description", "also")
+_FILE_ONLY = ("description", "also", "smaller_budgets")
 #: All fields of an experiment that are flags.
 EVERY = tuple(name for name in Experiment.model_fields if name not in _FILE_ONLY)
+#: Fields of one value whose flag may be repeated.
+_REPEATED = ("budget",)
 _SHORT = {"pair": "-p", "strategy": "-s"}
 
 ExperimentName = Annotated[
@@ -100,6 +102,7 @@ def _experiment_parameters(fields: Sequence[str]) -> Mapping[str, inspect.Parame
     hints = get_type_hints(Experiment)
     for name in fields:
         kind, repeated, shown = _plain(hints[name])
+        repeated = repeated or name in _REPEATED
         flags = [flag for flag in (_SHORT.get(name), f"--{name.replace('_', '-')}") if flag]
         option = typer.Option(
             *flags,

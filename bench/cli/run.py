@@ -13,7 +13,16 @@ from bench.cli.session import Session
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, printable, say
 from bench.launch import WorkerPool
 from bench.plan.plan import make_plan
-from bench.report import interim_lines, stall, terminal_table, tuning_note, write_report
+from bench.report import (
+    amount,
+    budget_table,
+    interim_lines,
+    stall,
+    terminal_table,
+    tuning_note,
+    write_report,
+)
+from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.stats.gains import results as results_of
 from bench.stats.interim import analysed, extended, opening
@@ -30,10 +39,44 @@ def run_experiment(
     fresh: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run an experiment and show its report; return the exit code of the command."""
-    store, source = Store(session.results, read_only=dry_run), session.source
+    """Run an experiment at each of its budgets and show the report of the largest.
+
+    Returns the exit code of the command.
+    """
+    store = Store(session.results, read_only=dry_run)
     if not dry_run:
         store.check_writable()
+    code, records = EXIT_OK, dict[str, Record]()
+    *smaller, largest = experiment.at_budgets
+    for number, one in enumerate((*smaller, largest), 1):
+        if smaller:
+            budget = amount(Budget.parse(one.budget))
+            note(f"budget {number} of {len(smaller) + 1}: {budget}")
+        found = _carry_out(one, session, store, pool, dry_run, fresh, as_json)
+        if found is None:
+            continue
+        declaration, done, lost = found
+        records |= done
+        code = max(code, lost)
+        shown = one is largest
+        code = max(code, _report(store, declaration, records, as_json, shown=shown))
+    return code
+
+
+def _carry_out(
+    experiment: Experiment,
+    session: Session,
+    store: Store,
+    pool: WorkerPool,
+    dry_run: bool,
+    fresh: bool,
+    as_json: bool,
+) -> tuple[Declaration, dict[str, Record], int] | None:
+    """Train what is missing of an experiment at one budget; None where that is only shown.
+
+    Returns what is declared, the records by key, and the exit code that lost runs deserve.
+    """
+    source = session.source
     if dry_run and source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
     plan = make_plan(experiment, source, store, note, pool.ask)
@@ -46,7 +89,7 @@ def run_experiment(
         if trials.jobs and not trials.missing:
             plan = plan.tuned(trials.done.get)
         show_plan(plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh), as_json)
-        return EXIT_OK
+        return None
     tried = trials.carry_out(store, pool)
     if tried:
         plan = plan.tuned(tried.get)
@@ -72,29 +115,47 @@ def run_experiment(
         if further is None:
             break
         declaration = store.declare(further)
-    code = _report(store, declaration, tried | done, as_json)
     # Whatever has happened before: success means that every run has a record.
     if lost := (declaration.keys - done.keys()) | {job.key for job in plan.trials} - tried.keys():
         say(f"error: {len(lost)} planned runs have no record; run the same command again")
-        code = max(code, EXIT_RUNS_FAILED)
-    return code
+    return declaration, tried | done, EXIT_RUNS_FAILED if lost else EXIT_OK
+
+
+def _smaller(store: Store, declaration: Declaration) -> list[Declaration]:
+    """Return the declarations of an experiment at its smaller budgets, as far as there are any."""
+    *smaller, _ = declaration.experiment.at_budgets
+    known = {found.experiment.name: found for found in store.experiments()} if smaller else {}
+    return [known[one.name] for one in smaller if one.name in known]
 
 
 def _report(
-    store: Store, declaration: Declaration, records: Mapping[str, Record], as_json: bool
+    store: Store,
+    declaration: Declaration,
+    records: Mapping[str, Record],
+    as_json: bool,
+    shown: bool = True,
 ) -> int:
-    """Write and show the report of an experiment; return the exit code that it deserves."""
+    """Write the report of an experiment, show it if so; return the exit code that it deserves."""
+    smaller = _smaller(store, declaration)
+
+    def find(key: str) -> Record | None:
+        return records.get(key) or (store.load(key) if smaller else None)
+
     folder = store.root / "reports" / declaration.experiment.name
     with working(f"drawing the report of {declaration.experiment.name}"):
         report = write_report(
-            declaration, records.get, folder, lambda key: store.examples(records[key])
+            declaration, find, folder, lambda key: store.examples(records[key]), smaller
         )
-    if as_json:
+    if not shown:
+        note(f"its report is {report.files['table.md']}")
+    elif as_json:
         print(report.files["gains.json"].read_text("utf-8"), end="")
     else:
         for line in report.decisions:
             console().print(printable(line), soft_wrap=False, style="bold")
         console().print(terminal_table(report.results))
+        if report.over_budgets:
+            console().print(budget_table(report.over_budgets))
         print(f"table, data and plots (each .svg too) in {folder}:")
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
             print(f"  {report.files[name]}")

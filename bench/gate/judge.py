@@ -2,9 +2,10 @@
 
 Quality: the score of every row, its gain over the single-task network that has the whole budget,
 and the score of that network. A cell passes where a one-sided t test puts it above the baseline
-less the margin; it fails where its mean is lower by more than the margin and both a t test and a
-sign-flip test, corrected by Holm over all cells of the baseline, say that it is lower at all. What
-is neither is inconclusive. All cells must pass, so passing needs no correction (Berger 1982).
+less the margin. It fails where its mean is lower by more than the margin and is significantly lower
+than before. That takes both a t test and a sign-flip test, corrected by Holm over all cells of the
+baseline. What is neither is inconclusive. All cells must pass, so passing needs no correction
+(Berger 1982).
 
 Cost: FLOPs, parameters and peak bytes of a step are counted and must not rise. Device-seconds are
 measured, as a multiple of a plain loop's, and compared like scores, by rank tests.

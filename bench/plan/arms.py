@@ -29,6 +29,8 @@ class Arm:
     width: float = 1.0
     share: int = 1
     """The arm gets the budget divided by this."""
+    like: "Arm | None" = None
+    """The arm gets no budget, but as many steps as this one trains its task for."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def _rows_of_pair(
     for target in targets:
         arm = _arm(pair, strategy, target)
         rivals: dict[AnchorName, dict[str, Arm]]
-        rivals = {"full": {target: _single_arm(pair.dataset, target)}}
+        alone = _single_arm(pair.dataset, target)
+        rivals = {"full": {target: alone}, "same-steps": {target: replace(alone, like=arm)}}
         # A placebo is no task that anyone would train alone, so there is no pair to split a budget
         # over: such a row asks one thing, whether the target gains.
         shares = len(pair.tasks)

@@ -67,7 +67,7 @@ class _Draft:
         survey = self.survey
         spec = arm_spec(arm, setting.recipe, survey.device).model_copy(update=update)
         prices, facts = self.prices[arm], survey.facts(replace(arm, strategy=setting.strategy))
-        budget = Budget.parse(self.experiment.budget).split(arm.share)
+        budget = self.budget(arm)
         if isinstance(facts, Fault) or isinstance(prices, Fault):
             reason = next(found.reason for found in (prices, facts) if isinstance(found, Fault))
             fault, prices, shares = reason, (), []
@@ -78,6 +78,33 @@ class _Draft:
         spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
         bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
         return [Job(s, prices, run_key(s, data), survey.source, fault, tuning) for s in bought]
+
+    def budget(self, arm: Arm) -> Budget:
+        """Return what an arm may use: its share of the budget, or the steps of another arm."""
+        if arm.like is not None and (steps := self.steps(arm.like, *arm.scored)) is not None:
+            return Budget(steps, "steps")
+        return Budget.parse(self.experiment.budget).split(arm.share)
+
+    def steps(self, arm: Arm, target: str) -> int | None:
+        """Return the steps for which an arm trains a task; None where it has no price."""
+        prices, facts = self.prices[arm], self.survey.facts(arm)
+        if isinstance(prices, Fault) or isinstance(facts, Fault):
+            return None
+        shares = [share for _, share in facts.phases]
+        bought = steps_bought(self.budget(arm), prices, shares, arm.strategy)
+        steps: int = sum(bought[phase] for phase in facts.trained_in[target])
+        return steps
+
+    def settled(self) -> "_Draft":
+        """Return the draft without arms that would take the steps which `full` takes already."""
+        rows = []
+        for row in self.rows:
+            (full,), (same,) = (row.anchors[name].values() for name in ("full", "same-steps"))
+            ours, theirs = (self.steps(arm, row.target) for arm in (same, full))
+            if ours is None or theirs is None or abs(ours / theirs - 1) <= TOLERANCE["steps"]:
+                same = full
+            rows.append(replace(row, anchors={**row.anchors, "same-steps": {row.target: same}}))
+        return replace(self, rows=rows, prices={arm: self.prices[arm] for arm in _arms(rows)})
 
     def candidates(self, arm: Arm) -> list["_Candidate"]:
         """Return what is tried for an arm; nothing where it is not tuned or has no price."""
@@ -180,14 +207,19 @@ def _drafted(
     survey.check_datasets()
     data = survey.load()
     rows = rows_of(experiment, survey)
-    arms = list(
+    prices = survey.prices(_arms(rows), timings, say)
+    return _Draft(experiment, survey, rows, prices, data).settled()
+
+
+def _arms(rows: Sequence[RowPlan]) -> list[Arm]:
+    """Return all arms that rows need, each once."""
+    return list(
         dict.fromkeys(
             arm
             for row in rows
             for arm in (row.arm, *(a for part in row.anchors.values() for a in part.values()))
         )
     )
-    return _Draft(experiment, survey, rows, survey.prices(arms, timings, say), data)
 
 
 def _chosen(
@@ -244,8 +276,10 @@ def _plan(
             strategy=row.strategy,
             target=row.target,
             placebo=row.pair.placebo,
-            expect=row.pair.expect,
+            # What needs no partner can neither gain nor lose by its relatedness.
+            expect=row.pair.expect if len(row.arm.tasks) > 1 else None,
             same_as=row.same_as,
+            target_phases=_target_phases(draft.survey, row),
             seeds=tuple(
                 SeedRuns(
                     seed=seed,
@@ -274,6 +308,14 @@ def _plan(
     )
 
 
+def _target_phases(survey: Survey, row: RowPlan) -> tuple[int, ...]:
+    facts = survey.facts(row.arm)
+    if isinstance(facts, Fault):
+        return ()
+    trained = tuple(facts.trained_in[row.target])
+    return () if len(trained) == len(facts.phases) else trained
+
+
 def _warnings(draft: _Draft, jobs: Mapping[tuple[Arm, int], Job]) -> list[str]:
     """Say before the first run what will keep verdicts from being reached."""
     experiment, rows = draft.experiment, draft.rows
@@ -297,6 +339,8 @@ def _warnings(draft: _Draft, jobs: Mapping[tuple[Arm, int], Job]) -> list[str]:
         ours = jobs[row.arm, 0]
         for name, part in row.anchors.items():
             theirs = [jobs[arm, 0] for arm in part.values()]
+            if name == "same-steps":
+                continue  # it has the row's steps, and no budget to miss
             if ours.fault or any(job.fault for job in theirs):
                 continue
             spent = sum(cost(job.prices, job.spec.steps, axis) for job in theirs)

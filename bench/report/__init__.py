@@ -1,5 +1,6 @@
 """What a person reads of an experiment: tables, plots and data files. No statistics."""
 
+from bench.report.text.budgets import budget_table
 from bench.report.text.document import gains_json
 from bench.report.text.fidelity import fidelity_markdown, fidelity_table
 from bench.report.text.gate import annotations, gate_json, gate_markdown, gate_table, junit
@@ -13,6 +14,7 @@ __all__ = [
     "RunCounts",
     "amount",
     "annotations",
+    "budget_table",
     "fidelity_markdown",
     "fidelity_table",
     "fold",

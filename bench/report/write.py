@@ -15,6 +15,7 @@ from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment, experiment_toml
+from bench.stats.budgets import OverBudgets, over_budgets
 from bench.stats.comparison import RowResult
 from bench.stats.gains import Examples, Lookup, results
 from bench.store.records import SCHEMA_VERSION, Declaration
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 #: gradients, dials and what holds across pairs are there only where rows have any.
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
-    "heatmap": "Heat map: the mean gain against the full anchor, tasks by strategies",
+    "budgets": "Gain over budget: transfer and pay-off of every row, with 95 % intervals",
+    "heatmap": "Heat map: the mean gain at equal steps and at equal compute, tasks by strategies",
     "matrix": "Task affinity: the mean gain against full of each target beside each partner",
     "across": "Across pairs: how many runs gain more than so much, and the mean of the middle half",
     "curves": "Learning curves: validation score over the compute used, strategies and anchors",
@@ -68,25 +70,40 @@ class Report:
     decisions: tuple[str, ...]
     """A sentence for each set of tasks that one network may serve."""
     tuning: tuple[Tuned, ...]
+    over_budgets: tuple[OverBudgets, ...]
+    """The rows at all budgets, where there are several."""
     faults: Mapping[str, str]
     """Why a plot could not be drawn, by its name. That is a defect of the harness."""
 
 
 def write_report(
-    declaration: Declaration, find: Lookup, folder: Path, examples: Examples = lambda _: {}
+    declaration: Declaration,
+    find: Lookup,
+    folder: Path,
+    examples: Examples = lambda _: {},
+    smaller: Sequence[Declaration] = (),
 ) -> Report:
     """Write the tables and plots of an experiment from the records that `find` returns by key.
 
-    `examples` returns the scores of the single test images of a record, by task. Raises `UserError`
-    where the folder cannot be written.
+    `examples` returns the scores of the single test images of a record, by task. `smaller` are the
+    declarations of the same experiment at smaller budgets. Raises `UserError` where the folder
+    cannot be written.
     """
     found = results(declaration, find, examples)
-    pictures, faults = _pictures(declaration, found, find)
+    levels = [(each, results(each, find)) for each in smaller]
+    over = over_budgets(
+        [(Budget.parse(d.experiment.budget), rows) for d, rows in (*levels, (declaration, found))]
+        if levels
+        else []
+    )
+    pictures, faults = _pictures(declaration, found, find, over)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     tuning = tuned(declaration, find)
-    document = gains_json(declaration, found, tuning)
+    document = gains_json(declaration, found, tuning, over)
     contents = {
-        "table.md": markdown(declaration, found, images, tuning, _made(declaration, find)).encode(),
+        "table.md": markdown(
+            declaration, found, images, tuning, _made(declaration, find), over
+        ).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": json_text(document).encode(),
         "summary.txt": summary(found).encode(),
@@ -107,6 +124,7 @@ def write_report(
             sentence(tasks, declaration.experiment) for tasks in decisions(declaration.rows, found)
         ),
         tuning=tuning,
+        over_budgets=tuple(over),
         faults=faults,
     )
 
@@ -150,7 +168,10 @@ def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
 
 
 def _pictures(
-    declaration: Declaration, found: Sequence[RowResult], find: Lookup
+    declaration: Declaration,
+    found: Sequence[RowResult],
+    find: Lookup,
+    over: Sequence[OverBudgets],
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the plots as files by name, and why each of the others could not be drawn.
 
@@ -159,6 +180,7 @@ def _pictures(
     # matplotlib is heavy, so it loads only here, where something is drawn.
     from bench.report.plots.across import across_plot
     from bench.report.plots.audit import audit_plot
+    from bench.report.plots.budgets import budget_plot
     from bench.report.plots.canvas import picture, style
     from bench.report.plots.curves import curves
     from bench.report.plots.dial import dial_plot
@@ -171,6 +193,7 @@ def _pictures(
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
     plots: Mapping[str, Callable[[], Figure | None]] = {
         "gains": lambda: forest(name, found),
+        "budgets": lambda: budget_plot(name, over),
         "heatmap": lambda: heatmap(name, found),
         "matrix": lambda: matrix(name, found),
         "across": lambda: across_plot(name, found, experiment.margin),

@@ -3,9 +3,11 @@
 Nothing here imports torch, so that a wrong flag is answered at once.
 """
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from bench.errors import UserError, unknown
@@ -95,7 +98,10 @@ class Experiment(Recipe, Group):
     until_decided: bool = Field(default=False, strict=True)
     """Analyse after each quarter of --seeds (20 if not given); go on with undecided pairs only."""
     budget: str
-    """Compute of a run: 2e12flop, 30s (device-seconds), 500steps or 64000samples."""
+    """Compute of a run: 2e12flop, 30s (device-seconds), 500steps or 64000samples. May be
+    repeated."""
+    smaller_budgets: tuple[str, ...] = ()
+    """Further budgets, all smaller: those of a list of budgets but the largest."""
     margin: float = Field(default=1.0, gt=0)
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -112,10 +118,34 @@ class Experiment(Recipe, Group):
     also: tuple[Group, ...] = ()
     """Further pairs with strategies of their own, such as placebo partners."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _largest_budget(cls, values: Any) -> Any:
+        """Take a list of budgets apart: the largest is the experiment's own."""
+        several = values.get("budget") if isinstance(values, dict) else None
+        if not isinstance(several, list | tuple):
+            return values
+        if not several or not all(isinstance(text, str) for text in several):
+            raise UserError("budget: give one amount or several, such as 30gflop")
+        *smaller, largest = sorted(several, key=lambda text: Budget.parse(text).amount)
+        return {**values, "budget": largest, "smaller_budgets": tuple(smaller)}
+
     @field_validator("budget")
     @classmethod
     def _budget_reads(cls, value: str) -> str:
         Budget.parse(value)
+        return value
+
+    @field_validator("smaller_budgets")
+    @classmethod
+    def _budgets_ascend(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "budget" in info.data:
+            budgets = [Budget.parse(text) for text in (*value, info.data["budget"])]
+            if len({budget.axis for budget in budgets}) > 1:
+                raise ValueError("give all budgets in one unit")
+            amounts = [budget.amount for budget in budgets]
+            if any(a >= b for a, b in pairwise(amounts)):
+                raise ValueError("give budgets that differ")
         return value
 
     @field_validator("tune")
@@ -126,6 +156,21 @@ class Experiment(Recipe, Group):
         if value and info.data.get("validation_size") == 0:
             raise ValueError("trials are scored on the validation split: raise validation-size")
         return value
+
+    @property
+    def at_budgets(self) -> "tuple[Experiment, ...]":
+        """One experiment per budget, the smallest first; the last is this one."""
+        smaller = (
+            self.model_copy(
+                update={
+                    "name": f"{self.name}-{re.sub(r'[^A-Za-z0-9.]', '', text)}",
+                    "budget": text,
+                    "smaller_budgets": (),
+                }
+            )
+            for text in self.smaller_budgets
+        )
+        return (*smaller, self)
 
     @property
     def recipe(self) -> Recipe:
@@ -210,6 +255,8 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
         values.pop("description", None)
         if path in shipped.values():
             values["name"] = "custom"
+    if "budget" in given:
+        values.pop("smaller_budgets", None)  # those of the file were smaller than its own
     return _validated({**values, **given}, str(path), given)
 
 

@@ -8,12 +8,13 @@ pairs: they have draws in common, and are no independent runs.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from bench.spec.budget import TOLERANCE
 from bench.stats.comparison import RowResult
 from bench.stats.tests import ALPHA, PairedResult, holm, paired
 from bench.store.records import SCREEN_BELOW, Outcome
@@ -168,16 +169,17 @@ def across_pairs(rows: Sequence[RowResult]) -> list[AcrossPairs]:
 
 
 def _collapsed(row: RowResult) -> bool:
-    return row.verdict.outcome is Outcome.COLLAPSED
+    return row.verdict.pay_off is Outcome.COLLAPSED
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """What a related partner brings beyond another one, with all else the same.
+    """What a related partner brings beyond another one, at the same number of steps.
 
     For each of the `targets` the mean gain beside the partners that were declared to help, minus
-    that beside the `others`; the mean over targets at each seed. The single-task networks are the
-    same runs, so the difference is that of the partners. `p_holm` is corrected over all contrasts
+    that beside the `others`: `unrelated`, or a placebo by its name. Then the mean over targets at
+    each seed. The single-task networks are the same runs, so the difference is that of the
+    partners. `p_holm` is corrected over all contrasts
     of the experiment, and over interim analyses as a row's is.
     """
 
@@ -201,18 +203,21 @@ def contrasts(rows: Sequence[RowResult]) -> list[Contrast]:
     """Return, for each strategy, related partners against unrelated ones and against placebos.
 
     Related is what was declared `positive`; unrelated a real partner that was declared `none` or
-    `negative`; a placebo is one by its make. Only targets that met both sorts count. A row without
-    a verdict, where budgets were unequal or a run left no score, is left out.
+    `negative`. Each way to make a placebo is a contrast of its own; a partner of weight zero is no
+    placebo, but single-task training. Only targets that met both kinds of partner count, and only
+    partners beside which a run takes as many steps. A row without a verdict, where budgets were
+    unequal or a run left no score, is left out.
     """
     found = []
     for strategy in dict.fromkeys(row.strategy for row in rows):
         own = [row for row in rows if row.strategy == strategy]
         related = [row for row in own if _real(row) and row.expect == "positive"]
         unrelated = [row for row in own if _real(row) and row.expect in ("none", "negative")]
-        placebos = [row for row in own if not _real(row)]
-        for others, members in (("unrelated", unrelated), ("placebo", placebos)):
-            here, there = _by_target(related), _by_target(members)
-            targets = [target for target in here if target in there]
+        makes = dict.fromkeys(row.placebo for row in own if row.placebo not in ("", "none"))
+        placebos = {make: [row for row in own if row.placebo == make] for make in makes}
+        for others, members in {"unrelated": unrelated, **placebos}.items():
+            here, there = _alike(_by_target(related), _by_target(members))
+            targets = list(here)
             if targets:
                 each = [_difference(here[target], there[target]) for target in targets]
                 seeds = sorted(set.intersection(*map(set, each)))
@@ -236,6 +241,28 @@ def _by_target(rows: Sequence[RowResult]) -> dict[tuple[str, str], list[RowResul
     return found
 
 
+_ByTarget = dict[tuple[str, str], list[RowResult]]
+
+
+def _alike(here: _ByTarget, there: _ByTarget) -> tuple[_ByTarget, _ByTarget]:
+    """Return the targets that both have, with the rows that take one number of steps."""
+    ours: _ByTarget = {}
+    theirs: _ByTarget = {}
+    for target in here:
+        for row in here[target]:
+            same = [o for o in there.get(target, []) if _same_steps(row, o)]
+            if same:
+                ours[target] = [o for o in here[target] if _same_steps(o, same[0])]
+                theirs[target] = same
+                break
+    return ours, theirs
+
+
+def _same_steps(one: RowResult, other: RowResult) -> bool:
+    ours, theirs = (row.against["full"].steps[0] for row in (one, other))
+    return abs(ours - theirs) <= TOLERANCE["steps"] * theirs
+
+
 def _difference(here: Sequence[RowResult], there: Sequence[RowResult]) -> dict[int, float]:
     """Return the mean gain of some rows minus that of others, at each seed that all have."""
     ours, theirs = ([_normalised(row) for row in rows] for rows in (here, there))
@@ -246,11 +273,11 @@ def _difference(here: Sequence[RowResult], there: Sequence[RowResult]) -> dict[i
     }
 
 
-#: The verdict against `full` at which a declared expectation came true.
-COMES_TRUE = {
-    "positive": Outcome.TRANSFER,
-    "none": Outcome.EQUIVALENT,
-    "negative": Outcome.NEGATIVE,
+#: The outcome at equal steps at which a declared expectation came true.
+COMES_TRUE: Mapping[str, tuple[Outcome, ...]] = {
+    "positive": (Outcome.BETTER,),
+    "none": (Outcome.EQUIVALENT, Outcome.SLIGHTLY_BETTER, Outcome.SLIGHTLY_WORSE),
+    "negative": (Outcome.WORSE,),
 }
 
 
@@ -275,12 +302,15 @@ def expectations(rows: Sequence[RowResult]) -> list[Expectation]:
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for row in rows:
         if row.expect is not None:
-            groups.setdefault((row.strategy, row.expect), []).append(row.verdict.outcome)
+            verdict = row.verdict
+            outcome = verdict.pay_off if verdict.transfer is None else verdict.transfer
+            groups.setdefault((row.strategy, row.expect), []).append(outcome)
+    known = {outcome for outcomes in COMES_TRUE.values() for outcome in outcomes}
     found = []
-    for (strategy, expect), verdicts in groups.items():
-        decided = [verdict for verdict in verdicts if verdict in COMES_TRUE.values()]
-        true = decided.count(COMES_TRUE[expect])
+    for (strategy, expect), outcomes in groups.items():
+        decided = [outcome for outcome in outcomes if outcome in known]
+        true = sum(outcome in COMES_TRUE[expect] for outcome in decided)
         found.append(
-            Expectation(strategy, expect, true, len(decided) - true, len(verdicts) - len(decided))
+            Expectation(strategy, expect, true, len(decided) - true, len(outcomes) - len(decided))
         )
     return found

@@ -1,5 +1,6 @@
 """What the runs of a row say: its gains, its metrics, its gradients and its verdict."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from bench.spec.budget import Audit
 from bench.stats.crossed import CrossedResult
 from bench.stats.group_sequential import SINGLE_ANALYSIS, Stage
 from bench.stats.tests import ALPHA, PairedResult, minimum_detectable_gain, seeds_to_detect
-from bench.store.records import SCREEN_BELOW, AnchorName, Outcome, Qualifier
+from bench.store.records import SCREEN_BELOW, AnchorName, Outcome
 
 _NAN = float("nan")
 
@@ -33,6 +34,8 @@ class Comparison:
     """Training steps of the row and of the anchor's network for the target; 0 without a seed."""
     flops: float
     """FLOPs that the strategy used for each one that the anchor used, over all seeds."""
+    seconds: float
+    """Device-seconds likewise."""
     margin: float
     """Half width of equivalence, in the unit of the gains; NaN where it has none."""
     strategy: str
@@ -155,19 +158,29 @@ class GradientResult:
 class Verdict:
     """What a row found, and how sure that is.
 
-    `outcome` is that of the comparison with `full`; `qualifier` is what other anchors add.
-    `sentence` says what was found, `certainty` what that rests on.
+    `pay_off` is the outcome against `full`, at equal compute; `transfer` that against `same-steps`,
+    None where the row has no such anchor. `beats_split` is set where the strategy does not beat
+    `full`, but single-task networks that share one budget. `sentence` says what was found,
+    `certainty` what that rests on.
     """
 
-    outcome: Outcome
+    pay_off: Outcome
+    transfer: Outcome | None
     sentence: str
     certainty: str = ""
-    qualifier: Qualifier | None = None
+    beats_split: bool = False
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more seeds may bring a verdict, at equal compute or at equal steps."""
+        return self.pay_off.undecided or (self.transfer is not None and self.transfer.undecided)
 
     @property
     def name(self) -> str:
-        """Both in a few words, for people."""
-        return f"{self.outcome} · {self.qualifier}" if self.qualifier else str(self.outcome)
+        """The verdict in a few words: transfer first, then pay-off, once where they agree."""
+        words = [] if self.transfer is None else [self.transfer.transfer]
+        words += [self.pay_off.pay_off, *["compute saving"] * self.beats_split]
+        return " · ".join(dict.fromkeys(words))
 
 
 @dataclass(frozen=True)
@@ -179,6 +192,9 @@ class RowResult:
     what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
     waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
+    `price` is the gain of the `same-steps` networks over those of `full`: what the steps that
+    sharing costs are worth, so that gain = transfer + price at every seed; None where one run is
+    both. `short` is what the target's network loses with its share of the budget alone. The
     `references` are the comparisons that decide no verdict. `same_as` names a strategy that has the
     same direction for two tasks: rows of one pair and target with it are one `finding`.
     """
@@ -206,7 +222,29 @@ class RowResult:
     against: Mapping[AnchorName, Comparison]
     references: Mapping[AnchorName, Comparison]
     same_as: str
+    price: PairedResult | None
+    short: PairedResult | None
     verdict: Verdict
+
+    @property
+    def distinct(self) -> dict[AnchorName, Comparison]:
+        """The comparisons with its anchors, without `same-steps` where its runs are `full`'s."""
+        steps = self.against["full"].steps
+        return {
+            name: comparison
+            for name, comparison in self.against.items()
+            if name != "same-steps" or comparison.steps != steps
+        }
+
+    @property
+    def budget_is_short(self) -> bool | None:
+        """Whether a share of the budget costs more than the margin; None where it is not shown."""
+        margin = self.against["full"].margin
+        if self.short is None or self.short.n < SCREEN_BELOW or math.isnan(margin):
+            return None
+        if self.short.low > margin:
+            return True
+        return False if self.short.high < margin else None
 
     @property
     def finding(self) -> tuple[str, str, str]:

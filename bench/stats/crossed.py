@@ -42,7 +42,7 @@ def crossed(differences: np.ndarray, level: float = ALPHA) -> CrossedResult | No
     It leaves out `level`.
 
     A and B are estimated without bias from the mean squares of lines, columns and residuals
-    (Searle, Casella & McCulloch 1992), which gives the variance of the mean as
+    (Searle, Casella & McCulloch 1992). The variance of the mean is then
     (MS_seeds + MS_examples − MS_residual) / SE. An estimate below 0 counts as 0, which makes the
     interval wider. The degrees of freedom are Satterthwaite's (1946).
     """

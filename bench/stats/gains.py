@@ -16,8 +16,8 @@ import numpy as np
 from bench.spec.budget import Audit, Axis
 from bench.stats.comparison import Comparison, GradientResult, MetricResult, RowResult
 from bench.stats.crossed import CrossedResult, crossed
-from bench.stats.group_sequential import stage
-from bench.stats.tests import ALPHA, benjamini_hochberg, holm, paired
+from bench.stats.group_sequential import Stage, stage
+from bench.stats.tests import ALPHA, PairedResult, benjamini_hochberg, holm, paired
 from bench.stats.verdicts import judge
 from bench.store.records import (
     ANCHORS,
@@ -60,6 +60,12 @@ def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
     return total
 
 
+def _target_steps(record: Record, row: Row) -> int:
+    """Return the steps of a row's run that train its target."""
+    steps = record.spec.steps
+    return sum(steps[phase] for phase in row.target_phases or range(len(steps)))
+
+
 def _pair_up(
     row: Row,
     anchor: AnchorName,
@@ -76,7 +82,8 @@ def _pair_up(
     audits: dict[int, Audit] = {}
     both: list[tuple[Record, Record]] = []
     scores: list[tuple[float, float]] = []
-    flops, network, steps = [0.0, 0.0], ("", _NAN, 0), (0, 0)
+    spent_on: dict[Axis, list[float]] = {"flop": [0.0, 0.0], "s": [0.0, 0.0]}
+    network, steps = ("", _NAN, 0), (0, 0)
     for seed in row.seeds:
         ours, target = find(seed.strategy), row.target
         theirs = {task: find(key) for task, key in seed.anchors[anchor].items()}
@@ -85,22 +92,24 @@ def _pair_up(
         if ours is None or baseline is None or gained is None or reference is None:
             continue
         assert ours.ledger is not None
+        assert baseline.ledger is not None
         axis = ours.ledger.budget.axis
+        spec, prices = baseline.spec, baseline.ledger.prices
+        steps = _target_steps(ours, row), sum(spec.steps)
         # Under `split` and `slim` the networks of all tasks share one budget; under `full` the
         # target's network has all of it.
         used, spent = _used([ours], axis), _used(list(theirs.values()), axis)
         if used is None or spent is None:
             continue
-        audits[seed.seed] = Audit(axis, used, spent)
+        equal_steps = anchor == "same-steps"
+        audits[seed.seed] = Audit("steps", *steps) if equal_steps else Audit(axis, used, spent)
         gains[seed.seed] = gained - reference
         both.append((ours, baseline))
         scores.append((gained, reference))
-        assert baseline.ledger is not None
-        spec, prices = baseline.spec, baseline.ledger.prices
         network = spec.strategy, spec.width, prices[0].parameters
-        steps = sum(ours.spec.steps), sum(spec.steps)
-        flops[0] += _used([ours], "flop") or 0.0
-        flops[1] += _used(list(theirs.values()), "flop") or 0.0
+        for each, sums in spent_on.items():
+            sums[0] += _measured([ours], each)
+            sums[1] += _measured(list(theirs.values()), each)
     example = both[0][1].primary(row.target) if both else None
     anchor_mean = statistics.mean(reference for _, reference in scores) if scores else _NAN
     anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
@@ -114,7 +123,8 @@ def _pair_up(
         anchor_mean=anchor_mean,
         audits=audits,
         steps=steps,
-        flops=flops[0] / flops[1] if flops[1] else _NAN,
+        flops=_ratio(*spent_on["flop"]),
+        seconds=_ratio(*spent_on["s"]),
         margin=margin,
         strategy=network[0],
         width=network[1],
@@ -123,6 +133,16 @@ def _pair_up(
         population=_population(row.target, both, examples, level),
         level=level,
     )
+
+
+def _measured(records: Sequence[Record | None], axis: Axis) -> float:
+    """Return what runs used of an axis together, as their ledgers say; NaN where one does not."""
+    ledgers = [record.ledger if record else None for record in records]
+    return sum(ledger.used.get(axis, _NAN) if ledger else _NAN for ledger in ledgers)
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    return ours / theirs if theirs else _NAN
 
 
 def _population(
@@ -180,23 +200,71 @@ def results(
         for row, at in zip(declaration.rows, stages, strict=True)
     ]
     for anchor in RIVALS:
-        family = [(row, at) for row, at in zip(compared, stages, strict=True) if anchor in row]
-        different = holm([at.repeated_p(row[anchor].result.p) for row, at in family])
-        same = holm(
-            [at.repeated_one_sided_p(row[anchor].result.p_equivalence) for row, at in family]
-        )
-        for (row, at), p, q in zip(family, different, same, strict=True):
-            row[anchor] = replace(
-                row[anchor],
-                p_holm=p,
-                p_equivalence_holm=q,
-                family=len(family),
-                family_level=at.bound(ALPHA / len(family)),
-                stage=at,
-            )
+        # Rows with a placebo are controls and no hypotheses: each stands by itself.
+        members = [
+            (own, row, at)
+            for own, row, at in zip(declaration.rows, compared, stages, strict=True)
+            if anchor in row
+        ]
+        _correct(anchor, [(row, at) for own, row, at in members if not own.placebo])
+        for own, row, at in members:
+            if own.placebo:
+                _correct(anchor, [(row, at)])
+    for row in compared:
+        _agree(row)
     return _explored(
         [_result(row, rivals, find) for row, rivals in zip(declaration.rows, compared, strict=True)]
     )
+
+
+def _correct(
+    anchor: AnchorName, family: Sequence[tuple[dict[AnchorName, Comparison], Stage]]
+) -> None:
+    """Correct the comparisons of rows with one anchor, by Holm over this family."""
+    different = holm([at.repeated_p(row[anchor].result.p) for row, at in family])
+    same = holm([at.repeated_one_sided_p(row[anchor].result.p_equivalence) for row, at in family])
+    for (row, at), p, q in zip(family, different, same, strict=True):
+        row[anchor] = replace(
+            row[anchor],
+            p_holm=p,
+            p_equivalence_holm=q,
+            family=len(family),
+            family_level=at.bound(ALPHA / len(family)),
+            stage=at,
+        )
+
+
+def _agree(row: dict[AnchorName, Comparison]) -> None:
+    """Give both anchors of a row the larger p-value of the two where one run is both.
+
+    Each is corrected in a family of its own. The same gain must not be significant in one of them
+    and not in the other, and a larger p-value errs in neither.
+    """
+    full, same = row["full"], row.get("same-steps")
+    if same is None or same.steps != full.steps:
+        return
+    p = float(np.fmax(full.p_holm, same.p_holm))
+    q = float(np.fmax(full.p_equivalence_holm, same.p_equivalence_holm))
+    row["full"] = replace(full, p_holm=p, p_equivalence_holm=q)
+    row["same-steps"] = replace(same, p_holm=p, p_equivalence_holm=q)
+
+
+def _price(against: Mapping[AnchorName, Comparison], level: float) -> PairedResult | None:
+    """Return what the steps are worth that a row's own lack beside those of `full`, by seed."""
+    full, same = against["full"], against.get("same-steps")
+    if same is None or same.steps == full.steps:
+        return None
+    seeds = [seed for seed in full.gains if seed in same.gains]
+    return paired([full.gains[seed] - same.gains[seed] for seed in seeds], level=level)
+
+
+def _short(against: Mapping[AnchorName, Comparison], level: float) -> PairedResult | None:
+    """Return what a share of the budget costs the target's single-task network, by seed."""
+    full, split = against["full"], against.get("split")
+    if split is None:
+        return None
+    seeds = [seed for seed in full.gains if seed in split.gains]
+    return paired([split.gains[seed] - full.gains[seed] for seed in seeds], level=level)
 
 
 def _explored(rows: Sequence[RowResult]) -> list[RowResult]:
@@ -266,6 +334,8 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         against=against,
         references={name: rivals[name] for name in REFERENCES if name in rivals},
         same_as=row.same_as,
+        price=_price(against, against["full"].level),
+        short=_short(against, against["full"].level),
         verdict=judge(against, unit, unscored),
     )
 

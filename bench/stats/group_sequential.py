@@ -1,8 +1,8 @@
 """Interim analyses of a growing number of seeds: the bounds that keep the overall error.
 
 The bounds are of the O'Brien–Fleming type: Lan and DeMets' (1983) spending function says how much
-of the error may be spent by each share of the seeds, and the recursion of Armitage, McPherson and
-Rowe (1969) finds the bound that spends it. scipy has neither.
+of the error may be spent by each share of the seeds. The recursion of Armitage, McPherson and Rowe
+(1969) finds the bound that spends it. scipy has neither.
 """
 
 import math

@@ -32,7 +32,8 @@ def analysed(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration
                 name: None if math.isnan(rival.result.p) else rival.result.p
                 for name, rival in {**row.against, **row.references}.items()
             },
-            verdict=row.verdict.outcome,
+            verdict=row.verdict.pay_off,
+            transfer=row.verdict.transfer,
         )
         for row in rows
         if known.get(_name(row)) != row.planned
@@ -53,7 +54,7 @@ def extended(
         return None
     planned = schedule(whole.experiment.seeds)
     now = {row.pair: len(row.seeds) for row in declaration.rows}
-    open_ = {row.pair for row in rows if row.verdict.outcome.undecided}
+    open_ = {row.pair for row in rows if row.verdict.undecided}
     then = {
         pair: planned[planned.index(seeds) + 1] if pair in open_ and seeds < planned[-1] else seeds
         for pair, seeds in now.items()

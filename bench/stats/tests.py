@@ -194,8 +194,8 @@ def detectable_effect(n: int, level: float = ALPHA) -> float:
     than 16 seeds it finds about what the t test finds, whose exact power is taken.
 
     For up to 16 seeds normal draws z are shifted by the effect δ. A pattern that flips the set N of
-    seeds is as extreme as the one seen if the mean of z + δ over N is not above zero, so for each
-    draw both tests turn at a δ that can be written down, and the answer is a quantile of these.
+    seeds is as extreme as the one seen if the mean of z + δ over N is not above zero. So for each
+    draw both tests turn at a δ that can be written down. The answer is a quantile of these.
     """
     patterns = math.floor(level / smallest_sign_flip_p(n) + 1e-9) if n > 1 else 0
     if patterns == 0:

@@ -1,6 +1,7 @@
 """From a row's comparisons to its verdict, in words.
 
-See `docs/protocol.md` for what each anchor answers.
+A verdict has two halves. Transfer compares at equal steps: did the other tasks teach the target
+anything? Pay-off compares at equal compute: was sharing worth its price? See `docs/protocol.md`.
 """
 
 import math
@@ -9,11 +10,17 @@ from collections.abc import Mapping
 from bench.spec.budget import AXIS_NAMES, TOLERANCE
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.tests import ALPHA
-from bench.store.records import ANCHORS, SCREEN_BELOW, AnchorName, Outcome, Qualifier
+from bench.store.records import SCREEN_BELOW, AnchorName, Outcome
+
+#: Outcomes that a comparison has without any test: there is nothing to say of a size.
+_UNTESTED = (Outcome.NO_RESULT, Outcome.UNEQUAL, Outcome.CONSTANT)
 
 
 def outcome_of(comparison: Comparison) -> Outcome:
-    """Return what a comparison comes to. Every verdict and every standing follows from this."""
+    """Return what a comparison comes to. Every verdict and every standing follows from this.
+
+    A difference that was shown to be negligible is equivalent, whatever its sign.
+    """
     if comparison.result.n == 0:
         return Outcome.NO_RESULT
     if not comparison.audited:
@@ -22,110 +29,192 @@ def outcome_of(comparison: Comparison) -> Outcome:
         return Outcome.SCREEN
     if comparison.constant:
         return Outcome.CONSTANT
+    if comparison.equivalent:
+        slight = {1: Outcome.SLIGHTLY_BETTER, -1: Outcome.SLIGHTLY_WORSE}
+        return slight.get(comparison.sign, Outcome.EQUIVALENT)
     if comparison.sign:
-        return Outcome.TRANSFER if comparison.sign > 0 else Outcome.NEGATIVE
-    return Outcome.EQUIVALENT if comparison.equivalent else Outcome.INCONCLUSIVE
+        return Outcome.BETTER if comparison.sign > 0 else Outcome.WORSE
+    return Outcome.INCONCLUSIVE
 
 
 def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0) -> Verdict:
-    """Return the verdict of a row from its comparisons.
+    """Return the verdict of a row from its comparisons with `full` and `same-steps`.
 
-    The outcome is that against `full`. A qualifier is added where the strategy beats an anchor that
-    had less compute or capacity. An anchor without equal budgets or enough seeds takes away what it
-    would say, and nothing else. `unscored` runs diverged so far that they have no score; leaving
-    them out of a mean would reward them.
+    A clause is added where the strategy does not beat `full`, but networks that share one budget.
+    An anchor without equal budgets or enough seeds takes away what it would say, and nothing else.
+    `unscored` runs diverged so far that they have no score; leaving them out of a mean would reward
+    them.
     """
+    full, same = against["full"], against.get("same-steps")
     if unscored:
         runs = "One run" if unscored == 1 else f"{unscored} runs"
-        return Verdict(
-            Outcome.COLLAPSED, f"{runs} diverged and left no score, so there is no verdict."
-        )
-    full = against["full"]
-    outcome = outcome_of(full)
-    sentence, certainty = _words(full, outcome, unit)
-    if outcome in (Outcome.NO_RESULT, Outcome.SCREEN):
-        return Verdict(outcome, sentence, certainty)
-    qualifier, clauses = _qualified(against, unit)
-    return Verdict(outcome, " ".join([sentence, *clauses]), certainty, qualifier)
+        lost = Outcome.COLLAPSED
+        sentence = f"{runs} diverged and left no score, so there is no verdict."
+        return Verdict(lost, lost if same else None, sentence)
+    pay_off = outcome_of(full)
+    transfer = None if same is None else outcome_of(same)
+    if same is None or (same.steps == full.steps and transfer is pay_off):
+        sentence, certainty = _alone(full, pay_off, unit, transfer is not None)
+    else:
+        assert transfer is not None
+        sentence, certainty = _both(full, same, pay_off, transfer, unit)
+    if pay_off in (Outcome.NO_RESULT, Outcome.SCREEN):
+        return Verdict(pay_off, transfer, sentence, certainty)
+    beats_split, clauses = _shared_budget(against, pay_off, unit)
+    return Verdict(pay_off, transfer, " ".join([sentence, *clauses]), certainty, beats_split)
 
 
 def standing(comparison: Comparison) -> str:
     """Return how a row compares with a reference, in a word or two."""
-    outcome = outcome_of(comparison)
-    return {Outcome.TRANSFER: "better", Outcome.NEGATIVE: "worse"}.get(outcome, str(outcome))
+    return str(outcome_of(comparison))
 
 
-def _words(full: Comparison, outcome: Outcome, unit: str) -> tuple[str, str]:
-    """Return what the comparison with `full` says, and what that rests on."""
-    result = full.result
-    if outcome is Outcome.NO_RESULT:
-        return "No seed has all the runs that a gain needs.", ""
-    if outcome is Outcome.UNEQUAL:
-        return f"{_unequal(full)}, so there is no verdict against it.", ""
-    shown = f"{_figure(result.mean)} {_points(unit)} {_terms(full)}"
+def _alone(full: Comparison, outcome: Outcome, unit: str, transfers: bool) -> tuple[str, str]:
+    """Return what the comparison with `full` says, and what that rests on.
+
+    `transfers` says whether it is a comparison at equal steps too.
+    """
+    if outcome in _UNTESTED:
+        return _untested(full, outcome, unit), ""
+    terms = _terms(full, transfers)
     if outcome is Outcome.SCREEN:
-        over = "one seed" if result.n == 1 else f"{result.n} seeds"
+        over = "one seed" if full.result.n == 1 else f"{full.result.n} seeds"
         return (
-            f"Screening only: {shown} over {over}, too few for a verdict.",
+            f"Screening only: {_gain(full, unit)} {terms} over {over}, too few for a verdict.",
             f"A verdict needs {SCREEN_BELOW} seeds or more.",
         )
-    if outcome is Outcome.CONSTANT:
-        score = f"{full.anchor_mean:.4g} {unit}".rstrip()
-        return (
-            f"All runs of both sides have the same score ({score}), so there is nothing to "
-            "compare. Try a harder or easier task, or another budget.",
-            "",
+    if outcome is Outcome.BETTER:
+        word = "Transfers and pays" if transfers else "Pays"
+    elif outcome is Outcome.WORSE:
+        word = "Negative transfer, and does not pay" if transfers else "Does not pay"
+    else:
+        word = _neither(full, outcome, unit)
+    return f"{word}: {_gain(full, unit)} {terms}{_prospect(full, outcome, unit)}.", _certainty(
+        full, outcome, unit
+    )
+
+
+def _both(
+    full: Comparison, same: Comparison, pay_off: Outcome, transfer: Outcome, unit: str
+) -> tuple[str, str]:
+    """Return what both halves say where a row takes other steps than `full`, and their grounds."""
+    cause = _cause(full)
+    if transfer in _UNTESTED:
+        first = _untested(same, transfer, unit)
+    elif transfer is Outcome.SCREEN:
+        first = f"Screening only: {_gain(same, unit)} at equal steps ({same.steps[0]:,})."
+    else:
+        words = {
+            Outcome.BETTER: "Transfers",
+            Outcome.WORSE: "Negative transfer",
+            Outcome.INCONCLUSIVE: "Transfer is inconclusive",
+        }
+        word = words.get(transfer) or _neither(same, transfer, unit)
+        first = (
+            f"{word}: {_gain(same, unit)} at equal steps ({same.steps[0]:,})"
+            f"{_prospect(same, transfer, unit)}."
         )
-    interval = _interval(full, unit)
-    if outcome in (Outcome.TRANSFER, Outcome.NEGATIVE):
-        side = "Better" if outcome is Outcome.TRANSFER else "Worse"
-        return (
-            f"{side} than a single-task network: {shown}.",
-            f"Significant ({_p(full.p_holm)}). {interval}",
+    if pay_off in _UNTESTED:
+        second = _untested(full, pay_off, unit)
+    elif pay_off is Outcome.SCREEN:
+        second = f"{_gain(full, unit)} {_terms(full)}: {cause}."
+    else:
+        words = {
+            Outcome.BETTER: "Pays",
+            Outcome.WORSE: "Does not pay",
+            Outcome.INCONCLUSIVE: "Pay-off is inconclusive",
+        }
+        word = words.get(pay_off) or _neither(full, pay_off, unit)
+        second = (
+            f"{word}: {_gain(full, unit)} {_terms(full)}, as {cause}"
+            f"{_prospect(full, pay_off, unit)}."
         )
-    if outcome is Outcome.EQUIVALENT:
-        return (
-            f"No difference above {_size(full.margin, unit)}: {shown}.",
-            f"Equivalence is significant ({_p(full.p_equivalence_holm)}). {interval}",
+    grounds = [
+        f"{label}: {text}"
+        for label, comparison, outcome in (
+            ("At equal steps", same, transfer),
+            (f"A{_terms(full)[1:]}", full, pay_off),
         )
+        if outcome not in (*_UNTESTED, Outcome.SCREEN)
+        and (text := _certainty(comparison, outcome, unit))
+    ]
+    if Outcome.SCREEN in (pay_off, transfer):
+        grounds.append(f"A verdict needs {SCREEN_BELOW} seeds or more.")
+    return f"{first} {second}", " ".join(grounds)
+
+
+def _untested(comparison: Comparison, outcome: Outcome, unit: str) -> str:
+    if outcome is Outcome.NO_RESULT:
+        return "No seed has all the runs that a gain needs."
+    if outcome is Outcome.UNEQUAL:
+        return f"{_unequal(comparison)}, so there is no verdict against it."
+    score = f"{comparison.anchor_mean:.4g} {unit}".rstrip()
+    return (
+        f"All runs of both sides have the same score ({score}), so there is nothing to "
+        "compare. Try a harder or easier task, or another budget."
+    )
+
+
+def _neither(comparison: Comparison, outcome: Outcome, unit: str) -> str:
+    """Return the word for a difference that is negligible or not shown."""
+    if outcome is Outcome.INCONCLUSIVE:
+        return "Inconclusive"
+    slight = str(outcome).removeprefix(str(Outcome.EQUIVALENT))
+    return f"No difference above {_size(comparison.margin, unit)}{slight}"
+
+
+def _gain(comparison: Comparison, unit: str) -> str:
+    return f"{_figure(comparison.result.mean)} {_points(unit)}"
+
+
+def _cause(full: Comparison) -> str:
+    """Return why a row takes other steps than a single-task network with the same budget."""
+    ours, theirs = full.steps
+    step = full.flops * theirs / ours
+    steps = f"it takes {ours:,} steps and a single-task network {theirs:,}"
+    assert full.audit is not None
+    if full.audit.axis == "flop" and math.isfinite(step):
+        return f"a step for this task costs {step:.2g} times as much: {steps}"
+    return steps
+
+
+def _prospect(comparison: Comparison, outcome: Outcome, unit: str) -> str:
+    """Return how many seeds may decide what is not decided; nothing where it is."""
+    return f"; {_outlook(comparison, unit)}" if outcome is Outcome.INCONCLUSIVE else ""
+
+
+def _certainty(comparison: Comparison, outcome: Outcome, unit: str) -> str:
+    """Return what a tested outcome rests on."""
+    interval = _interval(comparison, unit)
+    if outcome in (Outcome.BETTER, Outcome.WORSE):
+        return f"Significant ({_p(comparison.p_holm)}). {interval}"
+    if outcome.equal:
+        return f"Equivalence is significant ({_p(comparison.p_equivalence_holm)}). {interval}"
     alone = "Not significant."
-    if result.p <= full.level:
-        alone = f"Significant on its own, not after correction for {full.family} rows."
-    detectable = full.family_detectable_gain
+    if comparison.result.p <= comparison.level:
+        alone = f"Significant on its own, not after correction for {comparison.family} rows."
+    detectable = comparison.family_detectable_gain
     power = (
         f"Power is below 80 % for true gains under {_size(detectable, unit)}."
         if math.isfinite(detectable)
-        else f"With {result.n} seeds and {full.family} rows no gain can be significant."
+        else f"With {comparison.result.n} seeds and {comparison.family} rows no gain can be "
+        "significant."
     )
-    return (
-        f"Inconclusive: {shown}; {_outlook(full, unit)}.",
-        f"{alone} {interval} {power}",
-    )
+    return f"{alone} {interval} {power}"
 
 
-def _qualified(
-    against: Mapping[AnchorName, Comparison], unit: str
-) -> tuple[Qualifier | None, list[str]]:
-    """Return what the anchors with less compute or capacity add, and the sentences for it."""
-    others = {anchor: against[anchor] for anchor in ANCHORS[1:] if anchor in against}
-    silent = {anchor: why for anchor, c in others.items() if (why := _silence(c))}
-    clauses = [f"{why}, so nothing is said against it." for why in silent.values()]
-    beaten = [anchor for anchor, c in others.items() if c.sign > 0]
-    if outcome_of(against["full"]) is Outcome.TRANSFER:
-        return None, clauses  # as a rule it beats those with less, too
-    figures = {anchor: f"{_figure(c.result.mean)} {_points(unit)}" for anchor, c in others.items()}
-    if "split" in beaten:
-        clause = f"Against separate networks that share the budget: {figures['split']}"
-        if "slim" in others and "slim" not in silent:
-            same = "" if "slim" in beaten else ", not significant"
-            clause += f"; against narrow ones of the same parameters: {figures['slim']}{same}"
-        return Qualifier.COMPUTE_SAVING, [f"{clause}.", *clauses]
-    if "slim" in beaten and "split" in silent:
-        return None, [f"It beats separate narrow networks ({figures['slim']}).", *clauses]
-    if "slim" in beaten:
-        clause = f"It beats separate narrow networks only ({figures['slim']})."
-        return Qualifier.CAPACITY, [clause, *clauses]
-    return None, clauses
+def _shared_budget(
+    against: Mapping[AnchorName, Comparison], pay_off: Outcome, unit: str
+) -> tuple[bool, list[str]]:
+    """Return whether only networks that share one budget are beaten, and the sentences for it."""
+    others = {name: against[name] for name in ("split", "slim") if name in against}
+    clauses = [
+        f"{why}, so nothing is said against it." for c in others.values() if (why := _silence(c))
+    ]
+    if pay_off is Outcome.BETTER or "split" not in others or others["split"].sign <= 0:
+        return False, clauses
+    figures = _gain(others["split"], unit)
+    return True, [f"Beats separate networks that share the budget ({figures}).", *clauses]
 
 
 def _silence(comparison: Comparison) -> str:
@@ -174,14 +263,15 @@ def _between(low: float, high: float) -> str:
     return f"{_figure(low)} to {_figure(high)}"
 
 
-def _terms(full: Comparison) -> str:
-    """Return what the two sides had alike, and how many steps each took where those differ."""
+def _terms(full: Comparison, equal_steps: bool = False) -> str:
+    """Return what the two sides had alike, and at which interim analysis."""
     assert full.audit is not None
-    terms = f"at equal {AXIS_NAMES[full.audit.axis]}"
-    if full.audit.axis in ("steps", "samples") and abs(full.flops - 1) > TOLERANCE["s"]:
+    axis = full.audit.axis
+    terms = f"at equal {AXIS_NAMES[axis]}"
+    if equal_steps and axis != "steps":
+        terms += f" and steps ({full.steps[0]:,})"
+    if axis in ("steps", "samples") and abs(full.flops - 1) > TOLERANCE["s"]:
         terms += f" (and {full.flops:.1f} times the FLOPs)"
-    if abs(full.steps[0] - full.steps[1]) > TOLERANCE["steps"] * full.steps[1]:
-        terms += f" ({full.steps[0]:,} steps against {full.steps[1]:,})"
     if 0 < full.level < ALPHA:
         terms += f" over {full.result.n} seeds (an interim analysis at p ≤ {full.level:.2g})"
     return terms

@@ -14,11 +14,12 @@ from bench.spec.experiment import Experiment, RunSpec
 SCHEMA_VERSION = 1
 Status = Literal["ok", "diverged", "failed"]
 #: What a row is compared with: a single-task anchor, or one of `REFERENCES`.
-AnchorName = Literal["full", "split", "slim", "reference", "wide", "same-size"]
+AnchorName = Literal["full", "same-steps", "split", "slim", "reference", "wide", "same-size"]
 #: Under so many seeds a table screens and reaches no verdict.
 SCREEN_BELOW = 8
-#: The single-task anchors.
-ANCHORS: tuple[AnchorName, ...] = ("full", "split", "slim")
+#: The single-task anchors. `full` has the whole budget, `same-steps` the row's number of steps; a
+#: verdict rests on these two. `split` and `slim` share one budget over the tasks' own networks.
+ANCHORS: tuple[AnchorName, ...] = ("full", "same-steps", "split", "slim")
 #: One run with the whole budget that a row is compared with and that decides no verdict: the
 #: experiment's reference strategy; the target's single-task network, so wide that its step costs
 #: what the row's does; the default strategy, so wide that it has the row's parameters.
@@ -30,9 +31,12 @@ RIVALS: tuple[AnchorName, ...] = (*ANCHORS, *REFERENCES)
 class Outcome(StrEnum):
     """What the comparison of a row with an anchor or a reference comes to."""
 
-    TRANSFER = "transfer"
-    NEGATIVE = "negative"
+    BETTER = "better"
+    WORSE = "worse"
     EQUIVALENT = "equivalent"
+    SLIGHTLY_BETTER = "equivalent, slightly better"
+    """Significantly better, and shown to lie inside the margin."""
+    SLIGHTLY_WORSE = "equivalent, slightly worse"
     INCONCLUSIVE = "inconclusive"
     SCREEN = "screen"
     """There are too few seeds for a verdict."""
@@ -48,12 +52,20 @@ class Outcome(StrEnum):
         """Whether more seeds may bring a verdict. What went wrong at a seed stays wrong."""
         return self in (Outcome.INCONCLUSIVE, Outcome.SCREEN)
 
+    @property
+    def equal(self) -> bool:
+        """Whether the difference was shown to lie inside the margin."""
+        return self in (Outcome.EQUIVALENT, Outcome.SLIGHTLY_BETTER, Outcome.SLIGHTLY_WORSE)
 
-class Qualifier(StrEnum):
-    """What the anchors with less compute or capacity add to a row's outcome."""
+    @property
+    def transfer(self) -> str:
+        """The word for it at equal steps."""
+        return {Outcome.BETTER: "transfer", Outcome.WORSE: "negative transfer"}.get(self, str(self))
 
-    COMPUTE_SAVING = "compute saving"
-    CAPACITY = "capacity"
+    @property
+    def pay_off(self) -> str:
+        """The word for it at equal compute."""
+        return {Outcome.BETTER: "pays", Outcome.WORSE: "does not pay"}.get(self, str(self))
 
 
 #: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
@@ -178,6 +190,8 @@ class Row(_Document):
     """How a partner was made to hold nothing (`shuffled`, `noise`); empty for real tasks alone."""
     same_as: str = ""
     """A strategy that has the same direction for two tasks; with that row this is one finding."""
+    target_phases: tuple[int, ...] = ()
+    """The phases of the strategy's runs that train the target; all of them if empty."""
     seeds: tuple[SeedRuns, ...]
 
     @property
@@ -224,6 +238,12 @@ class InterimRow(_Document):
     bound: float
     p: dict[AnchorName, float | None]
     verdict: Outcome
+    transfer: Outcome | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more seeds may bring a verdict, at equal compute or at equal steps."""
+        return self.verdict.undecided or (self.transfer is not None and self.transfer.undecided)
 
 
 class InterimAnalysis(_Document):

@@ -3,7 +3,7 @@
 All of it is plain data, so that a worker can answer: a plugin that fails here costs one answer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -27,12 +27,13 @@ class ArmFacts:
     """An arm's facts as given by its plugins.
 
     `tasks` is the number of tasks that it trains, `fingerprint` that of their data. `phases` has
-    the number of tasks of each phase and its share of the budget. Arms of one `price` cost the
-    same.
+    the number of tasks of each phase and its share of the budget. `trained_in` are the phases that
+    train each scored task. Arms of one `price` cost the same.
     """
 
     tasks: int
     phases: tuple[tuple[int, float], ...]
+    trained_in: Mapping[str, tuple[int, ...]]
     fingerprint: str
     price: str
 
@@ -58,6 +59,11 @@ def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
     return ArmFacts(
         tasks=len(data),
         phases=tuple((len(phase.tasks), phase.share) for phase in phases),
+        trained_in={
+            d.task.name: tuple(n for n, phase in enumerate(phases) if place in phase.tasks)
+            for place, d in enumerate(data)
+            if d.task.scored
+        },
         fingerprint=fingerprint(data),
         price=price_name(strategy, data, spec.recipe, spec.width, spec.device),
     )

@@ -80,7 +80,7 @@ def test_in_a_terminal_of_80_columns_no_name_or_figure_is_broken(
     rows = fidelity(world.declaration, world.declaration, world.find)
     whole = replace(rows[0].full, strategy="hard+partner@decay=linear+frozen-probe")
     rough = replace(
-        rows[0].reduced, verdict=replace(rows[0].reduced.verdict, outcome=Outcome.NEGATIVE)
+        rows[0].reduced, verdict=replace(rows[0].reduced.verdict, pay_off=Outcome.WORSE)
     )
     rows = [replace(rows[0], full=whole, reduced=rough), *rows[1:]]
     console = Console(file=io.StringIO(), width=80, color_system=None)
@@ -90,7 +90,7 @@ def test_in_a_terminal_of_80_columns_no_name_or_figure_is_broken(
     told = {"creatures:species+kin", "hard+partner@", "decay=linear+frozen-", "probe", "±0.00"}
     assert told < set(words)
     assert words.count("creatures:species+kin") == 2  # once a target
-    assert words.count("negative") == 1  # where the verdicts differ
+    assert words.count("pay") == 1  # where the verdicts differ
 
 
 def test_a_tuned_experiment_is_refused(tmp_path: Path) -> None:

@@ -25,10 +25,16 @@ def cells_of(line: str) -> list[str]:
     return [c.strip() for c in line.replace("\\|", "\0").strip("|").split("|")]
 
 
+def table_of(text: str, under: str = "## Numbers") -> tuple[list[str], list[list[str]]]:
+    """Return the columns and the rows of the first table under a heading."""
+    table = text.split(f"{under}\n")[1].partition("\n| ")[2].split("\n\n")[0]
+    columns, _, *rows = table.splitlines()
+    return cells_of(f"| {columns}"), [cells_of(line) for line in rows]
+
+
 def table_rows(text: str, under: str = "## Numbers") -> list[list[str]]:
     """Return the cells of the first table under a heading."""
-    table = text.split(f"{under}\n")[1].partition("\n| ")[2].split("\n\n")[0]
-    return [cells_of(line) for line in table.splitlines()[2:]]
+    return table_of(text, under)[1]
 
 
 def png_size(content: bytes) -> tuple[int, int]:
@@ -109,26 +115,36 @@ def test_a_users_plot_settings_do_not_reach_the_report(
 
 def test_the_table_has_a_row_for_every_cell_with_the_numbers_of_the_results(world: Any) -> None:
     found = results(world.declaration, world.find)
-    rows = table_rows(markdown(world.declaration, found, {}))
+    columns, rows = table_of(markdown(world.declaration, found, {}))
     assert len(rows) == len(found)
     for cells, row in zip(rows, found, strict=True):
+        cell = dict(zip(columns, cells, strict=True))
         assert cells[:3] == [f"`{row.pair}`", f"`{row.strategy}`", f"`{row.target}`"]
-        full = row.against["full"].result
-        if row.verdict.name == "no result":
-            assert cells[6] == "–"
-        else:
-            assert cells[6] == f"{full.mean:+.2f} [{full.low:+.2f}, {full.high:+.2f}]"
-        assert (cells[7] == "–") == ("split" not in row.against or not row.seeds)
-        assert cells[11] == f"{row.collapsed}/{row.failed}"
-        assert cells[13] == f"**{row.verdict.name}**"
+        for column, comparison in (
+            ("transfer: gain vs same-steps [95 % CI]", row.against["same-steps"]),
+            ("pay-off: gain vs full [95 % CI]", row.against["full"]),
+        ):
+            gain = comparison.result
+            shown = f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" if gain.n else "–"
+            assert cell[column] == shown
+        price = "0.00" if row.price is None else f"{row.price.mean:+.2f} ["
+        assert cell["price [95 % CI]"].startswith(price)
+        dear = row.strategy == "cross-stitch"
+        steps = "–" if not row.seeds else "250 / 400" if dear else "400 / 400"
+        assert cell["steps (its / full's)"] == steps
+        split = cell["gain vs split [95 % CI]"]
+        assert (split == "–") == ("split" not in row.against or not row.seeds)
+        assert cell["diverged/failed"] == f"{row.collapsed}/{row.failed}"
+        assert cell["verdict"] == f"**{row.verdict.name}**"
 
 
 def test_a_row_whose_runs_failed_stands_in_the_table_with_its_reason(world: Any) -> None:
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {})
-    lost = [c for c in table_rows(text) if c[:2] == ["`multimnist:left+right`", "`hard+pcgrad`"]]
-    assert [cells[11] for cells in lost] == ["0/10", "0/10"]
-    assert {cells[13] for cells in lost} == {"**no result**"}
+    columns, rows = table_of(text)
+    lost = [c for c in rows if c[:2] == ["`multimnist:left+right`", "`hard+pcgrad`"]]
+    assert [c[columns.index("diverged/failed")] for c in lost] == ["0/10", "0/10"]
+    assert {c[columns.index("verdict")] for c in lost} == {"**no result**"}
     assert "ValueError: gradients of 'left' are None (10 runs)" in text
     assert "loss of 'species' is not finite after step 211" in text
 
@@ -148,7 +164,8 @@ def test_markdown_signs_in_names_and_reasons_are_escaped(make_world: Callable[..
     world = make_world(pairs=["a|b:x+y"], strategies=["hard"], seeds=3, trouble=trouble)
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {})
-    assert {len(cells) for cells in table_rows(text)} == {14}
+    columns, rows = table_of(text)
+    assert {len(cells) for cells in rows} == {len(columns)}
     assert r"bad \| pipe and \<tag\> \*star\* \&amp;" in text
 
 
@@ -309,7 +326,8 @@ def test_each_reference_has_a_section_with_both_networks_and_their_sizes(world: 
     assert set(entries) == set(REFERENCES)
     assert (entries["wide"]["strategy"], entries["wide"]["parameters"]) == ("single", 61_706)
     lines = list(csv.DictReader(io.StringIO(gains_csv(declaration, found))))
-    assert [line["anchor"] for line in lines[:6]] == ["full", "split", "slim", *REFERENCES]
+    anchors = ["full", "same-steps", "split", "slim"]
+    assert [line["anchor"] for line in lines[:7]] == [*anchors, *REFERENCES]
     plain = markdown(world.declaration, results(world.declaration, world.find), {})
     assert "## Against" not in plain
 

@@ -184,7 +184,7 @@ def test_each_phase_anneals_its_own_rate(
         assert each[-1] < 0.02 * recipe.learning_rate
 
 
-def test_both_orders_of_a_pair_are_its_rows_against_full_alone(tmp_path: Path) -> None:
+def test_both_orders_of_a_pair_are_its_rows_against_their_own_network_alone(tmp_path: Path) -> None:
     experiment = Experiment(
         pair=("toy:row+column",),
         strategy=("partner+finetune",),
@@ -196,7 +196,9 @@ def test_both_orders_of_a_pair_are_its_rows_against_full_alone(tmp_path: Path) -
     )
     plan = make_plan(experiment, DataSource(), Store(tmp_path), lambda _: None)
     assert [cell.target for cell in plan.declaration.rows] == ["row", "column"]
-    assert all(list(cell.seeds[0].anchors) == ["full"] for cell in plan.declaration.rows)
+    for row in plan.declaration.rows:
+        assert list(row.seeds[0].anchors) == ["full", "same-steps"]
+        assert row.target_phases == (1,)
 
 
 @pytest.mark.parametrize(

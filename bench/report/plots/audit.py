@@ -37,7 +37,7 @@ def audit_plot(name: str, results: Sequence[RowResult], axis: Axis) -> "Figure":
         return empty_sheet(title, "No rows were declared.")
     tolerance = 100 * TOLERANCE[axis]
     panel = lay_out(results, [audit(row).replace("-", "−") for row in results])
-    shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.against for row in results)]
+    shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.distinct for row in results)]
     legend = [(handle(ANCHOR_MARKS[a], line=False), f"against {a}") for a in shown]
     legend.append((handle(ANCHOR_MARKS["full"], line=False, **CROSS), "outside the tolerance"))
     legend.append((band_handle(), f"tolerance (±{tolerance:g} %)"))
@@ -59,7 +59,7 @@ def _limit(results: Sequence[RowResult], tolerance: float) -> float:
     found = [
         abs(100 * audit.deviation)
         for row in results
-        for comparison in row.against.values()
+        for comparison in row.distinct.values()
         for audit in comparison.audits.values()
     ]
     return min(max([1.6 * tolerance, *(1.15 * value for value in found)]), 8 * tolerance)

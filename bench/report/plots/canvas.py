@@ -70,6 +70,7 @@ class Mark:
 # Okabe and Ito's palette, which holds for all common kinds of colour blindness.
 ANCHOR_MARKS: Mapping[AnchorName, Mark] = {
     "full": Mark("#0072B2", "o"),
+    "same-steps": Mark("#CC79A7", "^", (0, (4, 1, 1, 1))),
     "split": Mark("#D55E00", "s", "--"),
     "slim": Mark("#007a59", "D", ":", filled=False),
 }

@@ -33,13 +33,13 @@ CAPTION = (
 
 
 def forest(name: str, results: Sequence[RowResult]) -> "Figure":
-    """Draw one line a row and up to three marks on it, in a panel a metric."""
+    """Draw one line a row and up to four marks on it, in a panel a metric."""
     title = f"{name}: gain of sharing over single-task networks"
     if not results:
         return empty_sheet(title, "No rows were declared.")
     groups = by_scale(results)
     panels = [lay_out(rows, [row.verdict.name for row in rows]) for rows in groups.values()]
-    shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.against for row in results)]
+    shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.distinct for row in results)]
     legend = [
         (handle(ANCHOR_MARKS[anchor], linestyle="-"), f"against {anchor}") for anchor in shown
     ]
@@ -47,7 +47,7 @@ def forest(name: str, results: Sequence[RowResult]) -> "Figure":
     sheet = Sheet(sheet_width(panels), sum(panel.whole for panel in panels), title, CAPTION, legend)
     drawn = draw_panels(sheet, panels, "verdict")
     for axes, panel, (scale, rows) in zip(drawn, panels, groups.items(), strict=True):
-        axes.set_xlim(*gain_limits([c for row in rows for c in row.against.values()]))
+        axes.set_xlim(*gain_limits([c for row in rows for c in row.distinct.values()]))
         axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)
         axes.set_xlabel(f"gain over the single-task anchor ({scale.gain_unit})")
         for line in panel.lines:

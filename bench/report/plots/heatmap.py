@@ -21,15 +21,16 @@ from bench.report.plots.canvas import (
 )
 from bench.report.text.wording import NOTHING, gain, heading
 from bench.stats.comparison import RowResult
+from bench.store.records import AnchorName
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CAPTION = (
-    "Mean gain over the single-task network with the whole budget (full). Bold with ★: significant "
-    "after Holm's correction. †: budgets were unequal, so there is no verdict. –: no result or not "
-    "asked."
+    "Mean gain over single-task networks: with as many steps (same-steps) and with as much compute "
+    "(full). Bold with ★: significant after Holm's correction. †: budgets were unequal, so there "
+    "is no verdict. –: no result or not asked."
 )
 #: Red, green and blue, each from 0 to 1.
 Colour = tuple[float, float, float]
@@ -38,24 +39,37 @@ _SCALE_ROOM = 0.95
 #: More strategies than this stand below one another.
 _COLUMNS = 8
 _LABEL_WIDTH = 3.0
+_TITLE_ROOM = 0.35
+#: The halves of a verdict and their titles.
+_HALVES: Mapping[AnchorName, str] = {
+    "same-steps": "Transfer: at equal steps",
+    "full": "Pay-off: at equal compute",
+}
 #: The luminance at which dark and white letters stand out alike.
 _EVEN = 0.2
 
 
 def heatmap(name: str, results: Sequence[RowResult]) -> "Figure":
-    """Draw questions × strategies, in a panel a metric; the other way round where one page would be
-    too narrow for all strategies.
+    """Draw questions × strategies, in a panel per metric and half of the verdict.
+
+    The other way round where one page would be too narrow for all strategies. One half is enough
+    where every row takes as many steps as the network with the whole budget.
     """
-    title = f"{name}: gain of each strategy against the full anchor"
+    title = f"{name}: gain of each strategy over single-task networks"
     if not results:
         return empty_sheet(title, "No rows were declared.")
     parts = []
+    apart = any("same-steps" in row.distinct for row in results)
     for scale, rows in by_scale(results).items():
         cells = {(heading(row.pair, row.target), row.strategy): row for row in rows}
         strategies = {row.strategy for row in rows}
         if len(strategies) > max(_COLUMNS, len({question for question, _ in cells})):
             cells = {(strategy, question): row for (question, strategy), row in cells.items()}
-        parts.append(Grid(cells, scale, colour_limit(rows)))
+        limit = colour_limit(rows)
+        if apart:
+            parts += [Grid(cells, scale, limit, anchor=a, title=t) for a, t in _HALVES.items()]
+        else:
+            parts.append(Grid(cells, scale, limit))
     left = max(part.label_width for part in parts) + 0.15
     width = left + max(part.width for part in parts)
     sheet = Sheet(width, sum(part.whole for part in parts), title, CAPTION)
@@ -81,7 +95,8 @@ def colour_limit(rows: Sequence[RowResult]) -> tuple[float, bool]:
 class Grid:
     """Rows of one metric as coloured cells, by the names of their line and column.
 
-    `limit` is what `colour_limit` returns. What was not asked shows `unasked`.
+    `limit` is what `colour_limit` returns. What was not asked shows `unasked`. Gains are those
+    against `anchor`.
     """
 
     def __init__(
@@ -91,7 +106,10 @@ class Grid:
         limit: tuple[float, bool],
         columns: Sequence[str] = (),
         unasked: str = NOTHING,
+        anchor: AnchorName = "full",
+        title: str = "",
     ) -> None:
+        self.anchor, self.title = anchor, title
         self.unit, self.gain_unit = scale.unit, scale.gain_unit
         self.rows, self.limit, self.unasked = cells, limit, unasked
         self.lines = list(dict.fromkeys(line for line, _ in cells))
@@ -102,6 +120,7 @@ class Grid:
         self.column = max(_CELL[0], widest(self.columns, SMALL) + 0.15)
         self.row = max(_CELL[1], 0.17 * max(line_count(label) for label in self.labels) + 0.1)
         self.header = 0.15 * max(line_count(column) for column in self.columns) + 0.1
+        self.header += _TITLE_ROOM * bool(title)
         self.width = self.column * len(self.names)
         self.height = self.row * len(self.lines)
         self.whole = self.header + self.height + _SCALE_ROOM
@@ -118,6 +137,8 @@ class Grid:
             red, green, blue, _ = scale.cmap(0.5 + mean / (2 * limit))
             return red, green, blue
 
+        if self.title:
+            sheet.text(0, top, self.title, weight="bold", va="top")
         axes = sheet.axes(left, top + self.header, self.width, self.height)
         axes.set_xlim(0, len(self.names))
         axes.set_ylim(len(self.lines), 0)
@@ -145,14 +166,15 @@ class Grid:
     ) -> None:
         from matplotlib.patches import Rectangle
 
-        mean = math.nan if row is None else row.against["full"].result.mean
-        if row is None or math.isnan(mean):
+        comparison = None if row is None else row.against.get(self.anchor)
+        mean = comparison.result.mean if comparison else math.nan
+        if comparison is None or math.isnan(mean):
             text = self.unasked if row is None else NOTHING
             face, ink, bold = (1.0, 1.0, 1.0), SOFT, False
         else:
             face = colour(mean)
-            unequal = not row.against["full"].audited
-            bold = row.against["full"].sign != 0
+            unequal = not comparison.audited
+            bold = comparison.sign != 0
             text = gain(mean, self.unit).replace("-", "−") + (" ★" if bold else "")
             text += " †" if unequal else ""
             ink = INK if _luminance(face) > _EVEN else "white"

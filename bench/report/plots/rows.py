@@ -70,10 +70,10 @@ def lay_out(rows: Sequence[RowResult], notes: Sequence[str]) -> Panel:
             label = wrap(row.strategy, _LABEL_WIDTH)
             note = wrap(next(noted), _NOTE_WIDTH, SMALL)
             text = max(line_count(label) * 0.17, line_count(note) * 0.15)
-            height = max(_PITCH * len(row.against), text, 0.16) + 0.15
+            height = max(_PITCH * len(row.distinct), text, 0.16) + 0.15
             middle = y + height / 2
-            first = middle - _PITCH * (len(row.against) - 1) / 2
-            marks = {anchor: first + _PITCH * i for i, anchor in enumerate(row.against)}
+            first = middle - _PITCH * (len(row.distinct) - 1) / 2
+            marks = {anchor: first + _PITCH * i for i, anchor in enumerate(row.distinct)}
             lines.append(Line(row, label, note, y, y + height, marks))
             y += height
         y += 0.1

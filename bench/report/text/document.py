@@ -9,18 +9,23 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.decide.pairs import decisions
+from bench.report.text.budgets import OVER_BUDGETS, budgets_json
 from bench.report.text.decision import DECISION, decision_json
 from bench.report.text.tuning import TUNING, Tuned, tuning_json
 from bench.report.text.wording import ACROSS, CONTRASTS, EXPECTATIONS, RELATIVE, how_to_read
 from bench.spec.budget import TOLERANCE
 from bench.stats.across import AcrossPairs, Contrast, across_pairs, contrasts, expectations
+from bench.stats.budgets import OverBudgets
 from bench.stats.comparison import Comparison, RowResult
 from bench.stats.verdicts import standing
 from bench.store.records import SCHEMA_VERSION, Declaration
 
 
 def gains_json(
-    declaration: Declaration, results: Sequence[RowResult], tuning: Sequence[Tuned] = ()
+    declaration: Declaration,
+    results: Sequence[RowResult],
+    tuning: Sequence[Tuned] = (),
+    over: Sequence[OverBudgets] = (),
 ) -> dict[str, Any]:
     """Return everything that an experiment found. What is not a finite number is None."""
     document = {
@@ -40,6 +45,7 @@ def gains_json(
             ],
         },
         "rows": [_row(result) for result in results],
+        "over_budgets": {"how_to_read": OVER_BUDGETS, "rows": budgets_json(over)},
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
         "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},
         "expectations": {
@@ -112,6 +118,18 @@ def _row(result: RowResult) -> dict[str, Any]:
             }
             for name, comparison in result.references.items()
         },
+        "price": result.price
+        and {
+            "n": result.price.n,
+            "mean": result.price.mean,
+            "interval_95": [result.price.low, result.price.high],
+        },
+        "short_budget": result.short
+        and {
+            "short": result.budget_is_short,
+            "mean": result.short.mean,
+            "interval_95": [result.short.low, result.short.high],
+        },
         "verdict": {"name": result.verdict.name, **asdict(result.verdict)},
     }
 
@@ -159,7 +177,9 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "p_holm": comparison.p_holm,
         "p_equivalence": result.p_equivalence,
         "p_equivalence_holm": comparison.p_equivalence_holm,
+        "steps": list(comparison.steps),
         "flops_ratio": comparison.flops,
+        "seconds_ratio": comparison.seconds,
         "minimum_detectable_gain": comparison.minimum_detectable_gain,
         "minimum_detectable_gain_in_family": comparison.family_detectable_gain,
         "margin": comparison.margin,

@@ -8,6 +8,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from bench.decide.pairs import decisions
+from bench.report.text import budgets
 from bench.report.text.decision import DECISION, sentence
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
@@ -34,15 +35,19 @@ from bench.report.text.wording import (
     number,
     p_value,
     percent,
+    price,
     same_finding,
     score,
     seeds_needed,
     settings,
+    short_budget,
     spread,
     stall,
+    steps,
     trouble,
 )
 from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
+from bench.stats.budgets import OverBudgets
 from bench.stats.comparison import Comparison, RowResult
 from bench.stats.verdicts import standing
 from bench.store.records import ANCHORS, REFERENCES, AnchorName, Declaration
@@ -54,7 +59,13 @@ _COLUMNS = (
     "expected",
     "score (mean ± sd)",
     "full's score",
-    *(f"gain vs {anchor} [95 % CI]" for anchor in ANCHORS),
+    "steps (its / full's)",
+    "FLOPs, seconds (× full's)",
+    "transfer: gain vs same-steps [95 % CI]",
+    "price [95 % CI]",
+    "pay-off: gain vs full [95 % CI]",
+    *(f"gain vs {anchor} [95 % CI]" for anchor in ANCHORS[2:]),
+    "p (Holm, same-steps)",
     "p (Holm, full)",
     "MDG",
     "diverged/failed",
@@ -69,6 +80,7 @@ def markdown(
     plots: Mapping[str, str],
     tuning: Sequence[Tuned] = (),
     made: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    over: Sequence[OverBudgets] = (),
 ) -> str:
     """Return the report in Markdown.
 
@@ -89,6 +101,7 @@ def markdown(
         _decisions(declaration, results),
         "## What was found",
         _words(results) if results else "No rows were declared.",
+        _over_budgets(over),
         _expectations(results),
         _contrasts(results),
         _across(results),
@@ -129,12 +142,14 @@ def _decisions(declaration: Declaration, results: Sequence[RowResult]) -> str:
 def _words(results: Sequence[RowResult]) -> str:
     """Return each verdict with what it rests on, under the question that it answers."""
     parts = [
-        "Each line says what sharing did to the task behind the arrow, against a network of its "
-        "own with the whole budget, and how sure that is."
+        "Each line compares a shared network with a single-task network of the task behind the "
+        "arrow: first at equal steps (transfer), then at equal compute (pay-off)."
     ]
     for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
-        expect = f" (declared before the runs: {rows[0].expect})" if rows[0].expect else ""
+        told = [f"declared before the runs: {rows[0].expect}"] if rows[0].expect else []
+        told += list(filter(None, map(short_budget, rows)))[:1]
+        expect = f" ({'; '.join(told)})" if told else ""
         lines = [
             f"- {_code(row.strategy)}: **{escape(row.verdict.name)}.** "
             f"{escape(row.verdict.sentence)} {escape(row.verdict.certainty)}".rstrip()
@@ -142,6 +157,15 @@ def _words(results: Sequence[RowResult]) -> str:
         ]
         parts += [f"{_code(heading(*question))}{expect}", "\n".join(lines)]
     return "\n\n".join(parts)
+
+
+def _over_budgets(over: Sequence[OverBudgets]) -> str:
+    """Return the verdicts at each budget."""
+    if not over:
+        return ""
+    rows = [tuple(map(escape, budgets.cells(row))) for row in over]
+    columns = budgets.columns(over)
+    return f"## At which budget?\n\n{budgets.OVER_BUDGETS}\n\n{grid(columns, rows)}"
 
 
 def _expectations(results: Sequence[RowResult]) -> str:
@@ -255,7 +279,12 @@ def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
         expected(row.expect),
         escape(score(row)),
         number(full.anchor_mean, row.unit),
-        *(interval(row.against.get(anchor), row.unit) for anchor in ANCHORS),
+        steps(row),
+        f"{number(full.flops, '')}, {number(full.seconds, '')}",
+        interval(row.against.get("same-steps"), row.unit),
+        price(row),
+        *(interval(row.against.get(anchor), row.unit) for anchor in ("full", *ANCHORS[2:])),
+        escape(p_value(same.p_holm)) if (same := row.against.get("same-steps")) else NOTHING,
         escape(p_value(full.p_holm)),
         detectable(full.minimum_detectable_gain, row.unit),
         f"{row.collapsed}/{row.failed}",

@@ -18,31 +18,32 @@ from bench.report.text.wording import (
     halved,
     heading,
     number,
-    p_value,
     same_finding,
+    short_budget,
     spread,
+    steps,
     trouble,
     versus,
 )
 from bench.stats.across import Contrast, contrasts
 from bench.stats.comparison import Comparison, RowResult
-from bench.store.records import ANCHORS, Outcome
+from bench.store.records import Outcome
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_HEADER = ("strategy", *(f"vs {anchor}" for anchor in ANCHORS), "p Holm", "verdict")
+_HEADER = ("strategy", "equal steps", "equal compute", "steps", "verdict")
 _COLOURS = {
-    Outcome.TRANSFER: "green",
-    Outcome.NEGATIVE: "red",
+    Outcome.BETTER: "green",
+    Outcome.WORSE: "red",
     Outcome.UNEQUAL: "yellow",
 }
 _NOTE = (
-    "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval; "
-    "p against full, Holm-corrected."
+    "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval, at "
+    "equal steps and at equal compute; steps of both at equal compute. table.md has every anchor."
 )
 _WIDEST_NAME = 20
-_OTHERS = {"unrelated": "an unrelated one", "placebo": "a placebo"}
+_OTHERS = {"unrelated": "an unrelated one", "shuffled": "shuffled labels", "noise": "noise images"}
 
 
 def terminal_table(results: Sequence[RowResult]) -> "Table":
@@ -60,7 +61,7 @@ def terminal_table(results: Sequence[RowResult]) -> "Table":
         outer.add_row(Text(f"\n{printable(heading(pair, target))}", style="bold cyan", end=""))
         outer.add_row(Padding(Text(printable(_context(rows)), style="dim"), (0, 0, 0, 2)))
         for row, mark in zip(rows, finding_marks(rows), strict=True):
-            style = _COLOURS.get(row.verdict.outcome, "")
+            style = _COLOURS.get(row.verdict.pay_off, "")
             cells = [Text(printable(text, keep="\n")) for text in _cells(row, mark)]
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(aligned(cells, columns))
@@ -89,8 +90,9 @@ def summary(results: Sequence[RowResult], width: int = 100) -> str:
 
 def _contrast(contrast: Contrast) -> str:
     """Return what a related partner brings beyond another one."""
+    others = _OTHERS.get(contrast.others, contrast.others)
     return (
-        f"A related partner instead of {_OTHERS[contrast.others]}, {contrast.strategy} → "
+        f"A related partner instead of {others}, {contrast.strategy} → "
         f"{', '.join(contrast.targets)}: {spread(contrast.result, '%')}, {contrast.finding}."
     )
 
@@ -100,15 +102,20 @@ def _context(rows: Sequence[RowResult]) -> str:
     known = [row for row in rows if math.isfinite(row.against["full"].anchor_mean)]
     row = (known or rows)[0]
     alone = number(row.against["full"].anchor_mean, row.unit)
-    return f"expected: {expected(row.expect)}; single-task {row.metric}: {alone} {row.unit}".strip()
+    told = [
+        f"expected: {expected(row.expect)}",
+        f"single-task {row.metric}: {alone} {row.unit}".strip(),
+        next(filter(None, map(short_budget, rows)), ""),
+    ]
+    return "; ".join(filter(None, told))
 
 
 def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
-    gains = (_gain(row.against.get(anchor), row.unit) for anchor in ANCHORS)
     return (
         short(mark + row.strategy),
-        *gains,
-        p_value(row.against["full"].p_holm),
+        _gain(row.against.get("same-steps"), row.unit),
+        _gain(row.against["full"], row.unit),
+        steps(row).replace(" ", ""),
         row.verdict.name,
     )
 

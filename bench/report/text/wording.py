@@ -16,10 +16,12 @@ NOTHING = "–"
 
 #: What each anchor answers, as a clause.
 ANCHOR_MEANING: Mapping[AnchorName, str] = {
-    "full": "the single-task network has the whole budget (is there transfer at all?)",
+    "full": "the single-task network has the whole budget (is sharing worth its price?)",
+    "same-steps": "it takes as many steps as the shared network does for this task (is there "
+    "transfer?); where both cost the same per step, it is full itself",
     "split": "the tasks' own networks share the budget equally (what does one allowance buy?)",
     "slim": "like split, and narrowed until together they have as many parameters as the shared "
-    "network (is it only capacity?)",
+    "network; their cheaper steps are more in number, so this is no test of size alone",
 }
 
 _GAIN = (
@@ -29,15 +31,15 @@ _GAIN = (
 _INTERVAL = (
     "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
     "this way, 95 % hold the true mean gain over training runs from this pool of images, scored on "
-    "these test images. The interval for new test images too takes both seeds and test images for "
-    "drawn from more of their sort (crossed random effects), so it speaks of other images of this "
-    "sort as well; it is there where the metric is a mean over images. Neither is corrected for "
-    "the number of rows; verdicts are, and rest on these test images."
+    "these test images. The interval for new test images treats seeds and test images as random "
+    "(crossed random effects), so it speaks of other images of this kind too. It exists where the "
+    "metric is a mean over images. Neither is corrected for the number of rows; verdicts are, and "
+    "rest on these test images."
 )
 _P_VALUE = (
     "p (Holm) says how often a mean gain at least this far from zero would arise if the true one "
-    "were zero, corrected for the number of rows compared with the same anchor; it is the larger "
-    "of a paired t test's and a sign-flip test's, and at most 0.05 counts as significant."
+    "were zero. It is corrected for the number of rows compared with the same anchor. It is the "
+    "larger of a paired t test's and a sign-flip test's; at most 0.05 counts as significant."
 )
 _DETECTABLE = (
     "The minimum detectable gain (MDG) is the true gain that so many seeds, spread as these are, "
@@ -50,13 +52,26 @@ _AUDIT = (
 )
 #: What each verdict means.
 VERDICTS = (
-    "transfer: beats full. negative: loses to full. equivalent: neither, and within the margin of "
-    "full. inconclusive: neither, and not shown to be within the margin. · compute saving: it also "
-    "beats split. · capacity: it beats slim only. screen: too few seeds for a verdict. unequal "
-    "budgets: the audit against full failed; an anchor whose own budget was unequal says nothing, "
-    "and the others speak. no variation: all runs of both sides have one and the same score. "
-    "collapsed: a run diverged and left no score. All rest on tests corrected over the rows that "
-    "have the same anchor, for each anchor by itself."
+    "A verdict has two halves. At equal steps, against same-steps: transfer or negative transfer. "
+    "At equal compute, against full: pays or does not pay. equivalent: shown to lie within the "
+    "margin; slightly better or worse where it is significant all the same. inconclusive: neither "
+    "a difference nor equivalence was shown. One word stands for both halves where they agree. "
+    "compute saving: it beats split, though not full. screen: too few seeds for a verdict. unequal "
+    "budgets: the audit against full failed. no variation: all runs of both sides have the same "
+    "score. collapsed: a run diverged and left no score. Tests are corrected over the rows that "
+    "have the same anchor, for each anchor by itself; rows with a placebo are controls outside "
+    "this family."
+)
+#: What is said of the budget.
+SHORT = (
+    "A budget is short where the single-task network loses more than the margin with its share of "
+    "it alone (split, half for a pair): a larger budget may then turn verdicts."
+)
+#: What the price is, the difference between the two halves.
+PRICE = (
+    "Price: what the steps are worth that the shared network lacks, or has beyond those of a "
+    "single-task network of the same budget. At every seed the gain against full is the gain "
+    "against same-steps plus this."
 )
 #: What each reference is and answers.
 REFERENCE_MEANING: Mapping[AnchorName, str] = {
@@ -89,14 +104,16 @@ ACROSS = (
 )
 #: What related partners bring beyond others.
 CONTRASTS = (
-    "For one target the partner is swapped and all else stays, at the same seeds: the gain beside "
-    "partners that were declared to help, minus that beside the others."
+    "For one target the partner is swapped, at the same seeds and the same number of steps: the "
+    "gain beside partners that were declared to help, minus that beside the others. Partners whose "
+    "steps cost otherwise take other numbers of steps and are left out."
 )
 #: How declared expectations are scored.
 EXPECTATIONS = (
-    "What was declared before the runs came true where the verdict against full says so: positive "
-    "is transfer, negative is negative, and none is equivalent, which has to be shown; "
-    "inconclusive rows and those without a verdict are open."
+    "What was declared before the runs is scored on transfer, at equal steps. It came true where "
+    "positive is transfer, negative is negative transfer, and none is equivalent, which has to be "
+    "shown. Inconclusive rows and those without a verdict are open. A strategy without a partner "
+    "has no expectation."
 )
 RELATIVE = (
     "Δm is the mean over a pair's targets of the gain against full as a share of the anchor's "
@@ -133,7 +150,7 @@ def anchor_meanings() -> str:
 
 def how_to_read(experiment: Experiment) -> str:
     """Return the paragraph that explains the table to who never saw the project."""
-    parts = [_GAIN, anchor_meanings(), _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT]
+    parts = [_GAIN, anchor_meanings(), PRICE, SHORT, _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT]
     return " ".join([*parts, *[SEQUENTIAL] * experiment.until_decided])
 
 
@@ -145,7 +162,7 @@ def interim_lines(declaration: Declaration) -> list[str]:
         bounds = " and ".join(f"{p:.2g}" for p in sorted({row.bound for row in analysis.rows}) if p)
         rule = f"p ≤ {bounds} for a row alone" if bounds else "too few to reject"
         pairs = {row.pair for row in analysis.rows}
-        left = {row.pair for row in analysis.rows if row.verdict.undecided}
+        left = {row.pair for row in analysis.rows if row.undecided}
         done = f"{len(pairs - left)} of {len(pairs)} pairs done"
         names = f" ({', '.join(sorted(pairs - left))})" if pairs - left else ""
         lines.append(f"analysis {number} at {seeds} seeds ({rule}): {done}{names}")
@@ -226,6 +243,27 @@ def finding_marks(results: Sequence[RowResult]) -> list[str]:
 def spread(result: PairedResult, unit: str) -> str:
     """Return the mean of gains with its 95 % interval, where there is one."""
     return bounded(result.mean, result.low, result.high, unit, sign=True)
+
+
+def price(result: RowResult) -> str:
+    """Return what sharing's price is worth in points, with its interval; 0 where it has none."""
+    if result.price is None:
+        return number(0.0, result.unit) if "same-steps" in result.against else NOTHING
+    return spread(result.price, result.unit)
+
+
+def short_budget(result: RowResult) -> str:
+    """Return whether more compute would help the target's single-task network; empty if unknown."""
+    if result.short is None or not result.short.n:
+        return ""
+    word = {True: "short", False: "long enough", None: "perhaps short"}[result.budget_is_short]
+    return f"budget {word}: its share alone costs {halved(result.short, result.unit)}"
+
+
+def steps(result: RowResult) -> str:
+    """Return the steps of the row and of the network with the whole budget."""
+    ours, theirs = result.against["full"].steps
+    return f"{ours:,} / {theirs:,}" if theirs else NOTHING
 
 
 def halved(result: PairedResult, unit: str) -> str:
