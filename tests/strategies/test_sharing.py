@@ -1,6 +1,6 @@
 """What sharing parts keep beside the contract, and what each is at the ends of its dial.
 
-The contract itself is tried on every part in tests/test_validation.py.
+The contract itself is tried on every part in tests/validation/test_validation.py.
 """
 
 from collections.abc import Callable, Sequence

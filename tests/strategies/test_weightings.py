@@ -1,4 +1,4 @@
-"""What every weighting keeps beside the contract, which tests/test_validation.py tries on each."""
+"""What every weighting keeps beside the contract, which tests/validation tries on each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

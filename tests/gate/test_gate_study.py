@@ -1,6 +1,6 @@
 """What the gate catches and how often it cries wolf, tried on trained networks.
 
-Minutes, so it runs when asked for: `pytest -s -m slow tests/test_gate_study.py`. It prints the
+Minutes, so it runs when asked for: `pytest -s -m slow tests/gate/test_gate_study.py`. It prints the
 figures that docs/ci.md shows. All networks are those of the shipped experiment `ci`, with one of
 its strategies.
 """

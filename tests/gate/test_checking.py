@@ -18,7 +18,7 @@ from bench.spec.experiment import load_experiment
 from bench.store.store import Store
 from tests.conftest import PLUGINS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 EXPERIMENT = """
 pair = "toy:row+column"

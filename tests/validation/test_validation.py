@@ -14,7 +14,7 @@ from bench.contracts import DataSource
 from bench.spec.registry import datasets, strategy_components
 from bench.validation import selected, validate
 
-PLANTED = Path(__file__).parent / "planted"
+PLANTED = Path(__file__).parents[1] / "planted"
 #: Knobs that make another thing of a part.
 VARIANTS = [
     "branch@0",
