@@ -5,10 +5,12 @@ direction is Σ α_t g_t with α = √λ_min V λ^(−½) Vᵀ w. That is the we
 orthogonal gradients, over the rank of the Gramian. Each of those is as long as the smallest
 singular value. The paper takes λ_min; the authors' code can take the mean or the median instead.
 
-The authors' code drops eigenvalues under T times the rounding error of the network's dtype. Here
-the threshold is 100 times, because the smallest eigenvalue kept sets the length. In float32 the
-Gramian is no more exact than that. So two gradients with nearly the same direction give a short
-step, and two with exactly the same direction give their mean.
+The rank is that of the cosines, where lengths play no part: a task whose gradient is much shorter
+is what this method is for, and stays. Only gradients that lie in one line are dropped. The authors'
+code drops eigenvalues of that balanced matrix under T times the rounding error of the network's
+dtype. Here the threshold is 100 times, because the cosines are no more exact in float32. So two
+gradients with nearly the same direction give a short step, and two with exactly the same direction
+give their mean.
 """
 
 from collections.abc import Sequence
@@ -24,8 +26,11 @@ from ._gramian import Geometry, combine, eigen
 
 
 def _rule(g: Geometry) -> Tensor:
+    balanced, _ = eigen(g.cosines * g.active * g.active[:, None])
+    rank = (balanced > g.tolerance * balanced.max()).sum()
     values, vectors = eigen(g.cosines * g.lengths * g.lengths[:, None])
-    kept = values > g.tolerance * values.max()
+    place = values.argsort(descending=True).argsort()
+    kept = place < rank
     smallest = torch.where(kept, values, torch.inf).min()
     scale = torch.where(kept, smallest / values, 0.0).sqrt()
     return vectors @ (scale * (g.weights @ vectors))

@@ -1,6 +1,5 @@
 """What a dry run shows: each arm with its price, its steps and its number of seeds."""
 
-import json
 from typing import Any
 
 from rich import box
@@ -14,13 +13,18 @@ from bench.spec.budget import AXIS_NAMES, Budget, cost
 from bench.train.job import Job
 
 
-def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch, as_json: bool) -> None:
-    """Print what would run: each arm once, with its price, its steps and its number of seeds."""
-    axis = Budget.parse(plan.experiment.budget).axis
+def _arms(plan: Plan) -> list[list[Job]]:
+    """Return the runs of each arm at one budget."""
     arms: dict[str, list[Job]] = {}
     for job in plan.jobs:
         spec = job.spec
         arms.setdefault(f"{spec.label}|{spec.budget}", []).append(job)
+    return list(arms.values())
+
+
+def plan_json(plan: Plan, trials: RunBatch, scored: RunBatch) -> dict[str, Any]:
+    """Return what would run: each arm once, with its price, its steps and its number of seeds."""
+    axis = Budget.parse(plan.experiment.budget).axis
     rows = [
         {
             "arm": jobs[0].spec.label,
@@ -39,16 +43,18 @@ def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch, as_json: bool) -> 
             "parameters": max((price.parameters for price in jobs[0].prices), default=0),
             "uncounted": sorted({name for price in jobs[0].prices for name in price.uncounted}),
         }
-        for jobs in arms.values()
+        for jobs in _arms(plan)
     ]
-    if as_json:
-        total = {**_totals(scored), "axis": AXIS_NAMES[axis]}
-        print(json.dumps({"arms": rows, "total": total, "tuning": _totals(trials)}, indent=1))
-        return
+    total = {**_totals(scored), "axis": AXIS_NAMES[axis]}
+    return {"arms": rows, "total": total, "tuning": _totals(trials)}
+
+
+def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch) -> None:
+    """Print the same as a table."""
     whole = Budget.parse(plan.experiment.budget)
     header = ("arm", "runs", "budget", "steps", "MFLOP", "ms", "peak MB", "weights")
     lines = []
-    for jobs in arms.values():
+    for jobs in _arms(plan):
         prices, spec = jobs[0].prices, jobs[0].spec
         line = (  # a line a phase
             spec.label,

@@ -1,5 +1,6 @@
 """Carries out the commands that train: plan, tune if asked, train what is missing, report."""
 
+import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,12 +8,13 @@ from pathlib import Path
 
 from bench.cli.batch import RunBatch
 from bench.cli.console import console
-from bench.cli.dry_run import show_plan
+from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.progress import working
 from bench.cli.session import Session
+from bench.contracts import DataSource
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, printable, say
 from bench.launch import WorkerPool
-from bench.plan.plan import make_plan
+from bench.plan.plan import Plan, make_plan
 from bench.report import (
     amount,
     budget_table,
@@ -43,19 +45,17 @@ def run_experiment(
 
     Returns the exit code of the command.
     """
-    store = Store(session.results, read_only=dry_run)
-    if not dry_run:
-        store.check_writable()
+    if dry_run:
+        return _show_plans(experiment, session, pool, fresh, as_json)
+    store = Store(session.results)
+    store.check_writable()
     code, records = EXIT_OK, dict[str, Record]()
     *smaller, largest = experiment.at_budgets
     for number, one in enumerate((*smaller, largest), 1):
         if smaller:
             budget = amount(Budget.parse(one.budget))
             note(f"budget {number} of {len(smaller) + 1}: {budget}")
-        found = _carry_out(one, session, store, pool, dry_run, fresh, as_json)
-        if found is None:
-            continue
-        declaration, done, lost = found
+        declaration, done, lost = _carry_out(one, session, store, pool, fresh, records)
         records |= done
         code = max(code, lost)
         shown = one is largest
@@ -63,33 +63,56 @@ def run_experiment(
     return code
 
 
-def _carry_out(
-    experiment: Experiment,
-    session: Session,
-    store: Store,
-    pool: WorkerPool,
-    dry_run: bool,
-    fresh: bool,
-    as_json: bool,
-) -> tuple[Declaration, dict[str, Record], int] | None:
-    """Train what is missing of an experiment at one budget; None where that is only shown.
-
-    Returns what is declared, the records by key, and the exit code that lost runs deserve.
-    """
-    source = session.source
-    if dry_run and source.cache is not None and not source.cache.exists():
-        source = replace(source, cache=None)
+def _planned(experiment: Experiment, source: DataSource, store: Store, pool: WorkerPool) -> Plan:
+    """Return the plan of an experiment at one budget, and tell what a user must know of it."""
     plan = make_plan(experiment, source, store, note, pool.ask)
     for line in plan.declaration.data:
         note(f"data: {line}")
     for warning in plan.warnings:
         note(f"note: {warning}")
-    trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
-    if dry_run:
+    return plan
+
+
+def _show_plans(
+    experiment: Experiment, session: Session, pool: WorkerPool, fresh: bool, as_json: bool
+) -> int:
+    """Show the plan at each budget, and leave nothing behind."""
+    store, source = Store(session.results, read_only=True), session.source
+    if source.cache is not None and not source.cache.exists():
+        source = replace(source, cache=None)
+    plans = []
+    for one in experiment.at_budgets:
+        plan = _planned(one, source, store, pool)
+        trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
         if trials.jobs and not trials.missing:
             plan = plan.tuned(trials.done.get)
-        show_plan(plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh), as_json)
-        return None
+        plans.append((plan, trials, RunBatch.of(store, plan.jobs, pool.workers, fresh)))
+    if as_json:
+        documents = [plan_json(*each) for each in plans]
+        shown = documents[0] if len(documents) == 1 else {"budgets": documents}
+        print(json.dumps(shown, indent=1))
+    else:
+        for each in plans:
+            show_plan(*each)
+    return EXIT_OK
+
+
+def _carry_out(
+    experiment: Experiment,
+    session: Session,
+    store: Store,
+    pool: WorkerPool,
+    fresh: bool,
+    known: Mapping[str, Record],
+) -> tuple[Declaration, dict[str, Record], int]:
+    """Train what is missing of an experiment at one budget.
+
+    `known` are the records of this command so far, which are not trained again even if all is to
+    be `fresh`. Returns what is declared, the records by key, and the exit code that lost runs
+    deserve.
+    """
+    plan = _planned(experiment, session.source, store, pool)
+    trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
     tried = trials.carry_out(store, pool)
     if tried:
         plan = plan.tuned(tried.get)
@@ -101,7 +124,7 @@ def _carry_out(
             "budget, margin, recipe or tuning); this replaces its report, the records stay. "
             "--name keeps both"
         )
-    done: dict[str, Record] = {}
+    done = {key: known[key] for key in declaration.keys & known.keys()}
     while True:
         keys = declaration.keys - done.keys()
         asked = [job for job in plan.jobs if job.key in keys]

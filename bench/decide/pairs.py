@@ -30,7 +30,7 @@ from bench.stats.tests import (
     paired,
     seeds_to_detect,
 )
-from bench.store.records import SCREEN_BELOW, Row
+from bench.store.records import SCREEN_BELOW, Row, Use
 
 
 class Choice(StrEnum):
@@ -101,7 +101,8 @@ class Candidate:
     """A strategy whose one network serves all targets of a set.
 
     `parameters` are those of that network, `parameters_apart` those of the single-task networks
-    together. `flops` is what training it took, as a share of what training those took.
+    together. `flops` is what training it took, as a share of what training those took. `use` and
+    `use_apart` are what either costs to use; None where it was not measured.
     """
 
     strategy: str
@@ -109,6 +110,8 @@ class Candidate:
     parameters: int
     parameters_apart: int
     flops: float
+    use: Use | None = None
+    use_apart: Use | None = None
 
     @property
     def keeps_all(self) -> float:
@@ -266,4 +269,22 @@ def _candidate(strategy: str, rows: Sequence[RowResult]) -> Candidate:
         parameters=rows[0].parameters,
         parameters_apart=sum(c.parameters for c in comparisons),
         flops=1 / sum(shares) if len(shares) == len(rows) else math.nan,
+        use=rows[0].use,
+        use_apart=_together([comparison.use for comparison in comparisons]),
+    )
+
+
+def _together(uses: Sequence[Use | None]) -> Use | None:
+    """Return what several networks cost to use one after the other; None if one is unknown."""
+    known = [use for use in uses if use is not None]
+    if not known or len(known) < len(uses):
+        return None
+    weights = 4 * sum(use.parameters for use in known)
+    return Use(
+        parameters=sum(use.parameters for use in known),
+        flops_per_image=sum(use.flops_per_image for use in known),
+        seconds_alone=sum(use.seconds_alone for use in known),
+        seconds_in_batch=sum(use.seconds_in_batch for use in known),
+        # All weights stay in memory; activations are those of one network at a time.
+        peak_bytes=weights + max(use.peak_bytes - 4 * use.parameters for use in known),
     )

@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from time import monotonic
@@ -151,6 +150,8 @@ def _as_workers() -> Iterator[None]:
 def begin_workers() -> None:
     """Start what the first worker would wait for, without waiting for it."""
     if _CONTEXT.get_start_method() == "forkserver":
+        from multiprocessing import forkserver  # not every platform has it
+
         _CONTEXT.set_forkserver_preload(["bench.launch.preload"])
         with _as_workers():
             forkserver.ensure_running()

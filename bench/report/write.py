@@ -18,6 +18,7 @@ from bench.spec.experiment import Experiment, experiment_toml
 from bench.stats.budgets import OverBudgets, over_budgets
 from bench.stats.comparison import RowResult
 from bench.stats.gains import Examples, Lookup, results
+from bench.stats.ranking import rankings
 from bench.store.records import SCHEMA_VERSION, Declaration
 from bench.store.store import write_files
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
     "budgets": "Gain over budget: transfer and pay-off of every row, with 95 % intervals",
+    "pareto": "Scores on both tasks of each pair, by strategy and anchor, with 95 % regions",
+    "ranking": "Critical differences: strategies by mean score, with bars over equals",
     "heatmap": "Heat map: the mean gain at equal steps and at equal compute, tasks by strategies",
     "matrix": "Task affinity: the mean gain against full of each target beside each partner",
     "across": "Across pairs: how many runs gain more than so much, and the mean of the middle half",
@@ -188,12 +191,16 @@ def _pictures(
     from bench.report.plots.gradients import gradient_plot
     from bench.report.plots.heatmap import heatmap
     from bench.report.plots.matrix import matrix
+    from bench.report.plots.pareto import pareto
+    from bench.report.plots.ranking import ranking_plot
 
     experiment = declaration.experiment
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
     plots: Mapping[str, Callable[[], Figure | None]] = {
         "gains": lambda: forest(name, found),
         "budgets": lambda: budget_plot(name, over),
+        "pareto": lambda: pareto(name, declaration.rows, found),
+        "ranking": lambda: ranking_plot(name, rankings(found)),
         "heatmap": lambda: heatmap(name, found),
         "matrix": lambda: matrix(name, found),
         "across": lambda: across_plot(name, found, experiment.margin),

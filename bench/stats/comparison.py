@@ -3,12 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from bench.spec.budget import Audit
 from bench.stats.crossed import CrossedResult
 from bench.stats.group_sequential import SINGLE_ANALYSIS, Stage
+from bench.stats.robust import HodgesLehmann, hodges_lehmann, outlying
 from bench.stats.tests import ALPHA, PairedResult, minimum_detectable_gain, seeds_to_detect
-from bench.store.records import SCREEN_BELOW, AnchorName, Outcome
+from bench.store.records import SCREEN_BELOW, AnchorName, Outcome, Use
 
 _NAN = float("nan")
 
@@ -25,6 +29,8 @@ class Comparison:
 
     anchor: AnchorName
     gains: Mapping[int, float]
+    scores: Mapping[int, float]
+    """The scores of the anchor's network for the target by seed, as measured."""
     result: PairedResult
     p_holm: float
     p_equivalence_holm: float
@@ -45,6 +51,8 @@ class Comparison:
     """Whether all runs of both sides have the very same score, so that there is nothing to tell."""
     population: CrossedResult | None
     """The mean gain over seeds and test images; None where the score is no mean over images."""
+    use: Use | None = None
+    """What the anchor's network for the target costs to use."""
     level: float = ALPHA
     """The two-sided p-value that a row alone has to reach; what the interval leaves out."""
     family_level: float = ALPHA
@@ -67,6 +75,26 @@ class Comparison:
     def family_detectable_gain(self) -> float:
         """The gain that they detect so at the strictest level that Holm may ask for."""
         return minimum_detectable_gain(self.result.sd, self.result.n, self.family_level)
+
+    @cached_property
+    def robust(self) -> HodgesLehmann | None:
+        """The companion of the mean that few seeds cannot move; None without a gain."""
+        if not self.gains:
+            return None
+        return hodges_lehmann(np.array(list(self.gains.values())), self.level or ALPHA)
+
+    @cached_property
+    def outlying(self) -> tuple[int, ...]:
+        """The seeds whose gain lies far from the others."""
+        return outlying(self.gains)
+
+    @property
+    def skewed(self) -> bool:
+        """Whether the robust gain lies outside the interval of the mean, or a seed lies apart."""
+        if self.robust is None or self.result.n < SCREEN_BELOW:
+            return False
+        outside = not self.result.low <= self.robust.estimate <= self.result.high
+        return bool(self.outlying) or outside
 
     @property
     def decided(self) -> bool:
@@ -188,8 +216,9 @@ class RowResult:
     """One row of the result table.
 
     `planned` counts the strategy's runs, one a seed; `collapsed` those that diverged and `failed`
-    those that did not end or have not run. `seeds` have a gain against `full`. `steps` are
-    what the budget bought the strategy. `unit`, `metric` and `higher_is_better` are the target's.
+    those that did not end or have not run. `scores` are by seed, as measured; `seeds` have a gain
+    against `full`. `steps` are what the budget bought the strategy. `unit`, `metric` and
+    `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
     waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
     `price` is the gain of the `same-steps` networks over those of `full`: what the steps that
@@ -209,6 +238,7 @@ class RowResult:
     higher_is_better: bool
     planned: int
     seeds: int
+    scores: Mapping[int, float]
     score_mean: float
     score_sd: float
     steps: int
@@ -217,6 +247,7 @@ class RowResult:
     failed: int
     reasons: tuple[str, ...]
     stall: float
+    use: Use | None
     metrics: Mapping[str, MetricResult]
     gradients: Mapping[str, GradientResult]
     against: Mapping[AnchorName, Comparison]

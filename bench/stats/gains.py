@@ -28,6 +28,7 @@ from bench.store.records import (
     Record,
     Row,
     Score,
+    Use,
 )
 
 _NAN = float("nan")
@@ -117,6 +118,10 @@ def _pair_up(
     return Comparison(
         anchor=anchor,
         gains=gains,
+        scores={
+            seed: score if example is None or example.higher_is_better else -score
+            for seed, (_, score) in zip(gains, scores, strict=True)
+        },
         result=paired(list(gains.values()), margin, level),
         p_holm=_NAN,
         p_equivalence_holm=_NAN,
@@ -130,9 +135,15 @@ def _pair_up(
         width=network[1],
         parameters=network[2],
         constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
+        use=_use(theirs for _, theirs in both),
         population=_population(row.target, both, examples, level),
         level=level,
     )
+
+
+def _use(runs: Iterable[Record]) -> Use | None:
+    """Return what the network of runs costs to use, from the one that measured it."""
+    return next((run.use for run in runs if run.use is not None), None)
 
 
 def _measured(records: Sequence[Record | None], axis: Axis) -> float:
@@ -321,6 +332,11 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         higher_is_better=score.higher_is_better if score else True,
         planned=len(row.seeds),
         seeds=len(against["full"].gains),
+        scores={
+            run.spec.seed: value
+            for run in finished
+            if (value := run.primary(row.target).value) is not None
+        },
         score_mean=statistics.mean(values) if values else _NAN,
         score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
         steps=sum(ledgers[0].steps) if ledgers else 0,
@@ -330,6 +346,7 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         reasons=tuple(_reasons([*runs, *others])),
         metrics=_metrics(row, find, known, against["full"].level),
         gradients=_gradients(row.target, finished),
+        use=_use(finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
         references={name: rivals[name] for name in REFERENCES if name in rivals},

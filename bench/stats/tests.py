@@ -78,6 +78,23 @@ def paired(
     )
 
 
+def paired_p(differences: np.ndarray, block: int = 64) -> np.ndarray:
+    """Return `paired(...).p` of each column of differences `[seeds, many]`, many at once."""
+    n, count = differences.shape
+    found = np.empty(count)
+    for start in range(0, count, block):
+        d = differences[:, start : start + block]
+        mean, spread = d.mean(0), d.std(0, ddof=1) / math.sqrt(n)
+        same = np.ptp(d, axis=0) <= 1e-12 * np.abs(d).max(0)
+        t = mean / np.where(same, 1.0, spread)
+        p_t = np.where(same, mean == 0, 2 * stats.t.sf(np.abs(t), n - 1))
+        extreme = np.abs(_signs(n) @ d) >= np.abs(d.sum(0)) - _TIE * np.abs(d).sum(0)
+        hits, patterns = extreme.sum(0), len(extreme)
+        p_flip = hits / patterns if n <= _EXACT else (hits + 1) / (patterns + 1)
+        found[start : start + block] = np.maximum(p_t, p_flip)
+    return found
+
+
 def _same(d: np.ndarray) -> bool:
     """Return whether differences are one number but for rounding, which leaves a t of x/0."""
     return bool(np.ptp(d) <= 1e-12 * np.abs(d).max())

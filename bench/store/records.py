@@ -117,6 +117,20 @@ class ExamplesFile(_Document):
     sha256: str
 
 
+class Use(_Document):
+    """What a trained network costs to use, for the tasks that it is scored on.
+
+    `seconds_alone` are those of an image by itself, `seconds_in_batch` those per image of a batch
+    of 64. `peak_bytes` are counted for such a batch, weights included.
+    """
+
+    parameters: int
+    flops_per_image: float
+    seconds_alone: float
+    seconds_in_batch: float
+    peak_bytes: int
+
+
 class Record(_Document):
     """One run: what it was, what came out, what it cost and where it was made."""
 
@@ -135,6 +149,8 @@ class Record(_Document):
     curve: tuple[CurvePoint, ...] = ()
     examples: ExamplesFile | None = None
     ledger: Ledger | None = None
+    use: Use | None = None
+    """Measured at the first seed only."""
     provenance: dict[str, str] = {}
     seconds: float = 0.0
     """Wall time of the run, evaluation and set-up included."""

@@ -178,6 +178,14 @@ def _count(state: TrainingState, phase: int) -> Price:
     )
 
 
+def peak_bytes(call: Callable[[], object], kept: Sequence[Tensor]) -> int:
+    """Return the largest sum of live tensors on the meta device during a call; `kept` are there."""
+    with _StepObserver(kept) as observer:
+        call()
+    peak: int = observer.peak
+    return peak
+
+
 class Clock:
     """Adds up device-seconds: CUDA events on a GPU, process time on a CPU."""
 

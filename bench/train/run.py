@@ -21,17 +21,18 @@ from bench.spec.budget import Axis, Budget, Ledger, Price
 from bench.spec.experiment import RunSpec
 from bench.spec.registry import Strategy, parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
-from bench.store.records import CurvePoint, Record, Score
+from bench.store.records import CurvePoint, Record, Score, Use
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.train.job import Job, arm_data
 from bench.train.load import fingerprint
-from bench.train.loop import TrainingState
+from bench.train.loop import TrainingState, build_network
 from bench.train.pricing import Clock
 from bench.train.rows import fits
 from bench.train.splits import draw_split
+from bench.train.use import cost_of_use
 
 #: Number of steps of a phase whose FLOPs are counted while they train.
 _AUDITED = 5
@@ -250,6 +251,19 @@ def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, fl
     }
 
 
+def _use(
+    spec: RunSpec,
+    strategy: Strategy,
+    data: Sequence[TaskData],
+    state: TrainingState,
+    device: torch.device,
+) -> Use:
+    recipe = spec.recipe
+    with torch.device("meta"):
+        shadow = build_network(strategy, data, recipe.network, spec.width, seed=0)
+    return cost_of_use(state.network, shadow, data, recipe.precision, device)
+
+
 def execute(job: Job) -> tuple[Record, Examples]:
     """Train and evaluate one run.
 
@@ -288,6 +302,9 @@ def execute(job: Job) -> tuple[Record, Examples]:
     else:
         results = evaluate(state.network, state.tasks, validation, spec.recipe.precision)
         examples = {}
+    # Once is enough: it depends on no seed.
+    first = spec.split == "test" and spec.seed == 0
+    use = _use(spec, strategy, data, state, device) if first else None
     tested = time.perf_counter() - paused
 
     wall = sum(t.wall for t in trained)
@@ -311,6 +328,7 @@ def execute(job: Job) -> tuple[Record, Examples]:
             stall=sum(t.stalled for t in trained) / wall if wall else 0.0,
             tuning=job.tuning,
         ),
+        use=use,
         provenance=provenance(spec.device) | execution(device),
         seconds=time.perf_counter() - began,
     )

@@ -44,6 +44,7 @@ def row(
     full = Comparison(
         anchor="full",
         gains=by_seed,
+        scores={},
         result=paired(list(by_seed.values()), margin),
         p_holm=1.0,
         p_equivalence_holm=1.0,

@@ -153,5 +153,33 @@ def test_several_budgets_share_runs_and_one_report_tells_of_all(
     assert json.loads((reports / "toy" / "gains.json").read_text()) == document
 
 
+def test_a_dry_run_of_several_budgets_is_one_document(
+    toy_experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", str(toy_experiment), "--results", str(tmp_path / "r"), "--workers", "0"]
+    arguments += ["--budget", "24steps", "--budget", "12steps", "--dry-run"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--json"])
+    plans = json.loads(capsys.readouterr().out)["budgets"]
+    assert [plan["total"]["runs"] for plan in plans] == [14, 14]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    out = capsys.readouterr().out
+    assert "B = 12 steps" in out
+    assert "B = 24 steps" in out
+    assert not (tmp_path / "r").exists()
+
+
+def test_fresh_runs_of_two_budgets_are_trained_once(
+    toy_experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", str(toy_experiment), "--results", str(tmp_path / "r"), "--workers", "0"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--budget", "24steps", "--budget", "12steps", "--fresh"])
+    said = capsys.readouterr().err
+    assert "14 runs to train" in said
+    assert "10 runs to train" in said
+
+
 def test_one_budget_has_no_plot_over_budgets() -> None:
     assert budget_plot("x", []) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.text.wording import short_budget
+from bench.report.text.wording import short_budget, skew
 from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
 from bench.stats.comparison import RowResult
@@ -265,6 +265,23 @@ def test_a_budget_is_short_where_a_share_of_it_costs_more_than_the_margin(
     word = {True: "budget short", False: "budget long enough", None: "budget perhaps short"}[short]
     assert short_budget(row).startswith(f"{word}: its share alone costs +")
     assert short_budget(_judge(_around(83), {"full": FLAT})) == ""
+
+
+def test_a_seed_that_drives_a_gain_is_named_with_what_the_others_say() -> None:
+    """One single-task run at 74.7 % among 99 %: the mean gain is its collapse."""
+    anchor = [99.0 + 0.1 * w for w in WOBBLE]
+    anchor[3] = 74.7
+    row = _judge([99.1 + 0.1 * w for w in reversed(WOBBLE)], {"full": anchor})
+    full = row.against["full"]
+    assert full.outlying == (3,)
+    assert full.skewed
+    assert full.result.mean > 2
+    assert full.robust is not None
+    assert full.robust.estimate == pytest.approx(0.1, abs=0.03)
+    told = skew(row)
+    assert told.startswith(f"Seed 3 ({full.gains[3]:+.2f}) lies far from the others; ")
+    assert f"is {full.robust.estimate:+.2f} [" in told
+    assert skew(_judge(_around(83), {"full": FLAT})) == ""
 
 
 def test_steps_of_phases_without_the_target_are_none_of_its_own() -> None:

@@ -11,6 +11,7 @@ from bench.stats.tests import (
     minimum_detectable_gain,
     non_inferiority_p,
     paired,
+    paired_p,
     seeds_to_detect,
     sign_flip_p,
     smallest_sign_flip_p,
@@ -65,6 +66,15 @@ def test_over_more_than_16_seeds_the_sign_flip_test_is_near_the_exact_one() -> N
         signs = 1.0 - 2 * ((np.arange(2**18)[:, None] >> np.arange(18)) & 1)
         exact = float((np.abs(signs @ d) >= abs(d.sum()) * (1 - 1e-12)).mean())
         assert sign_flip_p(d) == pytest.approx(exact, abs=4 * math.sqrt(exact / 2**16) + 2**-16)
+
+
+@pytest.mark.parametrize("n", [8, 12, 20])
+def test_many_rows_at_once_have_the_p_values_of_each(n: int) -> None:
+    rng = np.random.default_rng(n)
+    many = rng.normal(0.5, 1, size=(n, 70)).round(1)  # with ties
+    many[:, 0], many[:, 1] = 0.0, 2.0
+    expected = [paired(list(column)).p for column in many.T]
+    assert paired_p(many) == pytest.approx(expected, abs=1e-12)
 
 
 def test_rejecting_needs_both_tests() -> None:

@@ -565,3 +565,24 @@ def test_a_knob_that_makes_no_sense_is_refused(text: str, message: str) -> None:
 def test_more_tasks_than_a_solver_can_try_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="at most 10 tasks, not 11"):
         merge_of(name, [1.0] * 11)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 300.0, 3e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_aligned_mtl_keeps_a_task_whose_gradient_is_much_shorter(
+    ratio: float, dtype: torch.dtype
+) -> None:
+    """Imbalance is what it is for: the shorter task sets the length, and counts as much."""
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(2, 50, generator=generator, dtype=dtype)
+    gradients[1] /= ratio
+    found = merged("aligned-mtl", gradients).double()
+    # By hand in float64: the nearest orthogonal matrix, as long as the smallest singular value.
+    u, s, v = torch.linalg.svd(gradients.double(), full_matrices=False)
+    expected = s.min() * (u @ v).mean(0)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.norm()))
+    # Without the shorter task the direction would be the longer one's.
+    along = torch.nn.functional.cosine_similarity
+    longer, shorter = gradients.double()
+    kept, dropped = along(found, shorter, dim=0), along(longer, shorter, dim=0)
+    assert float(kept) > float(dropped) + 0.3

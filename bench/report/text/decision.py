@@ -8,7 +8,7 @@ from bench.decide.pairs import Candidate, Choice, TaskSet
 from bench.report.text.wording import amount
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
-from bench.store.records import SCREEN_BELOW
+from bench.store.records import SCREEN_BELOW, Use
 
 DECISION = (
     "One model, or one for each task? share: with one strategy, no task loses more than the margin "
@@ -55,9 +55,13 @@ def _listed(names: Sequence[str]) -> str:
 
 def _saving(candidate: Candidate) -> str:
     """Return what the shared network needs, compared with the single-task networks together."""
-    parts = f"{candidate.parameters / candidate.parameters_apart:.0%} of the parameters"
-    training = f"{candidate.flops:.0%} of the training compute"
-    return f"It needs {parts} and {training} of {len(candidate.targets)} separate models."
+    use, apart = candidate.use, candidate.use_apart
+    parts = [f"{candidate.parameters / candidate.parameters_apart:.0%} of the parameters"]
+    if use is not None and apart is not None:
+        parts.append(f"{use.flops_per_image / apart.flops_per_image:.0%} of the FLOPs")
+        parts.append(f"{use.seconds_in_batch / apart.seconds_in_batch:.0%} of the time per image")
+    parts.append(f"{candidate.flops:.0%} of the training compute")
+    return f"It needs {_listed(parts)} of {len(candidate.targets)} separate models."
 
 
 def _reason(tasks: TaskSet) -> str:
@@ -71,6 +75,45 @@ def _reason(tasks: TaskSet) -> str:
     if (seeds := tasks.decision.seeds) is not None:
         return f"about {seeds} seeds would decide, if means and spreads stay as they are"
     return "no number of seeds within reach would decide, if means and spreads stay as they are"
+
+
+#: The columns of `use_lines`.
+USE_COLUMNS = (
+    "set of tasks",
+    "networks",
+    "parameters",
+    "MFLOP an image",
+    "ms, one image",
+    "ms an image, in 64",
+    "peak MB, 64 images",
+)
+USE = (
+    "What the networks of these decisions cost to use: forward passes for all tasks of the set, at "
+    "the first seed. Time is that of one thread on this machine, or of the device. Peak memory is "
+    "counted, weights included."
+)
+
+
+def use_lines(found: Sequence[TaskSet]) -> list[tuple[str, ...]]:
+    """Return what one network costs to use, and what several do, a line each."""
+    lines = []
+    for tasks in found:
+        name = _listed(tasks.targets)
+        candidates = [c for c in tasks.decision.candidates if c.use and c.use_apart]
+        uses = [(candidate.strategy, candidate.use) for candidate in candidates]
+        uses += [(f"{len(tasks.targets)} separate", c.use_apart) for c in candidates[:1]]
+        lines += [(name, label, *_figures(use)) for label, use in uses if use is not None]
+    return lines
+
+
+def _figures(use: Use) -> tuple[str, ...]:
+    return (
+        f"{use.parameters:,}",
+        f"{use.flops_per_image / 1e6:.4g}",
+        f"{use.seconds_alone * 1e3:.3g}",
+        f"{use.seconds_in_batch * 1e3:.3g}",
+        f"{use.peak_bytes / 1e6:.3g}",
+    )
 
 
 def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
@@ -93,6 +136,8 @@ def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
                 "parameters": candidate.parameters,
                 "parameters_apart": candidate.parameters_apart,
                 "training_flops_share": candidate.flops,
+                "use": candidate.use and candidate.use.model_dump(),
+                "use_apart": candidate.use_apart and candidate.use_apart.model_dump(),
                 "delta_m": {
                     "n": candidate.delta_m.n,
                     "mean": candidate.delta_m.mean,

@@ -12,11 +12,19 @@ from bench.decide.pairs import decisions
 from bench.report.text.budgets import OVER_BUDGETS, budgets_json
 from bench.report.text.decision import DECISION, decision_json
 from bench.report.text.tuning import TUNING, Tuned, tuning_json
-from bench.report.text.wording import ACROSS, CONTRASTS, EXPECTATIONS, RELATIVE, how_to_read
+from bench.report.text.wording import (
+    ACROSS,
+    CONTRASTS,
+    EXPECTATIONS,
+    RANKING,
+    RELATIVE,
+    how_to_read,
+)
 from bench.spec.budget import TOLERANCE
 from bench.stats.across import AcrossPairs, Contrast, across_pairs, contrasts, expectations
 from bench.stats.budgets import OverBudgets
 from bench.stats.comparison import Comparison, RowResult
+from bench.stats.ranking import rankings
 from bench.stats.verdicts import standing
 from bench.store.records import SCHEMA_VERSION, Declaration
 
@@ -53,6 +61,10 @@ def gains_json(
             "rows": [asdict(expectation) for expectation in expectations(results)],
         },
         "contrasts": {"how_to_read": CONTRASTS, "rows": [_contrast(c) for c in contrasts(results)]},
+        "rankings": {
+            "how_to_read": RANKING,
+            "questions": [asdict(ranking) for ranking in rankings(results)],
+        },
         "across_pairs": {
             "how_to_read": ACROSS,
             "rows": [_across(a) for a in across_pairs(results)],
@@ -170,6 +182,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "sd": result.sd,
         "interval_95": [result.low, result.high],
         "level": comparison.level,
+        "hodges_lehmann": comparison.robust and asdict(comparison.robust),
+        "outlying_seeds": list(comparison.outlying),
         "population": comparison.population and asdict(comparison.population),
         "p_t": result.p_t,
         "p_sign_flip": result.p_sign_flip,

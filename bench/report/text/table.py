@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from bench.decide.pairs import decisions
 from bench.report.text import budgets
-from bench.report.text.decision import DECISION, sentence
+from bench.report.text.decision import DECISION, USE, USE_COLUMNS, sentence, use_lines
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
     ACROSS,
@@ -18,11 +18,13 @@ from bench.report.text.wording import (
     EXPLORED,
     GRADIENTS,
     NOTHING,
+    RANKING,
     REFERENCE,
     REFERENCE_MEANING,
     VERDICTS,
     audit,
     bounded,
+    chance,
     detectable,
     expected,
     finding_marks,
@@ -41,6 +43,7 @@ from bench.report.text.wording import (
     seeds_needed,
     settings,
     short_budget,
+    skew,
     spread,
     stall,
     steps,
@@ -49,9 +52,12 @@ from bench.report.text.wording import (
 from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
 from bench.stats.budgets import OverBudgets
 from bench.stats.comparison import Comparison, RowResult
+from bench.stats.ranking import Ranked, rankings
 from bench.stats.verdicts import standing
 from bench.store.records import ANCHORS, REFERENCES, AnchorName, Declaration
 
+#: Of more strategies than this only the number is told.
+_MOST_NAMED = 4
 _COLUMNS = (
     "pair",
     "strategy",
@@ -105,6 +111,7 @@ def markdown(
         _expectations(results),
         _contrasts(results),
         _across(results),
+        _rankings(results),
         "## Plots",
         "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
         "## Numbers",
@@ -136,7 +143,11 @@ def _decisions(declaration: Declaration, results: Sequence[RowResult]) -> str:
         f"- **{tasks.decision.choice}.** {escape(sentence(tasks, declaration.experiment))}"
         for tasks in found
     ]
-    return "\n\n".join(["## Decision", DECISION, "\n".join(lines)])
+    parts = ["## Decision", DECISION, "\n".join(lines)]
+    if used := use_lines(found):
+        rows = [(escape(name), _code(network), *figures) for name, network, *figures in used]
+        parts += [USE, grid(USE_COLUMNS, rows)]
+    return "\n\n".join(parts)
 
 
 def _words(results: Sequence[RowResult]) -> str:
@@ -153,6 +164,7 @@ def _words(results: Sequence[RowResult]) -> str:
         lines = [
             f"- {_code(row.strategy)}: **{escape(row.verdict.name)}.** "
             f"{escape(row.verdict.sentence)} {escape(row.verdict.certainty)}".rstrip()
+            + (f" {escape(text)}." if (text := skew(row)) else "")
             for row in rows
         ]
         parts += [f"{_code(heading(*question))}{expect}", "\n".join(lines)]
@@ -203,6 +215,30 @@ def _contrasts(results: Sequence[RowResult]) -> str:
     if not lines:
         return ""
     return f"## Does a related partner bring more?\n\n{CONTRASTS}\n\n{grid(columns, lines)}"
+
+
+def _rankings(results: Sequence[RowResult]) -> str:
+    """Return the strategies of each question in their order."""
+    columns = ("question", "strategy", "mean", "P(best)", "significantly worse than")
+    lines = [
+        (
+            _code(heading(ranking.pair, ranking.target)),
+            _code(ranked.strategy),
+            number(ranked.mean, ranking.unit),
+            escape(chance(ranked.probability_best)),
+            _beaten(ranked, len(ranking.ranked)),
+        )
+        for ranking in rankings(results)
+        for ranked in ranking.ranked
+    ]
+    return f"## Which strategy?\n\n{RANKING}\n\n{grid(columns, lines)}" if lines else ""
+
+
+def _beaten(ranked: Ranked, count: int) -> str:
+    """Return which strategies are better; of many only how many there are."""
+    if len(ranked.beaten_by) > _MOST_NAMED:
+        return f"{len(ranked.beaten_by)} of {count - 1}"
+    return ", ".join(map(_code, ranked.beaten_by)) or NOTHING
 
 
 def _across(results: Sequence[RowResult]) -> str:
@@ -301,6 +337,8 @@ def _tests(results: Sequence[RowResult]) -> str:
         "against",
         "seeds",
         "gain [95 % CI]",
+        "Hodges–Lehmann [95 % CI]",
+        "outlying seeds",
         "for new test images too",
         "p (t)",
         "p (sign flip)",
@@ -323,11 +361,13 @@ def _tests(results: Sequence[RowResult]) -> str:
 
 
 def _test(comparison: Comparison, unit: str) -> tuple[str, ...]:
-    result, wide = comparison.result, comparison.population
+    result, wide, robust = comparison.result, comparison.population, comparison.robust
     return (
         comparison.anchor,
         str(result.n),
         spread(result, unit),
+        bounded(robust.estimate, robust.low, robust.high, unit, sign=True) if robust else NOTHING,
+        ", ".join(map(str, comparison.outlying)) or NOTHING,
         bounded(wide.mean, wide.low, wide.high, unit, sign=True) if wide else NOTHING,
         *(
             escape(p_value(p))

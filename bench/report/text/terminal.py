@@ -20,6 +20,7 @@ from bench.report.text.wording import (
     number,
     same_finding,
     short_budget,
+    skew,
     spread,
     steps,
     trouble,
@@ -67,7 +68,7 @@ def terminal_table(results: Sequence[RowResult]) -> "Table":
             outer.add_row(aligned(cells, columns))
             words = ". ".join(
                 part.rstrip(".")
-                for part in (row.verdict.sentence, versus(row), trouble(row))
+                for part in (row.verdict.sentence, skew(row), versus(row), trouble(row))
                 if part
             )
             outer.add_row(Padding(Text(printable(f"{words}.")), (0, 0, 0, 4)))

@@ -41,6 +41,11 @@ _P_VALUE = (
     "were zero. It is corrected for the number of rows compared with the same anchor. It is the "
     "larger of a paired t test's and a sign-flip test's; at most 0.05 counts as significant."
 )
+_SKEW = (
+    "Both tests take gains to be symmetric about their mean. Where a seed lies far from the others "
+    "(five robust standard deviations), or the mean and the Hodges–Lehmann estimate disagree, the "
+    "row says so."
+)
 _DETECTABLE = (
     "The minimum detectable gain (MDG) is the true gain that so many seeds, spread as these are, "
     "would find against full in 80 % of experiments, were the row alone; the one in this table is "
@@ -108,6 +113,13 @@ CONTRASTS = (
     "gain beside partners that were declared to help, minus that beside the others. Partners whose "
     "steps cost otherwise take other numbers of steps and are left out."
 )
+#: Which strategy is best.
+RANKING = (
+    "Strategies of one question by their mean score. P(best) says how often a strategy has the "
+    "best mean when seeds are drawn anew, each with the scores of all strategies. A strategy is "
+    "worse than those named where the difference is significant after Holm's correction over all "
+    "pairs of strategies. Methods that coincide count once."
+)
 #: How declared expectations are scored.
 EXPECTATIONS = (
     "What was declared before the runs is scored on transfer, at equal steps. It came true where "
@@ -150,7 +162,8 @@ def anchor_meanings() -> str:
 
 def how_to_read(experiment: Experiment) -> str:
     """Return the paragraph that explains the table to who never saw the project."""
-    parts = [_GAIN, anchor_meanings(), PRICE, SHORT, _INTERVAL, _P_VALUE, _DETECTABLE, _AUDIT]
+    parts = [_GAIN, anchor_meanings(), PRICE, SHORT]
+    parts += [_INTERVAL, _P_VALUE, _SKEW, _DETECTABLE, _AUDIT]
     return " ".join([*parts, *[SEQUENTIAL] * experiment.until_decided])
 
 
@@ -245,6 +258,13 @@ def spread(result: PairedResult, unit: str) -> str:
     return bounded(result.mean, result.low, result.high, unit, sign=True)
 
 
+def chance(share: float) -> str:
+    """Return a simulated probability in percent; it is never certain."""
+    return (
+        "<1 %" if share < 0.01 else ">99 %" if share > 0.99 else f"{share:.0%}".replace("%", " %")
+    )
+
+
 def price(result: RowResult) -> str:
     """Return what sharing's price is worth in points, with its interval; 0 where it has none."""
     if result.price is None:
@@ -331,6 +351,21 @@ def heading(pair: str, target: str) -> str:
 def expected(expect: str | None) -> str:
     """Return what was declared before the runs."""
     return expect or NOTHING
+
+
+def skew(result: RowResult) -> str:
+    """Return which seeds drive a row, and what the gain is without their pull; empty if none do."""
+    found = result.against["full"]
+    if not found.skewed or found.robust is None:
+        return ""
+    robust, unit = found.robust, result.unit
+    mean = bounded(robust.estimate, robust.low, robust.high, unit, sign=True)
+    told = f"the Hodges–Lehmann gain at equal compute, which single seeds cannot move, is {mean}"
+    if not found.outlying:
+        return f"The gains are skewed: {told}"
+    seeds = " and ".join(f"{seed} ({gain(found.gains[seed], unit)})" for seed in found.outlying)
+    lies = "Seed {} lies" if len(found.outlying) == 1 else "Seeds {} lie"
+    return f"{lies.format(seeds)} far from the others; {told}"
 
 
 def trouble(result: RowResult) -> str:
