@@ -274,15 +274,18 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
     except ValidationError as error:
         # A misspelt key is also a missing one: the misspelling is what the user can fix.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(str(part) for part in first["loc"])
-        origin = "the flags" if str(first["loc"][0]) in flags else path
+        # The smaller budgets are a part of what was given as `budget`.
+        loc = [{"smaller_budgets": "budget"}.get(str(part), str(part)) for part in first["loc"]]
+        key = ".".join(loc)
+        origin = "the flags" if loc[0] in flags else path
         if first["type"] == "extra_forbidden":
             fields = Group.model_fields if "." in key else Experiment.model_fields
             known = [field.replace("_", "-") for field in fields]
             problem = unknown("key", str(first["loc"][-1]).replace("_", "-"), known)
             raise UserError(f"{origin}: {problem}") from None
         given = first.get("input")
-        shown = "" if first["type"] == "missing" else f" (given: {given!r})"
+        apart = "smaller_budgets" in first["loc"]
+        shown = "" if first["type"] == "missing" or apart else f" (given: {given!r})"
         message = _plainly(first["type"], first["msg"], first.get("ctx", {}))
         raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None
 

@@ -83,7 +83,7 @@ def _pair_up(
     audits: dict[int, Audit] = {}
     both: list[tuple[Record, Record]] = []
     scores: list[tuple[float, float]] = []
-    spent_on: dict[Axis, list[float]] = {"flop": [0.0, 0.0], "s": [0.0, 0.0]}
+    flops, seconds = [0.0, 0.0], [0.0, 0.0]
     network, steps = ("", _NAN, 0), (0, 0)
     for seed in row.seeds:
         ours, target = find(seed.strategy), row.target
@@ -108,9 +108,10 @@ def _pair_up(
         both.append((ours, baseline))
         scores.append((gained, reference))
         network = spec.strategy, spec.width, prices[0].parameters
-        for each, sums in spent_on.items():
-            sums[0] += _measured([ours], each)
-            sums[1] += _measured(list(theirs.values()), each)
+        sides: tuple[list[Record | None], ...] = ([ours], list(theirs.values()))
+        for side, records in enumerate(sides):
+            flops[side] += _used(records, "flop") or 0.0
+            seconds[side] += _measured_seconds(records)
     example = both[0][1].primary(row.target) if both else None
     anchor_mean = statistics.mean(reference for _, reference in scores) if scores else _NAN
     anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
@@ -128,8 +129,8 @@ def _pair_up(
         anchor_mean=anchor_mean,
         audits=audits,
         steps=steps,
-        flops=_ratio(*spent_on["flop"]),
-        seconds=_ratio(*spent_on["s"]),
+        flops=_ratio(*flops),
+        seconds=_ratio(*seconds),
         margin=margin,
         strategy=network[0],
         width=network[1],
@@ -146,10 +147,10 @@ def _use(runs: Iterable[Record]) -> Use | None:
     return next((run.use for run in runs if run.use is not None), None)
 
 
-def _measured(records: Sequence[Record | None], axis: Axis) -> float:
-    """Return what runs used of an axis together, as their ledgers say; NaN where one does not."""
+def _measured_seconds(records: Sequence[Record | None]) -> float:
+    """Return the device-seconds that runs took together; NaN where a ledger has none."""
     ledgers = [record.ledger if record else None for record in records]
-    return sum(ledger.used.get(axis, _NAN) if ledger else _NAN for ledger in ledgers)
+    return sum(ledger.used.get("s", _NAN) if ledger else _NAN for ledger in ledgers)
 
 
 def _ratio(ours: float, theirs: float) -> float:
@@ -260,22 +261,27 @@ def _agree(row: dict[AnchorName, Comparison]) -> None:
     row["same-steps"] = replace(same, p_holm=p, p_equivalence_holm=q)
 
 
-def _price(against: Mapping[AnchorName, Comparison], level: float) -> PairedResult | None:
+def _apart(lower: Comparison, upper: Comparison, level: float) -> PairedResult:
+    """Return how far an anchor's scores lie above another's, at the seeds that both have.
+
+    It is the gain over the lower one minus that over the upper one.
+    """
+    seeds = [seed for seed in lower.gains if seed in upper.gains]
+    return paired([lower.gains[seed] - upper.gains[seed] for seed in seeds], level=level)
+
+
+def _price(against: Mapping[AnchorName, Comparison]) -> PairedResult | None:
     """Return what the steps are worth that a row's own lack beside those of `full`, by seed."""
     full, same = against["full"], against.get("same-steps")
     if same is None or same.steps == full.steps:
         return None
-    seeds = [seed for seed in full.gains if seed in same.gains]
-    return paired([full.gains[seed] - same.gains[seed] for seed in seeds], level=level)
+    return _apart(full, same, full.level)
 
 
-def _short(against: Mapping[AnchorName, Comparison], level: float) -> PairedResult | None:
+def _short(against: Mapping[AnchorName, Comparison]) -> PairedResult | None:
     """Return what a share of the budget costs the target's single-task network, by seed."""
     full, split = against["full"], against.get("split")
-    if split is None:
-        return None
-    seeds = [seed for seed in full.gains if seed in split.gains]
-    return paired([split.gains[seed] - full.gains[seed] for seed in seeds], level=level)
+    return None if split is None else _apart(split, full, full.level)
 
 
 def _explored(rows: Sequence[RowResult]) -> list[RowResult]:
@@ -351,8 +357,8 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         against=against,
         references={name: rivals[name] for name in REFERENCES if name in rivals},
         same_as=row.same_as,
-        price=_price(against, against["full"].level),
-        short=_short(against, against["full"].level),
+        price=_price(against),
+        short=_short(against),
         verdict=judge(against, unit, unscored),
     )
 

@@ -88,10 +88,7 @@ def paired_p(differences: np.ndarray, block: int = 64) -> np.ndarray:
         same = np.ptp(d, axis=0) <= 1e-12 * np.abs(d).max(0)
         t = mean / np.where(same, 1.0, spread)
         p_t = np.where(same, mean == 0, 2 * stats.t.sf(np.abs(t), n - 1))
-        extreme = np.abs(_signs(n) @ d) >= np.abs(d.sum(0)) - _TIE * np.abs(d).sum(0)
-        hits, patterns = extreme.sum(0), len(extreme)
-        p_flip = hits / patterns if n <= _EXACT else (hits + 1) / (patterns + 1)
-        found[start : start + block] = np.maximum(p_t, p_flip)
+        found[start : start + block] = np.maximum(p_t, _sign_flips(d))
     return found
 
 
@@ -129,13 +126,18 @@ def _sign_flip_p(differences: tuple[float, ...]) -> float:
     """Return the same; a table asks for some differences more than once."""
     if not differences:
         return math.nan
-    d = np.array(differences)
-    sums = np.abs(_signs(len(d)) @ d)
-    extreme = sums >= abs(d.sum()) - _TIE * np.abs(d).sum()
+    return float(_sign_flips(np.array(differences)[:, None])[0])
+
+
+def _sign_flips(d: np.ndarray) -> np.ndarray:
+    """Return the p-value of each column of differences `[n, many]`."""
+    signs = _signs(len(d))
+    extreme = np.abs(signs @ d) >= np.abs(d.sum(0)) - _TIE * np.abs(d).sum(0)
+    hits = extreme.sum(0)
     if len(d) <= _EXACT:
-        return float(extreme.mean())
+        return np.asarray(hits / len(signs))
     # The observed pattern is one of those that might have been drawn.
-    return float((extreme.sum() + 1) / (len(sums) + 1))
+    return np.asarray((hits + 1) / (len(signs) + 1))
 
 
 @lru_cache(maxsize=4)

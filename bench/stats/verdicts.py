@@ -14,6 +14,17 @@ from bench.store.records import SCREEN_BELOW, AnchorName, Outcome
 
 #: Outcomes that a comparison has without any test: there is nothing to say of a size.
 _UNTESTED = (Outcome.NO_RESULT, Outcome.UNEQUAL, Outcome.CONSTANT)
+#: How a sentence on each half of a verdict begins, where the gain is not negligible.
+_TRANSFER: Mapping[Outcome, str] = {
+    Outcome.BETTER: "Transfers",
+    Outcome.WORSE: "Negative transfer",
+    Outcome.INCONCLUSIVE: "Transfer is inconclusive",
+}
+_PAY_OFF: Mapping[Outcome, str] = {
+    Outcome.BETTER: "Pays",
+    Outcome.WORSE: "Does not pay",
+    Outcome.INCONCLUSIVE: "Pay-off is inconclusive",
+}
 
 
 def outcome_of(comparison: Comparison) -> Outcome:
@@ -99,36 +110,13 @@ def _both(
 ) -> tuple[str, str]:
     """Return what both halves say where a row takes other steps than `full`, and their grounds."""
     cause = _cause(full)
-    if transfer in _UNTESTED:
-        first = _untested(same, transfer, unit)
-    elif transfer is Outcome.SCREEN:
-        first = f"Screening only: {_gain(same, unit)} at equal steps ({same.steps[0]:,})."
-    else:
-        words = {
-            Outcome.BETTER: "Transfers",
-            Outcome.WORSE: "Negative transfer",
-            Outcome.INCONCLUSIVE: "Transfer is inconclusive",
-        }
-        word = words.get(transfer) or _neither(same, transfer, unit)
-        first = (
-            f"{word}: {_gain(same, unit)} at equal steps ({same.steps[0]:,})"
-            f"{_prospect(same, transfer, unit)}."
-        )
-    if pay_off in _UNTESTED:
-        second = _untested(full, pay_off, unit)
-    elif pay_off is Outcome.SCREEN:
+    steps = f"at equal steps ({same.steps[0]:,})"
+    first = _half(same, transfer, unit, _TRANSFER, steps)
+    if transfer is Outcome.SCREEN:
+        first = f"Screening only: {_gain(same, unit)} {steps}."
+    second = _half(full, pay_off, unit, _PAY_OFF, f"{_terms(full)}, as {cause}")
+    if pay_off is Outcome.SCREEN:
         second = f"{_gain(full, unit)} {_terms(full)}: {cause}."
-    else:
-        words = {
-            Outcome.BETTER: "Pays",
-            Outcome.WORSE: "Does not pay",
-            Outcome.INCONCLUSIVE: "Pay-off is inconclusive",
-        }
-        word = words.get(pay_off) or _neither(full, pay_off, unit)
-        second = (
-            f"{word}: {_gain(full, unit)} {_terms(full)}, as {cause}"
-            f"{_prospect(full, pay_off, unit)}."
-        )
     grounds = [
         f"{label}: {text}"
         for label, comparison, outcome in (
@@ -141,6 +129,16 @@ def _both(
     if Outcome.SCREEN in (pay_off, transfer):
         grounds.append(f"A verdict needs {SCREEN_BELOW} seeds or more.")
     return f"{first} {second}", " ".join(grounds)
+
+
+def _half(
+    comparison: Comparison, outcome: Outcome, unit: str, words: Mapping[Outcome, str], terms: str
+) -> str:
+    """Return what one half of a verdict says of a gain, on the terms of its comparison."""
+    if outcome in _UNTESTED:
+        return _untested(comparison, outcome, unit)
+    word = words.get(outcome) or _neither(comparison, outcome, unit)
+    return f"{word}: {_gain(comparison, unit)} {terms}{_prospect(comparison, outcome, unit)}."
 
 
 def _untested(comparison: Comparison, outcome: Outcome, unit: str) -> str:

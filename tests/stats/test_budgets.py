@@ -120,6 +120,12 @@ def test_budgets_that_make_no_sense_are_refused(
         load_experiment(str(path), {})
 
 
+def test_budgets_that_do_not_go_together_are_told_as_the_flag_that_was_given() -> None:
+    with pytest.raises(UserError) as error:
+        load_experiment("default", {"budget": ["3gflop", "30steps"]})
+    assert str(error.value) == "the flags: budget: give all budgets in one unit"
+
+
 def test_several_budgets_share_runs_and_one_report_tells_of_all(
     toy_experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

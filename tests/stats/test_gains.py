@@ -360,6 +360,7 @@ def test_a_run_that_diverged_early_is_no_unequal_budget() -> None:
 
     row = _judge(_around(70), {"full": FLAT}, diverge)
     assert row.against["full"].deviation == 0
+    assert row.against["full"].flops == pytest.approx(1)  # it is held to what it was allotted
     assert row.verdict.name == "does not pay"
 
 
