@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.errors import NotComparableError, UserError
 from bench.spec.experiment import Experiment, RunSpec
 from bench.stats.gains import Lookup
-from bench.store.records import Declaration, Record
+from bench.store.records import AnchorName, Declaration, Record
 from bench.store.store import write_atomically
 
 
@@ -51,13 +51,22 @@ class BaselineArm(_Document):
 
 
 class BaselineRow(_Document):
-    """A row of the experiment. `arm` and `alone` name the strategy's arm and its `full` anchor."""
+    """A row of the experiment. `arm` and `alone` name the strategy's arm and its `full` anchor.
+
+    `same_steps` names the anchor of that name; empty where `alone` takes as many steps.
+    """
 
     pair: str
     strategy: str
     target: str
     arm: str
     alone: str
+    same_steps: str = ""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The names of its arms."""
+        return tuple(filter(None, (self.arm, self.alone, self.same_steps)))
 
 
 class Baseline(_Document):
@@ -73,7 +82,7 @@ class Baseline(_Document):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A baseline with what it was made from: one record of each arm, by the arm's name."""
+    """A baseline with what it was made from: one record of each arm whose step costs its own."""
 
     baseline: Baseline
     records: Mapping[str, Record]
@@ -89,6 +98,8 @@ class Snapshot:
         ]
 
 
+#: The anchors that a verdict rests on: at equal compute, and at equal steps.
+_ANCHORS: tuple[AnchorName, ...] = ("full", "same-steps")
 #: What two sides of a comparison need not have in common: names, rows, seeds, how results are read.
 _MAY_DIFFER = {
     "name",
@@ -115,8 +126,12 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
     for row in declaration.rows:
         names = []
         own = {seed.seed: seed.strategy for seed in row.seeds}
-        full = {seed.seed: seed.anchors["full"][row.target] for seed in row.seeds}
-        for by_seed in (own, full):
+        full, same = (
+            {s.seed: s.anchors[a][row.target] for s in row.seeds if a in s.anchors}
+            for a in _ANCHORS
+        )
+        sides = [own, full, *[same] * (same != full and bool(same))]
+        for place, by_seed in enumerate(sides):
             found = [find(key) for key in by_seed.values()]
             finished = [r for r in found if r is not None and r.status != "failed"]
             known = (finished or [r for r in found if r is not None])[:1]
@@ -126,10 +141,13 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
                     f"`python -m bench run {declaration.experiment.name}` first"
                 )
             name = known[0].spec.label
+            if place > 1:
+                name += f", {sum(known[0].spec.steps):,} steps"
             names.append(name)
             # An anchor of two rows has the seeds of both: interim analyses may end pairs apart.
             keys.setdefault(name, {}).update(by_seed)
-            records[name] = known[0]
+            if place < 2:
+                records[name] = known[0]
         rows.append(
             BaselineRow(
                 pair=row.pair,
@@ -137,6 +155,7 @@ def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
                 target=row.target,
                 arm=names[0],
                 alone=names[1],
+                same_steps="".join(names[2:]),
             )
         )
     made = next(iter(records.values())).provenance
@@ -224,7 +243,7 @@ def read_baseline(path: Path) -> Baseline:
             f"{path} is no baseline that this version reads ({where + ': ' if where else ''}"
             f"{first['msg']}): {fix}"
         ) from None
-    named = [name for row in baseline.rows for name in (row.arm, row.alone)]
+    named = [name for row in baseline.rows for name in row.arms]
     if lost := [name for name in named if name not in baseline.arms]:
         raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")
     return baseline

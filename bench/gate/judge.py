@@ -1,11 +1,11 @@
 """The gate: a baseline and what is there now, seed by seed, to findings. Pure functions.
 
 Quality: the score of every row, its gain over the single-task network that has the whole budget,
-and the score of that network. A cell passes where a one-sided t test puts it above the baseline
-less the margin. It fails where its mean is lower by more than the margin and is significantly lower
-than before. That takes both a t test and a sign-flip test, corrected by Holm over all cells of the
-baseline. What is neither is inconclusive. All cells must pass, so passing needs no correction
-(Berger 1982).
+its transfer over one that takes as many steps, and the scores of those networks. A cell passes
+where a one-sided t test puts it above the baseline less the margin. It fails where its mean is
+lower by more than the margin and is significantly lower than before. That takes both a t test and a
+sign-flip test, corrected by Holm over all cells of the baseline. What is neither is inconclusive.
+All cells must pass, so passing needs no correction (Berger 1982).
 
 Cost: FLOPs, parameters and peak bytes of a step are counted and must not rise. Device-seconds are
 measured, as a multiple of a plain loop's, and compared like scores, by rank tests.
@@ -80,10 +80,7 @@ class _Cell:
     arm: str
     target: str
     over: str = ""
-
-    @property
-    def quantity(self) -> str:
-        return "gain" if self.over else "score"
+    quantity: str = "score"
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -95,15 +92,13 @@ def _name(row: BaselineRow) -> str:
 
 
 def _cells(rows: Sequence[BaselineRow]) -> list[_Cell]:
-    alone = {row.alone: _Cell(f"{row.alone} → {row.target}", row.alone, row.target) for row in rows}
-    own = [
-        cell
-        for row in rows
-        for cell in (
-            _Cell(_name(row), row.arm, row.target),
-            _Cell(_name(row), row.arm, row.target, row.alone),
-        )
-    ]
+    own, alone = [], {}
+    for row in rows:
+        own.append(_Cell(_name(row), row.arm, row.target))
+        for quantity, anchor in (("gain", row.alone), ("transfer", row.same_steps)):
+            if anchor:
+                own.append(_Cell(_name(row), row.arm, row.target, anchor, quantity))
+                alone[anchor] = _Cell(f"{anchor} → {row.target}", anchor, row.target)
     return [*own, *alone.values()]
 
 
@@ -122,14 +117,18 @@ def check(
     for row in kept:
         same = there[_name(row)]
         arms |= {row.arm: now.arms[same.arm], row.alone: now.arms[same.alone]}
+        if row.same_steps:  # a cheaper step may have made it `full` itself
+            arms[row.same_steps] = now.arms[same.same_steps or same.alone]
     margin = before.experiment.margin if margin is None else margin
     deterministic = Budget.parse(before.experiment.budget).axis != "s"
     quality = _quality(_cells(kept), before.arms, arms, margin, len(_cells(before.rows)))
     findings = [f if deterministic else replace(f, binding=False) for f in quality]
     same_torch = before.made.get("torch") == now.made.get("torch")
-    for name, arm in arms.items():
+    # A step of a `same-steps` anchor is one of `alone`.
+    priced = {name: arms[name] for row in kept for name in (row.arm, row.alone)}
+    for name, arm in priced.items():
         findings += _counted(name, before.arms[name], arm, same_torch)
-    timed = {name: (before.arms[name].seconds, arm.seconds) for name, arm in arms.items()}
+    timed = {name: (before.arms[name].seconds, arm.seconds) for name, arm in priced.items()}
     findings += _timed(timed, gate_time)
     gone = "it is in the baseline and not in what was run"
     findings += [Finding(n, "row", "MISSING", gone) for n in known if n not in there]

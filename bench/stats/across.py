@@ -169,7 +169,7 @@ def across_pairs(rows: Sequence[RowResult]) -> list[AcrossPairs]:
 
 
 def _collapsed(row: RowResult) -> bool:
-    return row.verdict.pay_off is Outcome.COLLAPSED
+    return Outcome.COLLAPSED in row.verdict.halves
 
 
 @dataclass(frozen=True)
@@ -302,8 +302,7 @@ def expectations(rows: Sequence[RowResult]) -> list[Expectation]:
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for row in rows:
         if row.expect is not None:
-            verdict = row.verdict
-            outcome = verdict.pay_off if verdict.transfer is None else verdict.transfer
+            outcome, *_ = row.verdict.halves  # transfer, where it is known
             groups.setdefault((row.strategy, row.expect), []).append(outcome)
     known = {outcome for outcomes in COMES_TRUE.values() for outcome in outcomes}
     found = []

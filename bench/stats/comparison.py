@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.spec.budget import Audit
+from bench.spec.budget import TOLERANCE, Audit
 from bench.stats.crossed import CrossedResult
 from bench.stats.group_sequential import SINGLE_ANALYSIS, Stage
 from bench.stats.robust import HodgesLehmann, hodges_lehmann, outlying
@@ -127,6 +127,12 @@ class Comparison:
         return max(audits, key=lambda audit: abs(audit.deviation))
 
     @property
+    def equal_compute(self) -> bool:
+        """Whether an equal budget is equal compute: steps and samples may cost otherwise."""
+        counted = self.audit is None or self.audit.axis in ("flop", "s")
+        return counted or abs(self.flops - 1) <= TOLERANCE["flop"]
+
+    @property
     def audited(self) -> bool:
         """Whether the budgets were equal within tolerance."""
         return self.audit is not None and self.audit.passed
@@ -186,28 +192,35 @@ class GradientResult:
 class Verdict:
     """What a row found, and how sure that is.
 
-    `pay_off` is the outcome against `full`, at equal compute; `transfer` that against `same-steps`,
-    None where the row has no such anchor. `beats_split` is set where the strategy does not beat
-    `full`, but single-task networks that share one budget. `sentence` says what was found,
+    `pay_off` is the outcome against `full`, at equal compute; None where the budget counts steps or
+    samples that differ in compute. `transfer` is that against `same-steps`, None where the row has
+    no such anchor. One of them is always there. `beats_split` is set where the strategy does not
+    beat `full`, but single-task networks that share one budget. `sentence` says what was found,
     `certainty` what that rests on.
     """
 
-    pay_off: Outcome
+    pay_off: Outcome | None
     transfer: Outcome | None
     sentence: str
     certainty: str = ""
     beats_split: bool = False
 
     @property
+    def halves(self) -> tuple[Outcome, ...]:
+        """The outcomes that there are, transfer first."""
+        return tuple(half for half in (self.transfer, self.pay_off) if half is not None)
+
+    @property
     def undecided(self) -> bool:
         """Whether more seeds may bring a verdict, at equal compute or at equal steps."""
-        return self.pay_off.undecided or (self.transfer is not None and self.transfer.undecided)
+        return any(half.undecided for half in self.halves)
 
     @property
     def name(self) -> str:
         """The verdict in a few words: transfer first, then pay-off, once where they agree."""
         words = [] if self.transfer is None else [self.transfer.transfer]
-        words += [self.pay_off.pay_off, *["compute saving"] * self.beats_split]
+        words += [] if self.pay_off is None else [self.pay_off.pay_off]
+        words += ["compute saving"] * self.beats_split
         return " · ".join(dict.fromkeys(words))
 
 
@@ -223,7 +236,7 @@ class RowResult:
     waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
     `price` is the gain of the `same-steps` networks over those of `full`: what the steps that
     sharing costs are worth, so that gain = transfer + price at every seed; None where one run is
-    both. `short` is what the target's network loses with its share of the budget alone. The
+    both. `short` is what the target's network loses with one of `shares` shares of the budget. The
     `references` are the comparisons that decide no verdict. `same_as` names a strategy that has the
     same direction for two tasks: rows of one pair and target with it are one `finding`.
     """
@@ -255,6 +268,7 @@ class RowResult:
     same_as: str
     price: PairedResult | None
     short: PairedResult | None
+    shares: int
     verdict: Verdict
 
     @property

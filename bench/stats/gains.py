@@ -359,6 +359,7 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         same_as=row.same_as,
         price=_price(against),
         short=_short(against),
+        shares=max((len(seed.anchors.get("split", {})) for seed in row.seeds), default=0) or 1,
         verdict=judge(against, unit, unscored),
     )
 

@@ -32,7 +32,7 @@ def analysed(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration
                 name: None if math.isnan(rival.result.p) else rival.result.p
                 for name, rival in {**row.against, **row.references}.items()
             },
-            verdict=row.verdict.pay_off,
+            pay_off=row.verdict.pay_off,
             transfer=row.verdict.transfer,
         )
         for row in rows

@@ -31,8 +31,9 @@ class Need:
 class Requirement:
     """A row against one anchor: the gain to detect in its unit, and the spread it was planned from.
 
-    `alone` is at 5 %; `family` at the level that Holm's correction asks for where no other row is
-    significant. `seconds_per_seed` are device-seconds of all runs of the row, anchors included.
+    `alone` is at 5 %; `family` at the level that Holm's correction asks for where no other of the
+    `rows` of its family is significant. `seconds_per_seed` are device-seconds of all runs of the
+    row, anchors included.
     """
 
     experiment: str
@@ -52,7 +53,10 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Total:
-    """All rows of an experiment at once: the seeds of the row that needs most, each run once."""
+    """All rows of an experiment at once: the seeds of the row that needs most, each run once.
+
+    `rows` are those of the largest family.
+    """
 
     experiment: str
     rows: int
@@ -90,20 +94,17 @@ def requirements(
     """
     experiment = declaration.experiment
     rows = results(declaration, find)
-    sizes = {a: sum(a in row.against for row in rows) for row in rows for a in row.against}
     found = []
     for own, row in zip(declaration.rows, rows, strict=True):
         seconds = _seconds_per_seed([own], find)
-        for anchor, comparison in row.against.items():
+        for comparison in row.distinct.values():
             if math.isfinite(comparison.result.sd) and math.isfinite(comparison.margin):
                 gain = detect * comparison.margin / experiment.margin
-                found.append(
-                    _requirement(experiment.name, row, comparison, gain, sizes[anchor], seconds)
-                )
+                found.append(_requirement(experiment.name, row, comparison, gain, seconds))
     seconds = _seconds_per_seed(declaration.rows, find)
     return found, Total(
         experiment.name,
-        len(rows),
+        max((r.rows for r in found), default=len(rows)),
         seconds,
         _most([r.alone for r in found], seconds),
         _most([r.family for r in found], seconds),
@@ -111,9 +112,9 @@ def requirements(
 
 
 def _requirement(
-    name: str, row: RowResult, comparison: Comparison, gain: float, rows: int, seconds: float
+    name: str, row: RowResult, comparison: Comparison, gain: float, seconds: float
 ) -> Requirement:
-    sd = comparison.result.sd
+    sd, rows = comparison.result.sd, comparison.family
     return Requirement(
         experiment=name,
         pair=row.pair,

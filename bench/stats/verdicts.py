@@ -53,6 +53,7 @@ def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0
 
     A clause is added where the strategy does not beat `full`, but networks that share one budget.
     An anchor without equal budgets or enough seeds takes away what it would say, and nothing else.
+    Where steps or samples are equal and their compute is not, nothing is said of pay-off.
     `unscored` runs diverged so far that they have no score; leaving them out of a mean would reward
     them.
     """
@@ -64,6 +65,8 @@ def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0
         return Verdict(lost, lost if same else None, sentence)
     pay_off = outcome_of(full)
     transfer = None if same is None else outcome_of(same)
+    if same is not None and transfer is not None and not full.equal_compute:
+        return _at_equal_steps(full, same, transfer, unit)
     if same is None or (same.steps == full.steps and transfer is pay_off):
         sentence, certainty = _alone(full, pay_off, unit, transfer is not None)
     else:
@@ -73,6 +76,25 @@ def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0
         return Verdict(pay_off, transfer, sentence, certainty)
     beats_split, clauses = _shared_budget(against, pay_off, unit)
     return Verdict(pay_off, transfer, " ".join([sentence, *clauses]), certainty, beats_split)
+
+
+def _at_equal_steps(full: Comparison, same: Comparison, transfer: Outcome, unit: str) -> Verdict:
+    """Return the verdict of a row whose budget is not compute: it has one half alone."""
+    if transfer in _UNTESTED:
+        return Verdict(None, transfer, _untested(same, transfer, unit))
+    steps = f"at equal steps ({same.steps[0]:,})"
+    if transfer is Outcome.SCREEN:
+        first = f"Screening only: {_gain(same, unit)} {steps}."
+        certainty = f"A verdict needs {SCREEN_BELOW} seeds or more."
+    else:
+        first = _half(same, transfer, unit, _TRANSFER, steps)
+        certainty = _certainty(same, transfer, unit)
+    silent = "Nothing is said of pay-off"
+    if full.steps == same.steps:
+        second = f"{silent}: it used {full.flops:.2g} times the FLOPs."
+    else:
+        second = f"{silent}: {_gain(full, unit)} {_terms(full)}."
+    return Verdict(None, transfer, f"{first} {second}", certainty)
 
 
 def standing(comparison: Comparison) -> str:

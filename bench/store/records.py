@@ -253,13 +253,13 @@ class InterimRow(_Document):
     seeds: int
     bound: float
     p: dict[AnchorName, float | None]
-    verdict: Outcome
-    transfer: Outcome | None = None
+    pay_off: Outcome | None
+    transfer: Outcome | None
 
     @property
     def undecided(self) -> bool:
         """Whether more seeds may bring a verdict, at equal compute or at equal steps."""
-        return self.verdict.undecided or (self.transfer is not None and self.transfer.undecided)
+        return any(half is not None and half.undecided for half in (self.pay_off, self.transfer))
 
 
 class InterimAnalysis(_Document):

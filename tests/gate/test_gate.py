@@ -282,3 +282,28 @@ def test_seeds_that_were_not_run_again_are_told() -> None:
     # A run that went wrong was run, and is an error of its own.
     broken = {"hard": arm(SHARED[:9], trouble={9: "failed: planted"}), "single": arm(ALONE[:9])}
     assert not unused_seeds(baseline(), baseline(broken))
+
+
+def _with_same_steps(scores: Sequence[float]) -> Baseline:
+    """A pair whose strategy takes other steps than `full`."""
+    plain = baseline({"single, 80 steps": arm(scores)})
+    (row, *_) = plain.rows
+    rows = (row.model_copy(update={"same_steps": "single, 80 steps"}),)
+    return plain.model_copy(update={"rows": rows})
+
+
+def test_a_drop_in_transfer_is_gated_beside_the_gain() -> None:
+    before = _with_same_steps(plus(ALONE, -2))
+    assert found(check(before, before), "transfer").status == "PASS"
+    # The single-task network gets better at equal steps, and the gain at equal compute is as it was.
+    findings = check(before, _with_same_steps(plus(ALONE, 1)))
+    assert found(findings, "transfer").status == "FAIL"
+    assert found(findings, "gain").status == "PASS"
+    assert found(findings, "transfer").change is not None
+
+
+def test_a_row_whose_steps_became_those_of_full_keeps_its_transfer() -> None:
+    before = _with_same_steps(ALONE)
+    findings = check(before, baseline())
+    assert found(findings, "transfer").sentence == "the same at all 10 seeds"
+    assert len([f for f in findings if f.quantity == "FLOPs"]) == 2

@@ -57,7 +57,11 @@ def _record(
         ledger=None
         if status == "failed"
         else Ledger(
-            budget, (PRICE,), (steps,), {"flop": used, "steps": steps, "s": used / 1e8}, 0.0
+            budget,
+            (PRICE,),
+            (steps,),
+            {"flop": used, "steps": steps, "s": used / 1e8, "samples": 64e3},
+            0.0,
         ),
     )
 
@@ -252,6 +256,47 @@ def test_unequal_compute_takes_the_pay_off_away_and_not_the_transfer() -> None:
     assert "differs by +0.6% from that of full" in row.verdict.sentence
 
 
+@pytest.mark.parametrize("outcome", GAINS)
+def test_equal_steps_of_unequal_compute_say_nothing_of_pay_off(outcome: Outcome) -> None:
+    mean, wobble = GAINS[outcome]
+    steps = Budget(1000, "steps")
+
+    def in_steps(records: dict[str, Record]) -> None:
+        for seed, score in enumerate(_around(80 + mean, wobble)):
+            records[f"s{seed}"] = _record(f"s{seed}", score, budget=steps, used=1.3e9)
+        for seed, score in enumerate(_around(74, 0.5)):
+            for task in ("t", "partner"):
+                key = f"split{seed}{task}"
+                records[key] = _record(key, score, budget=Budget(500, "steps"), steps=500)
+
+    row = _judge(FLAT, {"full": FLAT, "same-steps": FLAT, "split": FLAT}, in_steps)
+    assert (row.verdict.transfer, row.verdict.pay_off) == (outcome, None)
+    assert row.verdict.name == outcome.transfer
+    assert not row.verdict.beats_split
+    assert row.verdict.undecided is (outcome is Outcome.INCONCLUSIVE)
+    first = TRANSFERS.get(outcome) or NEGLIGIBLE[outcome]
+    assert row.verdict.sentence.startswith(first)
+    assert row.verdict.sentence.endswith("Nothing is said of pay-off: it used 1.3 times the FLOPs.")
+    assert "pays" not in row.verdict.sentence.lower()
+
+
+def test_equal_samples_of_other_steps_say_nothing_of_pay_off() -> None:
+    samples = Budget(64_000, "samples")
+
+    def in_samples(records: dict[str, Record]) -> None:
+        for key, steps, used in (("s", 1000, 2e9), ("full", 2000, 1e9), ("samesteps", 1000, 5e8)):
+            for seed in range(10):
+                name = f"{key}{seed}{'' if key == 's' else 't'}"
+                old = records[name].value("t")
+                records[name] = _record(name, old, budget=samples, steps=steps, used=used)
+
+    row = _judge(_around(83), {"full": _around(79), "same-steps": FLAT}, in_samples)
+    assert row.verdict.name == "transfer"
+    assert row.verdict.sentence.endswith(
+        "Nothing is said of pay-off: +4.00 points at equal samples (and 2.0 times the FLOPs)."
+    )
+
+
 @pytest.mark.parametrize(
     ("lost", "wobble", "short"), [(5.0, 1.0, True), (0.2, 1.0, False), (1.0, 1.0, None)]
 )
@@ -263,7 +308,7 @@ def test_a_budget_is_short_where_a_share_of_it_costs_more_than_the_margin(
     assert row.short.mean == pytest.approx(lost - sum(WOBBLE) / 10)
     assert row.budget_is_short is short
     word = {True: "budget short", False: "budget long enough", None: "budget perhaps short"}[short]
-    assert short_budget(row).startswith(f"{word}: its share alone costs +")
+    assert short_budget(row).startswith(f"{word}: half of it costs +")
     assert short_budget(_judge(_around(83), {"full": FLAT})) == ""
 
 

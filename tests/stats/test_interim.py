@@ -58,9 +58,9 @@ def test_seeds_are_spent_on_the_pairs_that_have_no_verdict(
         {9},
         {12},
     ]
-    assert [row.verdict for row in declared.interim_analyses[1].rows] == ["screen"] * 2
+    assert [row.pay_off for row in declared.interim_analyses[1].rows] == ["screen"] * 2
     at_nine = {(r.pair, r.target): r for r in declared.interim_analyses[2].rows}
-    assert at_nine[NULL, "row"].verdict == "equivalent"
+    assert at_nine[NULL, "row"].pay_off == "equivalent"
     assert {row.pair for row in declared.interim_analyses[3].rows} == {OPEN}
     assert at_nine[OPEN, "row"].bound == pytest.approx(Stage((3, 6, 9, 12), 9).bound())
 

@@ -48,6 +48,7 @@ from bench.report.text.wording import (
     stall,
     steps,
     trouble,
+    what_budget,
 )
 from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
 from bench.stats.budgets import OverBudgets
@@ -154,7 +155,7 @@ def _words(results: Sequence[RowResult]) -> str:
     """Return each verdict with what it rests on, under the question that it answers."""
     parts = [
         "Each line compares a shared network with a single-task network of the task behind the "
-        "arrow: first at equal steps (transfer), then at equal compute (pay-off)."
+        f"arrow: first at equal steps (transfer), then at equal {what_budget(results)} (pay-off)."
     ]
     for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)

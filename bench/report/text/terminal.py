@@ -25,6 +25,7 @@ from bench.report.text.wording import (
     steps,
     trouble,
     versus,
+    what_budget,
 )
 from bench.stats.across import Contrast, contrasts
 from bench.stats.comparison import Comparison, RowResult
@@ -33,7 +34,7 @@ from bench.store.records import Outcome
 if TYPE_CHECKING:
     from rich.table import Table
 
-_HEADER = ("strategy", "equal steps", "equal compute", "steps", "verdict")
+_HEADER = ("strategy", "equal steps", "equal {budget}", "steps", "verdict")
 _COLOURS = {
     Outcome.BETTER: "green",
     Outcome.WORSE: "red",
@@ -41,7 +42,7 @@ _COLOURS = {
 }
 _NOTE = (
     "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval, at "
-    "equal steps and at equal compute; steps of both at equal compute. table.md has every anchor."
+    "equal steps and at equal {budget}; steps of both at equal {budget}. table.md has every anchor."
 )
 _WIDEST_NAME = 20
 _OTHERS = {"unrelated": "an unrelated one", "shuffled": "shuffled labels", "noise": "noise images"}
@@ -55,14 +56,16 @@ def terminal_table(results: Sequence[RowResult]) -> "Table":
 
     outer = Table.grid(expand=True)
     outer.add_column(overflow="fold")
-    columns = widths([_HEADER, *map(_cells, results, finding_marks(results))])
-    outer.add_row(aligned([Text(text, style="bold") for text in _HEADER], columns))
+    budget = what_budget(results)
+    header = [text.format(budget=budget) for text in _HEADER]
+    columns = widths([header, *map(_cells, results, finding_marks(results))])
+    outer.add_row(aligned([Text(text, style="bold") for text in header], columns))
     for (pair, target), group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
         outer.add_row(Text(f"\n{printable(heading(pair, target))}", style="bold cyan", end=""))
         outer.add_row(Padding(Text(printable(_context(rows)), style="dim"), (0, 0, 0, 2)))
         for row, mark in zip(rows, finding_marks(rows), strict=True):
-            style = _COLOURS.get(row.verdict.pay_off, "")
+            style = _COLOURS.get(row.verdict.halves[-1], "")
             cells = [Text(printable(text, keep="\n")) for text in _cells(row, mark)]
             cells[-1].stylize(f"bold {style}".strip())
             outer.add_row(aligned(cells, columns))
@@ -74,7 +77,11 @@ def terminal_table(results: Sequence[RowResult]) -> "Table":
             outer.add_row(Padding(Text(printable(f"{words}.")), (0, 0, 0, 4)))
     for contrast in contrasts(results):
         outer.add_row(Text(f"\n{printable(_contrast(contrast))}"))
-    note = f"{_NOTE} {same_finding(results)}" if results else "No rows were declared."
+    note = (
+        f"{_NOTE.format(budget=budget)} {same_finding(results)}"
+        if results
+        else "No rows were declared."
+    )
     outer.add_row(Text(f"\n{note.strip()}", style="dim"))
     return outer
 

@@ -277,7 +277,14 @@ def short_budget(result: RowResult) -> str:
     if result.short is None or not result.short.n:
         return ""
     word = {True: "short", False: "long enough", None: "perhaps short"}[result.budget_is_short]
-    return f"budget {word}: its share alone costs {halved(result.short, result.unit)}"
+    part = {2: "half", 3: "a third", 4: "a quarter"}.get(result.shares, f"1/{result.shares}")
+    return f"budget {word}: {part} of it costs {halved(result.short, result.unit)}"
+
+
+def what_budget(results: Sequence[RowResult]) -> str:
+    """Return what rows and the networks with the whole budget have used alike, in a word."""
+    equal = all(row.against["full"].equal_compute for row in results)
+    return "compute" if equal else "budget"
 
 
 def steps(result: RowResult) -> str:
