@@ -93,6 +93,9 @@ class CurvePoint(_Document):
     scores: dict[str, float | None]
     losses: dict[str, float | None]
     """Mean training loss of every task, auxiliary ones included, since the last point."""
+    weights: dict[str, float | None] = {}
+    """Weight of every task's loss in the mean that the last step descended; empty where gradients
+    are aggregated."""
     norms: dict[str, float | None] = {}
     """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
     where nobody looked."""

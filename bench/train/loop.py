@@ -145,6 +145,9 @@ class TrainingState:
             for d in self.trained
         ]
         (self._weights,) = self._weights_over(1)
+        #: Weights `[T]` of the mean of losses that the last watched step descended: its derivative
+        #: by each loss. None before one, and where gradients are aggregated.
+        self.task_weights: Tensor | None = None
         generator = stream(self._seed, "strategy", strategy.name)
         aggregation = strategy.aggregation
         self._aggregate = None if aggregation is None else aggregation.build(tasks, generator)
@@ -224,13 +227,19 @@ class TrainingState:
             rate=self.optimizer.rate,
         )
 
-    def step(self, batch: Batch) -> Tensor:
-        """Take one step and return the losses `[T]` of the phase, on the device and detached."""
+    def step(self, batch: Batch, watch: bool = False) -> Tensor:
+        """Take one step and return the losses `[T]` of the phase, on the device and detached.
+
+        If `watch`, `task_weights` are those of this step.
+        """
         if self._look_ahead is not None:
             self._look_ahead.look_ahead(self._trial(batch))
         self.optimizer.zero_grad()
         if self._aggregate is None or not self._shared:
             losses = torch.stack(self._losses_of(batch))
+            if watch:
+                # The last of several calls counts: a weighting may ask for gradients of its own.
+                losses.register_hook(self._watch)
             self._combine(losses, self._weights).backward()
         else:
             losses = self._aggregated_backward(batch)
@@ -239,6 +248,9 @@ class TrainingState:
             with torch.no_grad():
                 self._second_look.look_again(torch.stack(self._losses_of(batch)))
         return losses.detach()
+
+    def _watch(self, derivative: Tensor) -> None:
+        self.task_weights = derivative.detach()
 
     def _aggregated_backward(self, batch: Batch) -> Tensor:
         """Write the aggregated gradients of a step; return the losses `[T]`."""
@@ -314,6 +326,6 @@ class TrainingState:
             for row, batch in enumerate(islice(source, stop - start)):
                 self.optimizer.rate = learning_rate(self.recipe, start + row, steps)
                 self._weights = weights[start + row]
-                losses[row] = self.step(batch)
+                losses[row] = self.step(batch, watch=start + row + 1 == stop)
             start = stop
             yield losses

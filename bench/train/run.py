@@ -198,11 +198,13 @@ def _train(
         means = dict(zip(names, since.mean(0).tolist(), strict=True))
         results = evaluate(state.network, state.tasks, validation, spec.recipe.precision)
         norms, cosines = _gradients(state, probe) if probe and step in probed else ({}, {})
+        weights = state.task_weights.tolist() if state.task_weights is not None else []
         curve.append(
             CurvePoint(
                 step=before + step,
                 scores={r.task.name: _finite(r.primary) for r in results},
                 losses={name: _finite(mean) for name, mean in means.items()},
+                weights={n: _finite(w) for n, w in zip(names, weights, strict=False)},
                 norms=norms,
                 cosines=cosines,
             )
