@@ -39,6 +39,7 @@ _PLOTS: Mapping[str, str] = {
     "across": "Across pairs: how many runs gain more than so much, and the mean of the middle half",
     "curves": "Learning curves: validation score over the compute used, strategies and anchors",
     "gradients": "Gradients of the tasks on the shared parameters: cosine and ratio of norms",
+    "weights": "Weights of the tasks' losses over the compute used, where a method moves them",
     "dial": "Dial plot: the mean gain against the full anchor over the value of a data set's knob",
     "audit": "Budget audit: how far the compute used by strategy and anchor lies apart",
 }
@@ -193,6 +194,7 @@ def _pictures(
     from bench.report.plots.matrix import matrix
     from bench.report.plots.pareto import pareto
     from bench.report.plots.ranking import ranking_plot
+    from bench.report.plots.weights import weight_plot
 
     experiment = declaration.experiment
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
@@ -206,6 +208,7 @@ def _pictures(
         "across": lambda: across_plot(name, found, experiment.margin),
         "curves": lambda: curves(name, declaration.rows, found, find, axis),
         "gradients": lambda: gradient_plot(name, declaration.rows, found, find, axis),
+        "weights": lambda: weight_plot(name, declaration.rows, found, find, axis),
         "dial": lambda: dial_plot(name, found),
         "audit": lambda: audit_plot(name, found, axis),
     }

@@ -189,6 +189,19 @@ class GradientResult:
 
 
 @dataclass(frozen=True)
+class WeightResult:
+    """The weight of a task's loss in the runs of a row whose weights moved.
+
+    `first` and `last` are over seeds, at the first and the last point of their curves. `range` is
+    the smallest and the largest at any point of any seed.
+    """
+
+    first: PairedResult
+    last: PairedResult
+    range: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a row found, and how sure that is.
 
@@ -234,6 +247,7 @@ class RowResult:
     `higher_is_better` are the target's.
     `stall` is the largest share of its training that a run of the row, anchors included, has
     waited for images. `gradients` are by the run's other tasks; empty where nothing is shared.
+    `weights` are by task; empty where they never moved, or gradients are aggregated.
     `price` is the gain of the `same-steps` networks over those of `full`: what the steps that
     sharing costs are worth, so that gain = transfer + price at every seed; None where one run is
     both. `short` is what the target's network loses with one of `shares` shares of the budget. The
@@ -263,6 +277,7 @@ class RowResult:
     use: Use | None
     metrics: Mapping[str, MetricResult]
     gradients: Mapping[str, GradientResult]
+    weights: Mapping[str, WeightResult]
     against: Mapping[AnchorName, Comparison]
     references: Mapping[AnchorName, Comparison]
     same_as: str

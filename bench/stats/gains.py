@@ -14,7 +14,13 @@ from functools import lru_cache
 import numpy as np
 
 from bench.spec.budget import Audit, Axis
-from bench.stats.comparison import Comparison, GradientResult, MetricResult, RowResult
+from bench.stats.comparison import (
+    Comparison,
+    GradientResult,
+    MetricResult,
+    RowResult,
+    WeightResult,
+)
 from bench.stats.crossed import CrossedResult, crossed
 from bench.stats.group_sequential import Stage, stage
 from bench.stats.tests import ALPHA, PairedResult, benjamini_hochberg, holm, paired
@@ -352,6 +358,7 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         reasons=tuple(_reasons([*runs, *others])),
         metrics=_metrics(row, find, known, against["full"].level),
         gradients=_gradients(row.target, finished),
+        weights=_weights(finished),
         use=_use(finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
@@ -404,6 +411,26 @@ def _gradients(target: str, runs: Sequence[Record]) -> dict[str, GradientResult]
         ratio = math.exp(statistics.mean(ratios)) if ratios else _NAN
         found[other] = GradientResult(paired(cosines), ratio)
     return found
+
+
+#: Weights that move by less are those of float32, and fixed.
+_STILL = 1e-5
+
+
+def _weights(runs: Sequence[Record]) -> dict[str, WeightResult]:
+    """Return how the weights of losses moved, by task; empty where they stayed."""
+    found = {}
+    for task in dict.fromkeys(t for run in runs for point in run.curve for t in point.weights):
+        known = (
+            [w for point in run.curve if (w := point.weights.get(task)) is not None] for run in runs
+        )
+        curves = [curve for curve in known if curve]
+        values = [weight for curve in curves for weight in curve]
+        if values:
+            ends = [paired([curve[place] for curve in curves]) for place in (0, -1)]
+            found[task] = WeightResult(*ends, (min(values), max(values)))
+    moved = any(high - low > _STILL for low, high in (w.range for w in found.values()))
+    return found if moved else {}
 
 
 def _means(groups: Iterable[Sequence[float | None]]) -> list[float]:

@@ -295,7 +295,7 @@ def _with_same_steps(scores: Sequence[float]) -> Baseline:
 def test_a_drop_in_transfer_is_gated_beside_the_gain() -> None:
     before = _with_same_steps(plus(ALONE, -2))
     assert found(check(before, before), "transfer").status == "PASS"
-    # The single-task network gets better at equal steps, and the gain at equal compute is as it was.
+    # The single-task network gets better at equal steps; the gain at equal compute stays.
     findings = check(before, _with_same_steps(plus(ALONE, 1)))
     assert found(findings, "transfer").status == "FAIL"
     assert found(findings, "gain").status == "PASS"

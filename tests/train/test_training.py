@@ -226,3 +226,27 @@ def test_a_second_look_sees_the_same_batch_after_the_step(toy: Toy, recipe: Reci
     first = state.step(batch)
     assert not torch.equal(seen[0], first)
     assert torch.equal(state.step(batch), seen[0])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "moves"),
+    [("hard", False), ("fixed@0.8/0.2", False), ("uncertainty", True), ("gradnorm", True)],
+)
+def test_the_weights_that_a_step_descends_are_watched(
+    toy: Toy, recipe: Recipe, strategy: str, moves: bool
+) -> None:
+    data = [toy("row"), toy("column")]
+    state = TrainingState(parse_strategy(strategy), data, recipe, 1.0, 3, CPU)
+    watched = []
+    for _ in state.train(Batches(data, recipe, 3, CPU), 30, [1, 15, 30]):
+        assert state.task_weights is not None
+        watched.append(state.task_weights.tolist())
+    # A mean: GradNorm takes gradients of the losses by itself, and they must not count.
+    assert [sum(weights) for weights in watched] == pytest.approx([1.0] * 3, abs=1e-5)
+    assert (watched[0] != watched[-1]) is moves
+    if strategy.startswith("fixed"):
+        assert watched[-1] == pytest.approx([0.8, 0.2])
+
+
+def test_aggregated_gradients_have_no_weights_to_watch(toy: Toy, recipe: Recipe) -> None:
+    assert _trained("pcgrad", [toy("row"), toy("column")], recipe).task_weights is None

@@ -119,6 +119,16 @@ def _row(result: RowResult) -> dict[str, Any]:
             }
             for other, gradient in result.gradients.items()
         },
+        "weights": {
+            task: {
+                "n": weight.last.n,
+                "first_mean": weight.first.mean,
+                "last_mean": weight.last.mean,
+                "last_interval_95": [weight.last.low, weight.last.high],
+                "range": list(weight.range),
+            }
+            for task, weight in result.weights.items()
+        },
         "against": {name: _comparison(c) for name, c in result.against.items()},
         "references": {
             name: {

@@ -22,6 +22,7 @@ from bench.report.text.wording import (
     REFERENCE,
     REFERENCE_MEANING,
     VERDICTS,
+    WEIGHTS,
     audit,
     bounded,
     chance,
@@ -131,6 +132,7 @@ def markdown(
         _tuning(tuning),
         _metrics(results),
         _gradients(results),
+        _weights(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -489,6 +491,24 @@ def _gradients(results: Sequence[RowResult]) -> str:
         for other, gradient in row.gradients.items()
     ]
     return _folded("Gradients of the tasks on the shared parameters", columns, lines, GRADIENTS)
+
+
+def _weights(results: Sequence[RowResult]) -> str:
+    """Return how the weights of losses moved, folded away; a run of two rows has them twice."""
+    columns = ("question", "strategy", "task", "first point", "last point [95 % CI]", "range")
+    lines = [
+        (
+            _code(heading(row.pair, row.target)),
+            _code(row.strategy),
+            _code(task),
+            f"{weight.first.mean:.3f}",
+            bounded(weight.last.mean, weight.last.low, weight.last.high, unit=""),
+            f"{weight.range[0]:.3f} to {weight.range[1]:.3f}",
+        )
+        for row in results
+        for task, weight in row.weights.items()
+    ]
+    return _folded("Weights of the tasks' losses", columns, lines, WEIGHTS)
 
 
 def _folded(

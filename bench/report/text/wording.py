@@ -143,6 +143,13 @@ GRADIENTS = (
     "the gain says that."
 )
 
+#: What the weights of losses are, and why they are shown.
+WEIGHTS = (
+    "The weight of a task's loss in the mean that a step descends, the task's own weight times the "
+    "method's. Only weights that move are here. Where they hardly do, being as good as fixed "
+    "weights says nothing of the method."
+)
+
 #: What changes where an experiment goes on until it is decided.
 SEQUENTIAL = (
     "This experiment ran until it was decided, with interim analyses: a pair got more seeds only "

@@ -1,0 +1,87 @@
+"""How the weights of the tasks' losses moved: a panel per run of tasks under a weighting."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.report.plots.canvas import (
+    SMALL,
+    Sheet,
+    cycle_marks,
+    handle,
+    line_count,
+    wrap,
+)
+from bench.report.plots.curves import Curve, draw_curves, mean_curve
+from bench.report.text.wording import WEIGHTS, si_scale
+from bench.spec.budget import Axis
+from bench.stats.comparison import RowResult
+from bench.stats.gains import Lookup
+from bench.store.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CAPTION = (
+    f"{WEIGHTS} Lines are means over seeds; bands reach one standard error of the mean to either "
+    "side."
+)
+_PANEL = (2.3, 1.6)
+_GAP = (0.75, 0.7)
+_COLUMNS = 4
+
+
+def weight_plot(
+    name: str, declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
+) -> "Figure | None":
+    """Draw the weights over the compute used; None where no weight moved."""
+    panels = _panels(declared, results, find)
+    if not panels:
+        return None
+    titles = [
+        "\n".join(wrap(text, _PANEL[0] + 0.55, SMALL, bold=True) for text in title)
+        for title, _ in panels
+    ]
+    curves = [curve for _, group in panels for curve in group]
+    marks = cycle_marks(list(dict.fromkeys(curve.arm for curve in curves)))
+    scale, unit = si_scale(max(float(curve.x[-1]) for curve in curves), axis)
+    head = 0.16 * max(line_count(title) for title in titles) + 0.1
+    columns = min(_COLUMNS, len(panels))
+    each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
+    sheet = Sheet(
+        columns * each[0],
+        -(-len(panels) // columns) * each[1],
+        f"{name}: weights of the tasks' losses",
+        CAPTION,
+        [(handle(mark), task) for task, mark in marks.items()],
+    )
+    for index, ((_, group), title) in enumerate(zip(panels, titles, strict=True)):
+        left, top = _GAP[0] + index % columns * each[0], index // columns * each[1]
+        sheet.text(left, top + head - 0.06, title, size=SMALL, weight="bold", va="bottom")
+        axes = sheet.axes(left, top + head, *_PANEL)
+        axes.set_xlabel(f"compute used ({unit})", size=SMALL)
+        axes.set_ylabel("weight", size=SMALL)
+        axes.set_xlim(left=0)
+        axes.set_ylim(-0.02, 1.02)
+        axes.grid()
+        draw_curves(axes, group, marks, scale)
+    return sheet.figure
+
+
+def _panels(
+    declared: Sequence[Row], results: Sequence[RowResult], find: Lookup
+) -> list[tuple[tuple[str, str], list[Curve]]]:
+    """Return strategy and pair with the curve of each task; a run of two rows is drawn once."""
+    panels = []
+    drawn = set()
+    for own, row in zip(declared, results, strict=True):
+        keys = tuple(seed.strategy for seed in own.seeds)
+        if not row.weights or keys in drawn:
+            continue
+        drawn.add(keys)
+        runs = [find(key) for key in keys]
+        found = [mean_curve(t, runs, lambda point, t=t: point.weights.get(t)) for t in row.weights]
+        # A run for one target alone says which.
+        tasks = runs[0].spec.scored if runs and runs[0] else ()
+        where = own.pair if len(tasks) > 1 else f"{own.pair} → {own.target}"
+        panels.append(((own.strategy, where), [curve for curve in found if curve is not None]))
+    return panels
