@@ -9,7 +9,7 @@ from bench.cli.progress import Display, clock
 from bench.cli.session import Session
 from bench.errors import note, say
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
-from bench.spec.budget import Budget
+from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment
 from bench.store.records import Record
 from bench.store.store import Store
@@ -89,8 +89,8 @@ def early_pool(experiment: Experiment, session: Session, dry_run: bool = False) 
     pool.begin_answering()
     if dry_run:
         return pool
-    budget = Budget.parse(experiment.budget)
-    axis, used = budget.axis, budget.amount * experiment.seeds
+    budget = AskedBudget.parse(experiment.budget)
+    axis, used = budget.unit, budget.amount * experiment.seeds
     if axis == "steps":
         axis, used = "samples", used * experiment.batch_size
     sure = used >= _SURELY_WORTH_PROCESSES.get(axis, math.inf)

@@ -17,11 +17,11 @@ from bench.errors import Verbosity, set_verbosity
 from bench.spec.experiment import Experiment, Recipe
 
 #: Fields of an experiment that only its file has.
-_FILE_ONLY = ("description", "also", "smaller_budgets")
+_FILE_ONLY = ("description", "also", "smaller_budgets", "smaller_train_sizes")
 #: All fields of an experiment that are flags.
 EVERY = tuple(name for name in Experiment.model_fields if name not in _FILE_ONLY)
 #: Fields of one value whose flag may be repeated.
-_REPEATED = ("budget",)
+_REPEATED = ("budget", "train_size")
 _SHORT = {"pair": "-p", "strategy": "-s"}
 
 ExperimentName = Annotated[

@@ -11,6 +11,7 @@ from bench.cli.console import console
 from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.progress import working
 from bench.cli.session import Session
+from bench.cli.settle import settle
 from bench.contracts import DataSource
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, printable, say
 from bench.launch import WorkerPool
@@ -28,7 +29,7 @@ from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.stats.gains import results as results_of
 from bench.stats.interim import analysed, extended, opening
-from bench.store.records import Declaration, Record
+from bench.store.records import Declaration, Pilot, Record
 from bench.store.store import Store
 
 
@@ -41,7 +42,7 @@ def run_experiment(
     fresh: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run an experiment at each of its budgets and show the report of the largest.
+    """Run an experiment at each of its levels and show the report of the largest.
 
     Returns the exit code of the command.
     """
@@ -50,17 +51,38 @@ def run_experiment(
     store = Store(session.results)
     store.check_writable()
     code, records = EXIT_OK, dict[str, Record]()
-    *smaller, largest = experiment.at_budgets
-    for number, one in enumerate((*smaller, largest), 1):
-        if smaller:
-            budget = amount(Budget.parse(one.budget))
-            note(f"budget {number} of {len(smaller) + 1}: {budget}")
-        declaration, done, lost = _carry_out(one, session, store, pool, fresh, records)
+    levels = _levels(experiment, session.source, store, pool, fresh=fresh)
+    for number, (one, pilot) in enumerate(levels, 1):
+        if len(levels) > 1:
+            images = f"{one.train_size:,} training images"
+            what = images if experiment.smaller_train_sizes else amount(Budget.parse(one.budget))
+            note(f"level {number} of {len(levels)}: {what}")
+        declaration, done, lost = _carry_out(one, pilot, session, store, pool, fresh, records)
         records |= done
         code = max(code, lost)
-        shown = one is largest
+        shown = number == len(levels)
         code = max(code, _report(store, declaration, records, as_json, shown=shown))
     return code
+
+
+def _levels(
+    experiment: Experiment,
+    source: DataSource,
+    store: Store,
+    pool: WorkerPool,
+    *,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> list[tuple[Experiment, Pilot | None]]:
+    """Return the experiment at each of its budgets or training sizes, with amounts for budgets."""
+
+    def amounts(one: Experiment) -> tuple[Experiment, Pilot | None]:
+        return settle(one, source, store, pool, fresh=fresh, dry_run=dry_run)
+
+    if experiment.smaller_train_sizes:  # of each, a pass is another number of steps
+        return [amounts(one) for one in experiment.levels]
+    settled, pilot = amounts(experiment)
+    return [(one, pilot) for one in settled.levels]
 
 
 def _planned(experiment: Experiment, source: DataSource, store: Store, pool: WorkerPool) -> Plan:
@@ -76,12 +98,12 @@ def _planned(experiment: Experiment, source: DataSource, store: Store, pool: Wor
 def _show_plans(
     experiment: Experiment, session: Session, pool: WorkerPool, fresh: bool, as_json: bool
 ) -> int:
-    """Show the plan at each budget, and leave nothing behind."""
+    """Show the plan at each level, and leave nothing behind."""
     store, source = Store(session.results, read_only=True), session.source
     if source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
     plans = []
-    for one in experiment.at_budgets:
+    for one, _ in _levels(experiment, source, store, pool, fresh=fresh, dry_run=True):
         plan = _planned(one, source, store, pool)
         trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
         if trials.jobs and not trials.missing:
@@ -99,6 +121,7 @@ def _show_plans(
 
 def _carry_out(
     experiment: Experiment,
+    pilot: Pilot | None,
     session: Session,
     store: Store,
     pool: WorkerPool,
@@ -111,7 +134,7 @@ def _carry_out(
     be `fresh`. Returns what is declared, the records by key, and the exit code that lost runs
     deserve.
     """
-    plan = _planned(experiment, session.source, store, pool)
+    plan = _planned(experiment, session.source, store, pool).found_by(pilot)
     trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
     tried = trials.carry_out(store, pool)
     if tried:
@@ -145,8 +168,8 @@ def _carry_out(
 
 
 def _smaller(store: Store, declaration: Declaration) -> list[Declaration]:
-    """Return the declarations of an experiment at its smaller budgets, as far as there are any."""
-    *smaller, _ = declaration.experiment.at_budgets
+    """Return the declarations of an experiment at its smaller levels, as far as there are any."""
+    *smaller, _ = declaration.experiment.levels
     known = {found.experiment.name: found for found in store.experiments()} if smaller else {}
     return [known[one.name] for one in smaller if one.name in known]
 

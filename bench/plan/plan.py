@@ -23,6 +23,7 @@ from bench.stats.tests import smallest_sign_flip_p
 from bench.store.records import (
     AnchorName,
     Declaration,
+    Pilot,
     Record,
     Row,
     SeedRuns,
@@ -45,7 +46,7 @@ _SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
 
 
 @dataclass(frozen=True)
-class _Draft:
+class Draft:
     """An experiment whose arms have prices, before they are set: what no tuning changes."""
 
     experiment: Experiment
@@ -95,7 +96,7 @@ class _Draft:
         steps: int = sum(bought[phase] for phase in facts.trained_in[target])
         return steps
 
-    def settled(self) -> "_Draft":
+    def settled(self) -> "Draft":
         """Return the draft without arms that would take the steps which `full` takes already."""
         rows = []
         for row in self.rows:
@@ -141,7 +142,7 @@ class Plan:
     jobs: tuple[Job, ...]
     declaration: Declaration
     warnings: tuple[str, ...]
-    _draft: _Draft
+    _draft: Draft
     _candidates: Mapping[Arm, Sequence[_Candidate]]
 
     @property
@@ -155,6 +156,10 @@ class Plan:
         tried = chain.from_iterable(self._candidates.values())
         return tuple(job for candidate in tried for job in candidate.jobs)
 
+    def found_by(self, pilot: Pilot | None) -> "Plan":
+        """Return the plan with the pilots that have found its budget."""
+        return replace(self, declaration=self.declaration.model_copy(update={"pilot": pilot}))
+
     def tuned(self, find: Callable[[str], Record | None]) -> "Plan":
         """Return the plan in which every arm is set as its trials choose, by their records."""
         chosen = {
@@ -162,7 +167,7 @@ class Plan:
             for arm, candidates in self._candidates.items()
             if candidates
         }
-        return _plan(self._draft, self._candidates, chosen)
+        return _plan(self._draft, self._candidates, chosen).found_by(self.declaration.pilot)
 
 
 def _asked(experiment: Experiment) -> dict[str, list[str]]:
@@ -187,17 +192,18 @@ def make_plan(
     Code of plugins runs where `ask` calls it: in this process where none is given.
     Raises `UserError` for whatever a user can fix.
     """
-    draft = _drafted(experiment, source, timings, say, ask)
+    draft = drafted(experiment, source, timings, say, ask)
     return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
 
 
-def _drafted(
+def drafted(
     experiment: Experiment,
     source: DataSource,
     timings: Timings,
     say: Callable[[str], None],
     ask: Ask,
-) -> _Draft:
+) -> Draft:
+    """Return an experiment with its arms priced: what `make_plan` begins with."""
     asked, device = _asked(experiment), resolve_device(experiment.device)
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):
@@ -208,7 +214,7 @@ def _drafted(
     data = survey.load()
     rows = rows_of(experiment, survey)
     prices = survey.prices(_arms(rows), timings, say)
-    return _Draft(experiment, survey, rows, prices, data).settled()
+    return Draft(experiment, survey, rows, prices, data).settled()
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:
@@ -223,7 +229,7 @@ def _arms(rows: Sequence[RowPlan]) -> list[Arm]:
 
 
 def _chosen(
-    draft: _Draft,
+    draft: Draft,
     arm: Arm,
     candidates: Sequence[_Candidate],
     find: Callable[[str], Record | None],
@@ -258,7 +264,7 @@ def _chosen(
 
 
 def _plan(
-    draft: _Draft,
+    draft: Draft,
     candidates: Mapping[Arm, Sequence[_Candidate]],
     chosen: Mapping[Arm, tuple[list[Job], TunedArm]],
 ) -> Plan:
@@ -316,7 +322,7 @@ def _target_phases(survey: Survey, row: RowPlan) -> tuple[int, ...]:
     return () if len(trained) == len(facts.phases) else trained
 
 
-def _warnings(draft: _Draft, jobs: Mapping[tuple[Arm, int], Job]) -> list[str]:
+def _warnings(draft: Draft, jobs: Mapping[tuple[Arm, int], Job]) -> list[str]:
     """Say before the first run what will keep verdicts from being reached."""
     experiment, rows = draft.experiment, draft.rows
     found = sorted(

@@ -15,6 +15,8 @@ from typing import Literal
 from bench.errors import UserError, unknown
 
 Axis = Literal["flop", "s", "steps", "samples"]
+#: What a budget may be asked in: an axis, or a unit that a plan makes an amount of.
+Unit = Literal["flop", "s", "steps", "samples", "epochs", "converged"]
 AXIS_NAMES: Mapping[Axis, str] = {
     "flop": "FLOPs",
     "s": "device-seconds",
@@ -26,11 +28,12 @@ TOLERANCE: Mapping[Axis, float] = {"flop": 0.005, "s": 0.05, "steps": 0.005, "sa
 #: A run that waits for images for a larger share of its training is flagged.
 STALL_LIMIT = 0.05
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
-_UNITS: Mapping[str, Axis] = {
+_UNITS: Mapping[str, Unit] = {
     **dict.fromkeys(("flop", "flops"), "flop"),
     **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
     **dict.fromkeys(("step", "steps"), "steps"),
     **dict.fromkeys(("sample", "samples"), "samples"),
+    **dict.fromkeys(("epoch", "epochs"), "epochs"),
 }
 
 
@@ -44,18 +47,65 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """Read `2e12flop`, `30s`, `500steps`, `64000samples`; SI prefixes go before `flop`."""
+        asked = AskedBudget.parse(text)
+        if asked.unit == "epochs" or asked.unit == "converged":
+            raise UserError(f"budget '{text}' is no amount of compute: write {_EXAMPLES}")
+        return cls(asked.amount, asked.unit)
+
+    def split(self, shares: int) -> "Budget":
+        """Return one of `shares` equal shares."""
+        return Budget(self.amount / shares, self.axis)
+
+    @property
+    def text(self) -> str:
+        """The amount as a user writes it: `60gflop`."""
+        amount, prefix = self.amount, ""
+        if self.axis == "flop":
+            reached = [name for name, scale in _PREFIXES.items() if amount >= scale]
+            prefix = reached[-1] if reached else ""
+            amount /= _PREFIXES[prefix]
+        return f"{amount:.12g}{prefix}{self.axis}"
+
+    def __str__(self) -> str:
+        return f"{self.amount:.12g}{self.axis}"
+
+
+_EXAMPLES = "for example 2e12flop, 500gflop, 30s, 500steps or 64000samples"
+
+
+@dataclass(frozen=True)
+class AskedBudget:
+    """A budget as a user asks for it.
+
+    `epochs` are passes of a single-task network over a seed's training images. `converged` is the
+    smallest budget at which more brings the single-task networks little, or a fraction of it. A
+    plan makes an amount on an axis of both, once it knows images and prices.
+    """
+
+    amount: float
+    unit: Unit
+
+    @classmethod
+    def parse(cls, text: str) -> "AskedBudget":
+        """Read what `Budget` reads, `20epochs`, `converged` and `converged/4`."""
+        match = re.fullmatch(r"\s*converged(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\s*", text.lower())
+        if match is not None:
+            divisor = float(match[1] or 1)
+            if divisor < 1:
+                raise UserError(f"budget '{text}': divide by 1 or more")
+            return cls(1 / divisor, "converged")
         match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
         if match is None:
             raise UserError(
                 f"budget '{text}' is not an amount and a unit: "
-                "write for example 2e12flop, 500gflop, 30s, 500steps or 64000samples"
+                f"write {_EXAMPLES}, 20epochs or converged"
             )
         number, unit = match.groups()
         scale = 1.0
         if unit not in _UNITS and unit[0] in _PREFIXES and unit[1:] in ("flop", "flops"):
             scale, unit = _PREFIXES[unit[0]], unit[1:]
         if unit not in _UNITS:
-            raise unknown("unit of budget", unit, [*_UNITS, "gflop", "tflop"])
+            raise unknown("unit of budget", unit, [*_UNITS, "gflop", "tflop", "converged"])
         try:
             amount = float(number) * scale
         except ValueError:
@@ -63,13 +113,6 @@ class Budget:
         if not (amount > 0 and math.isfinite(amount)):
             raise UserError(f"budget '{text}' buys nothing: give an amount above zero")
         return cls(amount, _UNITS[unit])
-
-    def split(self, shares: int) -> "Budget":
-        """Return one of `shares` equal shares."""
-        return Budget(self.amount / shares, self.axis)
-
-    def __str__(self) -> str:
-        return f"{self.amount:.12g}{self.axis}"
 
 
 @dataclass(frozen=True)

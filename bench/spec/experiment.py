@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from bench.errors import UserError, unknown
-from bench.spec.budget import Budget
+from bench.spec.budget import AskedBudget, Budget
 
 Precision = Literal["fp32", "bf16"]
 
@@ -54,7 +54,8 @@ class Recipe(BaseModel):
     augment: Literal["none", "crop", "crop+flip"] = "none"
     """Random changes of the training images."""
     train_size: int | None = Field(default=None, ge=1, strict=True)
-    """Training images that each seed draws from the pool; the whole pool if not given."""
+    """Training images that each seed draws from the pool; the whole pool if not given. May be
+    repeated."""
     validation_size: int = Field(default=500, ge=0, strict=True)
     """Images of the pool held out for the learning curve, never trained on."""
     curve_points: int = Field(default=8, ge=1, strict=True)
@@ -98,10 +99,14 @@ class Experiment(Recipe, Group):
     until_decided: bool = Field(default=False, strict=True)
     """Analyse after each quarter of --seeds (20 if not given); go on with undecided pairs only."""
     budget: str
-    """Compute of a run: 2e12flop, 30s (device-seconds), 500steps or 64000samples. May be
-    repeated."""
+    """Compute of a run: 2e12flop, 30s (device-seconds), 500steps, 64000samples, 20epochs, or
+    converged (which pilot runs find) and converged/4. May be repeated."""
     smaller_budgets: tuple[str, ...] = ()
     """Further budgets, all smaller: those of a list of budgets but the largest."""
+    smaller_train_sizes: tuple[int, ...] = ()
+    """Further training sizes, all smaller: those of a list of them but the largest."""
+    at_most: str | None = None
+    """Largest converged budget, such as 2e13flop: pilot runs go no further."""
     margin: float = Field(default=1.0, gt=0)
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -120,32 +125,62 @@ class Experiment(Recipe, Group):
 
     @model_validator(mode="before")
     @classmethod
-    def _largest_budget(cls, values: Any) -> Any:
-        """Take a list of budgets apart: the largest is the experiment's own."""
-        several = values.get("budget") if isinstance(values, dict) else None
-        if not isinstance(several, list | tuple):
+    def _largest_level(cls, values: Any) -> Any:
+        """Take a list of budgets or training sizes apart: the largest is the experiment's own."""
+        if not isinstance(values, dict):
             return values
-        if not several or not all(isinstance(text, str) for text in several):
-            raise UserError("budget: give one amount or several, such as 30gflop")
-        *smaller, largest = sorted(several, key=lambda text: Budget.parse(text).amount)
-        return {**values, "budget": largest, "smaller_budgets": tuple(smaller)}
+        budgets, sizes = values.get("budget"), values.get("train_size")
+        if isinstance(budgets, list | tuple):
+            if not budgets or not all(isinstance(text, str) for text in budgets):
+                raise UserError("budget: give one amount or several, such as 30gflop")
+            *smaller, largest = sorted(budgets, key=lambda text: AskedBudget.parse(text).amount)
+            values = {**values, "budget": largest, "smaller_budgets": tuple(smaller)}
+        if isinstance(sizes, list | tuple):
+            if not sizes or not all(type(size) is int for size in sizes):
+                raise UserError("train-size: give one number of images or several, such as 500")
+            *fewer, most = sorted(sizes)
+            values = {**values, "train_size": most, "smaller_train_sizes": tuple(fewer)}
+        return values
 
     @field_validator("budget")
     @classmethod
-    def _budget_reads(cls, value: str) -> str:
-        Budget.parse(value)
+    def _budget_reads(cls, value: str, info: ValidationInfo) -> str:
+        converged = AskedBudget.parse(value).unit == "converged"
+        if converged and info.data.get("validation_size") == 0:
+            raise ValueError("pilots are scored on the validation split: raise validation-size")
         return value
 
     @field_validator("smaller_budgets")
     @classmethod
     def _budgets_ascend(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if "budget" in info.data:
-            budgets = [Budget.parse(text) for text in (*value, info.data["budget"])]
-            if len({budget.axis for budget in budgets}) > 1:
+            budgets = [AskedBudget.parse(text) for text in (*value, info.data["budget"])]
+            if len({budget.unit for budget in budgets}) > 1:
                 raise ValueError("give all budgets in one unit")
             amounts = [budget.amount for budget in budgets]
             if any(a >= b for a, b in pairwise(amounts)):
                 raise ValueError("give budgets that differ")
+        return value
+
+    @field_validator("smaller_train_sizes")
+    @classmethod
+    def _sizes_ascend(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if value:
+            if any(a >= b for a, b in pairwise((*value, info.data.get("train_size") or 0))):
+                raise ValueError("give training sizes that differ")
+            if value[0] < 1:
+                raise ValueError("give 1 or more")
+            if info.data.get("smaller_budgets"):
+                raise ValueError("give several budgets or several training sizes, not both")
+        return value
+
+    @field_validator("at_most")
+    @classmethod
+    def _at_most_reads(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            Budget.parse(value)
+            if "budget" in info.data and AskedBudget.parse(info.data["budget"]).unit != "converged":
+                raise ValueError("it bounds a converged budget, and this budget is an amount")
         return value
 
     @field_validator("tune")
@@ -158,17 +193,16 @@ class Experiment(Recipe, Group):
         return value
 
     @property
-    def at_budgets(self) -> "tuple[Experiment, ...]":
-        """One experiment per budget, the smallest first; the last is this one."""
+    def levels(self) -> "tuple[Experiment, ...]":
+        """One experiment per budget or training size, the smallest first; the last is this one."""
+        alone = {"smaller_budgets": (), "smaller_train_sizes": ()}
+        changes: list[tuple[str, dict[str, Any]]] = [
+            *((re.sub(r"[^A-Za-z0-9.]", "", b), {"budget": b}) for b in self.smaller_budgets),
+            *((f"{size}images", {"train_size": size}) for size in self.smaller_train_sizes),
+        ]
         smaller = (
-            self.model_copy(
-                update={
-                    "name": f"{self.name}-{re.sub(r'[^A-Za-z0-9.]', '', text)}",
-                    "budget": text,
-                    "smaller_budgets": (),
-                }
-            )
-            for text in self.smaller_budgets
+            self.model_copy(update={"name": f"{self.name}-{name}", **change, **alone})
+            for name, change in changes
         )
         return (*smaller, self)
 
@@ -255,8 +289,12 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
         values.pop("description", None)
         if path in shipped.values():
             values["name"] = "custom"
+    # Those of the file were smaller than its own.
     if "budget" in given:
-        values.pop("smaller_budgets", None)  # those of the file were smaller than its own
+        values.pop("smaller_budgets", None)
+        values.pop("at_most", None)
+    if "train_size" in given:
+        values.pop("smaller_train_sizes", None)
     return _validated({**values, **given}, str(path), given)
 
 
@@ -268,14 +306,18 @@ def experiment_toml(experiment: Experiment) -> str:
     return tomli_w.dumps({key.replace("_", "-"): value for key, value in values.items()})
 
 
+#: Fields that hold a part of what was given as another one.
+_PARTS: Mapping[str, str] = {"smaller_budgets": "budget", "smaller_train_sizes": "train_size"}
+
+
 def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
         # A misspelt key is also a missing one: the misspelling is what the user can fix.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        # The smaller budgets are a part of what was given as `budget`.
-        loc = [{"smaller_budgets": "budget"}.get(str(part), str(part)) for part in first["loc"]]
+        # The smaller levels are a part of what was given as one field.
+        loc = [_PARTS.get(str(part), str(part)) for part in first["loc"]]
         key = ".".join(loc)
         origin = "the flags" if loc[0] in flags else path
         if first["type"] == "extra_forbidden":
@@ -284,7 +326,7 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
             problem = unknown("key", str(first["loc"][-1]).replace("_", "-"), known)
             raise UserError(f"{origin}: {problem}") from None
         given = first.get("input")
-        apart = "smaller_budgets" in first["loc"]
+        apart = any(part in _PARTS for part in first["loc"])
         shown = "" if first["type"] == "missing" or apart else f" (given: {given!r})"
         message = _plainly(first["type"], first["msg"], first.get("ctx", {}))
         raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None

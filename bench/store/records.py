@@ -243,6 +243,37 @@ class TunedArm(_Document):
     scored: tuple[Key, ...]
 
 
+class PilotLevel(_Document):
+    """A budget that pilots were trained at: steps, runs and mean score of each network."""
+
+    budget: str
+    steps: dict[str, int]
+    runs: dict[str, tuple[Key, ...]]
+    """One run a pilot seed, none of which a row reads."""
+    scores: dict[str, float]
+    """On the validation split, higher being better."""
+    margins: dict[str, float]
+    """The margin of each network's score, in its unit."""
+
+
+class Pilot(_Document):
+    """Single-task networks trained at doubled budgets, to find where they converge.
+
+    `budget` is what was found. It has `converged` unless `at_most` or the number of epochs ended
+    the search.
+    """
+
+    levels: tuple[PilotLevel, ...]
+    budget: str
+    converged: bool
+    at_most: str | None
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all its runs."""
+        return {key for level in self.levels for runs in level.runs.values() for key in runs}
+
+
 class InterimRow(_Document):
     """A row at one interim analysis: its planned seeds and its outcome.
 
@@ -281,6 +312,8 @@ class Declaration(_Document):
     """What the images and tasks are, in words: a description, which no verdict follows from."""
     tuning: tuple[TunedArm, ...] = ()
     """How each arm was tuned; empty where none was."""
+    pilot: Pilot | None = None
+    """How a converged budget was found."""
     interim_analyses: tuple[InterimAnalysis, ...] = ()
     """The analyses so far, of an experiment that goes on until it is decided."""
     changes: int = 0
@@ -291,7 +324,7 @@ class Declaration(_Document):
         """What was asked, and on what terms: the rows, and all of the experiment but its words."""
         rows = sorted((row.pair, row.strategy, row.target) for row in self.rows)
         asked = self.experiment.model_dump(
-            exclude={"name", "description", "pair", "strategy", "also"}
+            exclude={"name", "description", "pair", "strategy", "also", "at_most"}
         )
         return (*rows, *sorted(asked.items()))
 
@@ -305,3 +338,8 @@ class Declaration(_Document):
     def tuning_keys(self) -> set[str]:
         """The keys of all trials, none of which a row reads."""
         return {key for arm in self.tuning for trial in arm.trials for key in trial.runs}
+
+    @property
+    def pilot_keys(self) -> set[str]:
+        """The keys of all pilot runs."""
+        return self.pilot.keys if self.pilot else set()

@@ -26,12 +26,15 @@ from bench.train.splits import draw_split
 class ArmFacts:
     """An arm's facts as given by its plugins.
 
-    `tasks` is the number of tasks that it trains, `fingerprint` that of their data. `phases` has
-    the number of tasks of each phase and its share of the budget. `trained_in` are the phases that
-    train each scored task. Arms of one `price` cost the same.
+    `tasks` is the number of tasks that it trains, `images` the number of images that a seed trains
+    on (the most of any task), `spare` how many its pools have beside (the fewest). `fingerprint` is
+    that of their data. `phases` has the number of tasks of each phase and its share of the budget.
+    `trained_in` are the phases that train each scored task. Arms of one `price` cost the same.
     """
 
     tasks: int
+    images: int
+    spare: int
     phases: tuple[tuple[int, float], ...]
     trained_in: Mapping[str, tuple[int, ...]]
     fingerprint: str
@@ -50,14 +53,18 @@ def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
     Raises `UserError` where there are too few images, or where no image has a label of a task.
     """
     strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
+    sizes = []
     for d in data:
-        draw_split(d.images, spec.recipe, seed=0)
+        drawn = len(draw_split(d.images, spec.recipe, seed=0).train)
+        sizes.append((drawn, len(d.images.train) - drawn))
         for half, known in zip(("training", "test"), d.known, strict=True):
             if d.task.scored and not known.any():
                 raise UserError(f"no {half} image of {spec.dataset} has a label of {d.task.name}")
     phases = strategy.schedule.phases([d.task for d in data])
     return ArmFacts(
         tasks=len(data),
+        images=max(drawn for drawn, _ in sizes),
+        spare=min(spare for _, spare in sizes),
         phases=tuple((len(phase.tasks), phase.share) for phase in phases),
         trained_in={
             d.task.name: tuple(n for n, phase in enumerate(phases) if place in phase.tasks)

@@ -1,0 +1,67 @@
+"""Makes an amount of compute of a budget in epochs, or of one at which networks have converged."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.cli.batch import RunBatch
+from bench.contracts import DataSource
+from bench.errors import note
+from bench.launch import WorkerPool
+from bench.plan.pilot import SEEDS, Pilots
+from bench.report import amount
+from bench.spec.budget import AskedBudget, Budget
+from bench.spec.experiment import Experiment
+from bench.store.records import Pilot, Record
+from bench.store.store import Store
+from bench.train.job import Job
+
+
+def settle(
+    experiment: Experiment,
+    source: DataSource,
+    store: Store,
+    pool: WorkerPool,
+    *,
+    fresh: bool = False,
+    dry_run: bool = False,
+) -> tuple[Experiment, Pilot | None]:
+    """Return an experiment whose budgets are amounts, and the pilots that found them.
+
+    Pilots are kept and found again. A dry run trains none: where some are missing, it goes on with
+    the first budget that they would have.
+    """
+    unit = AskedBudget.parse(experiment.budget).unit
+    if unit not in ("epochs", "converged"):
+        return experiment, None
+    pilots = Pilots.of(experiment, source, store, note, pool.ask)
+    if unit == "epochs":
+        settled = pilots.in_steps()
+        note(f"{experiment.budget} are {amount(Budget.parse(settled.budget))}")
+        return settled, None
+
+    def train(jobs: Sequence[Job], budget: Budget) -> Mapping[str, Record]:
+        batch = RunBatch.of(store, jobs, pool.workers, fresh, f"pilots at {amount(budget)}")
+        return batch.done if dry_run else batch.carry_out(store, pool)
+
+    pilot = pilots.search(train)
+    if pilot is None:
+        first = pilots.first("flop")
+        note(
+            "note: a dry run trains no pilots, so the converged budget is not known yet; the plan "
+            f"is that of the first budget they would try, {amount(first)}"
+        )
+        found = Pilot(levels=(), budget=first.text, converged=False, at_most=experiment.at_most)
+        return pilots.settled(found), None
+    note(pilot_line(pilot))
+    return pilots.settled(pilot), pilot
+
+
+def pilot_line(pilot: Pilot) -> str:
+    """Return what pilots found, in a sentence."""
+    budget = amount(Budget.parse(pilot.budget))
+    if pilot.converged:
+        return (
+            f"converged at {budget}: doubling it brings no single-task network more than the "
+            f"margin, in the mean of two doublings ({SEEDS} pilot seeds, held-out training images)"
+        )
+    bound = f"--at-most {pilot.at_most}" if pilot.at_most else "the bound of the search"
+    return f"not converged at {budget}, where {bound} ends the pilots: the budget may be short"
