@@ -18,8 +18,8 @@ from bench.launch import WorkerPool
 from bench.plan.plan import Plan, make_plan
 from bench.report import (
     amount,
-    budget_table,
     interim_lines,
+    level_table,
     stall,
     terminal_table,
     tuning_note,
@@ -185,7 +185,8 @@ def _report(
     smaller = _smaller(store, declaration)
 
     def find(key: str) -> Record | None:
-        return records.get(key) or (store.load(key) if smaller else None)
+        elsewhere = smaller or declaration.pilot
+        return records.get(key) or (store.load(key) if elsewhere else None)
 
     folder = store.root / "reports" / declaration.experiment.name
     with working(f"drawing the report of {declaration.experiment.name}"):
@@ -200,8 +201,8 @@ def _report(
         for line in report.decisions:
             console().print(printable(line), soft_wrap=False, style="bold")
         console().print(terminal_table(report.results))
-        if report.over_budgets:
-            console().print(budget_table(report.over_budgets))
+        if report.over_levels:
+            console().print(level_table(report.over_levels))
         print(f"table, data and plots (each .svg too) in {folder}:")
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
             print(f"  {report.files[name]}")

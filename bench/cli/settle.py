@@ -6,8 +6,8 @@ from bench.cli.batch import RunBatch
 from bench.contracts import DataSource
 from bench.errors import note
 from bench.launch import WorkerPool
-from bench.plan.pilot import SEEDS, Pilots
-from bench.report import amount
+from bench.plan.pilot import Pilots
+from bench.report import amount, pilot_verdict
 from bench.spec.budget import AskedBudget, Budget
 from bench.spec.experiment import Experiment
 from bench.store.records import Pilot, Record
@@ -51,17 +51,5 @@ def settle(
         )
         found = Pilot(levels=(), budget=first.text, converged=False, at_most=experiment.at_most)
         return pilots.settled(found), None
-    note(pilot_line(pilot))
+    note(pilot_verdict(pilot))
     return pilots.settled(pilot), pilot
-
-
-def pilot_line(pilot: Pilot) -> str:
-    """Return what pilots found, in a sentence."""
-    budget = amount(Budget.parse(pilot.budget))
-    if pilot.converged:
-        return (
-            f"converged at {budget}: doubling it brings no single-task network more than the "
-            f"margin, in the mean of two doublings ({SEEDS} pilot seeds, held-out training images)"
-        )
-    bound = f"--at-most {pilot.at_most}" if pilot.at_most else "the bound of the search"
-    return f"not converged at {budget}, where {bound} ends the pilots: the budget may be short"

@@ -15,9 +15,9 @@ from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment, experiment_toml
-from bench.stats.budgets import OverBudgets, over_budgets
 from bench.stats.comparison import RowResult
 from bench.stats.gains import Examples, Lookup, results
+from bench.stats.levels import Images, Level, OverLevels, over_levels
 from bench.stats.ranking import rankings
 from bench.store.records import SCHEMA_VERSION, Declaration
 from bench.store.store import write_files
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _PLOTS: Mapping[str, str] = {
     "gains": "Forest plot: the gain of every row over its single-task anchors, with 95 % intervals",
     "budgets": "Gain over budget: transfer and pay-off of every row, with 95 % intervals",
+    "images": "Gain over training images: transfer and pay-off, with 95 % intervals",
     "pareto": "Scores on both tasks of each pair, by strategy and anchor, with 95 % regions",
     "ranking": "Critical differences: strategies by mean score, with bars over equals",
     "heatmap": "Heat map: the mean gain at equal steps and at equal compute, tasks by strategies",
@@ -74,8 +75,8 @@ class Report:
     decisions: tuple[str, ...]
     """A sentence for each set of tasks that one network may serve."""
     tuning: tuple[Tuned, ...]
-    over_budgets: tuple[OverBudgets, ...]
-    """The rows at all budgets, where there are several."""
+    over_levels: tuple[OverLevels, ...]
+    """The rows at all budgets or training sizes, where there are several."""
     faults: Mapping[str, str]
     """Why a plot could not be drawn, by its name. That is a defect of the harness."""
 
@@ -90,23 +91,23 @@ def write_report(
     """Write the tables and plots of an experiment from the records that `find` returns by key.
 
     `examples` returns the scores of the single test images of a record, by task. `smaller` are the
-    declarations of the same experiment at smaller budgets. Raises `UserError` where the folder
+    declarations of the same experiment at its smaller levels. Raises `UserError` where the folder
     cannot be written.
     """
     found = results(declaration, find, examples)
     levels = [(each, results(each, find)) for each in smaller]
-    over = over_budgets(
-        [(Budget.parse(d.experiment.budget), rows) for d, rows in (*levels, (declaration, found))]
+    over = over_levels(
+        [(_level(declaration, d), rows) for d, rows in (*levels, (declaration, found))]
         if levels
         else []
     )
     pictures, faults = _pictures(declaration, found, find, over)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     tuning = tuned(declaration, find)
-    document = gains_json(declaration, found, tuning, over)
+    document = gains_json(declaration, found, tuning, over, find)
     contents = {
         "table.md": markdown(
-            declaration, found, images, tuning, _made(declaration, find), over
+            declaration, found, images, tuning, _made(declaration, find), over, find
         ).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": json_text(document).encode(),
@@ -128,9 +129,17 @@ def write_report(
             sentence(tasks, declaration.experiment) for tasks in decisions(declaration.rows, found)
         ),
         tuning=tuning,
-        over_budgets=tuple(over),
+        over_levels=tuple(over),
         faults=faults,
     )
+
+
+def _level(largest: Declaration, declaration: Declaration) -> Level:
+    """Return the level of a declaration, by what the experiment of the largest has several of."""
+    experiment = declaration.experiment
+    if largest.experiment.smaller_train_sizes:
+        return Images(float(experiment.train_size or 0))
+    return Budget.parse(experiment.budget)
 
 
 def write_calibration(
@@ -175,7 +184,7 @@ def _pictures(
     declaration: Declaration,
     found: Sequence[RowResult],
     find: Lookup,
-    over: Sequence[OverBudgets],
+    over: Sequence[OverLevels],
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the plots as files by name, and why each of the others could not be drawn.
 
@@ -184,13 +193,13 @@ def _pictures(
     # matplotlib is heavy, so it loads only here, where something is drawn.
     from bench.report.plots.across import across_plot
     from bench.report.plots.audit import audit_plot
-    from bench.report.plots.budgets import budget_plot
     from bench.report.plots.canvas import picture, style
     from bench.report.plots.curves import curves
     from bench.report.plots.dial import dial_plot
     from bench.report.plots.forest import forest
     from bench.report.plots.gradients import gradient_plot
     from bench.report.plots.heatmap import heatmap
+    from bench.report.plots.levels import level_plot
     from bench.report.plots.matrix import matrix
     from bench.report.plots.pareto import pareto
     from bench.report.plots.ranking import ranking_plot
@@ -200,7 +209,7 @@ def _pictures(
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
     plots: Mapping[str, Callable[[], Figure | None]] = {
         "gains": lambda: forest(name, found),
-        "budgets": lambda: budget_plot(name, over),
+        "images" if experiment.smaller_train_sizes else "budgets": lambda: level_plot(name, over),
         "pareto": lambda: pareto(name, declaration.rows, found),
         "ranking": lambda: ranking_plot(name, rankings(found)),
         "heatmap": lambda: heatmap(name, found),

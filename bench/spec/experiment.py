@@ -289,6 +289,9 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
         values.pop("description", None)
         if path in shipped.values():
             values["name"] = "custom"
+            if any(map(_of_a_file, given.get("pair", ()))):
+                # Budget and number of images of a shipped experiment were chosen for its own world.
+                values = {**values, "budget": "converged", "train_size": None}
     # Those of the file were smaller than its own.
     if "budget" in given:
         values.pop("smaller_budgets", None)
@@ -296,6 +299,11 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     if "train_size" in given:
         values.pop("smaller_train_sizes", None)
     return _validated({**values, **given}, str(path), given)
+
+
+def _of_a_file(pair: str) -> bool:
+    """Return whether a pair is of a user's own images: `DATASET:PATH:TASKS`."""
+    return pair.count(":") > 1
 
 
 def experiment_toml(experiment: Experiment) -> str:

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.decide.pairs import decisions
-from bench.report.text.budgets import OVER_BUDGETS, budgets_json
 from bench.report.text.decision import DECISION, decision_json
+from bench.report.text.levels import OVER_BUDGETS, OVER_SIZES, levels_json
+from bench.report.text.pilot import PILOT, pilot_json
 from bench.report.text.tuning import TUNING, Tuned, tuning_json
 from bench.report.text.wording import (
     ACROSS,
@@ -20,10 +21,11 @@ from bench.report.text.wording import (
     RELATIVE,
     how_to_read,
 )
-from bench.spec.budget import TOLERANCE
+from bench.spec.budget import TOLERANCE, Budget
 from bench.stats.across import AcrossPairs, Contrast, across_pairs, contrasts, expectations
-from bench.stats.budgets import OverBudgets
 from bench.stats.comparison import Comparison, RowResult
+from bench.stats.gains import Lookup
+from bench.stats.levels import OverLevels
 from bench.stats.ranking import rankings
 from bench.stats.verdicts import standing
 from bench.store.records import SCHEMA_VERSION, Declaration
@@ -33,9 +35,14 @@ def gains_json(
     declaration: Declaration,
     results: Sequence[RowResult],
     tuning: Sequence[Tuned] = (),
-    over: Sequence[OverBudgets] = (),
+    over: Sequence[OverLevels] = (),
+    find: Lookup = lambda _: None,
 ) -> dict[str, Any]:
-    """Return everything that an experiment found. What is not a finite number is None."""
+    """Return everything that an experiment found. What is not a finite number is None.
+
+    `find` returns the records of pilots.
+    """
+    pilot = declaration.pilot
     document = {
         "schema_version": SCHEMA_VERSION,
         "how_to_read": how_to_read(declaration.experiment),
@@ -53,8 +60,16 @@ def gains_json(
             ],
         },
         "rows": [_row(result) for result in results],
-        "over_budgets": {"how_to_read": OVER_BUDGETS, "rows": budgets_json(over)},
+        "over_budgets": {
+            "how_to_read": OVER_BUDGETS,
+            "rows": levels_json(row for row in over if isinstance(row.levels[0], Budget)),
+        },
+        "over_train_sizes": {
+            "how_to_read": OVER_SIZES,
+            "rows": levels_json(row for row in over if not isinstance(row.levels[0], Budget)),
+        },
         "delta_m": {"how_to_read": RELATIVE, "rows": _delta_m(results)},
+        "pilot": pilot and {"how_to_read": PILOT, **pilot_json(pilot, find)},
         "tuning": {"how_to_read": TUNING, "arms": [tuning_json(arm) for arm in tuning]},
         "expectations": {
             "how_to_read": EXPECTATIONS,

@@ -8,8 +8,9 @@ from itertools import groupby
 from types import MappingProxyType
 
 from bench.decide.pairs import decisions
-from bench.report.text import budgets
+from bench.report.text import levels
 from bench.report.text.decision import DECISION, USE, USE_COLUMNS, sentence, use_lines
+from bench.report.text.pilot import PILOT, pilot_cost, pilot_table, pilot_verdict
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
     ACROSS,
@@ -51,9 +52,11 @@ from bench.report.text.wording import (
     trouble,
     what_budget,
 )
+from bench.spec.budget import Budget
 from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
-from bench.stats.budgets import OverBudgets
 from bench.stats.comparison import Comparison, RowResult
+from bench.stats.gains import Lookup
+from bench.stats.levels import OverLevels
 from bench.stats.ranking import Ranked, rankings
 from bench.stats.verdicts import standing
 from bench.store.records import ANCHORS, REFERENCES, AnchorName, Declaration
@@ -88,11 +91,13 @@ def markdown(
     plots: Mapping[str, str],
     tuning: Sequence[Tuned] = (),
     made: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    over: Sequence[OverBudgets] = (),
+    over: Sequence[OverLevels] = (),
+    find: Lookup = lambda _: None,
 ) -> str:
     """Return the report in Markdown.
 
     `plots` are texts that stand for images, by file name; `made` says on what the runs were made.
+    `find` returns the records of pilots.
     """
     experiment = declaration.experiment
     facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
@@ -109,7 +114,7 @@ def markdown(
         _decisions(declaration, results),
         "## What was found",
         _words(results) if results else "No rows were declared.",
-        _over_budgets(over),
+        _over_levels(over),
         _expectations(results),
         _contrasts(results),
         _across(results),
@@ -130,6 +135,7 @@ def markdown(
         _troubles(results),
         _stalls(results),
         _tuning(tuning),
+        _pilot(declaration, find),
         _metrics(results),
         _gradients(results),
         _weights(results),
@@ -174,13 +180,15 @@ def _words(results: Sequence[RowResult]) -> str:
     return "\n\n".join(parts)
 
 
-def _over_budgets(over: Sequence[OverBudgets]) -> str:
-    """Return the verdicts at each budget."""
+def _over_levels(over: Sequence[OverLevels]) -> str:
+    """Return the verdicts at each level."""
     if not over:
         return ""
-    rows = [tuple(map(escape, budgets.cells(row))) for row in over]
-    columns = budgets.columns(over)
-    return f"## At which budget?\n\n{budgets.OVER_BUDGETS}\n\n{grid(columns, rows)}"
+    rows = [tuple(map(escape, levels.cells(row))) for row in over]
+    title, text = "With how many images?", levels.OVER_SIZES
+    if isinstance(over[0].levels[0], Budget):
+        title, text = "At which budget?", levels.OVER_BUDGETS
+    return f"## {title}\n\n{text}\n\n{grid(levels.columns(over), rows)}"
 
 
 def _expectations(results: Sequence[RowResult]) -> str:
@@ -474,6 +482,17 @@ def _tuning(tuning: Sequence[Tuned]) -> str:
     lines = [(_code(name), *(escape(cell) for cell in rest)) for name, *rest in map(cells, tuning)]
     parts = ("## Tuning", f"{escape(tuning_note(tuning))}.", TUNING, grid(COLUMNS, lines))
     return "\n\n".join(parts)
+
+
+def _pilot(declaration: Declaration, find: Lookup) -> str:
+    """Return how a converged budget was found, where it was."""
+    pilot = declaration.pilot
+    if pilot is None:
+        return ""
+    told = f"{pilot_verdict(pilot)}. {pilot_cost(declaration, pilot, find)}."
+    columns, lines = pilot_table(pilot)
+    parts = ["## Pilots", escape(told), PILOT]
+    return "\n\n".join([*parts, grid([escape(name) for name in columns], lines)])
 
 
 def _gradients(results: Sequence[RowResult]) -> str:

@@ -1,25 +1,28 @@
-"""What holds at which budget, as a table, in the terminal and as JSON-able data."""
+"""What holds at which budget or number of images: a table, in the terminal, JSON-able data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import printable
 from bench.report.text.wording import NOTHING, amount, fold, gain, heading
 from bench.spec.budget import Budget
-from bench.stats.budgets import Crossing, OverBudgets
+from bench.stats.levels import Crossing, Level, OverLevels
 from bench.store.records import AnchorName
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-OVER_BUDGETS = (
-    "The same rows at several budgets, with the same seeds: the verdict, and in brackets the mean "
-    "gain at equal steps and at equal compute. Each budget has its own Holm correction. A gain "
-    "turns where its mean crosses zero, interpolated in the logarithm of the budget, with a 95 % "
-    "bootstrap interval over seeds. Nothing is said of budgets beyond those that were run."
+_OVER = (
+    "The same rows at several {levels}, with the same seeds: the verdict, and in brackets the mean "
+    "gain at equal steps and at equal compute. Each has its own Holm correction. A gain turns "
+    "where its mean crosses zero, interpolated in the logarithm, with a 95 % bootstrap interval "
+    "over seeds. Nothing is said of {levels} beyond those that were run."
 )
+OVER_BUDGETS = _OVER.format(levels="budgets")
+OVER_SIZES = _OVER.format(levels="training sizes")
 _HALVES: tuple[AnchorName, ...] = ("same-steps", "full")
 _NOTE = (
     "In brackets the mean gain at equal steps and at equal compute; once where both are one run."
@@ -27,58 +30,58 @@ _NOTE = (
 _NAME = 20
 
 
-def columns(over: Sequence[OverBudgets]) -> tuple[str, ...]:
+def columns(over: Sequence[OverLevels]) -> tuple[str, ...]:
     """Return the names of the columns of the table."""
     return (
         "question",
         "strategy",
-        *(amount(budget) for budget in over[0].budgets),
+        *(level_text(level) for level in over[0].levels),
         "transfer turns at",
         "pay-off turns at",
     )
 
 
-def cells(row: OverBudgets) -> tuple[str, ...]:
+def cells(row: OverLevels) -> tuple[str, ...]:
     """Return the cells of one row of the table."""
     return (
         heading(row.pair, row.target),
         row.strategy,
         *(f"{each.verdict.name} ({_gains(row, n)})" for n, each in enumerate(row.rows)),
-        *(crossing(row.crossing(anchor), row.budgets) for anchor in _HALVES),
+        *(crossing(row.crossing(anchor), row.levels) for anchor in _HALVES),
     )
 
 
-def _gains(row: OverBudgets, level: int) -> str:
+def _gains(row: OverLevels, level: int) -> str:
     each = row.rows[level]
     found = [each.against[a].result.mean for a in _HALVES if a in each.distinct]
     return ", ".join(gain(mean, each.unit) for mean in found)
 
 
-def crossing(found: Crossing | None, budgets: Sequence[Budget]) -> str:
+def crossing(found: Crossing | None, levels: Sequence[Level]) -> str:
     """Return where a gain turns, with its interval."""
     if found is None:
         return NOTHING
-    axis = budgets[0].axis
-    at = amount(Budget(_rounded(found.at), axis))
+    smallest, largest = levels[0], levels[-1]
+
+    def rounded(value: float) -> str:
+        """Return an amount to two digits: more would claim what no interval shows."""
+        return level_text(replace(smallest, amount=float(f"{value:.2g}")))
+
+    at = rounded(found.at)
     if math.isnan(found.low):
         return at
-    smallest, largest = (amount(budget) for budget in (budgets[0], budgets[-1]))
-    low = f"under {smallest}" if found.low == 0 else amount(Budget(_rounded(found.low), axis))
-    high = f"over {largest}" if math.isinf(found.high) else _amount(found.high, axis)
+    low = f"under {level_text(smallest)}" if found.low == 0 else rounded(found.low)
+    high = f"over {level_text(largest)}" if math.isinf(found.high) else rounded(found.high)
     return f"{at} [{low}, {high}]"
 
 
-def _amount(value: float, axis: Any) -> str:
-    return amount(Budget(_rounded(value), axis))
+def level_text(level: Level) -> str:
+    """Return a level as a person writes it."""
+    return amount(level) if isinstance(level, Budget) else f"{level.amount:,.0f} images"
 
 
-def _rounded(value: float) -> float:
-    """Return a budget to two digits: more would claim what no interval shows."""
-    return float(f"{value:.2g}")
-
-
-def budget_table(over: Sequence[OverBudgets]) -> "Table":
-    """Return the verdicts at each budget for a terminal."""
+def level_table(over: Sequence[OverLevels]) -> "Table":
+    """Return the verdicts at each level for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -91,7 +94,7 @@ def budget_table(over: Sequence[OverBudgets]) -> "Table":
         return grid
 
     outer = Table.grid(expand=True)
-    names = ("at the budget", *(amount(budget) for budget in over[0].budgets))
+    names = ("at", *(level_text(level) for level in over[0].levels))
     outer.add_row(line([Text(name, style="bold") for name in names]))
     for question, rows in groupby(over, key=lambda row: heading(row.pair, row.target)):
         outer.add_row(Text(f"\n{printable(question)}", style="bold cyan", end=""))
@@ -103,16 +106,22 @@ def budget_table(over: Sequence[OverBudgets]) -> "Table":
     return outer
 
 
-def budgets_json(over: Sequence[OverBudgets]) -> list[dict[str, Any]]:
-    """Return the rows over all budgets."""
+def _level(level: Level) -> dict[str, Any]:
+    if isinstance(level, Budget):
+        return {"budget": str(level)}
+    return {"train_size": int(level.amount)}
+
+
+def levels_json(over: Iterable[OverLevels]) -> list[dict[str, Any]]:
+    """Return the rows over all levels."""
     return [
         {
             "pair": row.pair,
             "strategy": row.strategy,
             "target": row.target,
-            "budgets": [
+            "budgets" if isinstance(row.levels[0], Budget) else "train_sizes": [
                 {
-                    "budget": str(budget),
+                    **_level(level),
                     "verdict": each.verdict.name,
                     "gains": {
                         name: {
@@ -124,7 +133,7 @@ def budgets_json(over: Sequence[OverBudgets]) -> list[dict[str, Any]]:
                         if name in _HALVES
                     },
                 }
-                for budget, each in zip(row.budgets, row.rows, strict=True)
+                for level, each in zip(row.levels, row.rows, strict=True)
             ],
             "turns_at": {
                 name: found and {"at": found.at, "interval_95": [found.low, found.high]}

@@ -1,4 +1,4 @@
-"""Gain over budget: a panel per row of the result table, transfer and pay-off as two lines."""
+"""Gain over budget or images: a panel per row of the result table, transfer and pay-off."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from bench.report.plots.canvas import (
     wrap,
 )
 from bench.report.text.wording import gain_unit, heading, si_scale
-from bench.stats.budgets import OverBudgets
+from bench.spec.budget import Budget
+from bench.stats.levels import OverLevels
 from bench.store.records import AnchorName
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ _COLUMNS = 4
 _LINES: tuple[tuple[AnchorName, str], ...] = (("same-steps", "transfer"), ("full", "pay-off"))
 
 
-def budget_plot(name: str, over: Sequence[OverBudgets]) -> "Figure | None":
-    """Draw the gain of every row over the budgets; None where there are not two budgets."""
-    if not over or len(over[0].budgets) < 2:
+def level_plot(name: str, over: Sequence[OverLevels]) -> "Figure | None":
+    """Draw the gain of every row over its levels; None where there are not two."""
+    if not over or len(over[0].levels) < 2:
         return None
     titles = [
         "\n".join(
@@ -50,12 +51,13 @@ def budget_plot(name: str, over: Sequence[OverBudgets]) -> "Figure | None":
     ]
     head = 0.16 * max(line_count(title) for title in titles) + 0.1
     columns = min(_COLUMNS, len(over))
+    factor = "budget" if isinstance(over[0].levels[0], Budget) else "training images"
     each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
     legend = [(handle(ANCHOR_MARKS[anchor], linestyle="-"), label) for anchor, label in _LINES]
     sheet = Sheet(
         columns * each[0],
         math.ceil(len(over) / columns) * each[1],
-        f"{name}: gain of sharing over the budget",
+        f"{name}: gain of sharing over the {factor}",
         CAPTION,
         [*legend, (band_handle(), "region of equivalence")],
     )
@@ -66,9 +68,12 @@ def budget_plot(name: str, over: Sequence[OverBudgets]) -> "Figure | None":
     return sheet.figure
 
 
-def _draw(axes: "Axes", row: OverBudgets) -> None:
-    scale, unit = si_scale(row.budgets[-1].amount, row.budgets[0].axis)
-    x = np.array([budget.amount / scale for budget in row.budgets])
+def _draw(axes: "Axes", row: OverLevels) -> None:
+    largest = row.levels[-1]
+    scale, unit = 1.0, "training images"
+    if isinstance(largest, Budget):
+        scale, unit = si_scale(largest.amount, largest.axis)
+    x = np.array([level.amount / scale for level in row.levels])
     shown = [(a, [r.against[a] for r in row.rows]) for a, _ in _LINES if _has(row, a)]
     axes.set_xscale("log", base=2)
     axes.set_xticks(x, [f"{value:.3g}" for value in x])
@@ -120,6 +125,6 @@ def _draw(axes: "Axes", row: OverBudgets) -> None:
     axes.tick_params(labelsize=SMALL)
 
 
-def _has(row: OverBudgets, anchor: AnchorName) -> bool:
-    """Return whether an anchor tells more than `full` at any of the budgets."""
+def _has(row: OverLevels, anchor: AnchorName) -> bool:
+    """Return whether an anchor tells more than `full` at any of the levels."""
     return anchor == "full" or any(anchor in each.distinct for each in row.rows)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 from bench.cli.app import main
 from bench.errors import UserError
-from bench.report.plots.budgets import budget_plot
-from bench.report.text.budgets import crossing
+from bench.report.plots.levels import level_plot
+from bench.report.text.levels import crossing
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment, experiment_toml, load_experiment
-from bench.stats.budgets import Crossing, zero_crossing
+from bench.stats.levels import Crossing, zero_crossing
 
 
 def _at(gains: list[float], wobble: float = 0.0) -> np.ndarray:
@@ -86,7 +87,7 @@ def _experiment(budget: Any) -> Experiment:
 def test_of_several_budgets_the_largest_is_the_experiments_own() -> None:
     experiment = _experiment(["8gflop", "2gflop", "4gflop"])
     assert (experiment.budget, experiment.smaller_budgets) == ("8gflop", ("2gflop", "4gflop"))
-    each = experiment.at_budgets
+    each = experiment.levels
     assert [one.name for one in each] == ["custom-2gflop", "custom-4gflop", "custom"]
     assert [one.budget for one in each] == ["2gflop", "4gflop", "8gflop"]
     assert not each[0].smaller_budgets
@@ -136,7 +137,7 @@ def test_several_budgets_share_runs_and_one_report_tells_of_all(
         main(arguments)
     said = capsys.readouterr()
     assert end.value.code == 0
-    assert "budget 1 of 2: 12 steps" in said.err
+    assert "level 1 of 2: 12 steps" in said.err
     # 14 runs each, but that the networks which share 24 steps are those that have all of 12.
     assert len(list(results.glob("runs/*/*/run.json"))) == 24
     reports = results / "reports"
@@ -153,7 +154,7 @@ def test_several_budgets_share_runs_and_one_report_tells_of_all(
     assert "## At which budget?" in (reports / "toy" / "table.md").read_text()
     assert "## At which budget?" not in (reports / "toy-12steps" / "table.md").read_text()
     assert (reports / "toy" / "budgets.png").is_file()
-    assert "at the budget" in said.out
+    assert re.search(r"^at +12 steps +24 steps", said.out, re.M)
     with pytest.raises(SystemExit):
         main(["report", "toy", "--results", str(results)])
     assert json.loads((reports / "toy" / "gains.json").read_text()) == document
@@ -187,5 +188,51 @@ def test_fresh_runs_of_two_budgets_are_trained_once(
     assert "10 runs to train" in said
 
 
-def test_one_budget_has_no_plot_over_budgets() -> None:
-    assert budget_plot("x", []) is None
+def test_one_budget_has_no_plot_over_levels() -> None:
+    assert level_plot("x", []) is None
+
+
+def test_several_training_sizes_are_levels_too(
+    toy_experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    arguments = ["run", str(toy_experiment), "--train-size", "100", "--train-size", "40"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--results", str(results), "--workers", "0"])
+    said = capsys.readouterr()
+    assert end.value.code == 0
+    assert "level 1 of 2: 40 training images" in said.err
+    assert re.search(r"^at +40 images +100 images", said.out, re.M)
+    reports = results / "reports"
+    assert {path.name for path in reports.iterdir()} == {"toy", "toy-40images"}
+    document = json.loads((reports / "toy" / "gains.json").read_text())
+    assert document["over_budgets"]["rows"] == []
+    for row in document["over_train_sizes"]["rows"]:
+        assert [level["train_size"] for level in row["train_sizes"]] == [40, 100]
+    assert "## With how many images?" in (reports / "toy" / "table.md").read_text()
+    assert (reports / "toy" / "images.png").is_file()
+    assert not (reports / "toy" / "budgets.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ([100, 100], "give training sizes that differ"),
+        ([0, 100], "give 1 or more"),
+        ([], "give one number of images or several"),
+        ([100.5, 20], "give one number of images or several"),
+    ],
+)
+def test_training_sizes_that_make_no_sense_are_refused(
+    tmp_path: Path, sizes: list[Any], reason: str
+) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(f'pair = "toy"\nstrategy = "hard"\nbudget = "9steps"\ntrain-size = {sizes}\n')
+    with pytest.raises(UserError, match=reason):
+        load_experiment(str(path), {})
+
+
+def test_budgets_and_training_sizes_are_not_varied_at_once() -> None:
+    both = {"budget": ["10steps", "20steps"], "train_size": [10, 20]}
+    with pytest.raises(UserError, match="several budgets or several training sizes, not both"):
+        load_experiment("smoke", both)

@@ -1,4 +1,7 @@
-"""A gain as a function of the budget: where it crosses zero. Pure functions of records."""
+"""A gain as a function of the budget or of the images: where it crosses zero.
+
+Pure functions of records.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +18,21 @@ _DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """The budget at which a mean gain turns, on the axis of the budgets, with its interval.
+class Images:
+    """A number of training images, as a level of an experiment."""
 
-    An end of the interval is 0 or infinite where it lies outside the budgets that were run.
+    amount: float
+
+
+#: What an experiment has several of.
+Level = Budget | Images
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The level at which a mean gain turns, in its unit, with its interval.
+
+    An end of the interval is 0 or infinite where it lies outside the levels that were run.
     """
 
     at: float
@@ -27,13 +41,13 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class OverBudgets:
-    """One row of the result table at several budgets, from the smallest to the largest."""
+class OverLevels:
+    """One row of the result table at several levels, from the smallest to the largest."""
 
     pair: str
     strategy: str
     target: str
-    budgets: tuple[Budget, ...]
+    levels: tuple[Level, ...]
     rows: tuple[RowResult, ...]
 
     def crossing(self, anchor: AnchorName) -> Crossing | None:
@@ -45,29 +59,28 @@ class OverBudgets:
         if not seeds:
             return None
         table = np.array([[by_seed[seed] for by_seed in gains] for seed in seeds])
-        return zero_crossing([budget.amount for budget in self.budgets], table)
+        return zero_crossing([level.amount for level in self.levels], table)
 
 
-def over_budgets(
-    levels: Sequence[tuple[Budget, Sequence[RowResult]]],
-) -> list[OverBudgets]:
-    """Return every row that all budgets have, in the order of the last one's rows."""
+def over_levels(
+    levels: Sequence[tuple[Level, Sequence[RowResult]]],
+) -> list[OverLevels]:
+    """Return every row that all levels have, in the order of the last one's rows."""
     if not levels:
         return []
     known = [{(r.pair, r.strategy, r.target): r for r in rows} for _, rows in levels]
-    budgets = tuple(budget for budget, _ in levels)
     return [
-        OverBudgets(*name, budgets, tuple(level[name] for level in known))
+        OverLevels(*name, tuple(level for level, _ in levels), tuple(rows[name] for rows in known))
         for name in known[-1]
-        if all(name in level for level in known)
+        if all(name in rows for rows in known)
     ]
 
 
 def zero_crossing(amounts: Sequence[float], gains: np.ndarray) -> Crossing | None:
-    """Return where the mean of gains `[seeds, budgets]` first crosses zero; None if nowhere.
+    """Return where the mean of gains `[seeds, levels]` first crosses zero; None if nowhere.
 
-    Between two budgets the mean is taken as linear in the logarithm of the budget. The interval is
-    a percentile bootstrap over seeds, each drawn with its gains at all budgets.
+    Between two levels the mean is taken as linear in the logarithm of the amount. The interval is
+    a percentile bootstrap over seeds, each drawn with its gains at all levels.
     """
     logs = np.log(np.asarray(amounts, dtype=float))
     at = _crossings(logs, gains.mean(0)[None])[0]
@@ -77,7 +90,7 @@ def zero_crossing(amounts: Sequence[float], gains: np.ndarray) -> Crossing | Non
         return Crossing(math.exp(at), math.nan, math.nan)
     drawn = np.random.default_rng(0).integers(0, len(gains), size=(_DRAWS, len(gains)))
     means = gains[drawn].mean(1)
-    # A draw that never crosses turns before the smallest budget or beyond the largest one.
+    # A draw that never crosses turns before the smallest level or beyond the largest one.
     rising = gains.mean(0)[-1] > gains.mean(0)[0]
     ends = np.where((means[:, -1] > 0) == rising, -np.inf, np.inf)
     found = _crossings(logs, means)
@@ -87,7 +100,7 @@ def zero_crossing(amounts: Sequence[float], gains: np.ndarray) -> Crossing | Non
 
 
 def _crossings(logs: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Return the first place at which each line of means `[n, budgets]` crosses zero, else NaN."""
+    """Return the first place at which each line of means `[n, levels]` crosses zero, else NaN."""
     left, right = means[:, :-1], means[:, 1:]
     turns = (left * right < 0) | ((left != 0) & (right == 0))
     first = turns.argmax(1)
