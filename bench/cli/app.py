@@ -3,13 +3,16 @@
 What a command finds goes to standard output; progress, warnings and errors go to standard error.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from bench import __version__, plugin_folders
+from bench.clean import CleanStream
 from bench.cli.options import EVERY, Command, ExperimentName, takes
 from bench.cli.session import Results, Root, Session
 from bench.errors import (
@@ -260,7 +263,8 @@ def new(
 
     path = begin(what, name, component, folder)
     print(f"wrote {path}")
-    say(next_steps(what, name, path))
+    for line in next_steps(what, name, path).split("\n"):
+        say(line)
 
 
 @command("validate pcgrad")
@@ -425,13 +429,21 @@ def speed(
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
     set_verbosity(Verbosity.NORMAL)
+    # Whatever is printed, by a library too, is clean; tables and bars get at the streams behind.
+    with redirect_stdout(CleanStream(sys.stdout)), redirect_stderr(CleanStream(sys.stderr)):
+        _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> None:
     try:
         for folder in plugin_folders:
             if not folder.is_dir():
                 raise UserError(f"BENCH_PLUGINS names '{folder}', which is no folder")
         app(arguments)
     except UserError as error:
-        say(f"error: {error}")
+        first, *more = error.lines
+        for line in (f"error: {first}", *more):
+            say(line)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

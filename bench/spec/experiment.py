@@ -3,7 +3,6 @@
 Nothing here imports torch, so that a wrong flag is answered at once.
 """
 
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from bench.errors import UserError, unknown
+from bench.clean import file_name
+from bench.errors import UserError, shortened, unknown
 from bench.spec.budget import Budget
 
 Precision = Literal["fp32", "bf16"]
@@ -163,7 +163,7 @@ class Experiment(Recipe, Group):
         smaller = (
             self.model_copy(
                 update={
-                    "name": f"{self.name}-{re.sub(r'[^A-Za-z0-9.]', '', text)}",
+                    "name": f"{self.name}-{file_name(text)}",
                     "budget": text,
                     "smaller_budgets": (),
                 }

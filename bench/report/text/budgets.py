@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import printable
+from bench.clean import printable
 from bench.report.text.wording import NOTHING, amount, fold, gain, heading
 from bench.spec.budget import Budget
 from bench.stats.budgets import Crossing, OverBudgets

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.clean import csv_cell, escaped_json
 from bench.decide.pairs import decisions
 from bench.report.text.budgets import OVER_BUDGETS, budgets_json
 from bench.report.text.decision import DECISION, decision_json
@@ -247,7 +248,7 @@ def finite(value: Any) -> Any:
 
 def json_text(document: Any) -> str:
     """Return a document as a file has it. Raises `ValueError` for what JSON has no number for."""
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return escaped_json(json.dumps(document, indent=1, allow_nan=False)) + "\n"
 
 
 def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:
@@ -261,7 +262,7 @@ def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:
     names = list(lines[0]) if lines else ["experiment"]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return buffer.getvalue()
 
 
