@@ -56,7 +56,7 @@ def log(text: str) -> str:
 
 
 def progress(text: str) -> str:
-    """Return what a worker process prints: as `log`, and a bar may go back to a line's beginning."""
+    """Return what a worker process prints: as `log`, and a bar may begin its line again."""
     return without_commands(printable(text, keep="\n\t\r"))
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from bench.cli.batch import RunBatch
 from bench.clean import printable
+from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.plan.plan import Plan
 from bench.report import amount, fold

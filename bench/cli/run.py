@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli.batch import RunBatch
 from bench.clean import printable
+from bench.cli.batch import RunBatch
 from bench.cli.console import console, show_json
 from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.progress import working

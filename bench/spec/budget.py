@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.errors import UserError, unknown
+from bench.errors import UserError, shortened, unknown
+from bench.spec.limits import MOST_COMPUTE, MOST_STEPS
 
 Axis = Literal["flop", "s", "steps", "samples"]
 AXIS_NAMES: Mapping[Axis, str] = {
@@ -44,6 +45,7 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """Read `2e12flop`, `30s`, `500steps`, `64000samples`; SI prefixes go before `flop`."""
+        text = shortened(text)
         match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
         if match is None:
             raise UserError(
@@ -60,9 +62,13 @@ class Budget:
             amount = float(number) * scale
         except ValueError:
             raise UserError(f"budget '{text}': '{number}' is not a number") from None
-        if not (amount > 0 and math.isfinite(amount)):
+        axis = _UNITS[unit]
+        if not amount > 0:
             raise UserError(f"budget '{text}' buys nothing: give an amount above zero")
-        return cls(amount, _UNITS[unit])
+        if amount > MOST_COMPUTE[axis]:
+            most = f"{MOST_COMPUTE[axis]:.0e}".replace("e+0", "e").replace("e+", "e")
+            raise UserError(f"budget '{text}' is no amount for one run: give {most}{axis} or less")
+        return cls(amount, axis)
 
     def split(self, shares: int) -> "Budget":
         """Return one of `shares` equal shares."""
@@ -123,6 +129,11 @@ def steps_bought(
             raise UserError(
                 f"{budget} buys no step of {arm}{phase}: one step costs {each:.4g} {budget.axis}; "
                 "give a larger --budget"
+            )
+        if steps > MOST_STEPS:
+            raise UserError(
+                f"{budget} buys {steps:,} steps of {arm}, and a run has at most {MOST_STEPS:,}: "
+                "give a smaller --budget"
             )
         left -= steps * each
         bought.append(steps)
