@@ -100,8 +100,8 @@ def _assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
 
 
 def _text(node: ast.expr | None) -> str | None:
-    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return node.value if is_text else None  # type: ignore[attr-defined]
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, str) else None
 
 
 def _keys(node: ast.expr | None) -> frozenset[str]:

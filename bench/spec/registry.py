@@ -265,9 +265,7 @@ def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> 
     for knob, value in values.items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and not abs(number) <= MOST_KNOB:
-                raise UserError(
-                    f"{where}: {knob} is no number of any use: give up to {MOST_KNOB:g}"
-                )
+                raise UserError(f"{where}: {knob} is of no use: give up to {MOST_KNOB:g}")
     return made
 
 
