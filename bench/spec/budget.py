@@ -63,11 +63,12 @@ class Budget:
         except ValueError:
             raise UserError(f"budget '{text}': '{number}' is not a number") from None
         axis = _UNITS[unit]
-        if not amount > 0:
-            raise UserError(f"budget '{text}' buys nothing: give an amount above zero")
-        if amount > MOST_COMPUTE[axis]:
+        if not 0 < amount <= MOST_COMPUTE[axis]:
             most = f"{MOST_COMPUTE[axis]:.0e}".replace("e+0", "e").replace("e+", "e")
-            raise UserError(f"budget '{text}' is no amount for one run: give {most}{axis} or less")
+            raise UserError(
+                f"budget '{text}' is none that a run can have: give an amount above zero, and up "
+                f"to {most}{axis}"
+            )
         return cls(amount, axis)
 
     def split(self, shares: int) -> "Budget":
