@@ -39,7 +39,7 @@ class UserError(Exception):
     @property
     def lines(self) -> list[str]:
         """The message, a line each."""
-        return [one_line(str(part)) for part in self.args]
+        return [one_line(str(part)) for part in self.args] or [""]
 
 
 class NotComparableError(UserError):

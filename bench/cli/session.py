@@ -99,7 +99,8 @@ class Session:
     ] = False
 
     def __post_init__(self) -> None:
-        digits, shown = self.workers.replace("auto", "0"), shortened(self.workers)
+        digits = "0" if self.workers == "auto" else self.workers
+        shown = shortened(self.workers)
         if not digits.isdecimal():
             raise UserError(f"--workers {shown}: give a number, or auto")
         if len(digits) > 9 or int(digits) > MOST_WORKERS:
@@ -125,7 +126,9 @@ class Session:
         except typer.Abort:
             raise KeyboardInterrupt from None
         if not meant:
-            raise UserError("nothing was planned; --dry-run shows a smaller plan")
+            raise UserError(
+                "nothing was planned: give fewer seeds, pairs, strategies, budgets or trials"
+            )
 
     @property
     def worker_count(self) -> int | None:
