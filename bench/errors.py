@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
 
+from bench.clean import one_line, raw_stream
+
 EXIT_OK = 0
 EXIT_REGRESSION = 1
 EXIT_USAGE = 2
@@ -18,29 +20,32 @@ EXIT_NOT_COMPARABLE = 5
 #: A defect of the harness, as BSD's sysexits has it: Python's own 1 means a regression here.
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
+#: Signs of a name or a value that an error quotes.
+_LONGEST = 200
 
 
 class UserError(Exception):
     """Bad input. The message is one line that says what is wrong and how to fix it.
 
-    Where many things are wrong with a user's data, a line for each follows.
+    Where many things are wrong with a user's data, a line for each follows. A line break in any of
+    them came with a name, and is none.
     """
 
     exit_code = EXIT_USAGE
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """The message, a line each."""
+        return [one_line(str(part)) for part in self.args] or [""]
 
 
 class NotComparableError(UserError):
     """A baseline is missing, cannot be read, or is of something else than what it is held to."""
 
     exit_code = EXIT_NOT_COMPARABLE
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Return a text without the control characters that names in files may hold, but for `keep`.
-
-    A terminal obeys what it is shown.
-    """
-    return "".join(sign if sign.isprintable() or sign in keep else "�" for sign in text)
 
 
 class Verbosity(IntEnum):
@@ -71,12 +76,17 @@ def told(level: Verbosity) -> bool:
 
 
 def say(message: str, level: Verbosity = Verbosity.QUIET) -> None:
-    """Print a message to standard error, without control characters.
+    """Print a message to standard error, on one line.
 
     Errors and what ends a command are shown even to those who want quiet.
     """
     if told(level):
-        print(printable(message, keep="\n"), file=sys.stderr, flush=True)
+        print(one_line(message), file=sys.stderr, flush=True)
+
+
+def order(command: str) -> None:
+    """Print a command that a CI system is to obey, made of clean parts."""
+    print(command, file=raw_stream(sys.stderr), flush=True)
 
 
 def note(message: str) -> None:
@@ -91,7 +101,12 @@ def detail(message: str) -> None:
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:
     """Return the error for a name that does not exist, with the nearest one that does."""
-    names = sorted(known)
+    given, names = shortened(given), sorted(known)
     close = get_close_matches(given, names, n=1, cutoff=0.5)
     fix = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
     return UserError(f"unknown {what} '{given}': {fix}")
+
+
+def shortened(text: str) -> str:
+    """Return a text that somebody gave, as much of it as an error needs."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

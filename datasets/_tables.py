@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.clean import printable as clean
 from bench.contracts import UserError
 
 Cell = str | tuple[str, ...] | None
@@ -59,7 +60,7 @@ def read_table(path: Path) -> Table:
 
 def printable(text: str, longest: int = 60) -> str:
     """Return a user's text in a form fit for one screen line: short, without control characters."""
-    shown = "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
+    shown = clean(" ".join(text.split()))
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 

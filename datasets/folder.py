@@ -256,7 +256,7 @@ class Folder(Dataset):
             which = "1 image" if images == 1 else f"{images:,} images"
             fix = f"fix what is said below, or pass --skip-bad-images to do without {which}"
         count = "1 fault" if len(left) == 1 else f"{len(left):,} faults"
-        raise UserError("\n".join([f"'{self.path}' has {count}; {fix}", *lines]))
+        raise UserError(f"'{self.path}' has {count}; {fix}", *lines)
 
     # ------------------------------------------------------------------------------ roles
 

@@ -18,6 +18,9 @@ from bench.networks import Encoder
 
 from ._redraw import redrawn
 
+#: Each is a whole network.
+_MOST = 64
+
 
 class _Ensemble(MultiTaskNetwork):
     def __init__(self, networks: list[nn.ModuleList]) -> None:
@@ -54,8 +57,8 @@ class Ensemble(Sharing):
     """Networks per task."""
 
     def __post_init__(self) -> None:
-        if self.members < 1:
-            raise ValueError(f"members is a number of at least 1, not {self.members}")
+        if not 1 <= self.members <= _MOST:
+            raise ValueError(f"members is a number from 1 to {_MOST}, not {self.members}")
 
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]

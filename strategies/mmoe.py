@@ -13,7 +13,6 @@ eight of them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,9 @@ from ._redraw import redrawn
 
 #: Largest side of the image that gates see.
 _SIDE = 8
+#: Experts, each a whole encoder, and how many times wider than the network one may be.
+_MOST = 64
+_WIDEST = 16
 
 
 class _Gate(nn.Module):
@@ -84,10 +86,10 @@ class Mmoe(Sharing):
     """Width of each encoder, as a multiple of the run's width."""
 
     def __post_init__(self) -> None:
-        if self.experts < 1:
-            raise ValueError(f"experts is a number of at least 1, not {self.experts}")
-        if not 0 < self.width < inf:
-            raise ValueError(f"width is a number above 0, not {self.width}")
+        if not 1 <= self.experts <= _MOST:
+            raise ValueError(f"experts is a number from 1 to {_MOST}, not {self.experts}")
+        if not 0 < self.width <= _WIDEST:
+            raise ValueError(f"width is a number above 0 and up to {_WIDEST}, not {self.width}")
 
     def build(
         self, new_encoder: EncoderFactory, heads: Sequence[Callable[[Encoder], nn.Module]]

@@ -3,13 +3,16 @@
 What a command finds goes to standard output; progress, warnings and errors go to standard error.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from bench import __version__, plugin_folders
+from bench.clean import CleanStream
 from bench.cli.options import EVERY, Command, ExperimentName, takes
 from bench.cli.session import Results, Root, Session
 from bench.errors import (
@@ -22,8 +25,10 @@ from bench.errors import (
     note,
     say,
     set_verbosity,
+    shortened,
 )
 from bench.spec.experiment import Experiment, load_experiment
+from bench.spec.limits import MOST
 from bench.spec.names import check_names
 
 app = typer.Typer(
@@ -71,7 +76,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 
 _VERBOSITY = ("quiet", "verbose")
 _DATA = ("results", "root", "download", "skip_bad_images", "resident")
-_RUNS = ("workers", "launcher", *_VERBOSITY)
+_RUNS = ("workers", "launcher", "yes", *_VERBOSITY)
 
 
 def command(
@@ -111,12 +116,15 @@ def run(
     raise typer.Exit(code)
 
 
-def _asked(experiment: str, overrides: Mapping[str, Any], session: Session) -> Experiment:
-    """Return the experiment of a command, with its options laid over it.
+def _asked(
+    experiment: str, overrides: Mapping[str, Any], session: Session, times: int = 1
+) -> Experiment:
+    """Return the experiment of a command, with its options laid over it, which it runs `times`.
 
     Every name in it is looked up in the sources of the plugins, before any of them is imported.
     """
     asked = load_experiment(experiment, overrides)
+    session.agree(asked, times)
     check_names(asked, session.launcher)
     return asked
 
@@ -127,7 +135,7 @@ def fidelity(
     overrides: Mapping[str, Any], session: Session, experiment: ExperimentName = "default"
 ) -> None:
     """Run an experiment in fp32 and in bf16, and compare their gains."""
-    asked = _asked(experiment, overrides, session)
+    asked = _asked(experiment, overrides, session, times=2)
 
     from bench.cli.fidelity import check_fidelity
 
@@ -157,19 +165,23 @@ def power(
         typer.Option(help="One experiment of the folder; all if none is named.", metavar="NAME"),
     ] = None,
     detect: Annotated[
-        float, typer.Option(help="The true gain to find, in points.", min=1e-9, metavar="X")
+        float,
+        typer.Option(help="The true gain to find, in points.", min=1e-9, max=MOST, metavar="X"),
     ] = 1.0,
     sd: Annotated[
         float | None,
         typer.Option(
             help="Standard deviation of paired gains, in place of that of a folder.",
             min=1e-9,
+            max=MOST,
             metavar="X",
         ),
     ] = None,
     rows: Annotated[
         int,
-        typer.Option(help="With --sd: rows compared with one anchor.", min=1, metavar="N"),
+        typer.Option(
+            help="With --sd: rows compared with one anchor.", min=1, max=MOST, metavar="N"
+        ),
     ] = 1,
     as_json: Json = False,
 ) -> None:
@@ -198,7 +210,9 @@ def calibrate_(
         str | None,
         typer.Option("-p", "--pair", help="DATASET:TASK, to try your own data.", metavar="PAIR"),
     ] = None,
-    group: Annotated[int, typer.Option(help="Seeds of one comparison.", metavar="N")] = 10,
+    group: Annotated[
+        int, typer.Option(help="Seeds of one comparison.", min=1, max=MOST, metavar="N")
+    ] = 10,
     as_json: Json = False,
 ) -> None:
     """Measure how often a difference is found where there is none, and where one is planted.
@@ -208,6 +222,7 @@ def calibrate_(
     asked = load_experiment(experiment, overrides)
     if pair is not None:
         asked = asked.model_copy(update={"pair": (pair,), "description": ""})
+    session.agree(asked)
 
     from bench.cli.calibrate import calibrate
 
@@ -260,7 +275,8 @@ def new(
 
     path = begin(what, name, component, folder)
     print(f"wrote {path}")
-    say(next_steps(what, name, path))
+    for line in next_steps(what, name, path).split("\n"):
+        say(line)
 
 
 @command("validate pcgrad")
@@ -402,9 +418,10 @@ def speed(
     from bench.speed.report import circumstances, show, write
     from bench.speed.settings import load
 
-    wanted = {int(part) for part in only.split(",") if part.strip().isdecimal()}
-    if not wanted <= set(range(1, TABLES + 1)) or only.count(",") + 1 != len(wanted):
-        raise UserError(f"--only {only}: give numbers from 1 to {TABLES}, such as 1,3")
+    numbers = {str(number): number for number in range(1, TABLES + 1)}
+    wanted = {numbers[part.strip()] for part in only.split(",") if part.strip() in numbers}
+    if only.count(",") + 1 != len(wanted):
+        raise UserError(f"--only {shortened(only)}: give numbers from 1 to {TABLES}, such as 1,3")
     cores, chosen = usable_cores(), "quick" if quick else "full"
     command = f"bench speed --only {only}" + (" --quick" if quick else "")
     where = circumstances(command, cores)
@@ -425,13 +442,21 @@ def speed(
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
     set_verbosity(Verbosity.NORMAL)
+    # Whatever is printed, by a library too, is clean; tables and bars get at the streams behind.
+    with redirect_stdout(CleanStream(sys.stdout)), redirect_stderr(CleanStream(sys.stderr)):
+        _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> None:
     try:
         for folder in plugin_folders:
             if not folder.is_dir():
                 raise UserError(f"BENCH_PLUGINS names '{folder}', which is no folder")
         app(arguments)
     except UserError as error:
-        say(f"error: {error}")
+        first, *more = error.lines
+        for line in (f"error: {first}", *more):
+            say(line)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -120,8 +120,9 @@ def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Rec
                 done[event.job.key] = store.save(event.record, event.examples)
                 display.finished(event.job, event.record)
     except KeyboardInterrupt:
+        say("")
         say(
-            f"\nstopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "
+            f"stopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "
             "Run the same command again to go on."
         )
         raise

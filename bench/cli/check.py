@@ -1,6 +1,5 @@
 """Carries out `check`, `baseline` and `compare`: reads both sides, times, judges, shows."""
 
-import json
 import os
 import re
 import subprocess
@@ -12,10 +11,11 @@ from typing import Literal
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.cli.console import console
+from bench.clean import printable
+from bench.cli.console import console, show_json
 from bench.cli.session import Session
 from bench.contracts import DataSource
-from bench.errors import NotComparableError, UserError, note, printable, say
+from bench.errors import NotComparableError, UserError, note, order, say
 from bench.gate.baseline import (
     Baseline,
     Snapshot,
@@ -176,7 +176,7 @@ def _tell(
         write_atomically(options.junit, junit(name, findings))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in annotations(findings):
-            say(line)
+            order(line)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(Path(summary), gate_markdown(name, findings, notes))
     return code
@@ -234,7 +234,7 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
         for stem, b in found.items()
     ]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        show_json(rows)
         return
     table = Table(box=SIMPLE_HEAD)
     for column in rows[0]:
@@ -246,7 +246,7 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
 
 def _show(baseline: Baseline, as_json: bool) -> None:
     if as_json:
-        print(baseline.model_dump_json(indent=1))
+        show_json(baseline.model_dump(mode="json"))
         return
     print(f"{baseline.experiment.name}, {baseline.experiment.budget}, made by")
     for what, value in baseline.made.items():

@@ -5,6 +5,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from bench.clean import printable
 from bench.cli.batch import RunBatch
 from bench.cli.console import console
 from bench.plan.plan import Plan
@@ -57,7 +58,7 @@ def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch) -> None:
     for jobs in _arms(plan):
         prices, spec = jobs[0].prices, jobs[0].spec
         line = (  # a line a phase
-            spec.label,
+            printable(spec.label),
             str(len(jobs)),
             _share(whole, spec.budget),
             "\n".join(f"{steps:,}" for steps in spec.steps),

@@ -1,8 +1,6 @@
 """What can be run, as rows for `list`."""
 
 import inspect
-import json
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, fields
@@ -14,7 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.console import console
+from bench.clean import one_line, printable
+from bench.cli.console import console, show_json
 from bench.contracts import Aggregation, Component, Dataset, range_of
 from bench.errors import UserError
 from bench.launch import launchers
@@ -179,9 +178,9 @@ def _launchers() -> Rows:
 def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
     """Print rows as a table or as JSON."""
     if as_json:
-        json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
-        print()
+        show_json(rows)
         return
+    rows = [{key: printable(value) for key, value in row.items()} for row in rows]
     out = console()
     table = Table(box=box.SIMPLE_HEAD, leading=1)
     for position, column in enumerate(rows[0] if rows else [what]):
@@ -221,8 +220,7 @@ def show_validation(reports: "Sequence[PluginReport]", as_json: bool) -> None:
     """
     if as_json:
         rows = [{**asdict(report), "outcome": report.outcome} for report in reports]
-        json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
-        print()
+        show_json(rows)
         return
     table = Table(box=box.SIMPLE_HEAD)
     for position, column in enumerate(("plugin", "component", "checks", "found", "seconds")):
@@ -234,10 +232,10 @@ def show_validation(reports: "Sequence[PluginReport]", as_json: bool) -> None:
             f"{f.check} skipped: {f.reason}" for f in report.findings if f.outcome == "skipped"
         ]
         table.add_row(
-            report.plugin,
+            printable(report.plugin),
             report.component,
             f"{held} of {len(report.findings)}",
-            Text("\n".join([report.outcome, *told])),
+            Text("\n".join([report.outcome, *map(one_line, told)])),
             f"{report.seconds:.1f}",
         )
     console().print(table)

@@ -1,6 +1,5 @@
 """Carries out `power`: reads what the experiments of a folder need, and shows it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.console import console
+from bench.clean import printable
+from bench.cli.console import console, show_json
 from bench.errors import note
-from bench.report.text.document import finite
 from bench.report.text.wording import NOTHING, fold, heading
 from bench.stats.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
 from bench.stats.tests import ALPHA, POWER
@@ -37,10 +36,10 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
             note(f"note: no row of {total.experiment} has two seeds with a gain, so no spread yet")
     if as_json:
         found = [
-            finite({"rows": [asdict(row) for row in rows], "total": asdict(total)})
+            {"rows": [asdict(row) for row in rows], "total": asdict(total)}
             for rows, total in tables
         ]
-        print(json.dumps({"power": POWER, "detect": detect, "experiments": found}, indent=1))
+        show_json({"power": POWER, "detect": detect, "experiments": found})
         return
     for rows, total in tables:
         if rows:
@@ -51,9 +50,8 @@ def power_of(sd: float, rows: int, detect: float, as_json: bool) -> None:
     """Show what a row of a given spread needs, alone and in a family of so many rows."""
     needs = {"alone": need(detect, sd, ALPHA), "family": need(detect, sd, ALPHA / rows)}
     if as_json:
-        document = finite({k: asdict(n) for k, n in needs.items()})
         given = {"power": POWER, "detect": detect, "sd": sd, "rows": rows}
-        print(json.dumps({**given, **document}, indent=1))
+        show_json({**given, **{name: asdict(one) for name, one in needs.items()}})
         return
     for name, one in needs.items():
         terms = "alone" if name == "alone" else f"as one of {rows} rows, by Holm at worst"
@@ -82,10 +80,10 @@ def _show(rows: Sequence[Requirement], total: Total, detect: float) -> None:
         table.add_column(column, justify="right")
     question = ""
     for row in rows:
-        if (asked := heading(row.pair, row.target)) != question:
+        if (asked := printable(heading(row.pair, row.target))) != question:
             table.add_row(Text(fold(asked, lambda line: len(line) <= _WIDEST), style="bold"))
             question = asked
-        table.add_row(f"  {row.strategy}", row.anchor, f"{row.sd:.3g}", *_cells(row))
+        table.add_row(printable(f"  {row.strategy}"), row.anchor, f"{row.sd:.3g}", *_cells(row))
     table.add_section()
     table.add_row("all rows", "", "", *_cells(total))
     out.print(table)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from bench.errors import Verbosity, printable, told
+from bench.clean import one_line, printable
+from bench.cli.console import console
+from bench.errors import Verbosity, told
 from bench.store.records import Record
 from bench.train.job import Job
 
@@ -32,11 +33,11 @@ _LEFT = 13
 @contextlib.contextmanager
 def working(on: str) -> Iterator[None]:
     """Show on a terminal that something takes a while."""
-    console = Console(stderr=True)
-    if not (console.is_terminal and told(Verbosity.NORMAL)):
+    out = console(stderr=True)
+    if not (out.is_terminal and told(Verbosity.NORMAL)):
         yield
         return
-    with console.status(on):
+    with out.status(printable(on)):
         yield
 
 
@@ -63,7 +64,7 @@ class Display:
         self._done, self._worked = 0, 0.0
         self._began = self._last_line = time.monotonic()
         self._current: list[Job] = []
-        self._console = Console(stderr=True)
+        self._console = console(stderr=True)
         self._bar: Progress | None = None
         if self._console.is_terminal and told(Verbosity.NORMAL):
             # What changes in length stands last and is cut, so that nothing moves.
@@ -114,8 +115,7 @@ class Display:
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        shown = printable(message, keep="\n")
-        self._console.print(shown, highlight=False, soft_wrap=True, markup=False)
+        self._console.print(one_line(message), soft_wrap=True)
 
     def _left(self) -> str:
         if not self._worked:
@@ -128,7 +128,8 @@ class Display:
             return
         now = ", ".join(f"{job.spec.label} seed {job.spec.seed}" for job in self._current)
         if self._bar:
-            self._bar.update(self._task, completed=self._done, left=self._left(), now=now)
+            shown = printable(now)
+            self._bar.update(self._task, completed=self._done, left=self._left(), now=shown)
             return
         quiet = time.monotonic() - self._last_line
         if self._done == self._jobs or (self._done and quiet >= _LINE_EVERY_SECONDS):

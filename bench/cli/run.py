@@ -1,19 +1,19 @@
 """Carries out the commands that train: plan, tune if asked, train what is missing, report."""
 
-import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bench.clean import printable
 from bench.cli.batch import RunBatch
-from bench.cli.console import console
+from bench.cli.console import console, show_json
 from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.progress import working
 from bench.cli.session import Session
 from bench.cli.settle import settle
 from bench.contracts import DataSource
-from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, printable, say
+from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, say
 from bench.launch import WorkerPool
 from bench.plan.plan import Plan, make_plan
 from bench.report import (
@@ -112,7 +112,7 @@ def _show_plans(
     if as_json:
         documents = [plan_json(*each) for each in plans]
         shown = documents[0] if len(documents) == 1 else {"budgets": documents}
-        print(json.dumps(shown, indent=1))
+        show_json(shown)
     else:
         for each in plans:
             show_plan(*each)

@@ -1,12 +1,16 @@
 """Where a command reads and writes, and where its runs execute: one object, one set of flags."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.errors import UserError
+from bench.errors import UserError, say, shortened
+from bench.spec.experiment import Experiment
+from bench.spec.limits import MOST_RUNS, MOST_WORKERS
+from bench.spec.size import PlanSize
 
 if TYPE_CHECKING:
     from bench.contracts import DataSource
@@ -72,6 +76,12 @@ class Session:
             rich_help_panel=_MACHINE,
         ),
     ] = None
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="Go on with a plan of many runs, unasked.", rich_help_panel=_MACHINE
+        ),
+    ] = False
     quiet: Annotated[
         bool,
         typer.Option(
@@ -89,10 +99,36 @@ class Session:
     ] = False
 
     def __post_init__(self) -> None:
-        if self.workers != "auto" and not self.workers.isdecimal():
-            raise UserError(f"--workers {self.workers}: give a number, or auto")
+        digits = "0" if self.workers == "auto" else self.workers
+        shown = shortened(self.workers)
+        if not digits.isdecimal():
+            raise UserError(f"--workers {shown}: give a number, or auto")
+        if len(digits) > 9 or int(digits) > MOST_WORKERS:
+            raise UserError(f"--workers {shown}: give at most {MOST_WORKERS}, or auto")
         if self.quiet and self.verbose:
             raise UserError("give --quiet or --verbose, not both")
+
+    def agree(self, experiment: Experiment, times: int = 1) -> None:
+        """Ask whether a plan of many runs is meant, `times` over. Raises `UserError` if it is not.
+
+        Without a terminal nobody can be asked, and --yes says so beforehand.
+        """
+        size = PlanSize.of(experiment) * times
+        if not size.possible:
+            raise UserError(f"{size}; more than {MOST_RUNS:,} cannot be planned, even with --yes")
+        if self.yes or not size.asks:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UserError(f"{size}; --yes goes on")
+        say(f"{size}")
+        try:
+            meant = typer.confirm("go on?", err=True)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        if not meant:
+            raise UserError(
+                "nothing was planned: give fewer seeds, pairs, strategies, budgets or trials"
+            )
 
     @property
     def worker_count(self) -> int | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from bench.clean import CleanStream, progress
 from bench.errors import UserError
 from bench.train.device import LARGE_PAGES, reason_of
 
@@ -74,6 +75,7 @@ def _end_with_parent() -> None:
 def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> None:
     """Answer requests from the pipe until it closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.stdout, sys.stderr = (CleanStream(s, progress) for s in (sys.stdout, sys.stderr))
     os.environ.update(environment)
     import_module("bench.launch.preload")  # there already if this process was forked
     if torch.cuda.is_available():
@@ -86,7 +88,7 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
                 for item in answer(function, *arguments):
                     pipe.send(("item", item))
             except UserError as error:
-                end = ("user error", str(error))
+                end = ("user error", error.lines)
             except BaseException as error:  # an exit too, so that the worker can go on answering
                 end = ("error", reason_of(error))
             pipe.send(end)
@@ -201,7 +203,7 @@ class Worker:
                 elif kind == "end":
                     return
                 elif kind == "user error":
-                    raise UserError(value)
+                    raise UserError(*value)
                 else:
                     raise RequestError(value)
         finally:

@@ -6,7 +6,7 @@ character of theirs gets into a line, and whoever shows one in Markdown escapes 
 
 from collections.abc import Iterator, Sequence
 
-from bench.errors import printable
+from bench.clean import printable
 from bench.spec.experiment import Recipe
 from bench.task_types import Classification, MultiLabel, Segmentation
 from bench.tasks import ImageSet, TaskData

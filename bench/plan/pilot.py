@@ -196,9 +196,8 @@ class Pilots:
             return Budget(whole.amount * AskedBudget.parse(text).amount, whole.axis).text
 
         smaller = tuple(share(text) for text in self.experiment.smaller_budgets)
-        return self.experiment.model_copy(
-            update={"budget": share(self.experiment.budget), "smaller_budgets": smaller}
-        )
+        found = {"budget": share(self.experiment.budget), "smaller_budgets": smaller}
+        return self.experiment.model_copy(update={**found, "at_most": None})
 
 
 def _converged(quarter: PilotLevel, whole: PilotLevel) -> bool:

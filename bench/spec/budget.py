@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.errors import UserError, unknown
+from bench.errors import UserError, shortened, unknown
+from bench.spec.limits import MOST_COMPUTE, MOST_STEPS
 
 Axis = Literal["flop", "s", "steps", "samples"]
 #: What a budget may be asked in: an axis, or a unit that a plan makes an amount of.
@@ -88,6 +89,7 @@ class AskedBudget:
     @classmethod
     def parse(cls, text: str) -> "AskedBudget":
         """Read what `Budget` reads, `20epochs`, `converged` and `converged/4`."""
+        text = shortened(text)
         match = re.fullmatch(r"\s*converged(?:\s*/\s*([0-9]+(?:\.[0-9]+)?))?\s*", text.lower())
         if match is not None:
             divisor = float(match[1] or 1)
@@ -110,9 +112,14 @@ class AskedBudget:
             amount = float(number) * scale
         except ValueError:
             raise UserError(f"budget '{text}': '{number}' is not a number") from None
-        if not (amount > 0 and math.isfinite(amount)):
-            raise UserError(f"budget '{text}' buys nothing: give an amount above zero")
-        return cls(amount, _UNITS[unit])
+        known = _UNITS[unit]
+        if not 0 < amount <= MOST_COMPUTE[known]:
+            most = f"{MOST_COMPUTE[known]:.0e}".replace("e+0", "e").replace("e+", "e")
+            raise UserError(
+                f"budget '{text}' is none that a run can have: give an amount above zero, and up "
+                f"to {most}{known}"
+            )
+        return cls(amount, known)
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,11 @@ def steps_bought(
             raise UserError(
                 f"{budget} buys no step of {arm}{phase}: one step costs {each:.4g} {budget.axis}; "
                 "give a larger --budget"
+            )
+        if steps > MOST_STEPS:
+            raise UserError(
+                f"{budget} buys {steps:,} steps of {arm}, and a run has at most {MOST_STEPS:,}: "
+                "give a smaller --budget"
             )
         left -= steps * each
         bought.append(steps)

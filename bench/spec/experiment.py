@@ -21,8 +21,19 @@ from pydantic import (
     model_validator,
 )
 
-from bench.errors import UserError, unknown
+from bench.clean import file_name
+from bench.errors import UserError, shortened, unknown
 from bench.spec.budget import AskedBudget, Budget
+from bench.spec.limits import (
+    LONGEST_NAME,
+    MOST,
+    MOST_BATCH,
+    MOST_BYTES,
+    MOST_CURVE_POINTS,
+    MOST_DOTTED,
+    MOST_NESTED,
+    nested,
+)
 
 Precision = Literal["fp32", "bf16"]
 
@@ -43,7 +54,7 @@ class Recipe(BaseModel):
 
     network: str = "lenet"
     """Encoder, as `list networks` names it."""
-    batch_size: int = Field(default=32, ge=1, strict=True)
+    batch_size: int = Field(default=32, ge=1, le=MOST_BATCH, strict=True)
     """Images per step."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Peak learning rate of AdamW."""
@@ -53,12 +64,12 @@ class Recipe(BaseModel):
     """Fraction of the steps with a rising learning rate, before its cosine decay."""
     augment: Literal["none", "crop", "crop+flip"] = "none"
     """Random changes of the training images."""
-    train_size: int | None = Field(default=None, ge=1, strict=True)
+    train_size: int | None = Field(default=None, ge=1, le=MOST, strict=True)
     """Training images that each seed draws from the pool; the whole pool if not given. May be
     repeated."""
-    validation_size: int = Field(default=500, ge=0, strict=True)
+    validation_size: int = Field(default=500, ge=0, le=MOST, strict=True)
     """Images of the pool held out for the learning curve, never trained on."""
-    curve_points: int = Field(default=8, ge=1, strict=True)
+    curve_points: int = Field(default=8, ge=1, le=MOST_CURVE_POINTS, strict=True)
     """Evaluations on the validation split, evenly over the steps."""
     precision: Precision = "fp32"
     """Precision of the networks' passes, the same for all arms."""
@@ -90,11 +101,13 @@ class Group(BaseModel):
 class Experiment(Recipe, Group):
     """All that defines an experiment. The keys are the long flags of `bench run`."""
 
-    name: str = Field(default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(
+        default="custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME
+    )
     """Name of the report."""
     description: str = ""
     """What is asked, in a sentence."""
-    seeds: int = Field(default=10, ge=1, strict=True)
+    seeds: int = Field(default=10, ge=1, le=MOST, strict=True)
     """Paired seeds; fewer than 8 give no verdict."""
     until_decided: bool = Field(default=False, strict=True)
     """Analyse after each quarter of --seeds (20 if not given); go on with undecided pairs only."""
@@ -116,9 +129,9 @@ class Experiment(Recipe, Group):
     also_against: tuple[Literal["wide", "same-size"], ...] = ()
     """Also compare with wide: one larger single-task network of the same FLOPs per step; or with
     same-size: plain sharing with as many parameters. May be repeated."""
-    tune: int = Field(default=0, ge=0, strict=True)
+    tune: int = Field(default=0, ge=0, le=MOST, strict=True)
     """Trials of every arm, scored on the validation split; 0 uses the recipe as it is."""
-    tune_seeds: int = Field(default=1, ge=1, strict=True)
+    tune_seeds: int = Field(default=1, ge=1, le=MOST, strict=True)
     """Seeds of each trial, different from those of the results."""
     also: tuple[Group, ...] = ()
     """Further pairs with strategies of their own, such as placebo partners."""
@@ -197,7 +210,7 @@ class Experiment(Recipe, Group):
         """One experiment per budget or training size, the smallest first; the last is this one."""
         alone = {"smaller_budgets": (), "smaller_train_sizes": ()}
         changes: list[tuple[str, dict[str, Any]]] = [
-            *((re.sub(r"[^A-Za-z0-9.]", "", b), {"budget": b}) for b in self.smaller_budgets),
+            *((file_name(text), {"budget": text}) for text in self.smaller_budgets),
             *((f"{size}images", {"train_size": size}) for size in self.smaller_train_sizes),
         ]
         smaller = (
@@ -267,15 +280,13 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     try:
         if path.suffix != ".toml" and not path.is_file():
             raise unknown("experiment", name_or_path, shipped)
-        text = path.read_text("utf-8")
-        values = tomllib.loads(text)
+        values = _toml(path)
     except OSError as error:
-        raise UserError(f"cannot read experiment '{path}': {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from None
+        reason = error.strerror or error
+        raise UserError(f"cannot read experiment '{shortened(str(path))}': {reason}") from None
     keys = Counter(key.replace("_", "-") for key in values)
     if twice := [key for key, times in keys.items() if times > 1]:
-        raise UserError(f"{path}: '{twice[0]}' is given twice")
+        raise UserError(f"{path}: '{shortened(twice[0])}' is given twice")
     values = {key.replace("-", "_"): value for key, value in values.items()}
     values.setdefault("name", path.stem)
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -304,6 +315,36 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
 def _of_a_file(pair: str) -> bool:
     """Return whether a pair is of a user's own images: `DATASET:PATH:TASKS`."""
     return pair.count(":") > 1
+
+
+#: More parts of a dotted key than an experiment has a use for. Reading one takes the square of
+#: their number in time.
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_DOTTED = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_DOTTED}}}")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """Read an experiment file. Raises `UserError` where it is no TOML, or none of any sense."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot read experiment '{path}': it is no file")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path} is larger than {MOST_BYTES // 1_000_000} MB: no experiment is")
+    values: dict[str, Any] = {}
+    try:
+        text = content.decode("utf-8").replace("\r\n", "\n")
+        deep = _DOTTED.search(text) is not None
+        values = {} if deep else tomllib.loads(text)
+    except RecursionError:
+        deep = True
+    except ValueError as error:  # a number of too many digits, too
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    if deep or nested(values) > MOST_NESTED:
+        raise UserError(
+            f"{path} nests values too deeply: an experiment has keys, lists, and groups in [[also]]"
+        )
+    return values
 
 
 def experiment_toml(experiment: Experiment) -> str:
@@ -335,7 +376,7 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
             raise UserError(f"{origin}: {problem}") from None
         given = first.get("input")
         apart = any(part in _PARTS for part in first["loc"])
-        shown = "" if first["type"] == "missing" or apart else f" (given: {given!r})"
+        shown = "" if first["type"] == "missing" or apart else f" (given: {shortened(repr(given))})"
         message = _plainly(first["type"], first["msg"], first.get("ctx", {}))
         raise UserError(f"{origin}: {key.replace('_', '-')}: {message}{shown}") from None
 
@@ -349,6 +390,10 @@ def _plainly(kind: str, message: str, context: Mapping[str, Any]) -> str:
             return f"give {context['ge']} or more"
         case "greater_than":
             return f"give more than {context['gt']}"
+        case "less_than_equal":
+            return f"give {context['le']} or less"
+        case "string_too_long":
+            return f"give at most {context['max_length']} signs"
         case "less_than":
             return f"give less than {context['lt']}"
         case "int_type" | "int_parsing" | "int_from_float":

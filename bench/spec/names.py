@@ -6,7 +6,7 @@ package brings plugins, only an import can tell, and nothing is said here.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -31,14 +31,8 @@ def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
     """
     if entry_points(group=ENTRY_POINTS):
         return None
-    if folder == "launch":
-        roots = [Path(bench.__file__).parent, *bench.plugin_folders]
-        folders = [str(root / folder) for root in roots]
-    else:
-        spec = find_spec(f"bench.{folder}")
-        folders = list(spec.submodule_search_locations or []) if spec else []
     found: dict[str, frozenset[str] | None] = {}
-    for path in (path for each in folders for path in Path(each).glob("*.py")):
+    for path in _modules(folder):
         # A module that fails to import is asked for by its own name, and says what is wrong.
         found.setdefault(path.stem, None)
         try:
@@ -56,6 +50,34 @@ def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
                 found[name] = _keys(values.get("tasks"))
             elif _makes_a_class(node):
                 return None
+    return found
+
+
+def _modules(folder: str) -> Iterator[Path]:
+    """Yield the modules that may hold plugins."""
+    if folder == "launch":
+        roots = [Path(bench.__file__).parent, *bench.plugin_folders]
+        folders = [str(root / folder) for root in roots]
+    else:
+        spec = find_spec(f"bench.{folder}")
+        folders = list(spec.submodule_search_locations or []) if spec else []
+    for each in folders:
+        yield from Path(each).glob("*.py")
+
+
+@cache
+def declared_pairs() -> Mapping[str, int]:
+    """Return how many pairs each data set declares, as far as its source lists them."""
+    found: dict[str, int] = {}
+    for path in _modules("datasets"):
+        try:
+            tree = ast.parse(path.read_text("utf-8"))
+        except (OSError, ValueError, SyntaxError):
+            continue
+        for values in (_assigned(node) for node in tree.body if isinstance(node, ast.ClassDef)):
+            name, pairs = _text(values.get("name")), values.get("pairs")
+            if name is not None and isinstance(pairs, ast.Tuple | ast.List):
+                found[name] = len(pairs.elts)
     return found
 
 
@@ -77,9 +99,9 @@ def _assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
     return found
 
 
-def _text(node: ast.expr) -> str | None:
-    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return node.value if is_text else None  # type: ignore[attr-defined]
+def _text(node: ast.expr | None) -> str | None:
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, str) else None
 
 
 def _keys(node: ast.expr | None) -> frozenset[str]:

@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
 from bench.errors import UserError, unknown
+from bench.spec.limits import MOST_KNOB
 from bench.spec.names import ENTRY_POINTS
 from bench.tasks import Pair, split_placebo
 
@@ -252,7 +253,7 @@ def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> 
             raise UserError(f"{where}: {knob} is given twice")
         values[knob] = _value(value, hints[knob], where)
     try:
-        return plugin(**values, **given)
+        made = plugin(**values, **given)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
     except (UserError, KeyboardInterrupt):
@@ -261,6 +262,11 @@ def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> 
         raise UserError(
             f"{where}: {plugin.name} cannot be made: {type(error).__name__}: {error}"
         ) from error
+    for knob, value in values.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not abs(number) <= MOST_KNOB:
+                raise UserError(f"{where}: {knob} is of no use: give up to {MOST_KNOB:g}")
+    return made
 
 
 def parse_plugin(plugins: Plugins, what: str, text: str) -> Any:

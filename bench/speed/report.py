@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from bench.clean import printable
 from bench.speed.tables import Table
 from bench.store.provenance import provenance
 from bench.store.store import write_files
@@ -62,7 +63,7 @@ def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> di
 
     contents = {"speed.json": json_text(document(tables, where)).encode()}
     parts = ["# Speed, measured side by side"]
-    parts.append("\n".join(f"- {key}: {value}" for key, value in where.items()))
+    parts.append("\n".join(f"- {key}: {printable(value)}" for key, value in where.items()))
     for table in tables:
         parts.append(table.markdown())
         if draw := PLOTS.get(table.name):

@@ -166,11 +166,13 @@ class TrainingState:
     def _weights_over(self, steps: int) -> Tensor:
         """Return the tasks' weights in each step of the phase, `[steps, T]` with rows of sum 1."""
         tasks = [d.task for d in self.trained]
-        each = [[task.weight_at(step / steps) for task in tasks] for step in range(steps)]
+        changing = any(task.decay != "none" for task in tasks)
+        moments = range(steps) if changing else range(1)
+        each = [[task.weight_at(step / steps) for task in tasks] for step in moments]
         weights = torch.tensor(each, dtype=torch.float32)
         # A phase whose tasks all weigh 0 descends nothing.
         total = weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-        return (weights / total).to(self.device)
+        return (weights / total).to(self.device).expand(steps, -1)
 
     def batches(self, resident: bool = True) -> Batches:
         """Return the batches of the phase, from the start."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bench.clean import printable
 from bench.report.text.wording import fold, gain_unit
 from bench.stats.comparison import Comparison, RowResult
 from bench.store.records import AnchorName
@@ -103,6 +104,7 @@ def text_width(text: str, size: float = NORMAL, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
+    text = printable(text)
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
     width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
     # Hinting makes drawn text up to 2 % wider than its outline.
@@ -118,7 +120,7 @@ def widest(texts: Sequence[str], size: float = NORMAL, bold: bool = False) -> fl
 
 def wrap(text: str, width: float, size: float = NORMAL, bold: bool = False) -> str:
     """Break a text into lines of at most `width` inches."""
-    return fold(text, lambda line: text_width(line, size, bold) <= width)
+    return fold(printable(text, keep="\n"), lambda line: text_width(line, size, bold) <= width)
 
 
 def line_count(text: str) -> int:
@@ -166,7 +168,8 @@ class Sheet:
     def _legend(self, legend: Sequence[tuple["Artist", str]], columns: int, height: float) -> None:
         self.figure.legend(
             [handle for handle, _ in legend],
-            [label for _, label in legend],
+            # matplotlib leaves out of a legend what begins with an underscore.
+            [f" {label}" if label.startswith("_") else label for _, label in legend],
             loc="upper left",
             bbox_to_anchor=self._at(0, -height),
             ncols=columns,
@@ -276,7 +279,11 @@ def gain_limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
 def picture(figure: "Figure") -> dict[str, bytes]:
     """Return a figure as PNG and SVG, by suffix. The same figure gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):  # fonts have no glyph for control characters, and warn
+            text.set_text(printable(text.get_text(), keep="\n"))
     FigureCanvasAgg(figure)
     pictures = {}
     for suffix, metadata in (

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.clean import csv_cell, escaped_json
 from bench.decide.pairs import decisions
 from bench.report.text.decision import DECISION, decision_json
 from bench.report.text.levels import OVER_BUDGETS, OVER_SIZES, levels_json
@@ -272,7 +273,7 @@ def finite(value: Any) -> Any:
 
 def json_text(document: Any) -> str:
     """Return a document as a file has it. Raises `ValueError` for what JSON has no number for."""
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return escaped_json(json.dumps(document, indent=1, allow_nan=False)) + "\n"
 
 
 def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:
@@ -286,7 +287,7 @@ def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:
     names = list(lines[0]) if lines else ["experiment"]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return buffer.getvalue()
 
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from bench.report.text.table import escape, grid
+from bench.clean import markdown as escape
+from bench.clean import printable
+from bench.report.text.table import grid
 from bench.report.text.terminal import aligned, short, widths
 from bench.report.text.wording import halved, heading, number, spread
 from bench.stats.fidelity import FidelityRow
@@ -67,10 +69,12 @@ def fidelity_table(rows: Sequence[FidelityRow]) -> "Table":
     table.add_row(aligned([Text(column, style="bold") for column in header], columns))
     of_target = groupby(zip(rows, lines, strict=True), key=lambda each: _heading(each[0]))
     for name, group in of_target:
-        table.add_row(Text(f"\n{name}", style="bold cyan"))
+        table.add_row(Text(f"\n{printable(name)}", style="bold cyan"))
         for row, line in group:
             style = "" if row.agrees else "bold"
-            table.add_row(aligned([Text(cell, style=style) for cell in line], columns))
+            table.add_row(
+                aligned([Text(printable(cell, keep="\n"), style=style) for cell in line], columns)
+            )
     table.add_row(Text(f"\n{_NOTE.format('± half of its')}", style="dim"))
     table.add_row(Text(fidelity_summary(rows)))
     return table

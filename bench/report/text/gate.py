@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from bench.errors import printable
+from bench.clean import annotation, annotation_property, printable
+from bench.clean import markdown as escape
 from bench.gate.baseline import Baseline
 from bench.gate.judge import Finding, Status
 from bench.report.text.document import finite
-from bench.report.text.table import escape, grid
+from bench.report.text.table import grid
 from bench.report.text.wording import NOTHING, number, p_value, spread
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def gate_table(findings: Sequence[Finding]) -> "Group":
         for finding in group:
             style = _COLOURS.get(finding.status, "") if finding.binding else ""
             *cells, status = _cells(finding)
-            table.add_row(*map(Text, cells), Text(status, style=style))
+            table.add_row(*map(Text, cells), Text(printable(status), style=style))
             if finding.status != "PASS":
                 words.append(
                     Text(printable(f"{finding.quantity}: {finding.sentence}"), style=style)
@@ -176,16 +177,8 @@ def annotations(findings: Sequence[Finding]) -> list[str]:
 
 def _annotation(finding: Finding) -> str:
     level = "error" if finding.binding and finding.status != "INCONCLUSIVE" else "warning"
-    title = _property(f"{told(finding)}: {finding.quantity}")
-    return f"::{level} title={title}::{_data(f'{finding.name}: {finding.sentence}')}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    title = annotation_property(f"{told(finding)}: {finding.quantity}")
+    return f"::{level} title={title}::{annotation(f'{finding.name}: {finding.sentence}')}"
 
 
 def junit(name: str, findings: Sequence[Finding]) -> bytes:
@@ -199,7 +192,7 @@ def junit(name: str, findings: Sequence[Finding]) -> bytes:
     counts = Counter(kinds)
     suite = ElementTree.Element(
         "testsuite",
-        name=f"bench check {name}",
+        name=printable(f"bench check {name}"),
         tests=str(len(findings)),
         failures=str(counts["failure"]),
         errors=str(counts["error"]),

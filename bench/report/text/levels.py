@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import printable
+from bench.clean import printable
 from bench.report.text.wording import NOTHING, amount, fold, gain, heading
 from bench.spec.budget import Budget
 from bench.stats.levels import Crossing, Level, OverLevels

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 
+from bench.clean import markdown as escape
+from bench.clean import markdown_code as _code
 from bench.decide.pairs import decisions
 from bench.report.text import levels
 from bench.report.text.decision import DECISION, USE, USE_COLUMNS, sentence, use_lines
@@ -277,7 +279,7 @@ def _estimate(found: Estimate, sign: bool = False) -> str:
 
 def _made(made: Mapping[str, Sequence[str]]) -> str:
     """Return the versions and machines that the runs were made with."""
-    facts = " · ".join(f"{key}: {escape(', '.join(values))}" for key, values in made.items())
+    facts = " · ".join(escape(f"{key}: {', '.join(values)}") for key, values in made.items())
     return f"**Made with.** {facts}." if made else ""
 
 
@@ -289,18 +291,6 @@ def _data(declaration: Declaration) -> str:
 def _interim(declaration: Declaration) -> str:
     lines = [f"- {escape(line)}" for line in interim_lines(declaration)]
     return "**Interim analyses.**\n\n" + "\n".join(lines) if lines else ""
-
-
-def escape(text: str) -> str:
-    """Return a text that Markdown shows as it is, in a table cell too."""
-    for sign in "\\|`*_~<>[]&":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
-
-
-def _code(name: str) -> str:
-    """Return a name as code. A table wants its pipes escaped even there."""
-    return f"`{name.replace('|', chr(92) + '|').replace('`', chr(39))}`"
 
 
 def _named(row: RowResult) -> str:

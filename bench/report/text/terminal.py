@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from bench.errors import printable
+from bench.clean import log, printable
 from bench.report.text.wording import (
     NOTHING,
     expected,
@@ -82,7 +82,7 @@ def terminal_table(results: Sequence[RowResult]) -> "Table":
         if results
         else "No rows were declared."
     )
-    outer.add_row(Text(f"\n{note.strip()}", style="dim"))
+    outer.add_row(Text(f"\n{printable(note.strip())}", style="dim"))
     return outer
 
 
@@ -93,7 +93,7 @@ def summary(results: Sequence[RowResult], width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as captured:
         console.print(terminal_table(results))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+    return log("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
 
 
 def _contrast(contrast: Contrast) -> str:
