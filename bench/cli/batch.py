@@ -7,7 +7,7 @@ from typing import Self
 
 from bench.cli.progress import Display, clock
 from bench.cli.session import Session
-from bench.errors import note, say
+from bench.errors import LauncherError, note, say
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
@@ -125,4 +125,8 @@ def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Rec
             "Run the same command again to go on."
         )
         raise
+    except LauncherError as error:
+        raise LauncherError(
+            f"{error}; {len(done)} of {len(jobs)} {together.what} are finished and kept"
+        ) from error
     return done
