@@ -147,7 +147,7 @@ def checked_answers(
     called = getattr(function, "__name__", "a function")
     what, passed = f"does not answer {called}", (RequestError,)
     answers = guarded(name, what, lambda: iter(ask()), passed=passed)
-    count = 0
+    count, only = 0, None
     while (item := guarded(name, what, next, answers, _END, passed=passed)) is not _END:
         if adapter is not None:
             try:
@@ -156,7 +156,10 @@ def checked_answers(
                 raise LauncherError(
                     f"launcher '{name}' answers {called} with a {type(item).__name__}"
                 ) from None
-        count += 1
-        yield item
+        count, only = count + 1, item
+        if many:
+            yield item
     if not count or (count > 1 and not many):
         raise LauncherError(f"launcher '{name}' answers {called} {count} times")
+    if not many:
+        yield only

@@ -152,6 +152,7 @@ def _try(source: _Source, base: type[Any]) -> None:
         if issubclass(plugin, Component | Dataset) and not getattr(plugin, "takes_path", False):
             made = plugin()
             if isinstance(made, Dataset):
+                list(made.tasks)
                 declared_pairs(made)
 
 

@@ -22,20 +22,20 @@ from bench.tasks import TaskData, split_placebo
 _FIXED_SEED = 0
 
 
-#: Bytes of a tensor up to which its values are compared too: not all changes have a version.
+#: Bytes of a tensor up to which its values are compared, which finds every change. Of a larger one
+#: the version is, which torch raises where it writes itself.
 _COMPARED = 2**22
 #: What has been loaded and still lives, by identity: a task, the tensor, and its mark.
-_marks: dict[int, tuple[str, weakref.ref[Tensor], tuple[int, str]]] = {}
+_marks: dict[int, tuple[str, weakref.ref[Tensor], int | str]] = {}
 
 
 class ChangedDataError(RuntimeError):
     """Images or labels were changed in place, which would ruin the data of all later runs."""
 
 
-def _mark(tensor: Tensor) -> tuple[int, str]:
+def _mark(tensor: Tensor) -> int | str:
     """Return what tells whether a tensor is still as it was."""
-    small = tensor.nbytes <= _COMPARED
-    return tensor_version(tensor), values_digest(tensor) if small else ""
+    return values_digest(tensor) if tensor.nbytes <= _COMPARED else tensor_version(tensor)
 
 
 def check_unchanged() -> None:

@@ -24,7 +24,6 @@ from bench.contracts import (
     Weighting,
 )
 from bench.errors import UserError, described
-from bench.images import tensor_version
 from bench.networks import encoder_builder
 from bench.plan.search import respelled, searched
 from bench.randomness import seeded, stream
@@ -500,7 +499,7 @@ def untouched(candidate: Candidate) -> None:
             ):
                 assert kept is not None
                 assert drawn is not None
-                if tensor_version(kept) or not torch.equal(kept, drawn):
+                if not torch.equal(kept, drawn):
                     raise ViolationError(
                         f"{words}: it changes {what} of '{ours.task.name}' in place, and all runs "
                         "of a process share them: change a copy"
