@@ -50,9 +50,9 @@ def guarded(
     try:
         with unforked():
             return call(*arguments)
-    except (UserError, KeyboardInterrupt, *passed):
-        raise
     except BaseException as error:
+        if isinstance(error, (UserError, KeyboardInterrupt, *passed)):
+            raise
         raise LauncherError(f"launcher '{name}' {what}: {described(error)}") from error
 
 

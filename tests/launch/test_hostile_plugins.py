@@ -21,6 +21,7 @@ from bench.spec.guarded import deadly
 from bench.spec.registry import parse_strategy
 from bench.store.records import Record
 from bench.train.job import Job
+from bench.train.evaluation import evaluate
 from bench.train.load import ChangedDataError, check_unchanged, task_data
 from bench.validation import validate
 from tests.conftest import PLUGINS, toy_jobs
@@ -221,6 +222,18 @@ def _environment(process: psutil.Process) -> Mapping[str, str]:
         return {}
 
 
+def _clock_of(hung: Path) -> Callable[[], float]:
+    """Return a clock that stands still unless something hangs: ten seconds pass at each look."""
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 10 * hung.exists()
+        return now
+
+    return clock
+
+
 def _hang() -> None:
     Path(os.environ["BENCH_TEST_HANG"]).touch()
     while True:
@@ -228,14 +241,13 @@ def _hang() -> None:
 
 
 def test_an_import_that_hangs_is_given_up(hung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def clock() -> float:  # time passes only while it hangs
-        nonlocal now
-        now += 10 * hung.exists()
-        return now
-
-    now = 0.0
-    monkeypatch.setattr("bench.spec.guarded.monotonic", clock)
-    calls = {"first": int, "hangs": _hang, "quits": lambda: os._exit(3), "last": int}
+    monkeypatch.setattr("bench.spec.guarded.monotonic", _clock_of(hung))
+    calls: dict[str, Callable[[], object]] = {
+        "first": int,
+        "hangs": _hang,
+        "quits": lambda: os._exit(3),
+        "last": int,
+    }
     found = deadly(calls)
     assert found.keys() == {"hangs", "quits"}
     assert found["hangs"].startswith("its import takes longer than 30 s: ")
@@ -265,12 +277,7 @@ def test_an_exit_of_a_plugin_in_the_command_is_no_success(
 def test_a_check_that_ends_or_hangs_fails_and_the_others_are_made(
     hung: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def clock() -> float:
-        nonlocal now
-        now += 10 * hung.exists()
-        return now
-
-    now = 0.0
+    monkeypatch.setattr("bench.launch.worker.monotonic", _clock_of(hung))
     with WorkerPool("processes@pricing=3") as pool:
         for how, reason in {
             "quit": "its process ended with exit code 0",
@@ -278,7 +285,6 @@ def test_a_check_that_ends_or_hangs_fails_and_the_others_are_made(
             "base": "PlantedExit: planted",
             "hang": "took longer than 3 s",
         }.items():
-            monkeypatch.setattr("bench.launch.worker.monotonic", clock)
             (report,) = validate(f"faulty@{how},count", DataSource(), pool.ask)
             found = [f"{f.check}: {f.reason}" for f in report.findings if f.outcome == "failed"]
             assert report.outcome == "failed"
@@ -314,16 +320,13 @@ def test_a_change_while_a_run_trains_fails_it_and_the_next_loads_anew(
     labels = task_data("toy", "row", DataSource()).test_labels
     assert labels is not None
     kept = labels.clone()
-    from bench.train import run as runs
-
-    evaluate = runs.evaluate
 
     def spoils(*arguments: Any) -> Any:
         labels.zero_()
-        monkeypatch.setattr(runs, "evaluate", evaluate)
+        monkeypatch.setattr("bench.train.run.evaluate", evaluate)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(runs, "evaluate", spoils)
+    monkeypatch.setattr("bench.train.run.evaluate", spoils)
     first, *others = _records(jobs, 0)
     assert first.status == "failed"
     assert "images or labels of 'row' were changed in place" in first.reason

@@ -105,8 +105,7 @@ class _Fault(nn.Module):
             case "flee" if os.fork():
                 os._exit(0)
             case "spawn":
-                beside = subprocess.Popen(["sleep", "3600"])
-                _write_pids(os.getpid(), beside.pid)
+                _write_pids(os.getpid(), subprocess.Popen(["sleep", "3600"]).pid)
                 # The pattern takes for ever, and lets no other thread run meanwhile.
                 re.match(r"(a+)+$", 64 * "a" + "b")
             case "thread" if self.steps == 100:
