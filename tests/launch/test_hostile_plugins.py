@@ -20,8 +20,8 @@ from bench.launch.worker import RequestError, Worker
 from bench.spec.guarded import deadly
 from bench.spec.registry import parse_strategy
 from bench.store.records import Record
-from bench.train.job import Job
 from bench.train.evaluation import evaluate
+from bench.train.job import Job
 from bench.train.load import ChangedDataError, check_unchanged, task_data
 from bench.validation import validate
 from tests.conftest import PLUGINS, toy_jobs
