@@ -43,6 +43,7 @@ class RunBatch:
         what: str = "runs",
     ) -> Self:
         """Look up what is finished, unless all is to be trained afresh."""
+        jobs = list({job.key: job for job in jobs}.values())  # two arms may try the same
         done = {} if fresh else _finished(store, jobs)
         missing = [job for job in jobs if job.key not in done]
         # Seed by seed, so that an interrupted experiment has whole seeds; the longest first within
