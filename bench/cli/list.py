@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.cli.console import console
 from bench.contracts import Aggregation, Component, Dataset, range_of
-from bench.errors import UserError, described
+from bench.errors import UserError, described, readable
 from bench.launch import launchers
 from bench.networks import NETWORKS
 from bench.spec.experiment import shipped_experiments
@@ -65,7 +65,7 @@ def _rows(
     broken = dict(plugins.broken)
     for name, plugin in sorted(plugins.found.items()):
         try:
-            rows += describe(plugin)
+            rows += [{k: readable(text) for k, text in r.items()} for r in describe(plugin)]
         except KeyboardInterrupt:
             raise
         except BaseException as error:

@@ -13,12 +13,12 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, wraps
 from importlib.metadata import entry_points
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import bench
 from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
@@ -42,6 +42,8 @@ COMPONENTS: Mapping[str, type[Component]] = {
     "schedule": Schedule,
     "auxiliary": Auxiliary,
 }
+
+T = TypeVar("T")
 
 _BOOLEANS = {"true": True, "false": False}
 _KNOBS = (bool, int, float, str)
@@ -347,7 +349,24 @@ def spelling(plugin: Component | Dataset) -> str:
     return plugin.name + ("@" + ",".join(changed) if changed else "")
 
 
+def _told(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Make whatever a plugin raises while it is asked what it is a `UserError`."""
+
+    @wraps(read)
+    def call(text: str) -> T:
+        try:
+            with unforked():
+                return read(text)
+        except (UserError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise UserError(f"the plugin of '{text}' is broken: {described(error)}") from error
+
+    return call
+
+
 @cache
+@_told
 def parse_strategy(text: str) -> Strategy:
     """Read components joined by `+`, such as `hard`, `hard+pcgrad` or `hard+partner@0.5`.
 
@@ -414,7 +433,11 @@ def dataset_name(dataset: Dataset) -> str:
 def declared_pairs(dataset: Dataset) -> list[Pair]:
     """Return the pairs that stand for a data set when it is named alone."""
     name = dataset_name(dataset)
-    return [Pair(name, tasks, expect, why) for tasks, expect, why in dataset.pairs]
+    found = [Pair(name, tasks, expect, why) for tasks, expect, why in dataset.pairs]
+    for task in (task for pair in found for task in pair.tasks):
+        if task != readable(task):
+            raise UserError(f"data set '{name}' has a task whose name is no text in UTF-8")
+    return found
 
 
 def _cut(text: str) -> tuple[str, str]:
@@ -429,6 +452,7 @@ def _cut(text: str) -> tuple[str, str]:
     return (text, "") if whole else (f"{head}:{path}", tasks)
 
 
+@_told
 def parse_pairs(text: str) -> list[Pair]:
     """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`.
 

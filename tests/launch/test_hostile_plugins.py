@@ -187,6 +187,8 @@ def test_a_plugin_that_ends_its_importer_is_listed_as_broken_by_every_command(
     assert pairs.returncode == 0, pairs.stderr
     assert "toy:row+column" in {row["pair"] for row in json.loads(pairs.stdout)}
     assert "broken plugin tasks: its import ended with exit code 0" in pairs.stderr
+    assert "broken plugin exits-when-asked: SystemExit: 0" in pairs.stderr
+    assert "broken plugin unwritable: UserError: data set 'unwritable' has a task" in pairs.stderr
     checked = _bench("validate", "quits", "uniform", "--json", folder=tmp_path, plugins=HOSTILE)
     assert checked.returncode == 3, checked.stderr
     found = {report["plugin"]: report["findings"] for report in json.loads(checked.stdout)}
@@ -210,6 +212,14 @@ def test_a_command_runs_and_ends_whatever_its_plugins_leave_running(
     assert "planted words" in done.stderr
     # No process of it is left that would keep a reader of its output waiting.
     assert not [p.pid for p in psutil.process_iter() if mark in _environment(p).values()]
+    for pair, reason in {
+        "exits-when-asked": "the plugin of 'exits-when-asked' is broken: SystemExit: 0",
+        "unwritable": "data set 'unwritable' has a task whose name is no text in UTF-8",
+        "toy:row+col\udcffumn": "unknown task of toy",
+    }.items():
+        wrong = _bench("run", "-p", pair, folder=tmp_path, plugins=HOSTILE)
+        assert wrong.returncode == 2, wrong.stderr
+        assert f"error: {reason}" in wrong.stderr
     wrong = _bench("run", toy_experiment, "-s", "quits", folder=tmp_path, plugins=HOSTILE)
     assert wrong.returncode == 2
     assert f"error: strategy 'quits' is broken: {REASONS['quits']}" in wrong.stderr
