@@ -1,8 +1,10 @@
 """`python -m bench`, and the script `mtl-bench`."""
 
+import os
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import NoReturn
 
 
 def _shadowed() -> bool:
@@ -26,7 +28,34 @@ def main() -> None:
         sys.exit(2)  # wrong usage; Python's own 1 means a regression here
     from bench.cli.app import main
 
-    main()
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    _end(code)
+
+
+def _end(code: object) -> NoReturn:
+    """End the process now, whatever threads and exit handlers plugins have left in it.
+
+    An output that cannot be written is no success.
+    """
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    status = code if isinstance(code, int) else int(code is not None)
+    workers = sys.modules.get("bench.launch.worker")
+    if workers is not None:
+        workers.end_all()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:  # nobody reads on
+            pass
+        except OSError as error:
+            os.write(2, f"error: cannot write the output: {error.strerror}\n".encode())
+            status = status or 2
+    os._exit(status)
 
 
 if __name__ == "__main__":

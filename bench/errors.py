@@ -17,6 +17,7 @@ EXIT_INVALID = 3
 EXIT_INCONCLUSIVE = 3
 EXIT_RUNS_FAILED = 4
 EXIT_NOT_COMPARABLE = 5
+EXIT_LAUNCHER = 6
 #: A defect of the harness, as BSD's sysexits has it: Python's own 1 means a regression here.
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
@@ -46,6 +47,37 @@ class NotComparableError(UserError):
     """A baseline is missing, cannot be read, or is of something else than what it is held to."""
 
     exit_code = EXIT_NOT_COMPARABLE
+
+
+class LauncherError(UserError):
+    """A launcher has raised, or has yielded something else than what it was asked for."""
+
+    exit_code = EXIT_LAUNCHER
+
+
+#: Characters that are kept of a message that came with an error.
+_LONGEST_MESSAGE = 2000
+
+
+def readable(text: str) -> str:
+    """Return a text that can be written as UTF-8: other characters are replaced."""
+    return str.encode(text, "utf-8", "replace").decode("utf-8")
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error of foreign code, which may raise, be long, or be no UTF-8."""
+    try:
+        return readable(str(error))[:_LONGEST_MESSAGE]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return ""
+
+
+def described(error: BaseException) -> str:
+    """Return an error of foreign code in words: its type, and its message if it has one."""
+    name, message = readable(type(error).__name__), message_of(error)
+    return f"{name}: {message}" if message else name
 
 
 class Verbosity(IntEnum):

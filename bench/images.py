@@ -57,10 +57,24 @@ class FileRows:
     bad: Mapping[int, str]
 
 
-@lru_cache(maxsize=64)
-def content_digest(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's values, computed once per tensor."""
+def tensor_version(tensor: Tensor) -> int:
+    """Return how often a tensor has been changed in place, as far as torch counts it."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def values_digest(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's values."""
     return hashlib.sha256(tensor.contiguous().numpy().reshape(-1).data).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _digest(tensor: Tensor, _version: int) -> str:
+    return values_digest(tensor)
+
+
+def content_digest(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's values, computed once for each of its versions."""
+    return _digest(tensor, tensor_version(tensor))
 
 
 def _open(path: Path) -> "ImageFile":

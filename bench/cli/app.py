@@ -3,6 +3,7 @@
 What a command finds goes to standard output; progress, warnings and errors go to standard error.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -83,7 +84,24 @@ def command(
     example: str, name: str | None = None, of: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a command whose `--help` shows its options in groups and ends in an example."""
-    return of.command(name, cls=Command, epilog=f"Example: python -m bench {example}")
+    add = of.command(name, cls=Command, epilog=f"Example: python -m bench {example}")
+    return lambda function: add(_unexited(function))
+
+
+def _unexited(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that no `sys.exit` of foreign code ends, with 0 for example.
+
+    Commands themselves end by `typer.Exit`.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **values: Any) -> None:
+        try:
+            function(*arguments, **values)
+        except SystemExit as error:
+            raise RuntimeError(f"code of a plugin called sys.exit({error.code!r})") from error
+
+    return call
 
 
 @command("run -p creatures:species+kin -s hard -s hard+pcgrad --seeds 8")
@@ -289,6 +307,10 @@ def validate(
         ),
     ] = None,
     root: Root = None,
+    limit: Annotated[
+        float,
+        typer.Option(help="End a check that takes longer, as one that hangs.", min=1, metavar="S"),
+    ] = 600,
     as_json: Json = False,
 ) -> None:
     """Check plugins against the contract and explain how to fix failures.
@@ -297,12 +319,15 @@ def validate(
     """
     from bench.cli.list import show_validation
     from bench.contracts import DataSource
+    from bench.launch import WorkerPool
     from bench.validation import PluginReport, selected, validate
 
     reports: list[PluginReport] = []
-    for name in (chosen := selected(names or [])):
-        note(f"{len(reports) + 1} of {len(chosen)}: {name}")
-        reports += validate(name, DataSource(root))
+    with WorkerPool(f"processes@pricing={limit:g}") as pool:
+        pool.begin_answering()
+        for name in (chosen := selected(names or [])):
+            note(f"{len(reports) + 1} of {len(chosen)}: {name}")
+            reports += validate(name, DataSource(root), pool.ask)
     show_validation(reports, as_json)
     raise typer.Exit(EXIT_INVALID if any(r.failed for r in reports) else EXIT_OK)
 
@@ -460,7 +485,7 @@ def _run(arguments: list[str] | None) -> None:
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except SystemExit:
+    except SystemExit:  # of typer, or of a command that has ended
         raise
     except BaseException:
         import traceback

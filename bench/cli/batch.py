@@ -7,7 +7,7 @@ from typing import Self
 
 from bench.cli.progress import Display, clock
 from bench.cli.session import Session
-from bench.errors import note, say
+from bench.errors import LauncherError, note, say
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment
@@ -43,6 +43,7 @@ class RunBatch:
         what: str = "runs",
     ) -> Self:
         """Look up what is finished, unless all is to be trained afresh."""
+        jobs = list({job.key: job for job in jobs}.values())  # two arms may try the same
         done = {} if fresh else _finished(store, jobs)
         missing = [job for job in jobs if job.key not in done]
         # Seed by seed, so that an interrupted experiment has whole seeds; the longest first within
@@ -126,4 +127,8 @@ def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Rec
             "Run the same command again to go on."
         )
         raise
+    except LauncherError as error:
+        raise LauncherError(
+            f"{error}; {len(done)} of {len(jobs)} {together.what} are finished and kept"
+        ) from error
     return done

@@ -15,7 +15,7 @@ from bench.clean import printable
 from bench.cli.console import console, show_json
 from bench.cli.session import Session
 from bench.contracts import DataSource
-from bench.errors import NotComparableError, UserError, note, order, say
+from bench.errors import LauncherError, NotComparableError, UserError, note, order, say
 from bench.gate.baseline import (
     Baseline,
     Snapshot,
@@ -27,6 +27,8 @@ from bench.gate.baseline import (
 )
 from bench.gate.judge import check, exit_code, undecidable, unused_seeds
 from bench.gate.reference_loop import step_ratios
+from bench.launch import WorkerPool
+from bench.launch.worker import RequestError
 from bench.report import annotations, gate_json, gate_markdown, gate_table, junit
 from bench.report.text.document import json_text
 from bench.spec.budget import Budget
@@ -76,8 +78,19 @@ def _say_damaged(store: Store) -> None:
 
 
 def _timed(side: Snapshot, source: DataSource) -> Baseline:
+    """Return a side with the timings of its networks. Raises `UserError` where one has none."""
     specs = {name: record.spec for name, record in side.records.items() if record.ledger}
-    ratios = step_ratios(specs, source, note)
+    note(f"timing a step of {len(specs)} networks in turns with a plain loop")
+    name, ratios = "", {}
+    try:
+        with WorkerPool() as pool:
+            for item in pool.ask(step_ratios, specs, source):
+                if isinstance(item, str):
+                    name = item
+                else:
+                    ratios = item
+    except RequestError as error:
+        raise UserError(f"a step of {name} cannot be timed: {error}") from None
     arms = {
         name: arm.model_copy(update={"seconds": ratios.get(name, ())})
         for name, arm in side.baseline.arms.items()
@@ -149,7 +162,12 @@ def _with_time(
             f"and this is {' and '.join(machine)}"
         )
     else:
-        return _timed(side, source), ""
+        try:
+            return _timed(side, source), ""
+        except LauncherError:
+            raise
+        except UserError as error:
+            why = f"device-seconds are not compared: {error}"
     if binding:
         raise NotComparableError(why)
     return side.baseline, why
@@ -207,7 +225,13 @@ def set_baseline(name: str, experiment: str, session: Session, time: bool) -> Pa
             f"the runs of {experiment} were made by other code than is here now: "
             f"`python -m bench run {experiment}` makes them again"
         )
-    write_baseline(_timed(side, session.source) if time else side.baseline, path)
+    try:
+        made = _timed(side, session.source) if time else side.baseline
+    except LauncherError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}; --no-time leaves it out") from None
+    write_baseline(made, path)
     return path
 
 

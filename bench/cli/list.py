@@ -2,7 +2,7 @@
 
 import inspect
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from rich.text import Text
 from bench.clean import one_line, printable
 from bench.cli.console import console, show_json
 from bench.contracts import Aggregation, Component, Dataset, range_of
-from bench.errors import UserError
+from bench.errors import UserError, described, readable
 from bench.launch import launchers
 from bench.networks import NETWORKS
 from bench.spec.experiment import shipped_experiments
 from bench.spec.registry import (
     COMPONENTS,
+    Plugins,
     component_of,
     datasets,
     declared_pairs,
@@ -37,20 +38,38 @@ Rows = list[dict[str, str]]
 
 
 def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
-    """Return the rows of a list, and the plugins that failed to import with their reasons."""
+    """Return the rows of a list, and the plugins that cannot be listed with their reasons."""
     match what:
         case "pairs":
-            return _pairs(), datasets().broken
+            return _rows(datasets(), _pairs)
         case "datasets":
-            return _datasets(), datasets().broken
+            return _rows(datasets(), _dataset)
         case "strategies":
-            return _strategies(), strategy_components().broken
+            rows, broken = _rows(strategy_components(), _component)
+            order = list(COMPONENTS)
+            return sorted(rows, key=lambda row: order.index(row["component"])), broken
         case "experiments":
             return _experiments(), {}
         case "launchers":
-            return _launchers(), launchers().broken
+            return _rows(launchers(), _launcher)
         case _:
             return _networks(), {}
+
+
+def _rows(
+    plugins: Plugins, describe: Callable[[type[Any]], Rows]
+) -> tuple[Rows, Mapping[str, str]]:
+    """Return the rows of all plugins by name; one that cannot be described costs no other."""
+    rows: Rows = []
+    broken = dict(plugins.broken)
+    for name, plugin in sorted(plugins.found.items()):
+        try:
+            rows += [{k: readable(text) for k, text in r.items()} for r in describe(plugin)]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            broken[name] = described(error)
+    return rows, broken
 
 
 def filtered(what: str, rows: Rows, containing: str | None) -> Rows:
@@ -66,34 +85,30 @@ def filtered(what: str, rows: Rows, containing: str | None) -> Rows:
     return found
 
 
-def _pairs() -> Rows:
-    rows = []
-    for plugin in sorted(datasets().found.values(), key=lambda d: d.name):
-        if plugin.takes_path:
-            rows.append(
-                {
-                    "pair": f"{plugin.name}:PATH:TASK+TASK",
-                    "tasks": plugin.summary,
-                    "images": "your own",
-                    "expected": "–",
-                    "why": "–",
-                    "needs": plugin.needs,
-                }
-            )
-            continue
-        dataset = parse_dataset(plugin.name)
-        for pair in declared_pairs(dataset):
-            rows.append(
-                {
-                    "pair": pair.name,
-                    "tasks": "; ".join(_task(dataset, task) for task in pair.tasks),
-                    "images": _images(dataset, pair.tasks),
-                    "expected": pair.expect or "–",
-                    "why": pair.why,
-                    "needs": dataset.needs,
-                }
-            )
-    return rows
+def _pairs(plugin: type[Any]) -> Rows:
+    if plugin.takes_path:
+        return [
+            {
+                "pair": f"{plugin.name}:PATH:TASK+TASK",
+                "tasks": plugin.summary,
+                "images": "your own",
+                "expected": "–",
+                "why": "–",
+                "needs": plugin.needs,
+            }
+        ]
+    dataset = parse_dataset(plugin.name)
+    return [
+        {
+            "pair": pair.name,
+            "tasks": "; ".join(_task(dataset, task) for task in pair.tasks),
+            "images": _images(dataset, pair.tasks),
+            "expected": pair.expect or "–",
+            "why": pair.why,
+            "needs": dataset.needs,
+        }
+        for pair in declared_pairs(dataset)
+    ]
 
 
 def _task(dataset: Dataset, task: str) -> str:
@@ -109,7 +124,7 @@ def _images(dataset: Dataset, tasks: Sequence[str]) -> str:
     return f"{'same' if len(sets) == 1 else 'disjoint'} images: {' and '.join(sets)}"
 
 
-def _datasets() -> Rows:
+def _dataset(plugin: type[Any]) -> Rows:
     return [
         {
             "data set": f"{plugin.name}:PATH" if plugin.takes_path else plugin.name,
@@ -118,7 +133,6 @@ def _datasets() -> Rows:
             "knobs": _knobs(plugin),
             "needs": plugin.needs,
         }
-        for plugin in sorted(datasets().found.values(), key=lambda d: d.name)
     ]
 
 
@@ -133,19 +147,16 @@ def _range(knob: "Field[Any]") -> str:
     return f" (tuned: {range.low:g} to {range.high:g})" if range else ""
 
 
-def _strategies() -> Rows:
-    rows = []
-    for part in sorted(strategy_components().found.values(), key=lambda p: p.name):
-        rows.append(
-            {
-                "strategy": part.name,
-                "component": component_of(part),
-                "what it does": part.summary + _same_for_two(part),
-                "knobs": _knobs(part),
-                "source": part.paper,
-            }
-        )
-    return sorted(rows, key=lambda row: (list(COMPONENTS).index(row["component"]), row["strategy"]))
+def _component(part: type[Any]) -> Rows:
+    return [
+        {
+            "strategy": part.name,
+            "component": component_of(part),
+            "what it does": part.summary + _same_for_two(part),
+            "knobs": _knobs(part),
+            "source": part.paper,
+        }
+    ]
 
 
 def _same_for_two(part: type[Component]) -> str:
@@ -168,11 +179,8 @@ def _experiments() -> Rows:
     return rows
 
 
-def _launchers() -> Rows:
-    return [
-        {"launcher": plugin.name, "what it does": plugin.summary, "knobs": _knobs(plugin)}
-        for plugin in sorted(launchers().found.values(), key=lambda p: p.name)
-    ]
+def _launcher(plugin: type[Any]) -> Rows:
+    return [{"launcher": plugin.name, "what it does": plugin.summary, "knobs": _knobs(plugin)}]
 
 
 def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:

@@ -162,7 +162,8 @@ def _carry_out(
             break
         declaration = store.declare(further)
     # Whatever has happened before: success means that every run has a record.
-    if lost := (declaration.keys - done.keys()) | {job.key for job in plan.trials} - tried.keys():
+    planned = declaration.keys | {job.key for job in plan.trials}
+    if lost := [key for key in planned if not store.has(key)]:
         say(f"error: {len(lost)} planned runs have no record; run the same command again")
     return declaration, tried | done, EXIT_RUNS_FAILED if lost else EXIT_OK
 
@@ -216,9 +217,11 @@ def _report(
     worst = max(report.results, key=lambda row: row.stall, default=None)
     if worst is not None and (text := stall(worst)):
         note(f"note: {worst.strategy} on {worst.pair}: {text}")
+    if lost := [name for name, path in report.files.items() if not path.is_file()]:
+        say(f"error: of the report in {folder} is missing: {', '.join(lost)}")
     for plot, why in report.faults.items():
         say(f"error: the plot '{plot}' could not be drawn, which is a defect of bench: {why}")
-    if report.faults:
+    if report.faults or lost:
         return EXIT_DEFECT
     return EXIT_RUNS_FAILED if failed or report.runs.ok < report.runs.planned else EXIT_OK
 

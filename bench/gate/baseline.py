@@ -118,8 +118,10 @@ _MAY_DIFFER = {
 def snapshot(declaration: Declaration, find: Lookup) -> Snapshot:
     """Return what an experiment gave, from the records that `find` returns by key.
 
-    Raises `UserError` where an arm has no finished run at all.
+    Raises `UserError` where there are no rows, or an arm has no finished run at all.
     """
+    if not declaration.rows:
+        raise UserError(f"{declaration.experiment.name} has no rows: run it again")
     rows: list[BaselineRow] = []
     keys: dict[str, dict[int, str]] = {}
     records: dict[str, Record] = {}
@@ -243,6 +245,8 @@ def read_baseline(path: Path) -> Baseline:
             f"{path} is no baseline that this version reads ({where + ': ' if where else ''}"
             f"{first['msg']}): {fix}"
         ) from None
+    if not baseline.rows:
+        raise NotComparableError(f"{path} has no rows, so nothing could be compared with it; {fix}")
     named = [name for row in baseline.rows for name in row.arms]
     if lost := [name for name in named if name not in baseline.arms]:
         raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")

@@ -6,7 +6,7 @@ hand and shares no code with what it is compared with: a slow-down of the projec
 not slow down the reference loop too.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -57,15 +57,17 @@ def _plain_loop(device: torch.device) -> Iterator[None]:
 
 
 def step_ratios(
-    arms: Mapping[str, RunSpec], source: DataSource, say: Callable[[str], None]
-) -> dict[str, tuple[float, ...]]:
-    """Return, by arm, device-seconds of a step over those of a plain loop's, a value a block.
+    arms: Mapping[str, RunSpec], source: DataSource
+) -> Iterator[str | dict[str, tuple[float, ...]]]:
+    """Time a step of each arm, as device-seconds over those of a plain loop's, a value a block.
 
-    The steps of a run's phases weigh as many as there are of them.
+    The steps of a run's phases weigh as many as there are of them. Yields the name of an arm before
+    each stretch of work on it, and finally the values by name.
     """
     found: dict[str, list[float]] = {name: [] for name in arms}
     if not arms:
-        return {}
+        yield {}
+        return
     device = prepare(next(iter(arms.values())).device)
     plain = _plain_loop(device)
 
@@ -76,32 +78,30 @@ def step_ratios(
     def plain_block(steps: int) -> float:
         return seconds_of_one(take, steps, device)
 
-    say(f"timing a step of {len(arms)} networks in turns with a plain loop")
-    states = {
-        (name, phase): TimedPhase(
-            parse_strategy(spec.strategy),
-            arm_data(spec, source),
-            spec.recipe,
-            spec.width,
-            phase,
-            device,
-            source,
-        )
-        for name, spec in arms.items()
-        for phase in range(len(spec.steps))
-    }
     plain_block(3)
     plain_steps = max(1, round(_BLOCK / plain_block(3)))
-    steps = {}
-    for key, state in states.items():
-        state.block(3)
-        steps[key] = max(1, round(_BLOCK / state.block(3)))
+    timed: dict[tuple[str, int], tuple[TimedPhase, int]] = {}
+    for name, spec in arms.items():
+        yield name
+        for phase in range(len(spec.steps)):
+            state = TimedPhase(
+                parse_strategy(spec.strategy),
+                arm_data(spec, source),
+                spec.recipe,
+                spec.width,
+                phase,
+                device,
+                source,
+            )
+            state.block(3)
+            timed[name, phase] = state, max(1, round(_BLOCK / state.block(3)))
     for _ in range(_ROUNDS):
-        ratio = {}
-        for key, state in states.items():
-            by_hand = plain_block(plain_steps)
-            ratio[key] = state.block(steps[key]) / by_hand
         for name, spec in arms.items():
-            whole = sum(count * ratio[name, phase] for phase, count in enumerate(spec.steps))
+            yield name
+            whole = 0.0
+            for phase, count in enumerate(spec.steps):
+                by_hand = plain_block(plain_steps)
+                state, steps = timed[name, phase]
+                whole += count * state.block(steps) / by_hand
             found[name].append(round(whole / sum(spec.steps), 4))
-    return {name: tuple(ratios) for name, ratios in found.items()}
+    yield {name: tuple(ratios) for name, ratios in found.items()}

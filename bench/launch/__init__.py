@@ -13,32 +13,14 @@ from functools import cache
 from typing import Any, ClassVar, Self
 
 from bench import plugin_folders
-from bench.errors import UserError
+from bench.errors import LauncherError, UserError
+from bench.launch.events import Event, Finished, Started, checked, checked_answers, guarded
 from bench.spec.registry import Plugins, discover, parse_plugin
-from bench.store.records import Record
 from bench.train.job import Job
-from bench.train.run import Examples
+
+__all__ = ["Event", "Finished", "Launcher", "Started", "WorkerPool", "auto_workers", "launchers"]
 
 __path__.extend(str(folder / "launch") for folder in plugin_folders)
-
-
-@dataclass(frozen=True)
-class Started:
-    """A worker has begun a job."""
-
-    job: Job
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A job has ended, successfully or not."""
-
-    job: Job
-    record: Record
-    examples: Examples
-
-
-Event = Started | Finished
 
 
 @dataclass
@@ -83,6 +65,7 @@ class Launcher(ABC):
         """Run jobs, started in their order, at most `workers` at once.
 
         Yields `Started` and later `Finished` once for each. May be called again with other jobs.
+        What it yields is checked, see `WorkerPool.run`.
         """
 
     def close(self) -> None:  # noqa: B027
@@ -100,7 +83,8 @@ class WorkerPool:
 
     The named launcher does all the work. Where none is named, the one that suits the number of
     workers does. `workers` is the requested number, lowered where the named launcher allows fewer.
-    None means any number, and 0 the command's own process. Raises `UserError` for an unknown name.
+    None means any number, and 0 the command's own process. Raises `UserError` for an unknown name,
+    and `LauncherError` wherever a launcher fails or yields something else than it was asked for.
     """
 
     def __init__(self, named: str | None = None, workers: int | None = None) -> None:
@@ -109,41 +93,49 @@ class WorkerPool:
         )
         self._made: dict[type[Launcher], Launcher] = {}
         if workers == 0:
-            if self._named is not None and not self._named.suits(0):
+            if self._named is not None and not _suits(type(self._named), 0):
                 raise UserError(
                     f"--workers 0 runs in the process of the command, and --launcher {named} does "
                     "not: leave one of them out"
                 )
             self._named = self._named or self._launcher(0)
         most = self._named.most_workers if self._named else None
+        if most is not None and not (isinstance(most, int) and most > 0):
+            raise LauncherError(f"launcher '{named}' has {most!r} workers at most")
         self.workers = min(workers or most, most) if most else workers
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        faults = []
         for launcher in [*self._made.values(), *filter(None, [self._named])]:
-            launcher.close()
+            try:
+                guarded(launcher.name, "cannot be closed", launcher.close)
+            except UserError as error:
+                faults.append(error)
+        if faults and kind is None:  # what ends the command already is told first
+            raise faults[0]
 
     @property
     def in_process(self) -> bool:
         """Whether runs execute in the command's own process."""
-        return self._named is not None and self._named.suits(0)
+        return self._named is not None and _suits(type(self._named), 0)
 
     def _launcher(self, workers: int) -> Launcher:
         return self._named or self._suited(workers)
 
     def _suited(self, workers: int) -> Launcher:
         for plugin in launchers().found.values():
-            if plugin.suits(workers):
+            if _suits(plugin, workers):
                 if plugin not in self._made:
-                    self._made[plugin] = plugin()
+                    self._made[plugin] = guarded(plugin.name, "cannot be made", plugin)
                 return self._made[plugin]
         raise UserError(f"no launcher suits {workers} workers: name one with --launcher")
 
     def begin(self, workers: int) -> None:
         """Start what takes time before the jobs are known."""
-        self._launcher(workers).begin(workers)
+        _begin(self._launcher(workers), workers)
 
     def _answering(self) -> Launcher:
         named = self._named
@@ -151,17 +143,33 @@ class WorkerPool:
 
     def begin_answering(self) -> None:
         """Start the launcher that answers `ask`, which takes seconds."""
-        self._answering().begin(1)
+        _begin(self._answering(), 1)
 
     def ask(
         self, function: Callable[..., Any], *arguments: Any, limited: bool = True
     ) -> Iterator[Any]:
         """Call a function where its code may fail, as `Launcher.ask` says."""
-        return self._answering().ask(function, *arguments, limited=limited)
+        launcher = self._answering()
+        return checked_answers(
+            launcher.name, function, lambda: launcher.ask(function, *arguments, limited=limited)
+        )
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-        """Run jobs and yield the events."""
-        return self._launcher(workers).run(jobs, workers)
+        """Run jobs and yield the events: each job begins and ends once, with a sound result."""
+        launcher = self._launcher(workers)
+        return checked(launcher.name, jobs, lambda: launcher.run(jobs, workers))
+
+
+def _suits(plugin: type[Launcher], workers: int) -> bool:
+    """Return whether a launcher suits so many workers; one that cannot say does not."""
+    try:
+        return plugin.suits(workers) is True
+    except Exception:
+        return False
+
+
+def _begin(launcher: Launcher, workers: int) -> None:
+    guarded(launcher.name, "cannot begin", launcher.begin, workers)
 
 
 #: Seconds of work below which one worker does it all.

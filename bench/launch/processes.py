@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.launch import Event, Finished, Launcher, Started
+from bench.launch.events import ResultError, sound
 from bench.launch.worker import (
     RequestError,
     Worker,
@@ -121,7 +122,8 @@ class Processes(Launcher):
 def _result(worker: Worker, job: Job, alone: bool) -> tuple[Record, Examples, bool]:
     """Return the result of a job, and whether more memory might have helped."""
     try:
-        ((record, examples),) = worker.answers()
+        (found,) = worker.answers()
+        record, examples = sound(job, *found)
     except WorkerKilledError:
         advice = "lower --batch-size" if alone else "run fewer --workers"
         reason = f"its process was killed, as happens when memory runs out: {advice}"
@@ -134,4 +136,6 @@ def _result(worker: Worker, job: Job, alone: bool) -> tuple[Record, Examples, bo
         return failure(job, reason), {}, False
     except RequestError as error:
         return failure(job, str(error)), {}, False
+    except ResultError as error:
+        return failure(job, f"it has no sound result: {error}"), {}, False
     return record, examples, record.reason == OUT_OF_MEMORY

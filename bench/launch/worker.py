@@ -1,6 +1,7 @@
 """Worker processes. Each answers one request at a time, and may die while doing so.
 
-Plugin code runs in them, so whatever it does (raise, exit, crash, hang) costs one request.
+Plugin code runs in them, so whatever it does (raise, exit, crash, hang, fork) costs one request.
+Each leads a group of processes, which holds what plugin code starts, and ends with the command.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ import torch
 
 from bench.clean import CleanStream, progress
 from bench.errors import UserError
+from bench.spec.guarded import how_it_ended, kill_group, unforked
+from bench.spec.registry import avoid, deadly_plugins
 from bench.train.device import LARGE_PAGES, reason_of
 
 #: On Linux, workers are forked from a process that has torch loaded and does nothing else, so each
@@ -56,25 +59,56 @@ class WorkerOverdueError(WorkerLostError):
 def answer(function: Callable[..., Any], *arguments: Any, limited: bool = True) -> Iterator[Any]:
     """Call a function in this process; yield what it returns, or each item of a generator.
 
-    Nothing ends a call that hangs, even if `limited`.
+    A process that is forked off meanwhile yields nothing. Nothing ends a call that hangs, even if
+    `limited`.
     """
-    found = function(*arguments)
-    if isinstance(found, GeneratorType):
-        yield from found
-    else:
+    with unforked():
+        found = function(*arguments)
+    if not isinstance(found, GeneratorType):
         yield found
+        return
+    while True:
+        with unforked():
+            try:
+                item = next(found)
+            except StopIteration:
+                return
+        yield item
 
 
-def _end_with_parent() -> None:
+def _lead_a_group() -> None:
+    """Make this process and all that it starts a group, which is killed when the command ends.
+
+    On Linux the system does that itself, whatever this process is doing: it is asked to send
+    SIGKILL as soon as the command's end of a pipe is closed. Elsewhere a thread waits for it.
+    """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        import fcntl
+
+        pipe = parent.sentinel
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+        if not wait([pipe], 0):
+            return
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+
+
+def _end_with(parent: "multiprocessing.process.BaseProcess") -> None:
+    parent.join()
+    kill_group(os.getpid())
+    os._exit(1)
 
 
 def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> None:
     """Answer requests from the pipe until it closes."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _lead_a_group()
+    os.dup2(2, 1)  # what a plugin prints is no result of the command
     sys.stdout, sys.stderr = (CleanStream(s, progress) for s in (sys.stdout, sys.stderr))
     os.environ.update(environment)
     import_module("bench.launch.preload")  # there already if this process was forked
@@ -82,7 +116,8 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
         torch.cuda.set_device(number % torch.cuda.device_count())
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            function, arguments = pipe.recv()
+            deadly, function, arguments = pipe.recv()
+            avoid(deadly)
             end: tuple[str, object] = ("end", None)
             try:
                 for item in answer(function, *arguments):
@@ -184,7 +219,7 @@ class Worker:
         """
         self._limit, self._waited, self._looked = limit, 0.0, monotonic()
         with contextlib.suppress(OSError):  # a dead worker is detected when its answer is read
-            self.pipe.send((function, arguments))
+            self.pipe.send((deadly_plugins(), function, arguments))
 
     def answers(self) -> Iterator[Any]:
         """Yield what the request yields or returns, as it arrives.
@@ -217,31 +252,32 @@ class Worker:
             if not self._process.is_alive() and not self.pipe.poll():
                 raise self._lost()  # a child process of it may hold the pipe open
         try:
-            message: tuple[str, Any] = self.pipe.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             raise self._lost() from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # it is made again here, and may raise anything
+            raise WorkerLostError(f"its answer cannot be read: {reason_of(error)}") from None
         self._waited, self._looked = 0.0, monotonic()
-        return message
+        match message:
+            case str(kind), value:
+                return kind, value
+        raise WorkerLostError(f"it answered with a {type(message).__name__}")
 
     def _lost(self) -> WorkerLostError:
         self._process.join(_TICK)  # the pipe may close a moment before the process has ended
         code = self._process.exitcode
         if code is None:
             return WorkerLostError("its process closed the connection to the command")
-        if code >= 0:
-            return WorkerLostError(f"its process ended with exit code {code}")
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        kind = WorkerKilledError if name == "SIGKILL" else WorkerLostError
-        return kind(f"its process died of {name}")
+        kind = WorkerKilledError if code == -signal.SIGKILL else WorkerLostError
+        return kind(f"its process {how_it_ended(code)}")
 
     def overdue(self) -> bool:
         """Return whether the request takes longer than its limit.
 
-        Time between two calls counts as at most two ticks. While the command was stopped (Ctrl-Z)
-        or the machine slept, its workers stood still too.
+        Time between two calls counts as at most two ticks: meanwhile the command was stopped
+        (Ctrl-Z) or the machine slept, and no answer could be read.
         """
         now = monotonic()
         self._waited += min(now - self._looked, 2 * _TICK)
@@ -253,10 +289,12 @@ class Worker:
         return not self._process.is_alive()
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process and its group."""
         if self.stopped:
             return
         self.stopped = True
+        if self._process.pid is not None:
+            kill_group(self._process.pid)
         self._process.kill()
         self._process.join()
         self.pipe.close()
@@ -266,3 +304,17 @@ def ready(workers: Collection[Worker]) -> list[Worker]:
     """Wait a moment; return the workers that have an answer, have ended or are overdue."""
     said = wait([worker.pipe for worker in workers], _TICK)
     return [w for w in workers if w.pipe in said or w.overdue() or w.gone()]
+
+
+def end_all() -> None:
+    """End every process that this one has started, those too that workers are forked from.
+
+    They hold its standard streams open, so whoever reads these would wait for them.
+    """
+    import psutil
+
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import LauncherError, UserError
 from bench.launch.worker import RequestError, WorkerLostError
 from bench.plan.arms import Arm, arm_spec
 from bench.plan.description import describe
@@ -225,12 +225,14 @@ class Survey:
             try:
                 for item in self.ask(time_arms, specs, self.source):
                     if isinstance(item, int):
-                        place = item
+                        place = min(item, len(waiting) - 1)
                         continue
                     for timed, result in zip(waiting, item, strict=True):
                         found[timed] = Fault.told(result) if isinstance(result, str) else result
+                for timed in waiting:
+                    found.setdefault(timed, Fault("its step was not timed"))
                 break
-            except KeyboardInterrupt:
+            except (LauncherError, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self._note(error)

@@ -3,22 +3,27 @@
 A plugin is any concrete subclass of a contract in a module of `bench.strategies`, `bench.datasets`
 or `bench.launch`, or one that an installed package names as an entry point: itself, or a module or
 package with any number of them. What fails to import is listed as broken with its reason and
-hurts nobody else.
+hurts nobody else. What would end or hold this process is found in another one first.
 """
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, wraps
 from importlib.metadata import entry_points
 from itertools import combinations
+from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import bench
 from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
-from bench.errors import UserError, unknown
+from bench.errors import UserError, described, message_of, readable, unknown
+from bench.spec.guarded import deadly, unforked
 from bench.spec.limits import MOST_KNOB
 from bench.spec.names import ENTRY_POINTS
 from bench.tasks import Pair, split_placebo
@@ -39,13 +44,15 @@ COMPONENTS: Mapping[str, type[Component]] = {
     "auxiliary": Auxiliary,
 }
 
+T = TypeVar("T")
+
 _BOOLEANS = {"true": True, "false": False}
 _KNOBS = (bool, int, float, str)
 
 
 @dataclass(frozen=True)
 class Plugins:
-    """Plugin classes by name, and the reason of each module that failed to import."""
+    """Plugin classes by name, and the reason of each module that cannot be imported."""
 
     found: Mapping[str, type[Any]]
     broken: Mapping[str, str]
@@ -54,9 +61,14 @@ class Plugins:
         """Return a plugin. Raises `UserError` with the nearest name where there is none."""
         if name in self.found:
             return self.found[name]
-        if name in self.broken:
-            raise UserError(f"{what} '{name}' is broken: {self.broken[name]}")
+        for module in (name, name.replace("-", "_")):  # usually it is called after its plugin
+            if module in self.broken:
+                raise UserError(f"{what} '{name}' is broken: {self.broken[module]}")
         raise unknown(what, name, self.found)
+
+
+#: Texts of a plugin that lists and records show.
+_SHOWN = ("name", "summary", "paper", "needs")
 
 
 def _classes(source: object) -> Iterator[type[Any]]:
@@ -85,6 +97,12 @@ def _plugins(source: object, base: type[Any]) -> Iterator[Any]:
         for attribute in base.__annotations__:
             if not hasattr(plugin, attribute):
                 raise TypeError(f"{plugin.__name__} has no '{attribute}'")
+        for attribute in _SHOWN:
+            text = getattr(plugin, attribute, "")
+            if not isinstance(text, str) or text != readable(text):
+                raise TypeError(f"the {attribute} of {plugin.__name__} is no text in UTF-8")
+        if not plugin.name.isprintable():
+            raise TypeError(f"the name of {plugin.__name__} cannot be typed")
         hints = get_type_hints(plugin)
         for knob in fields(plugin):
             try:
@@ -94,29 +112,76 @@ def _plugins(source: object, base: type[Any]) -> Iterator[Any]:
         yield plugin
 
 
-def _sources(package_name: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield what may hold plugins: the name of a module or of an entry point, and its import."""
+@dataclass(frozen=True)
+class _Source:
+    """What may hold plugins: a module or an entry point, and its import.
+
+    `ours` is set where it came with the package, so that its import is known to do no harm.
+    """
+
+    name: str
+    load: Callable[[], object]
+    ours: bool
+
+
+def _sources(package_name: str) -> Iterator[_Source]:
     package = importlib.import_module(package_name)
+    own = Path(bench.__file__).resolve().parent
     for info in pkgutil.iter_modules(package.__path__):
-        yield info.name, partial(importlib.import_module, f"{package_name}.{info.name}")
+        load = partial(importlib.import_module, f"{package_name}.{info.name}")
+        folder = Path(getattr(info.module_finder, "path", ""))
+        yield _Source(info.name, load, folder.resolve().is_relative_to(own))
     for entry in entry_points(group=ENTRY_POINTS):
-        yield entry.name, entry.load
+        yield _Source(entry.name, entry.load, False)
+
+
+#: By package, what must not be imported, and why. Worker processes are told it.
+_deadly: dict[str, Mapping[str, str]] = {}
+
+
+def deadly_plugins() -> Mapping[str, Mapping[str, str]]:
+    """Return by package which modules must not be imported, as far as that has been tried."""
+    return dict(_deadly)
+
+
+def avoid(known: Mapping[str, Mapping[str, str]]) -> None:
+    """Import no module that another process has found to be deadly, and try none again."""
+    _deadly.update(known)
+
+
+def _try(source: _Source, base: type[Any]) -> None:
+    """Do with its plugins what lists do: import them, and make those that need no path."""
+    for plugin in _plugins(source.load(), base):
+        if issubclass(plugin, Component | Dataset) and not getattr(plugin, "takes_path", False):
+            made = plugin()
+            if isinstance(made, Dataset):
+                list(made.tasks)
+                declared_pairs(made)
 
 
 def discover(package_name: str, base: type[Any]) -> Plugins:
     """Return all plugins of a contract, from the modules of a package and from entry points."""
+    sources = list(_sources(package_name))
+    if package_name not in _deadly:
+        foreign = {s.name: partial(_try, s, base) for s in sources if not s.ours}
+        _deadly[package_name] = deadly(foreign)
     found: dict[str, type[Any]] = {}
-    broken: dict[str, str] = {}
-    for name, load in _sources(package_name):
+    broken = dict(_deadly[package_name])
+    for source in sources:
+        if source.name in broken:
+            continue
         try:
-            for plugin in _plugins(load(), base):
+            # What a plugin prints is no result of the command.
+            with unforked(), contextlib.redirect_stdout(sys.stderr):
+                plugins = list(_plugins(source.load(), base))
+            for plugin in plugins:
                 if plugin.name in found:
                     raise ValueError(f"the name '{plugin.name}' is taken by another plugin")
                 found[plugin.name] = plugin
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a module may exit when it is imported
-            broken[name] = f"{type(error).__name__}: {error}"
+            broken[source.name] = described(error)
     return Plugins(found, broken)
 
 
@@ -255,13 +320,11 @@ def _with_knobs(plugin: type[Any], arguments: str, where: str, **given: Any) -> 
     try:
         made = plugin(**values, **given)
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {message_of(error)}") from None
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise UserError(
-            f"{where}: {plugin.name} cannot be made: {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"{where}: {plugin.name} cannot be made: {described(error)}") from error
     for knob, value in values.items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and not abs(number) <= MOST_KNOB:
@@ -292,7 +355,24 @@ def spelling(plugin: Component | Dataset) -> str:
     return plugin.name + ("@" + ",".join(changed) if changed else "")
 
 
+def _told(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Make whatever a plugin raises while it is asked what it is a `UserError`."""
+
+    @wraps(read)
+    def call(text: str) -> T:
+        try:
+            with unforked():
+                return read(text)
+        except (UserError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise UserError(f"the plugin of '{text}' is broken: {described(error)}") from error
+
+    return call
+
+
 @cache
+@_told
 def parse_strategy(text: str) -> Strategy:
     """Read components joined by `+`, such as `hard`, `hard+pcgrad` or `hard+partner@0.5`.
 
@@ -359,7 +439,11 @@ def dataset_name(dataset: Dataset) -> str:
 def declared_pairs(dataset: Dataset) -> list[Pair]:
     """Return the pairs that stand for a data set when it is named alone."""
     name = dataset_name(dataset)
-    return [Pair(name, tasks, expect, why) for tasks, expect, why in dataset.pairs]
+    found = [Pair(name, tasks, expect, why) for tasks, expect, why in dataset.pairs]
+    for task in (task for pair in found for task in pair.tasks):
+        if task != readable(task):
+            raise UserError(f"data set '{name}' has a task whose name is no text in UTF-8")
+    return found
 
 
 def _cut(text: str) -> tuple[str, str]:
@@ -374,6 +458,7 @@ def _cut(text: str) -> tuple[str, str]:
     return (text, "") if whole else (f"{head}:{path}", tasks)
 
 
+@_told
 def parse_pairs(text: str) -> list[Pair]:
     """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`.
 

@@ -68,8 +68,9 @@ class Outcome(StrEnum):
         return {Outcome.BETTER: "pays", Outcome.WORSE: "does not pay"}.get(self, str(self))
 
 
-#: The hash that names a run; it becomes part of a path, so nothing else may stand in its place.
-Key = Annotated[str, Field(pattern=r"^[a-z0-9]{1,64}$")]
+#: What a hash that names a run looks like; it becomes part of a path, so nothing else may.
+KEY_PATTERN = r"^[a-z0-9]{1,64}$"
+Key = Annotated[str, Field(pattern=KEY_PATTERN)]
 
 
 class _Document(BaseModel):

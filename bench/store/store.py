@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import time
 import zipfile
@@ -25,8 +26,17 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from bench.clean import printable
 from bench.errors import UserError, unknown
-from bench.store.records import SCREEN_BELOW, Declaration, ExamplesFile, Record
+from bench.store.records import (
+    KEY_PATTERN,
+    SCREEN_BELOW,
+    Declaration,
+    ExamplesFile,
+    Record,
+)
+
+_KEY = re.compile(KEY_PATTERN)
 
 
 def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) -> None:
@@ -112,6 +122,8 @@ class Store:
         probe.unlink(missing_ok=True)
 
     def _folder(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):  # a part of a path, which must not lead out of the folder
+            raise ValueError(f"'{printable(key)}' is no key of a run")
         return self.root / "runs" / key[:2] / key
 
     def save(self, record: Record, examples: Mapping[str, np.ndarray]) -> Record:
@@ -133,8 +145,14 @@ class Store:
         write_atomically(folder / "run.json", record.model_dump_json(indent=1).encode())
         return record
 
+    def has(self, key: str) -> bool:
+        """Return whether there is a record, without reading it."""
+        return bool(_KEY.fullmatch(key)) and (self._folder(key) / "run.json").is_file()
+
     def load(self, key: str) -> Record | None:
         """Return a record, or None where there is none; one that is damaged is set aside."""
+        if not _KEY.fullmatch(key):
+            return None
         path = self._folder(key) / "run.json"
         content = b""
         try:

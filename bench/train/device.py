@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from bench.errors import UserError
+from bench.errors import UserError, described, message_of
 
 #: A setting that glibc reads when a process starts: ask the system for large pages.
 LARGE_PAGES = "glibc.malloc.hugetlb=1"
@@ -23,7 +23,7 @@ def out_of_memory(error: BaseException) -> bool:
 
     torch's allocator on a CPU raises a plain `RuntimeError`.
     """
-    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in message_of(error):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -31,11 +31,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why something failed, in words. Even an error's own message may raise."""
-    try:
-        return OUT_OF_MEMORY if out_of_memory(error) else f"{type(error).__name__}: {error}"
-    except Exception:
-        return type(error).__name__
+    """Return why something failed, in words."""
+    return OUT_OF_MEMORY if out_of_memory(error) else described(error)
 
 
 def prepare(device: str) -> torch.device:

@@ -1,5 +1,6 @@
 """A run that is ready to start, with its data and key: shared by planning and execution."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench.contracts import DataSource
@@ -10,7 +11,7 @@ from bench.spec.registry import parse_strategy
 from bench.store.provenance import code_fingerprint, machine
 from bench.store.records import SCHEMA_VERSION
 from bench.tasks import TaskData
-from bench.train.load import task_data
+from bench.train.load import ChangedDataError, check_unchanged, task_data
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,18 @@ class Job:
 
 
 def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
-    """Return the tasks that a run trains, scored ones marked, auxiliary ones attached."""
+    """Return the tasks that a run trains, scored ones marked, auxiliary ones attached.
+
+    Raises `ChangedDataError` where an auxiliary task changes those that it is attached to.
+    """
     strategy = parse_strategy(spec.strategy)
+    with suppress(ChangedDataError):  # that of an earlier run, which has its reason
+        check_unchanged()
     own = [task_data(spec.dataset, name, source) for name in spec.tasks]
     if strategy.auxiliaries:
         target, *partners = own
         attached = [a.attach(target, partners) for a in strategy.auxiliaries]
+        check_unchanged()
         return [target, *(d for group in attached for d in group)]
     return [replace(d, task=replace(d.task, scored=d.task.name in spec.scored)) for d in own]
 

@@ -1,6 +1,10 @@
-"""From names to tensors: loads data sets once per process and makes their placebos."""
+"""From names to tensors: loads data sets once per process and makes their placebos.
+
+All runs of a process share what is loaded, so nothing may change it in place; that is checked.
+"""
 
 import hashlib
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -9,13 +13,46 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DataSource
-from bench.images import content_digest
+from bench.images import content_digest, tensor_version, values_digest
 from bench.randomness import stream
 from bench.spec.registry import parse_dataset
 from bench.tasks import TaskData, split_placebo
 
 #: Placebos and fixed parts of data are drawn at this seed, whatever the run's seed.
 _FIXED_SEED = 0
+
+
+#: Bytes of a tensor up to which its values are compared, which finds every change. Of a larger one
+#: the version is, which torch raises where it writes itself.
+_COMPARED = 2**22
+#: What has been loaded and still lives, by identity: a task, the tensor, and its mark.
+_marks: dict[int, tuple[str, weakref.ref[Tensor], int | str]] = {}
+
+
+class ChangedDataError(RuntimeError):
+    """Images or labels were changed in place, which would ruin the data of all later runs."""
+
+
+def _mark(tensor: Tensor) -> int | str:
+    """Return what tells whether a tensor is still as it was."""
+    return values_digest(tensor) if tensor.nbytes <= _COMPARED else tensor_version(tensor)
+
+
+def check_unchanged() -> None:
+    """Forget all data that is loaded if some of it is no longer as it was, and say so.
+
+    Raises `ChangedDataError` then. The next run loads them anew.
+    """
+    for task, known, mark in list(_marks.values()):
+        tensor = known()
+        if tensor is not None and _mark(tensor) != mark:
+            _load.cache_clear()
+            task_data.cache_clear()
+            _marks.clear()
+            raise ChangedDataError(
+                f"images or labels of '{task}' were changed in place, and other runs read them "
+                "too: change a copy"
+            )
 
 
 @lru_cache(maxsize=8)
@@ -31,6 +68,10 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
     """
     base, placebo = split_placebo(name)
     data = _load(dataset, source)[base]
+    for tensor in (data.images.train, data.images.test, data.train_labels, data.test_labels):
+        if tensor is not None and id(tensor) not in _marks:
+            _marks[id(tensor)] = base, weakref.ref(tensor), _mark(tensor)
+            weakref.finalize(tensor, _marks.pop, id(tensor), None)
     if not placebo:
         return data
     task = replace(data.task, name=name, scored=False)

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import UserError, message_of, readable
 from bench.randomness import seeded, stream, stream_key
 from bench.spec.budget import Axis, Budget, Ledger, Price
 from bench.spec.experiment import RunSpec
+from bench.spec.guarded import unforked
 from bench.spec.registry import Strategy, parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
 from bench.store.records import CurvePoint, Record, Score, Use
@@ -27,7 +28,7 @@ from bench.train.batches import Batch
 from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.train.job import Job, arm_data
-from bench.train.load import fingerprint
+from bench.train.load import check_unchanged, fingerprint
 from bench.train.loop import TrainingState, build_network
 from bench.train.pricing import Clock
 from bench.train.rows import fits
@@ -308,6 +309,7 @@ def execute(job: Job) -> tuple[Record, Examples]:
     first = spec.split == "test" and spec.seed == 0
     use = _use(spec, strategy, data, state, device) if first else None
     tested = time.perf_counter() - paused
+    check_unchanged()
 
     wall = sum(t.wall for t in trained)
     record = Record(
@@ -363,8 +365,8 @@ def failure(job: Job, reason: str, detail: str = "") -> Record:
     return Record(
         key=job.key,
         status="failed",
-        reason=reason,
-        detail=detail,
+        reason=readable(reason),
+        detail=readable(detail),
         spec=job.spec,
         data_fingerprint="",
         code_fingerprint="",
@@ -375,17 +377,19 @@ def failure(job: Job, reason: str, detail: str = "") -> Record:
 def attempt(job: Job) -> tuple[Record, Examples]:
     """Run a job; whatever it raises becomes the record's reason, even an exit.
 
-    Raises only `KeyboardInterrupt`.
+    Where plugin code forks, the new process ends here and yields nothing. Raises only
+    `KeyboardInterrupt`.
     """
     if job.fault:
         return failure(job, job.fault), {}
-    try:
-        return execute(job)
-    except KeyboardInterrupt:
-        raise
-    except UserError as error:
-        return failure(job, str(error)), {}
-    except BaseException as error:
-        reason = reason_of(error)
-        detail = "" if reason == OUT_OF_MEMORY else traceback.format_exc()
-        return failure(job, reason, detail), {}
+    with unforked():
+        try:
+            return execute(job)
+        except KeyboardInterrupt:
+            raise
+        except UserError as error:
+            return failure(job, message_of(error)), {}
+        except BaseException as error:
+            reason = reason_of(error)
+            detail = "" if reason == OUT_OF_MEMORY else traceback.format_exc()
+            return failure(job, reason, detail), {}

@@ -23,7 +23,7 @@ from bench.contracts import (
     Sharing,
     Weighting,
 )
-from bench.errors import UserError
+from bench.errors import UserError, described
 from bench.networks import encoder_builder
 from bench.plan.search import respelled, searched
 from bench.randomness import seeded, stream
@@ -72,6 +72,15 @@ def _task(name: str, images: ImageSet, classes: int) -> TaskData:
     return TaskData(Task(name, Classification(), classes), images, labels[:32], labels[32:])
 
 
+def _tasks_given() -> dict[str, tuple[TaskData, TaskData]]:
+    images = _image_set("validation")
+    target = _task("first", images, 3)
+    return {
+        "tasks on the same images": (target, _task("second", images, 4)),
+        "tasks on different images": (target, _task("second", _image_set("others"), 4)),
+    }
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A component under test, in a strategy with defaults for everything else."""
@@ -80,17 +89,17 @@ class Candidate:
     strategy: Strategy
 
     @cached_property
+    def given(self) -> Mapping[str, tuple[TaskData, TaskData]]:
+        """The target and the partner of each arm, which nothing may change."""
+        return _tasks_given()
+
+    @cached_property
     def arms(self) -> Mapping[str, list[TaskData]]:
         """The tasks that a run trains, on one set of images and on two."""
-        images = _image_set("validation")
-        target = _task("first", images, 3)
-        partners = {
-            "tasks on the same images": _task("second", images, 4),
-            "tasks on different images": _task("second", _image_set("others"), 4),
-        }
+        given = dict(self.given)
         if isinstance(self.plugin, Aggregation) and self.plugin.on_features:
-            del partners["tasks on different images"]  # they have no features in common
-        return {name: self._arm(target, partner) for name, partner in partners.items()}
+            del given["tasks on different images"]  # they have no features in common
+        return {words: self._arm(target, partner) for words, (target, partner) in given.items()}
 
     def _arm(self, target: TaskData, partner: TaskData) -> list[TaskData]:
         if not self.strategy.auxiliaries:
@@ -292,7 +301,7 @@ def prices(candidate: Candidate) -> None:
     except Exception as error:
         place = origin(error, candidate.plugin)
         raise ViolationError(
-            f"a step without data raises {type(error).__name__}: {error}{place}; a step must not "
+            f"a step without data raises {described(error)}{place}; a step must not "
             "wait for the device: no .item(), no `if` on a tensor, no value read"
         ) from None
     for each, (words, _, _) in zip(found, candidate.priced, strict=True):
@@ -478,6 +487,25 @@ def null(candidate: Candidate) -> None:
             )
 
 
+def untouched(candidate: Candidate) -> None:
+    """It has left images and labels as they are, whatever was done with it above."""
+    for words, fresh in _tasks_given().items():
+        for ours, theirs in zip(candidate.given[words], fresh, strict=True):
+            for what, kept, drawn in (
+                ("images", ours.images.train, theirs.images.train),
+                ("test images", ours.images.test, theirs.images.test),
+                ("labels", ours.train_labels, theirs.train_labels),
+                ("test labels", ours.test_labels, theirs.test_labels),
+            ):
+                assert kept is not None
+                assert drawn is not None
+                if not torch.equal(kept, drawn):
+                    raise ViolationError(
+                        f"{words}: it changes {what} of '{ours.task.name}' in place, and all runs "
+                        "of a process share them: change a copy"
+                    )
+
+
 COMPONENT_CHECKS: Mapping[
     Callable[[Candidate], None], type[Component] | tuple[type[Component], ...]
 ] = {
@@ -494,6 +522,7 @@ COMPONENT_CHECKS: Mapping[
     independent: Component,
     repeats: Component,
     null: Component,
+    untouched: Component,
 }
 #: The checks that later ones depend on.
 COMPONENT_GATES = (builds, trains)

@@ -26,7 +26,7 @@ from bench.task_types import (
 )
 from bench.tasks import Task, TaskData
 from bench.train.job import Job, run_key
-from bench.train.load import fingerprint, task_data
+from bench.train.load import check_unchanged, fingerprint, task_data
 from bench.train.pricing import count
 from bench.train.run import execute
 from bench.validation.checks import (
@@ -250,14 +250,16 @@ def listed(loaded: Loaded) -> None:
 
 
 def reloads(loaded: Loaded) -> None:
-    """It loads the same images and labels twice."""
+    """It loads the same images and labels twice, and leaves those that it gave."""
+    before = {name: fingerprint([d]) for name, d in loaded.data.items()}
     again = loaded.plugin.load(loaded.source)
-    for name, d in loaded.data.items():
-        if fingerprint([d]) != fingerprint([again[name]]):
+    for name, found in before.items():
+        if found != fingerprint([again[name]]):
             raise ViolationError(
                 f"'{name}' is other data when it is loaded again: draw from a generator with a "
                 "fixed seed"
             )
+    check_unchanged()
 
 
 def runs(loaded: Loaded) -> None:

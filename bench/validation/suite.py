@@ -1,4 +1,8 @@
-"""Runs the checks on plugins, and reports what each found."""
+"""Runs the checks on plugins, and reports what each found.
+
+Checks run code of plugins, so they run where a caller says. A plugin that ends or holds its process
+fails the check that it was tried by, and no other plugin notices.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.contracts import DataSource
-from bench.errors import UserError, unknown
+from bench.errors import LauncherError, UserError, described, message_of, readable, unknown
+from bench.launch.worker import RequestError, answer
+from bench.plan.survey import Ask
 from bench.spec.registry import component_of, datasets, parse_dataset, strategy_components
 from bench.train.device import prepare
 from bench.validation.checks import InapplicableError, ViolationError, origin
@@ -58,29 +64,34 @@ def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> CheckRe
     except InapplicableError as reason:
         return CheckResult(name, "skipped", str(reason))
     except ViolationError as violation:
-        return CheckResult(name, "failed", str(violation))
+        return CheckResult(name, "failed", readable(str(violation)))
     except UserError as error:
         if isinstance(tried, Loaded):
-            return CheckResult(name, "failed", str(error))
+            return CheckResult(name, "failed", message_of(error))
         # A component may refuse tasks that it cannot handle.
-        return CheckResult(name, "skipped", f"cannot be tried here: {error}")
-    except Exception as error:
+        return CheckResult(name, "skipped", f"cannot be tried here: {message_of(error)}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         place = origin(error, tried.plugin)
-        return CheckResult(name, "failed", f"{type(error).__name__}: {error}{place}")
+        return CheckResult(name, "failed", f"{described(error)}{place}")
     return CheckResult(name, "ok")
 
 
 def _findings(
     checks: Iterable[Callable[[Any], None]], tried: Candidate | Loaded
-) -> Iterator[CheckResult]:
+) -> Iterator[CheckResult | str]:
     for check in checks:
+        yield check.__name__
         finding = _finding(check, tried)
         yield finding
         if finding.outcome != "ok" and finding.check in _GATES:
             return
 
 
-def _component_findings(text: str) -> Iterator[CheckResult]:
+def component_findings(text: str) -> Iterator[CheckResult | str]:
+    """Check a component; yield the name of each check before its result."""
+    prepare("cpu")
     try:
         tried = candidate(text)
     except InapplicableError as reason:
@@ -91,7 +102,9 @@ def _component_findings(text: str) -> Iterator[CheckResult]:
     yield from _findings(checks, tried)
 
 
-def _dataset_findings(text: str, source: DataSource) -> Iterator[CheckResult]:
+def dataset_findings(text: str, source: DataSource) -> Iterator[CheckResult | str]:
+    """Check a data set; yield the name of each check before its result."""
+    prepare("cpu")
     plugin = datasets().found[text.partition(":")[0].partition("@")[0]]
     if plugin.takes_path and ":" not in text:
         yield CheckResult("loads", "skipped", f"needs {plugin.needs}: validate {text}:PATH")
@@ -99,15 +112,27 @@ def _dataset_findings(text: str, source: DataSource) -> Iterator[CheckResult]:
     yield from _findings(DATASET_CHECKS, Loaded(parse_dataset(text), source))
 
 
-def _report(plugin: str, component: str, findings: Iterator[CheckResult]) -> PluginReport:
+def _report(plugin: str, component: str, findings: Iterator[CheckResult | str]) -> PluginReport:
     began = time.perf_counter()
+    found: list[CheckResult] = []
+    trying = "knobs"
     try:
-        found = tuple(findings)
+        for item in findings:
+            if isinstance(item, str):
+                trying = item
+            else:
+                found.append(item)
+    except RequestError as error:
+        found.append(CheckResult(trying, "failed", str(error)))
+    except LauncherError:
+        raise
     except UserError as error:
-        found = (CheckResult("knobs", "failed", str(error)),)
-    except Exception as error:
-        found = (CheckResult("knobs", "failed", f"{type(error).__name__}: {error}"),)
-    return PluginReport(plugin, component, found, time.perf_counter() - began)
+        found.append(CheckResult("knobs", "failed", message_of(error)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        found.append(CheckResult(trying, "failed", described(error)))
+    return PluginReport(plugin, component, tuple(found), time.perf_counter() - began)
 
 
 def selected(names: Sequence[str]) -> list[str]:
@@ -124,18 +149,18 @@ def selected(names: Sequence[str]) -> list[str]:
     return list(names) or list(dict.fromkeys(known))
 
 
-def validate(name: str, source: DataSource) -> Iterator[PluginReport]:
+def validate(name: str, source: DataSource, ask: Ask = answer) -> Iterator[PluginReport]:
     """Try all checks on a plugin: a component, a data set, or both if they share a name.
 
-    `name` is as users type it: `component@knob=value`, `dataset@knob=value` or `dataset:PATH`.
+    `name` is as users type it: `component@knob=value`, `dataset@knob=value` or `dataset:PATH`. The
+    checks run where `ask` calls them, in this process if none is given.
     """
-    prepare("cpu")
     head = name.partition(":")[0].partition("@")[0]
     if head in strategy_components().found:
         component = component_of(strategy_components().found[head])
-        yield _report(name, component, _component_findings(name))
+        yield _report(name, component, ask(component_findings, name))
     if head in datasets().found:
-        yield _report(name, "data set", _dataset_findings(name, source))
+        yield _report(name, "data set", ask(dataset_findings, name, source))
     reasons = strategy_components().broken.get(head) or datasets().broken.get(head)
     if reasons:
         yield PluginReport(name, "broken", (CheckResult("imports", "failed", reasons),), 0.0)

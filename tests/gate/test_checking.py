@@ -229,6 +229,34 @@ def test_a_foreign_baseline_exits_with_5_and_says_what_differs(
     assert message in done.err
 
 
+def test_a_baseline_without_rows_is_no_success(here: Here) -> None:
+    _changed(lambda document: document.update(rows=[]))
+    done = here(*CHECK)
+    assert done.code == 5
+    assert "has no rows, so nothing could be compared with it" in done.err
+    assert here("baseline", "show", "toy").code == 5
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("quit", "its process ended with exit code 0"), ("exit", "SystemExit: 0")],
+)
+def test_a_plugin_that_ends_while_it_is_timed_costs_the_timing_alone(
+    here: Here, monkeypatch: pytest.MonkeyPatch, how: str, reason: str
+) -> None:
+    monkeypatch.setenv("BENCH_TEST_DOOM", how)
+    said = f"a step of hard on toy:row+column cannot be timed: {reason}"
+    done = here("check", "--baseline", "toy")
+    assert done.code == 0
+    assert f"note: device-seconds are not compared: {said}" in done.err
+    assert here("check", "--baseline", "toy", "--time", "gate").code == 5
+    kept = Path("results/baselines/toy.json").read_bytes()
+    done = here("baseline", "set", "toy")
+    assert done.code == 2
+    assert f"error: {said}; --no-time leaves it out" in done.err
+    assert Path("results/baselines/toy.json").read_bytes() == kept
+
+
 def test_rows_that_nobody_ran_exit_with_5(here: Here) -> None:
     def more(document: dict[str, Any]) -> None:
         document["rows"].append({**document["rows"][0], "strategy": "soft"})

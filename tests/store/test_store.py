@@ -309,3 +309,19 @@ def test_a_declaration_of_another_version_says_so(tmp_path: Path) -> None:
     write_atomically(path, b'{"schema_version": 1, "experiment": {}, "cells": []}')
     with pytest.raises(UserError, match="was written by another version of bench: delete it"):
         Store(tmp_path).declarations()
+
+
+@pytest.mark.parametrize("key", ["../../x", "/tmp/x", "", "A", "ab\n", "x" * 65])
+def test_a_key_that_is_none_names_no_file(tmp_path: Path, key: str) -> None:
+    store = Store(tmp_path / "a/b/results")
+    record = _record().model_copy(update={"key": key})
+    with pytest.raises(ValueError, match="is no key of a run"):
+        store.save(record, {})
+    assert not list(tmp_path.iterdir())
+    assert store.load(key) is None
+    assert not store.has(key)
+    store.save(_record(), {})
+    assert store.has(KEY)
+    (tmp_path / "a/b/results/runs/ab/No Key").mkdir()
+    (tmp_path / "a/b/results/runs/ab/No Key/run.json").touch()
+    assert [found.key for found in store.records()] == [KEY]

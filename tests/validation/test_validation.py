@@ -51,6 +51,7 @@ def planted() -> dict[str, Any]:
     parts = "wrong-shape unshared keeps waits copies fetches mixes not-a-number mispriced unseeded"
     parts += " counts loud silent unreadable summed refuses grows sound unimportable"
     sets = "sound-data out-of-range leaky drifting missing-task misdeclared stray-pair unlabelled"
+    sets += " keeps-one erased quits-loading exits-loading"
     done = subprocess.run(
         [sys.executable, "-m", "bench", "validate", "--json", *parts.split(), *sets.split()],
         env={**os.environ, "BENCH_PLUGINS": str(PLANTED)},
@@ -90,6 +91,10 @@ def planted() -> dict[str, Any]:
         ("misdeclared", "listed", "on 1 sets of images, and images declares 2"),
         ("stray-pair", "declared", "a+z"),
         ("unlabelled", "labels", "no training image has a label of 'a'"),
+        ("keeps-one", "reloads", "labels of 'a' were changed in place"),
+        ("erased", "runs", "labels of 'a' were changed in place"),
+        ("quits-loading", "loads", "its process ended with exit code 0"),
+        ("exits-loading", "loads", "SystemExit: 0"),
     ],
 )
 def test_a_planted_fault_is_found_by_its_check(

@@ -1,11 +1,16 @@
 """Data sets that break one promise each, for the tests of what finds it."""
 
+import os
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from bench.contracts import Dataset, DataSource
+from bench.task_types import Classification
 from bench.tasks import ImageSet, TaskData, classification_tasks
 
 
@@ -89,3 +94,61 @@ class Empty(Sound):
         none = torch.full((60,), -1)
         column = (3, none[:40], none[40:])
         return classification_tasks(images, {"a": column, "b": column})
+
+
+class Kept(Sound):
+    """It ruins what it gave before when it is loaded again."""
+
+    name = "keeps-one"
+    _kept: ClassVar[dict[str, TaskData]] = {}
+
+    def load(self, source: DataSource) -> Mapping[str, TaskData]:
+        """Return the same tensors, with other labels."""
+        if not self._kept:
+            self._kept.update(super().load(source))
+            return self._kept
+        for data in self._kept.values():
+            assert data.test_labels is not None
+            data.test_labels.zero_()
+        return super().load(source)
+
+
+class _Erased(Classification):
+    def measure(self, output: Tensor, target: Tensor) -> Tensor:
+        """Forget the labels that are measured."""
+        measured = super().measure(output, target)
+        target.zero_()
+        return measured
+
+
+class Erased(Sound):
+    """Scoring it changes its labels."""
+
+    name = "erased"
+    task_types: ClassVar = {"a": _Erased()}
+
+    def load(self, source: DataSource) -> Mapping[str, TaskData]:
+        """Return a task that is wrong and one that is not."""
+        data = dict(super().load(source))
+        data["a"] = replace(data["a"], task=replace(data["a"].task, type=_Erased()))
+        return data
+
+
+class Quits(Sound):
+    """Its load ends the process."""
+
+    name = "quits-loading"
+
+    def load(self, source: DataSource) -> Mapping[str, TaskData]:
+        """End as if all were well."""
+        os._exit(0)
+
+
+class Exits(Sound):
+    """Its load exits."""
+
+    name = "exits-loading"
+
+    def load(self, source: DataSource) -> Mapping[str, TaskData]:
+        """Exit as if all were well."""
+        sys.exit(0)

@@ -1,8 +1,12 @@
 """Strategies that go wrong, for the tests of what the harness does then."""
 
+import atexit
 import os
+import re
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +25,22 @@ _SEEDS = range(-50, 50)
 
 class PlantedExit(BaseException):
     """An exception that `except Exception` does not catch."""
+
+
+class SpeechlessError(Exception):
+    """An exception whose message cannot be read."""
+
+    def __str__(self) -> str:
+        raise PlantedExit("planted")
+
+    __repr__ = __str__
+
+
+def _write_pids(*pids: int) -> None:
+    """Say which processes hang, all at once."""
+    path = Path(os.environ["BENCH_TEST_HANG"])
+    path.with_suffix(".new").write_text(" ".join(map(str, pids)))
+    path.with_suffix(".new").rename(path)
 
 
 class _Fault(nn.Module):
@@ -73,9 +93,26 @@ class _Fault(nn.Module):
             case "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":
-                Path(os.environ["BENCH_TEST_HANG"]).write_text(str(os.getpid()))
+                _write_pids(os.getpid())
                 while True:
                     time.sleep(1)
+            case "speechless":
+                raise SpeechlessError
+            case "bytes":
+                raise RuntimeError("planted \ud800 fault")
+            case "fork" if self.steps == 100:
+                os.fork()
+            case "flee" if os.fork():
+                os._exit(0)
+            case "spawn":
+                _write_pids(os.getpid(), subprocess.Popen(["sleep", "3600"]).pid)
+                # The pattern takes for ever, and lets no other thread run meanwhile.
+                re.match(r"(a+)+$", 64 * "a" + "b")
+            case "thread" if self.steps == 100:
+                threading.Thread(target=time.sleep, args=[3600]).start()
+                atexit.register(time.sleep, 3600)
+            case "print":
+                print("planted words")
             case "diverge":
                 return loss * float("nan")
             case "hold":
@@ -92,7 +129,8 @@ class Faulty(Weighting):
     torch's global generator to its strategy's own stream; nothing else does. That tells a run from
     pricing, which may take any number of steps. `hold` leaves seed 0 alone and waits there while
     the file exists that BENCH_TEST_HOLD names. `hang` never ends, and writes the number of its
-    process into the file that BENCH_TEST_HANG names.
+    process into the file that BENCH_TEST_HANG names. `spawn` does too, without letting any thread
+    run, and has a child.
     """
 
     name = "faulty"

@@ -1,0 +1,3 @@
+"""A plugin that raises what is no `Exception`."""
+
+raise GeneratorExit("planted")

@@ -1,0 +1,3 @@
+"""A plugin whose reason is no UTF-8."""
+
+raise RuntimeError("planted \ud800 fault")
