@@ -16,6 +16,7 @@ from bench.cli.console import console
 from bench.cli.session import Session
 from bench.contracts import DataSource
 from bench.errors import NotComparableError, UserError, note, printable, say
+from bench.files import write_atomically
 from bench.gate.baseline import (
     Baseline,
     Snapshot,
@@ -32,7 +33,7 @@ from bench.report.text.document import json_text
 from bench.spec.budget import Budget
 from bench.spec.registry import parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
-from bench.store.store import Store, write_atomically
+from bench.store.store import Store
 from bench.train.device import resolve_device
 
 Time = Literal["off", "advise", "gate"]
@@ -65,13 +66,14 @@ def baseline_path(name: str, results: Path) -> Path:
 def _from_results(results: Path, name: str) -> Snapshot:
     store = Store(results, read_only=True)
     try:
-        return snapshot(store.experiment(name), store.load)
+        declaration = store.experiment(name)
+        return snapshot(declaration, store.reader(declaration))
     finally:  # what cannot be read may be why nothing is found
         _say_damaged(store)
 
 
 def _say_damaged(store: Store) -> None:
-    for line in store.damaged:
+    for line in store.news():
         note(f"note: {line}")
 
 
@@ -276,7 +278,7 @@ def _side(text: str, experiment: str | None, results: Path) -> Baseline:
     commit = _commit(text)
     store = Store(results, read_only=True)
     declaration = store.experiment(experiment or _only(store))
-    find = of_revision(declaration, store.load, list(store.records()), commit)
+    find = of_revision(declaration, store.reader(declaration), list(store.records()), commit)
     _say_damaged(store)
     if all(find(key) is None for key in declaration.keys):
         raise UserError(

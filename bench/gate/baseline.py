@@ -7,15 +7,15 @@ knows no run keys: those follow from the code, and other code is what it is ther
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.errors import NotComparableError, UserError
+from bench.files import DocumentError, SchemaError, read_document, write_atomically
 from bench.spec.experiment import Experiment, RunSpec
 from bench.stats.gains import Lookup
-from bench.store.records import Declaration, Record
-from bench.store.store import write_atomically
+from bench.store.records import Amount, Count, Declaration, Number, Record, Seed
 
 
 class _Document(BaseModel):
@@ -28,7 +28,7 @@ class Scores(_Document):
     metric: str
     unit: str
     higher_is_better: bool
-    by_seed: dict[int, float]
+    by_seed: dict[Seed, Number]
 
 
 class BaselineArm(_Document):
@@ -42,12 +42,12 @@ class BaselineArm(_Document):
 
     data: str
     """SHA-256 of what a run reads of its data."""
-    flops: float
-    parameters: int
-    peak_bytes: int
+    flops: Amount
+    parameters: Count
+    peak_bytes: Count
     scores: dict[str, Scores] = {}
-    trouble: dict[int, str] = {}
-    seconds: tuple[float, ...] = ()
+    trouble: dict[Seed, str] = {}
+    seconds: tuple[Annotated[Amount, Field(gt=0)], ...] = ()
 
 
 class BaselineRow(_Document):
@@ -70,6 +70,14 @@ class Baseline(_Document):
     rows: tuple[BaselineRow, ...]
     arms: dict[str, BaselineArm]
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for row in self.rows:
+            for name in (row.arm, row.alone):
+                if name not in self.arms:
+                    raise ValueError(f"it has no values of '{name}'")
+        return self
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -89,6 +97,8 @@ class Snapshot:
         ]
 
 
+#: More is no baseline: it has a number per seed and task.
+_MOST_BYTES = 2**26
 #: What two sides of a comparison need not have in common: names, rows, seeds, how results are read.
 _MAY_DIFFER = {
     "name",
@@ -214,20 +224,15 @@ def read_baseline(path: Path) -> Baseline:
     """Read a baseline. Raises `NotComparableError` with the fix where that cannot be done."""
     fix = "`python -m bench baseline set NAME` makes one from the runs of an experiment"
     try:
-        baseline = Baseline.model_validate_json(path.read_bytes())
+        return read_document(path, Baseline, _MOST_BYTES)
     except OSError as error:
         raise NotComparableError(f"no baseline at {path} ({error.strerror}): {fix}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+    except SchemaError as error:
         raise NotComparableError(
-            f"{path} is no baseline that this version reads ({where + ': ' if where else ''}"
-            f"{first['msg']}): {fix}"
+            f"{path} is no baseline that this version reads ({error}): {fix}"
         ) from None
-    named = [name for row in baseline.rows for name in (row.arm, row.alone)]
-    if lost := [name for name in named if name not in baseline.arms]:
-        raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")
-    return baseline
+    except DocumentError as error:
+        raise NotComparableError(f"{path} is damaged: {error}; {fix}") from None
 
 
 def differences(before: Baseline, now: Baseline) -> Iterator[str]:

@@ -186,7 +186,7 @@ class Experiment(Recipe, Group):
 class RunSpec(BaseModel):
     """One run: all that its numbers follow from, but the data and the code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: str
     tasks: tuple[str, ...]

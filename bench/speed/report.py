@@ -9,9 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from bench.files import write_files
 from bench.speed.tables import Table
 from bench.store.provenance import provenance
-from bench.store.store import write_files
 
 
 def circumstances(command: str, cores: int) -> dict[str, str]:
