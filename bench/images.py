@@ -89,7 +89,7 @@ def _open(path: Path) -> Iterator["ImageFile"]:
         try:
             image = Image.open(file, formats=_FORMATS)
         except UnidentifiedImageError:
-            raise ValueError("cannot identify image file") from None
+            raise OSError("cannot identify image file") from None
         with image:
             pixels = image.width * image.height
             if pixels > _MOST_PIXELS:
