@@ -92,6 +92,12 @@ def read_bytes(path: Path | str, most: int, *, follow: bool = True) -> bytes:
     return content
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a path leads out of a folder, by a link or otherwise."""
+    real, root = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath((real, root)) != root
+
+
 def read_document(path: Path, model: type[Document], most: int, *, follow: bool = True) -> Document:
     """Read a document of JSON. How deep it may be nested, and its numbers, are pydantic's to check.
 
@@ -116,7 +122,7 @@ def read_document(path: Path, model: type[Document], most: int, *, follow: bool 
 def read_array(file: IO[bytes], size: int) -> "np.ndarray[Any, np.dtype[Any]]":
     """Return the array of an `.npy` file that has `size` bytes in all.
 
-    Raises `ValueError` unless it holds numbers, as many as its header says: no object, no pickle.
+    Raises `ValueError` where it holds an object, which is a pickle, or not what its header says.
     """
     from numpy import frombuffer
     from numpy.lib import format as npy
@@ -127,8 +133,8 @@ def read_array(file: IO[bytes], size: int) -> "np.ndarray[Any, np.dtype[Any]]":
         shape, by_column, dtype = read(file, max_header_size=_HEADER)
     except Exception as error:  # numpy parses the header as Python, which may raise almost anything
         raise ValueError(f"it is no .npy file ({type(error).__name__})") from None
-    if dtype.kind not in "fiub":
-        raise ValueError(f"it holds {dtype}, not numbers")
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which are pickles (allow_pickle=False)")
     content = size - file.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != content:
         raise ValueError(f"its header says {shape} of {dtype}, and {content:,} bytes follow")

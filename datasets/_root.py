@@ -12,10 +12,9 @@ _DRIVE = re.compile("[A-Za-z]:")
 
 
 class Root:
-    """The folder that paths are relative to, and what it is called."""
+    """The folder that a table's paths are relative to."""
 
-    def __init__(self, folder: Path, name: str = "the table's folder") -> None:
-        self._name = name
+    def __init__(self, folder: Path) -> None:
         self._path = os.path.realpath(folder)
         self._below = os.path.join(self._path, "")
         self._parents: dict[str, str] = {}
@@ -23,18 +22,13 @@ class Root:
     def _inside(self, path: str) -> bool:
         return path == self._path or path.startswith(self._below)
 
-    def check(self, path: Path) -> None:
-        """Raise a `ValueError` where a path leads out of the folder, by a link or otherwise."""
-        if not self._inside(os.path.realpath(path)):
-            raise ValueError(f"leads out of {self._name}")
-
     def locate(self, text: str) -> str:
         """Return the real path of a file. Raises a `ValueError` that says what is wrong with it.
 
         Each folder is resolved once, because a table names many files of a few folders.
         """
         if text.startswith(("/", "\\")) or _DRIVE.match(text):
-            raise ValueError(f"is an absolute path; paths start at {self._name}")
+            raise ValueError("is an absolute path; paths start at the table's folder")
         if "\0" in text:
             raise ValueError("is no path")
         above, name = os.path.split(text)
@@ -46,12 +40,12 @@ class Root:
             if stat.S_ISLNK(status.st_mode) or name in ("", ".", ".."):
                 path = os.path.realpath(path)
             if not self._inside(path):
-                raise ValueError(f"leads out of {self._name}")
+                raise ValueError("leads out of the table's folder")
             if stat.S_ISLNK(status.st_mode):
                 status = os.stat(path)
         except OSError as error:
             if not self._inside(os.path.realpath(path)):
-                raise ValueError(f"leads out of {self._name}") from None
+                raise ValueError("leads out of the table's folder") from None
             if isinstance(error, FileNotFoundError | NotADirectoryError):
                 fix = " (write / between folders)" if "\\" in text else ""
                 raise ValueError(f"is missing{fix}") from None

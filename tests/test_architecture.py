@@ -53,7 +53,17 @@ def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
 #: The rooms of `bench` in the order of the flow: a module imports from its own layer and from those
 #: before it. What stands directly in `bench/` is what plugins may import, and the first layer.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "digest", "randomness", "networks", "task_types", "images", "tasks", "contracts"),
+    (
+        "errors",
+        "files",
+        "digest",
+        "randomness",
+        "networks",
+        "task_types",
+        "images",
+        "tasks",
+        "contracts",
+    ),
     ("spec",),
     ("store",),
     ("stats",),

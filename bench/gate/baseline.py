@@ -7,12 +7,12 @@ knows no run keys: those follow from the code, and other code is what it is ther
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import NotComparableError, UserError
-from bench.files import DocumentError, SchemaError, read_document, write_atomically
+from bench.files import DocumentError, read_document, write_atomically
 from bench.spec.experiment import Experiment, RunSpec
 from bench.stats.gains import Lookup
 from bench.store.records import Amount, Count, Declaration, Number, Record, Seed
@@ -69,14 +69,6 @@ class Baseline(_Document):
     """Versions, processor and device that made it."""
     rows: tuple[BaselineRow, ...]
     arms: dict[str, BaselineArm]
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        for row in self.rows:
-            for name in (row.arm, row.alone):
-                if name not in self.arms:
-                    raise ValueError(f"it has no values of '{name}'")
-        return self
 
 
 @dataclass(frozen=True)
@@ -224,15 +216,25 @@ def read_baseline(path: Path) -> Baseline:
     """Read a baseline. Raises `NotComparableError` with the fix where that cannot be done."""
     fix = "`python -m bench baseline set NAME` makes one from the runs of an experiment"
     try:
-        return read_document(path, Baseline, _MOST_BYTES)
+        baseline = read_document(path, Baseline, _MOST_BYTES)
     except OSError as error:
         raise NotComparableError(f"no baseline at {path} ({error.strerror}): {fix}") from None
-    except SchemaError as error:
+    except DocumentError as error:
         raise NotComparableError(
             f"{path} is no baseline that this version reads ({error}): {fix}"
         ) from None
-    except DocumentError as error:
-        raise NotComparableError(f"{path} is damaged: {error}; {fix}") from None
+    if lost := [arm for row in baseline.rows for arm in _lost(row, baseline.arms)]:
+        raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")
+    return baseline
+
+
+def _lost(row: BaselineRow, arms: Mapping[str, BaselineArm]) -> list[str]:
+    """Return the arms of a row that have no values of its target; one with trouble may lack them."""
+    return [
+        name
+        for name in (row.arm, row.alone)
+        if name not in arms or (row.target not in arms[name].scores and not arms[name].trouble)
+    ]
 
 
 def differences(before: Baseline, now: Baseline) -> Iterator[str]:

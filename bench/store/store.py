@@ -89,7 +89,7 @@ def _unpacked(content: bytes) -> dict[str, np.ndarray]:
                 raise ValueError(f"'{task}' stands there twice")
             with archive.open(member) as file:
                 arrays[task] = read_array(file, member.file_size)
-            if arrays[task].ndim != 1:
+            if arrays[task].ndim != 1 or arrays[task].dtype.kind not in "fiub":
                 raise ValueError(f"the scores of '{task}' are no single line of numbers")
     return arrays
 

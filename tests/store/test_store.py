@@ -125,7 +125,7 @@ def test_examples_never_unpickle(tmp_path: Path) -> None:
     store = Store(tmp_path)
     saved = store.save(_record(), {"row": np.array([Evil()], dtype=object)})
     assert store.examples(saved) == {}
-    assert "object, not numbers" in store.damaged[0]
+    assert "it holds objects, which are pickles" in store.damaged[0]
     assert store.load(KEY) is None
     assert not (tmp_path / "owned").exists()
 
