@@ -218,7 +218,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path = path.resolve()
+        path = Path(os.path.realpath(path))  # `resolve` raises for a link to itself
         if path.exists() and not path.is_file():
             with path.open("wb") as target:
                 target.write(content)

@@ -149,7 +149,7 @@ def _delimiter(text: str) -> str:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise UserError(
             f"'{path}' is Parquet, which needs pyarrow: pip install 'mtl-sharing-bench[parquet]', "
@@ -164,15 +164,15 @@ def _read_parquet(path: Path) -> Table:
             if size > _MOST_UNPACKED:
                 raise UserError(f"'{path}' unpacks to {size:,} bytes, over {_MOST_UNPACKED:,}")
             table = parquet.read_table(file)
-        except (ArrowException, OSError) as error:
+            names = [name.strip() for name in table.column_names]
+            columns = [[_parquet_cell(v) for v in column.to_pylist()] for column in table.columns]
+        except UserError:
+            raise
+        except Exception as error:  # damaged bytes may raise almost anything, also as they are read
             reason = printable(str(error), 200)
             raise UserError(f"'{path}' is no Parquet that can be read: {reason}") from None
-    positions = _named(path, [name.strip() for name in table.column_names])
-    columns = {
-        name: [_parquet_cell(value) for value in table.column(at).to_pylist()]
-        for name, at in positions.items()
-    }
-    return Table(path, range(2, table.num_rows + 2), columns, ())
+    cells = {name: columns[at] for name, at in _named(path, names).items()}
+    return Table(path, range(2, table.num_rows + 2), cells, ())
 
 
 def _parquet_cell(value: Any) -> Cell:

@@ -229,7 +229,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def _lost(row: BaselineRow, arms: Mapping[str, BaselineArm]) -> list[str]:
-    """Return the arms of a row that have no values of its target; one with trouble may lack them."""
+    """Return the arms of a row that have no values of its target, and no trouble to explain it."""
     return [
         name
         for name in (row.arm, row.alone)
