@@ -50,8 +50,8 @@ class Options:
     as_json: bool = False
 
     def __post_init__(self) -> None:
-        if self.margin is not None and not 0 < self.margin < float("inf"):
-            raise UserError(f"--margin {self.margin}: give a number above zero")
+        if self.margin is not None and not 0 < self.margin <= 1e6:
+            raise UserError(f"--margin {self.margin}: give a number above zero, up to a million")
 
 
 def baseline_path(name: str, results: Path) -> Path:

@@ -223,6 +223,8 @@ def read_baseline(path: Path) -> Baseline:
         raise NotComparableError(
             f"{path} is no baseline that this version reads ({error}): {fix}"
         ) from None
+    if not baseline.rows:
+        raise NotComparableError(f"{path} is damaged: it has no rows; {fix}")
     if lost := [arm for row in baseline.rows for arm in _lost(row, baseline.arms)]:
         raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")
     return baseline

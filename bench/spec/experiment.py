@@ -22,11 +22,14 @@ from pydantic import (
 )
 
 from bench.errors import UserError, unknown
+from bench.files import read_bytes
 from bench.spec.budget import Budget
 
 Precision = Literal["fp32", "bf16"]
 
 
+#: The most bytes of an experiment's file.
+_MOST_BYTES = 2**20
 #: The most seeds of an experiment that goes on until it is decided, where nothing else is said.
 MOST_SEEDS = 20
 
@@ -102,7 +105,7 @@ class Experiment(Recipe, Group):
     repeated."""
     smaller_budgets: tuple[str, ...] = ()
     """Further budgets, all smaller: those of a list of budgets but the largest."""
-    margin: float = Field(default=1.0, gt=0)
+    margin: float = Field(default=1.0, gt=0, le=1e6)
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that trains."""
@@ -233,7 +236,7 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     try:
         if path.suffix != ".toml" and not path.is_file():
             raise unknown("experiment", name_or_path, shipped)
-        text = path.read_text("utf-8")
+        text = read_bytes(path, _MOST_BYTES).decode("utf-8")
         values = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read experiment '{path}': {error.strerror}") from None
@@ -299,6 +302,8 @@ def _plainly(kind: str, message: str, context: Mapping[str, Any]) -> str:
             return f"give {context['ge']} or more"
         case "greater_than":
             return f"give more than {context['gt']}"
+        case "less_than_equal":
+            return f"give {context['le']:g} or less"
         case "less_than":
             return f"give less than {context['lt']}"
         case "int_type" | "int_parsing" | "int_from_float":

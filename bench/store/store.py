@@ -186,14 +186,17 @@ class Store:
     def reader(self, declaration: Declaration) -> Callable[[str], Record | None]:
         """Return what finds the records of an experiment by key.
 
-        A record that is not the run that a row has it for counts as missing, and is named.
+        A record that is not the run that a row has it for counts as missing. Of those with one
+        reason the first is named, since it may be the declaration that lies.
         """
-        misfit = declaration.misfit
+        misfit, told = declaration.misfit, set[str]()
 
         def find(key: str) -> Record | None:
             record = self.load(key)
             if record is not None and (why := misfit(record)):
-                self._tell(f"record {key[:12]} is not used: {why}")
+                if why not in told:
+                    self._tell(f"record {key[:12]} is not used: {why}")
+                told.add(why)
                 return None
             return record
 
