@@ -127,7 +127,7 @@ def _unpickled(content: bytes) -> Any:
     """
     try:
         for steps, (step, argument, _) in enumerate(pickletools.genops(content)):
-            if steps > _MOST_STEPS or ("PUT" in step.name and int(argument) > steps + 1):
+            if steps > _MOST_STEPS or ("PUT" in step.name and int(argument or 0) > steps + 1):
                 raise _UnfitError("it holds more objects than its images and labels")
     except ValueError as error:
         raise _UnfitError(f"truncated, or no pickle: {one_line(error)}") from None

@@ -56,9 +56,16 @@ def test_a_link_is_followed_only_where_that_is_asked_for(tmp_path: Path) -> None
 
 
 @linux
-def test_a_file_that_does_not_know_its_size_is_read_no_further_than_it_may() -> None:
-    with pytest.raises(UnfitFileError, match="over 10 bytes"):
-        read_bytes("/proc/self/status", 10)  # its size is 0
+def test_a_file_that_does_not_know_its_size_is_not_read() -> None:
+    with pytest.raises(UnfitFileError, match="more than its 0 bytes"):
+        read_bytes("/proc/self/status", 10**6)
+
+
+@linux
+def test_reading_takes_memory_for_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with bounded_memory(2**24):
+        assert read_bytes(tmp_path / "file", 2**40) == b"content"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,7 @@ def test_a_file_that_is_swept_before_it_is_locked_is_begun_again(
 ) -> None:
     from bench import files
 
-    lock, swept = files._lock, []
+    lock, swept = files._lock, list[Path]()
 
     def late(handle: int, *, wait: bool) -> bool | None:
         if not swept:

@@ -39,7 +39,7 @@ def check_fidelity(experiment: Experiment, session: Session) -> int:
     store = Store(session.results, read_only=True)
     sides = [store.experiment(asked.name) for asked in (whole, reduced)]
     readers = [store.reader(side) for side in sides]
-    rows = fidelity(*sides, lambda key: readers[0](key) or readers[1](key))
+    rows = fidelity(sides[0], sides[1], lambda key: readers[0](key) or readers[1](key))
     path = store.root / "reports" / reduced.name / "fidelity.md"
     write_atomically(path, fidelity_markdown(rows).encode())
     console().print(fidelity_table(rows))

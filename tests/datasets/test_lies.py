@@ -17,6 +17,7 @@ from pyarrow import parquet, table
 from scipy.io import savemat
 
 from bench.contracts import DataSource
+from bench.datasets import _tables, svhn
 from bench.errors import UserError
 from bench.images import read_image, read_mask
 from bench.spec.registry import parse_dataset
@@ -26,9 +27,9 @@ from tests.hostile import bounded_memory
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 
 
-def _refused(name: str, root: Path, **how: Any) -> str:
-    """Return what a user is told where a data set is loaded; it takes a quarter of a GiB at most."""
-    with bounded_memory(2**28), pytest.raises(UserError) as error:
+def _refused(name: str, root: Path, margin: int = 2**28, **how: Any) -> str:
+    """Return what a user is told where a data set is refused, for so many bytes at most."""
+    with bounded_memory(margin), pytest.raises(UserError) as error:
         [*parse_dataset(name).load(DataSource(root, **how)).values()]
     return str(error.value)
 
@@ -75,8 +76,8 @@ def test_a_sparse_file_as_long_as_its_header_says_is_not_read(root: Path) -> Non
         b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"}.",
         b"\x80\x02}r\xff\xff\xff\x7f.",
         b"(dp99999999999\n.",
-        b"\x80\x02" + b"\x8f" * 3_000_000 + b".",
-        b"\x80\x02" + b"}" * 3_000_000 + b".",
+        b"\x80\x02" + b"\x8f" * 1_100_000 + b".",
+        b"\x80\x02" + b"}" * 1_100_000 + b".",
         b"\x80\x02\x8b\xff\xff\xff\x7f\x01.",
     ],
     ids=["text", "bytes", "bytearray", "frame", "memo", "memo in text", "sets", "dicts", "integer"],
@@ -118,8 +119,8 @@ def _packed(content: bytes, zeros: int) -> bytes:
 @pytest.mark.parametrize(
     "body",
     [
-        _packed(_matrix(b"X", (32, 32, 3, 200_000), None, b"")[:-8], 2**29),
-        _packed(b"\x0e\0\0\0\xff\xff\xff\xff", 2**29),
+        _packed(_matrix(b"X", (32, 32, 3, 200_000), None, b"")[:-8], 2**26),
+        _packed(b"\x0e\0\0\0\xff\xff\xff\xff", 2**26),
         _matrix(b"X", (32, 32, 3, 2**30), 2**32 - 1, b""),
         _matrix(b"X", (2**31 - 1,) * 9, None, bytes(64)),
         _matrix(b"X" * 2**16, (1,), None, bytes(8)),
@@ -128,19 +129,13 @@ def _packed(content: bytes, zeros: int) -> bytes:
     ids=["bomb", "bomb without a head", "size", "shape", "name", "matrix"],
 )
 def test_a_matlab_file_that_claims_more_than_it_has_is_not_loaded(
-    tmp_path: Path, body: bytes
+    tmp_path: Path, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(svhn, "_MOST_BYTES", 2**24)
     for name in ("train_32x32.mat", "test_32x32.mat"):
         (tmp_path / name).write_bytes(bytes(124) + b"\0\1IM" + body)
         assert (tmp_path / name).stat().st_size < 2**20
-    with bounded_memory(2**29):  # it unpacks as far as SVHN's own files reach
-        assert "is no SVHN file" in _refused_plainly("svhn", tmp_path)
-
-
-def _refused_plainly(name: str, root: Path) -> str:
-    with pytest.raises(UserError) as error:
-        parse_dataset(name).load(DataSource(root))
-    return str(error.value)
+    assert "is no SVHN file" in _refused("svhn", tmp_path, margin=2**26)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -269,18 +264,33 @@ def test_an_image_that_is_no_file_is_refused_at_once(
             read(tmp_path / "a.png")
 
 
-def test_a_parquet_of_more_rows_than_are_meant_is_not_unpacked(tmp_path: Path) -> None:
+def test_a_parquet_of_more_rows_than_are_meant_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tables, "_MOST_ROWS", 99_999)
     path = tmp_path / "labels.parquet"
-    parquet.write_table(table({"path": ["a.png"] * 5_000_000}), path)
+    parquet.write_table(table({"path": ["a.png"] * 100_000}), path)
+    assert "has over 99,999 rows or" in _refused(f"folder:{path}", tmp_path, margin=2**26)
+
+
+def test_a_parquet_that_unpacks_to_more_than_is_meant_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tables, "_MOST_UNPACKED", 2**22)
+    path = tmp_path / "labels.parquet"
+    cells = table({"path": [f"{number:09}" + 10_000 * "a" for number in range(1000)]})
+    parquet.write_table(cells, path, compression="gzip", use_dictionary=False)
     assert path.stat().st_size < 2**20
-    assert "rows or" in _refused(f"folder:{path}", tmp_path)
+    assert "unpacks to" in _refused(f"folder:{path}", tmp_path, margin=2**26)
 
 
-def test_a_csv_of_more_cells_than_are_meant_is_not_read_on(tmp_path: Path) -> None:
+def test_a_csv_of_more_cells_than_are_meant_is_not_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tables, "_MOST_CELLS", 2**16)
     path = tmp_path / "labels.csv"
-    path.write_bytes((b"," * 999_999 + b"\n") * 40)
-    with bounded_memory(2**30):
-        assert "rows or" in _refused_plainly(f"folder:{path}", tmp_path)
+    path.write_bytes((b"," * 9_999 + b"\n") * 400)
+    assert "65,536 cells" in _refused(f"folder:{path}", tmp_path, margin=2**26)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
