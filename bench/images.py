@@ -9,29 +9,44 @@ may be deleted at any time.
 
 import hashlib
 import json
+import math
 import os
-import secrets
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from bench.digest import digest
 from bench.errors import UserError
+from bench.files import DocumentError, open_regular, read_document, replacing
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
     from PIL.ImageFile import ImageFile
 
 _BLOCK = 256  # files that are handed to the readers at once
 #: Changed whenever the same files would be read differently.
-_VERSION = 3
+_VERSION = 4
+#: The most pixels of an image and bytes of its file. A decoded pixel takes four bytes, and some
+#: formats are read whole before they are decoded.
+_MOST_PIXELS = 2**26
+_MOST_BYTES = 2**28
+#: Images of more pixels are decoded one at a time, so that memory does not grow with the cores.
+_LARGE = 2**23
+#: The most bytes of a cache's page for each file, of which it holds a number or a reason.
+_PAGE_BYTES = 2**12
+_LARGE_ONES = threading.Lock()
 #: Formats that are read. Pillow knows more, but starts an external program for one of them.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Endings of their files' names, in lower case.
@@ -77,15 +92,37 @@ def content_digest(tensor: Tensor) -> str:
     return _digest(tensor, tensor_version(tensor))
 
 
-def _open(path: Path) -> "ImageFile":
+@contextmanager
+def _open(path: Path) -> Iterator["ImageFile"]:
     """Open an image of one of the formats; its pixels are decoded on first use."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    image = Image.open(path, formats=_FORMATS)
-    if image.mode in ("I", "F"):
-        image.close()
-        raise ValueError("it has 32 bits a pixel, and none says what is white: save it with 8")
-    return image
+    # Pillow's own limit is higher, and below twice that it only warns.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    with open_regular(path, _MOST_BYTES) as file:
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except UnidentifiedImageError:
+            raise OSError("cannot identify image file") from None
+        with image:
+            pixels = image.width * image.height
+            if pixels > _MOST_PIXELS:
+                raise ValueError(
+                    f"it has {pixels:,} pixels, over {_MOST_PIXELS:,}: make it smaller"
+                )
+            if image.mode in ("I", "F"):
+                raise ValueError(
+                    "it has 32 bits a pixel, and none says what is white: save it with 8"
+                )
+            with _LARGE_ONES if pixels > _LARGE else nullcontext():
+                yield image
+
+
+def _upright(image: "ImageFile") -> "PillowImage":
+    """Return an image turned according to its EXIF data; itself where that says nothing."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
 
 
 def read_header(path: Path) -> Row:
@@ -109,18 +146,19 @@ def read_image(
     them as stored. Transparency is dropped, and 16 bits are cut to 8. Raises where the file is not
     a whole image: `OSError`, `ValueError`, or whatever other error its decoder raises.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     height, width = side
     with _open(path) as image:
         image.draft(mode, (width, height))  # lets a large JPEG be decoded at a fraction of its size
-        turned = ImageOps.exif_transpose(image) if upright else image
+        turned = _upright(image) if upright else image
         if turned.mode.startswith("I;16"):  # Pillow would clip these to white
             turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
-        turned = turned.convert(mode)
+        if turned.mode != mode:
+            turned = turned.convert(mode)
         if turned.size != (width, height):
             turned = turned.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(turned)
+        pixels = np.asarray(turned)
     return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
 
 
@@ -139,8 +177,7 @@ def read_mask(path: Path, side: tuple[int, int]) -> Row:
         if image.format == "JPEG":
             raise ValueError("a JPEG blurs the classes of a mask: use PNG")
         grey = image.convert("L") if image.mode == "1" else image
-        resized = grey.resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(resized)
+        return np.asarray(grey.resize((width, height), Image.Resampling.NEAREST))
 
 
 def read_rows(
@@ -162,7 +199,7 @@ def read_rows(
         return _in_memory(files, read, shape, dtype)
     name = digest(_VERSION, how, shape, np.dtype(dtype).name, seen or identity(files))[:40]
     data, page = cache / f"{name}.rows", cache / f"{name}.json"
-    found = _load(data, page, shape, dtype)
+    found = _load(data, page, shape, dtype, len(files))
     # A file that failed for an outside reason may be readable by now.
     if found and any(not isinstance(_attempt(files[index], read), str) for index in found.bad):
         found = None
@@ -174,7 +211,7 @@ def read_rows(
             raise UserError(
                 f"decoded images cannot be kept in '{cache}': {error.strerror or error}"
             ) from error
-        found = _load(data, page, shape, dtype)
+        found = _load(data, page, shape, dtype, len(files))
         if found is None:
             raise UserError(f"'{data}' is not what was just written: is the disk in order?")
     return found
@@ -243,46 +280,59 @@ def _write(
     kept: list[int] = []
     bad: dict[int, str] = {}
     total = hashlib.sha256()
-    # Random, because processes of two containers that share the folder may have the same id.
-    unfinished = data.with_suffix(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            for index, row in _readings(files, read):
-                if isinstance(row, str):
-                    bad[index] = row
-                    continue
-                content = np.ascontiguousarray(row, dtype).reshape(shape).tobytes()
-                file.write(content)
-                total.update(content)
-                kept.append(index)
-        unfinished.replace(data)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    told = {str(index): reason for index, reason in bad.items()}
-    written = {"kept": kept, "bad": told, "sha256": total.hexdigest()}
-    written["seal"] = digest(written)
-    draft = page.with_suffix(f".{secrets.token_hex(8)}.tmp")
-    draft.write_text(json.dumps(written), "utf-8")
-    draft.replace(page)
+    with replacing(data) as file:
+        for index, row in _readings(files, read):
+            if isinstance(row, str):
+                bad[index] = row
+                continue
+            content = np.ascontiguousarray(row, dtype).reshape(shape).tobytes()
+            file.write(content)
+            total.update(content)
+            kept.append(index)
+    written = _Page(kept=tuple(kept), bad=bad, sha256=total.hexdigest())
+    sealed = {**written.model_dump(mode="json"), "seal": written.own_seal}
+    with replacing(page) as file:
+        file.write(json.dumps(sealed).encode())
 
 
-def _load(data: Path, page: Path, shape: tuple[int, ...], dtype: Any) -> FileRows | None:
-    """Return the contents of a cache, or None where it is missing or damaged."""
+class _Page(BaseModel):
+    """What a cache says of its rows: the files they are of, and why others have none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kept: tuple[Annotated[int, Field(ge=0, strict=True)], ...]
+    bad: dict[Annotated[int, Field(ge=0)], str]
+    sha256: str
+    seal: str = ""
+
+    @property
+    def own_seal(self) -> str:
+        """The hash of all but the seal."""
+        return digest(self.model_dump(mode="json", exclude={"seal"}))
+
+
+def _load(
+    data: Path, page: Path, shape: tuple[int, ...], dtype: Any, count: int
+) -> FileRows | None:
+    """Return the contents of a cache of `count` files, or None where it is missing or damaged."""
     try:
-        written = json.loads(page.read_text("utf-8"))
-        if written.pop("seal") != digest(written):
+        written = read_document(page, _Page, _PAGE_BYTES * (1 + count))
+        if written.seal != written.own_seal:
             return None
-        kept = tuple(int(index) for index in written["kept"])
-        bad = {int(index): str(reason) for index, reason in written["bad"].items()}
+        kept, bad = written.kept, written.bad
+        if sorted((*kept, *bad)) != list(range(count)) or list(kept) != sorted(kept):
+            return None
         whole = (len(kept), *shape)
-        if data.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(whole)):
+        size = np.dtype(dtype).itemsize * math.prod(whole)
+        with open_regular(data, size) as file:
+            if os.fstat(file.fileno()).st_size != size:
+                return None
+            if not kept:
+                return FileRows(torch.from_numpy(np.empty(whole, dtype)), kept, bad)
+            # Copy on write: torch needs writable memory, and the file stays as it is.
+            rows = torch.from_numpy(np.memmap(file, dtype, mode="c", shape=whole))
+        if content_digest(rows) != written.sha256:
             return None
-        if not kept:
-            return FileRows(torch.from_numpy(np.empty(whole, dtype)), kept, bad)
-        # Copy on write: torch needs writable memory, and the file stays as it is.
-        rows = torch.from_numpy(np.memmap(data, dtype, mode="c", shape=whole))
-        if content_digest(rows) != written["sha256"]:
-            return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, DocumentError):
         return None
     return FileRows(rows, kept, bad)

@@ -6,7 +6,9 @@ arguments. Any other name is refused. The pixels are taken from the remembered a
 have been checked.
 """
 
+import io
 import pickle
+import pickletools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.contracts import DataSource, UserError
+from bench.files import UnfitFileError, read_bytes
 
 from ._files import locate, one_line
 
 _IMAGE = (3, 32, 32)
+#: The most bytes of a file, of which the largest has 155 MB, and steps of its pickle, of which it
+#: has a quarter of a million.
+_MOST_BYTES = 2**28
+_MOST_STEPS = 1_000_000
 #: The names in pickled arrays, as numpy 1 and numpy 2 write them. `_codecs.encode` precedes the
 #: bytes where Python 3 wrote a pickle that Python 2 can read.
 _NUMPY = {
@@ -95,15 +102,14 @@ class _UnfitError(Exception):
 def _read(path: Path, collection: str, columns: Mapping[str, int]) -> _Part:
     """Return the images `[N, 3072]` and the label columns of a file. Raises `UserError`."""
     try:
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()
+        content = _unpickled(read_bytes(path, _MOST_BYTES))
         images = _pixels(content["data"])
         labels = {
             column: _labels(content[column], column, len(images), classes)
             for column, classes in columns.items()
         }
-    except _UnfitError as error:
-        reason = str(error)
+    except (_UnfitError, UnfitFileError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
     except Exception as error:  # a broken pickle may raise almost anything
         reason = f"{type(error).__name__}: {one_line(error)}"
     else:
@@ -111,6 +117,21 @@ def _read(path: Path, collection: str, columns: Mapping[str, int]) -> _Part:
     raise UserError(
         f"'{path}' is no {collection} file ({reason}): delete it and run again with --download"
     )
+
+
+def _unpickled(content: bytes) -> Any:
+    """Return what a pickle holds. Raises `_UnfitError` where it would take more memory than it has.
+
+    A pickle may claim more bytes than follow, or a place in a table of any length; both are
+    reserved before anything is read. An empty object takes one byte in it and 200 in memory.
+    """
+    try:
+        for steps, (step, argument, _) in enumerate(pickletools.genops(content)):
+            if steps > _MOST_STEPS or ("PUT" in step.name and int(argument or 0) > steps + 1):
+                raise _UnfitError("it holds more objects than its images and labels")
+    except ValueError as error:
+        raise _UnfitError(f"truncated, or no pickle: {one_line(error)}") from None
+    return _Unpickler(io.BytesIO(content), encoding="latin1").load()
 
 
 class _Remembered:

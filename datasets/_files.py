@@ -14,12 +14,17 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DataSource, UserError
+from bench.files import leads_out, read_bytes
 from bench.images import Row, read_image, read_rows
 
 #: The networks need images of at least 16 pixels per side.
 _LEAST_SIDE = 16
 #: Number of bad files that are named; the others are counted.
 _NAMED = 8
+#: What no link may do.
+_OUT = "leads out of the folder of --root"
+#: The most bytes of a list; the longest there is, CelebA's, has 27 MB.
+_MOST_LIST = 2**26
 
 
 def check_side(side: int) -> None:
@@ -41,8 +46,27 @@ def locate(
 
     `fetch` downloads the collection, of that many `megabytes`, into the root where torchvision can.
     `get` is an imperative that names another way to get it. Raises `UserError` where there is no
-    root, something is missing, or the download fails.
+    root, something is missing or lies outside the root, or the download fails.
     """
+    path = _located(source, collection, folder, needed, get, fetch, megabytes)
+    for name in needed:
+        if source.root is not None and leads_out(path / name, source.root):
+            raise UserError(
+                f"{collection}: '{path / name}' {_OUT}: pass the folder that it leads to as "
+                "--root, or copy what is there"
+            )
+    return path
+
+
+def _located(
+    source: DataSource,
+    collection: str,
+    folder: str,
+    needed: Sequence[str],
+    get: str,
+    fetch: Callable[[Path], object] | None,
+    megabytes: int,
+) -> Path:
     flag = f"--download to fetch it (about {megabytes} MB)"
     if source.root is None:
         also = f", and {flag}" if fetch else f"; {get}"
@@ -84,16 +108,21 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a list. Raises `UserError` where it cannot be read."""
+    try:
+        return read_bytes(path, _MOST_LIST).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"'{path}' cannot be read ({why}): fetch the collection again") from error
+
+
 def read_lines(path: Path, words: int) -> list[list[str]]:
     """Return the words of every line of a list, where the first word is a file name.
 
     Raises `UserError` where the file is not such a list, or a name leads to another folder.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' cannot be read ({error}): fetch the collection again") from error
-    lines = [line.split() for line in text.splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     for number, line in enumerate(lines, 1):
         if len(line) != words:
             raise UserError(
@@ -164,7 +193,14 @@ def read_examples(
     examples, notes, told = [], [], []
     for part, columns in parts.items():
         found = {
-            name: read_rows(c.files, c.read, c.how, c.shape, source.cache, c.dtype)
+            name: read_rows(
+                c.files,
+                partial(_inside, source.root, c.read),
+                c.how,
+                c.shape,
+                source.cache,
+                c.dtype,
+            )
             for name, c in columns.items()
         }
         told += [
@@ -199,6 +235,13 @@ def read_examples(
                 "fetch the collection again"
             )
     return examples, tuple(notes)
+
+
+def _inside(root: Path | None, read: Callable[[Path], Row], path: Path) -> Row:
+    """Read a file, unless a link in its path leads out of the root."""
+    if root is not None and leads_out(path, root):
+        raise ValueError(_OUT)
+    return read(path)
 
 
 def _positions(read: Sequence[int], kept: Tensor) -> Tensor:

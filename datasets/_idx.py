@@ -1,16 +1,19 @@
 """Labelled images in MNIST's file format, for all data sets that use it. Not a data set itself.
 
-Read through torchvision. This file adds the checks that torchvision leaves out, so that a missing
-or broken file gives a one-line error.
+torchvision downloads it. The files are read here: its own readers check neither their size nor that
+there is a label for each image, and prefer an unchecked tensor that an older version has saved.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from bench.contracts import DataSource, UserError
+from bench.files import read_bytes
 
 from ._files import locate
 
@@ -24,6 +27,10 @@ _FILES = {
 }
 #: Every collection in this format has ten classes.
 _CLASSES = 10
+_IMAGE = (28, 28)
+#: The most bytes of a file: 100,000 images; the largest part has 60,000.
+_MOST_BYTES = 100_000 * 28 * 28
+_FIX = "delete it and run again with --download"
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,6 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
     fails.
     """
     from torchvision import datasets  # here, because importing it takes seconds
-    from torchvision.datasets.mnist import read_image_file, read_label_file
 
     loader = getattr(datasets, collection)
 
@@ -52,32 +58,41 @@ def load_idx(source: DataSource, collection: str, megabytes: int) -> tuple[Label
 
     get = f"put the four files into '{collection}/raw' there"
     folder = locate(source, collection, f"{collection}/raw", [*_FILES], get, fetch, megabytes)
-    for name, magic in _FILES.items():
-        _check(folder / name, magic, collection)
-    # Not through the loader itself: instead of these files it would prefer an unchecked tensor
-    # saved by an older torchvision.
-    train, test = (
-        Labelled(
-            read_image_file(folder / f"{part}-images-idx3-ubyte"),
-            read_label_file(folder / f"{part}-labels-idx1-ubyte"),
-        )
-        for part in ("train", "t10k")
-    )
-    for part, name in zip((train, test), [n for n in _FILES if "labels" in n], strict=True):
-        if len(part.classes) and part.classes.max() >= _CLASSES:
-            raise UserError(f"'{folder / name}' is broken: it has classes above {_CLASSES - 1}")
+    train, test = (_part(folder, part, collection) for part in ("train", "t10k"))
     return train, test
 
 
-def _check(path: Path, magic: int, collection: str) -> None:
-    """Raise `UserError` unless the file is an idx file of the size that its header states."""
-    fix = "delete it and run again with --download"
-    dimensions = magic & 0xFF
-    with path.open("rb") as file:
-        header = file.read(4 * (1 + dimensions))
-    if len(header) < 4 * (1 + dimensions) or int.from_bytes(header[:4], "big") != magic:
-        raise UserError(f"'{path}' is no {collection} file (it starts with other bytes): {fix}")
-    sizes = [int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4)]
-    expected, found = len(header) + math.prod(sizes), path.stat().st_size
+def _part(folder: Path, part: str, collection: str) -> Labelled:
+    pixels, labels = (folder / name for name in _FILES if name.startswith(part))
+    images, classes = (_read(path, _FILES[path.name], collection) for path in (pixels, labels))
+    if not len(images) or images.shape[1:] != _IMAGE:
+        raise UserError(f"'{pixels}' is broken: it has images of {tuple(images.shape)}; {_FIX}")
+    if len(images) != len(classes):
+        raise UserError(
+            f"'{labels}' is broken: it has {len(classes):,} labels of {len(images):,} images; "
+            f"{_FIX}"
+        )
+    if classes.max() >= _CLASSES:
+        raise UserError(f"'{labels}' is broken: it has classes above {_CLASSES - 1}")
+    return Labelled(images, classes.long())
+
+
+def _read(path: Path, magic: int, collection: str) -> Tensor:
+    """Return the bytes of an idx file, in the shape that its header states.
+
+    Raises `UserError` unless it is one, and has that size.
+    """
+    try:
+        content = read_bytes(path, _MOST_BYTES)
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}): {_FIX}") from None
+    start = 4 * (1 + (magic & 0xFF))
+    header = content[:start]
+    if len(header) < start or int.from_bytes(header[:4], "big") != magic:
+        raise UserError(f"'{path}' is no {collection} file (it starts with other bytes): {_FIX}")
+    sizes = [int.from_bytes(header[i : i + 4], "big") for i in range(4, start, 4)]
+    expected, found = start + math.prod(sizes), len(content)
     if expected != found:
-        raise UserError(f"'{path}' is broken: expected {expected:,} bytes, found {found:,}; {fix}")
+        raise UserError(f"'{path}' is broken: expected {expected:,} bytes, found {found:,}; {_FIX}")
+    values = np.frombuffer(content, np.uint8, offset=start)
+    return torch.from_numpy(values.reshape(sizes).copy())  # torch may write to a copy

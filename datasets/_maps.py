@@ -10,6 +10,9 @@ reads the same files. They are `<part>/<quantity>/<i>.npy` for i = 0, 1, …, of
 - `normal`, `[H, W, 3]` in −1..1, three zeros where it is not known.
 """
 
+import math
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -18,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import Dataset, DataSource, UserError
+from bench.files import open_regular, read_array
 from bench.images import Row
 from bench.task_types import VOID, Depth
 from bench.tasks import ImageSet, Task, TaskData
@@ -28,6 +32,11 @@ from ._files import Column, check_side, locate, read_examples
 _PARTS = ("train", "val")
 #: How far a value may lie outside its range, because the files were resized as floats.
 _SLACK = 0.01
+#: Bytes of the widest numbers, and more than a header has.
+_WIDEST = 8
+_HEADER = 2**12
+#: So many numbers may be missing between the files of a folder, beside as many as there are.
+_MOST_MISSING = 1000
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,9 @@ class Layout:
 
 def _read(path: Path, shape: tuple[int, ...]) -> Row:
     """Return an array of numbers as float64. Raises `ValueError` where the file holds none."""
-    # The function behind np.load for such a file; an archive or a pickle is an error here.
-    with path.open("rb") as file:
-        values: Row = np.lib.format.read_array(file, allow_pickle=False)
+    most = math.prod(shape) * _WIDEST + _HEADER
+    with open_regular(path, most) as file:
+        values: Row = read_array(file, os.fstat(file.fileno()).st_size)
     if values.dtype.kind not in "fiu" or values.shape != shape:
         raise ValueError(
             f"its shape is {values.shape} of {values.dtype}, and should be {shape} of floats"
@@ -105,7 +114,8 @@ def _read_label(path: Path, layout: Layout) -> Row:
 def _read_depth(path: Path, layout: Layout) -> Row:
     """Return float32 `[h, w]`, NaN where it is not known."""
     values = _middles(_read(path, (layout.height, layout.width, 1)), layout)[..., 0]
-    return np.where((values > 0) & np.isfinite(values), values, np.nan).astype(np.float32)
+    known = (values > 0) & (values <= np.finfo(np.float32).max)  # so that NaN is not known either
+    return np.where(known, values, np.nan).astype(np.float32)
 
 
 def _read_normal(path: Path, layout: Layout) -> Row:
@@ -137,14 +147,19 @@ _QUANTITIES = {
 
 def _columns(part: Path, quantities: Mapping[str, _Quantity], layout: Layout) -> dict[str, Column]:
     """Return the columns of one part, each with as many files as the longest has."""
-    found = [
+    found = {
         int(path.stem)
         for quantity in quantities.values()
         for path in (part / quantity.folder).glob("*.npy")
-        if path.stem.isdecimal()
-    ]
+        if re.fullmatch("[0-9]{1,18}", path.stem)
+    }
     if not found:
         raise UserError(f"'{part}' holds no files 0.npy, 1.npy, …: unpack the release again")
+    if max(found) > 2 * len(found) + _MOST_MISSING:
+        raise UserError(
+            f"'{part}' holds {max(found)}.npy and only {len(found):,} numbers in all: "
+            "unpack the release again"
+        )
     return {
         name: Column(
             [part / quantity.folder / f"{number}.npy" for number in range(max(found) + 1)],

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.clean import printable as clean
 from bench.contracts import UserError
+from bench.files import open_regular, read_bytes
 
 Cell = str | tuple[str, ...] | None
 
@@ -23,6 +24,11 @@ _CSV = (".csv", ".tsv", ".txt")
 _PARQUET = (".parquet", ".pq")
 #: Number of records used to choose the delimiter.
 _SAMPLE = 50
+#: The most bytes of a file, also unpacked, and what it may hold: memory is taken by the cell.
+_MOST_BYTES = 2**28
+_MOST_UNPACKED = 2**29
+_MOST_ROWS = 2**22
+_MOST_CELLS = 2**25
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +70,15 @@ def printable(text: str, longest: int = 60) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
+def _check_size(path: Path, rows: int, cells: int) -> None:
+    """Raise `UserError` where a table is larger than any that is meant."""
+    if rows > _MOST_ROWS or cells > _MOST_CELLS:
+        raise UserError(
+            f"'{path}' has over {_MOST_ROWS:,} rows or {_MOST_CELLS:,} cells: split it, or leave "
+            "out columns that are no task"
+        )
+
+
 def _cell(text: str) -> str | None:
     text = text.strip()
     return None if text.casefold() in _MISSING else text
@@ -82,13 +97,18 @@ def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 def _read_csv(path: Path) -> Table:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path, _MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"'{path}' is not UTF-8: save it as 'CSV UTF-8'") from None
     # Line endings stay as they are, because a quoted cell may contain some.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    records: list[list[str]] = []
+    cells = 0
     try:
-        records = list(reader)
+        for record in reader:
+            cells += len(record)
+            _check_size(path, len(records), cells)
+            records.append(record)
     except csv.Error as error:
         raise UserError(f"'{path}' is no CSV: line {reader.line_num}: {error}") from None
     header = [name.strip() for name in records[0]] if records else []
@@ -130,24 +150,30 @@ def _delimiter(text: str) -> str:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise UserError(
             f"'{path}' is Parquet, which needs pyarrow: pip install 'mtl-sharing-bench[parquet]', "
             "or -e '.[parquet]' in a checkout, or save the table as CSV"
         ) from None
-    with path.open("rb") as file:
+    with open_regular(path, _MOST_BYTES) as file:
         try:
+            # What it says of itself, before any of it is unpacked.
+            about = parquet.ParquetFile(file).metadata
+            _check_size(path, about.num_rows, about.num_rows * about.num_columns)
+            size = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
+            if size > _MOST_UNPACKED:
+                raise UserError(f"'{path}' unpacks to {size:,} bytes, over {_MOST_UNPACKED:,}")
             table = parquet.read_table(file)
-        except ArrowException as error:
+            names = [name.strip() for name in table.column_names]
+            columns = [[_parquet_cell(v) for v in column.to_pylist()] for column in table.columns]
+        except UserError:
+            raise
+        except Exception as error:  # damaged bytes may raise almost anything, also as they are read
             reason = printable(str(error), 200)
             raise UserError(f"'{path}' is no Parquet that can be read: {reason}") from None
-    positions = _named(path, [name.strip() for name in table.column_names])
-    columns = {
-        name: [_parquet_cell(value) for value in table.column(at).to_pylist()]
-        for name, at in positions.items()
-    }
-    return Table(path, range(2, table.num_rows + 2), columns, ())
+    cells = {name: columns[at] for name, at in _named(path, names).items()}
+    return Table(path, range(2, table.num_rows + 2), cells, ())
 
 
 def _parquet_cell(value: Any) -> Cell:

@@ -16,7 +16,7 @@ from bench.contracts import Dataset, DataSource, UserError
 from bench.task_types import MultiLabel, TaskType
 from bench.tasks import ImageSet, Task, TaskData, classification_tasks
 
-from ._files import check_side, locate, numbers, pictures, read_examples, read_lines
+from ._files import check_side, locate, numbers, pictures, read_examples, read_lines, read_text
 
 #: The names and order of the attribute list.
 _NAMES = (
@@ -50,17 +50,17 @@ def _read_attributes(path: Path) -> dict[str, np.ndarray[tuple[int], np.dtype[np
 
     found = {}
     try:
-        with path.open(encoding="utf-8") as file:
-            next(file, "")
-            if next(file, "").split() != _ATTRIBUTES:
-                raise broken("its second line does not name the forty attributes")
-            for number, line in enumerate(file, 3):
-                image, *words = line.split() or [""]
-                values = np.array([int(word) for word in words], np.int8)
-                if len(values) != len(_ATTRIBUTES) or (np.abs(values) != 1).any():
-                    raise broken(f"line {number} is no image with forty values of 1 or -1")
-                found[image] = values
-    except (OSError, ValueError, OverflowError) as error:
+        lines = iter(read_text(path).splitlines())
+        next(lines, "")
+        if next(lines, "").split() != _ATTRIBUTES:
+            raise broken("its second line does not name the forty attributes")
+        for number, line in enumerate(lines, 3):
+            image, *words = line.split() or [""]
+            values = np.array([int(word) for word in words], np.int8)
+            if len(values) != len(_ATTRIBUTES) or (np.abs(values) != 1).any():
+                raise broken(f"line {number} is no image with forty values of 1 or -1")
+            found[image] = values
+    except (ValueError, OverflowError) as error:
         raise broken(str(error)) from error
     return found
 

@@ -9,6 +9,7 @@ No file outside the table's folder is opened, whatever the table or a link says.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -267,7 +268,7 @@ class Folder(Dataset):
         paths = (
             [whole] if whole.is_file() else [Path(piece.strip()) for piece in self.path.split(",")]
         )
-        if len({path.resolve() for path in paths}) < len(paths):
+        if len({os.path.realpath(path) for path in paths}) < len(paths):
             raise UserError(f"'{self.path}' names a table twice")
         tables = [read_table(path) for path in paths]
         self._check_knobs(tables)
@@ -315,7 +316,7 @@ def _nameable(text: str) -> bool:
 
 def _table_names(paths: Sequence[Path]) -> list[str]:
     """Return short, distinct names of tables: those of the files, or of their folders."""
-    for names in ([p.stem for p in paths], [p.resolve().parent.name for p in paths]):
+    for names in ([p.stem for p in paths], [Path(os.path.realpath(p)).parent.name for p in paths]):
         if len(set(names)) == len(names) and all(map(_nameable, names)):
             return names
     if len(paths) == 1:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from bench.contracts import Dataset, DataSource
+from bench.files import read_bytes
 from bench.images import Row, read_mask
 from bench.task_types import VOID, MultiLabel, Segmentation, TaskType
 from bench.tasks import ImageSet, Task, TaskData
@@ -28,6 +29,8 @@ _OBJECTS = _NAMES.split()
 _CLASSES = 1 + len(_OBJECTS)
 #: The lists of the training pool and of the test set.
 _LISTS = ("train", "val")
+#: The most bytes of an annotation.
+_MOST_BYTES = 2**20
 _NEEDED = ("JPEGImages", "SegmentationClass", "Annotations")
 
 
@@ -51,7 +54,7 @@ def _read_objects(path: Path) -> Row:
     It is NaN where all objects of a class are marked difficult. The challenge counted such an image
     as neither present nor absent.
     """
-    text = path.read_text("utf-8")
+    text = read_bytes(path, _MOST_BYTES).decode("utf-8")
     if "<!DOCTYPE" in text:
         # A document type in an untrusted file could define endless entities.
         raise ValueError("it declares a document type, which no annotation does")

@@ -56,6 +56,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "clean",
         "errors",
+        "files",
         "digest",
         "randomness",
         "networks",

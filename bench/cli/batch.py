@@ -102,9 +102,12 @@ def early_pool(experiment: Experiment, session: Session, dry_run: bool = False) 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     """Return the records that need no new run. A failed run is tried again."""
-    told = len(store.damaged)
     found = {job.key: store.load(job.key) for job in jobs}
-    for line in store.damaged[told:]:
+    for job in jobs:
+        if (record := found[job.key]) is not None and record.spec != job.spec:
+            store.distrust(record, "it is the record of another run")
+            found[job.key] = None
+    for line in store.news():
         note(f"note: {line}; it runs again")
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 

@@ -16,6 +16,7 @@ from bench.cli.console import console, show_json
 from bench.cli.session import Session
 from bench.contracts import DataSource
 from bench.errors import LauncherError, NotComparableError, UserError, note, order, say
+from bench.files import write_atomically
 from bench.gate.baseline import (
     Baseline,
     Snapshot,
@@ -34,7 +35,7 @@ from bench.report.text.document import json_text
 from bench.spec.budget import Budget
 from bench.spec.registry import parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
-from bench.store.store import Store, write_atomically
+from bench.store.store import Store
 from bench.train.device import resolve_device
 
 Time = Literal["off", "advise", "gate"]
@@ -51,8 +52,8 @@ class Options:
     as_json: bool = False
 
     def __post_init__(self) -> None:
-        if self.margin is not None and not 0 < self.margin < float("inf"):
-            raise UserError(f"--margin {self.margin}: give a number above zero")
+        if self.margin is not None and not 0 < self.margin <= 1e6:
+            raise UserError(f"--margin {self.margin}: give a number above zero, up to a million")
 
 
 def baseline_path(name: str, results: Path) -> Path:
@@ -67,13 +68,14 @@ def baseline_path(name: str, results: Path) -> Path:
 def _from_results(results: Path, name: str) -> Snapshot:
     store = Store(results, read_only=True)
     try:
-        return snapshot(store.experiment(name), store.load)
+        declaration = store.experiment(name)
+        return snapshot(declaration, store.reader(declaration))
     finally:  # what cannot be read may be why nothing is found
         _say_damaged(store)
 
 
 def _say_damaged(store: Store) -> None:
-    for line in store.damaged:
+    for line in store.news():
         note(f"note: {line}")
 
 
@@ -300,7 +302,7 @@ def _side(text: str, experiment: str | None, results: Path) -> Baseline:
     commit = _commit(text)
     store = Store(results, read_only=True)
     declaration = store.experiment(experiment or _only(store))
-    find = of_revision(declaration, store.load, list(store.records()), commit)
+    find = of_revision(declaration, store.reader(declaration), list(store.records()), commit)
     _say_damaged(store)
     if all(find(key) is None for key in declaration.keys):
         raise UserError(

@@ -5,11 +5,12 @@ from bench.cli.console import console
 from bench.cli.run import run_experiment
 from bench.cli.session import Session
 from bench.errors import EXIT_OK, UserError
+from bench.files import write_atomically
 from bench.report import fidelity_markdown, fidelity_table
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.stats.fidelity import fidelity
-from bench.store.store import Store, write_atomically
+from bench.store.store import Store
 
 
 def check_fidelity(experiment: Experiment, session: Session) -> int:
@@ -37,7 +38,8 @@ def check_fidelity(experiment: Experiment, session: Session) -> int:
             code = max(code, run_experiment(asked, session, pool))
     store = Store(session.results, read_only=True)
     sides = [store.experiment(asked.name) for asked in (whole, reduced)]
-    rows = fidelity(sides[0], sides[1], store.load)
+    readers = [store.reader(side) for side in sides]
+    rows = fidelity(sides[0], sides[1], lambda key: readers[0](key) or readers[1](key))
     path = store.root / "reports" / reduced.name / "fidelity.md"
     write_atomically(path, fidelity_markdown(rows).encode())
     console().print(fidelity_table(rows))

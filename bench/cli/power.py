@@ -27,9 +27,10 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
     store = Store(folder, read_only=True)
     tables = []
     for declaration in store.experiments() if name is None else [store.experiment(name)]:
-        known = {key: store.load(key) for key in declaration.keys}
+        find = store.reader(declaration)
+        known = {key: find(key) for key in declaration.keys}
         tables.append(requirements(declaration, known.get, detect))
-    for line in store.damaged:
+    for line in store.news():
         note(f"note: {line}")
     for rows, total in tables:
         if not rows:

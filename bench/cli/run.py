@@ -13,7 +13,7 @@ from bench.cli.progress import working
 from bench.cli.session import Session
 from bench.cli.settle import settle
 from bench.contracts import DataSource
-from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, UserError, note, say
+from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, note, say
 from bench.launch import WorkerPool
 from bench.plan.plan import Plan, make_plan
 from bench.report import (
@@ -88,6 +88,8 @@ def _levels(
 def _planned(experiment: Experiment, source: DataSource, store: Store, pool: WorkerPool) -> Plan:
     """Return the plan of an experiment at one budget, and tell what a user must know of it."""
     plan = make_plan(experiment, source, store, note, pool.ask)
+    for line in store.news():
+        note(f"note: {line}")
     for line in plan.declaration.data:
         note(f"data: {line}")
     for warning in plan.warnings:
@@ -185,9 +187,11 @@ def _report(
     """Write the report of an experiment, show it if so; return the exit code that it deserves."""
     smaller = _smaller(store, declaration)
 
+    others = [store.reader(each) for each in smaller]
+    others += [store.load] if declaration.pilot else []
+
     def find(key: str) -> Record | None:
-        elsewhere = smaller or declaration.pilot
-        return records.get(key) or (store.load(key) if elsewhere else None)
+        return records.get(key) or next((r for other in others if (r := other(key))), None)
 
     folder = store.root / "reports" / declaration.experiment.name
     with working(f"drawing the report of {declaration.experiment.name}"):
@@ -232,13 +236,17 @@ def report_all(results: Path, name: str | None, as_json: bool) -> int:
     An experiment that cannot be reported costs no other its report.
     """
     store = Store(results, read_only=True)
-    code = EXIT_OK
-    for declaration in store.experiments() if name is None else [store.experiment(name)]:
+    store.sweep()
+    declarations = store.experiments() if name is None else [store.experiment(name)]
+    broken = store.news()
+    for line in broken:
+        say(f"error: {line}")
+    code = EXIT_USAGE if broken else EXIT_OK
+    for declaration in declarations:
         keys, title = declaration.keys, declaration.experiment.name
-        every = keys | declaration.tuning_keys
-        told = len(store.damaged)
-        records = {key: record for key in every if (record := store.load(key)) is not None}
-        for line in store.damaged[told:]:
+        every, find = keys | declaration.tuning_keys, store.reader(declaration)
+        records = {key: record for key in every if (record := find(key)) is not None}
+        for line in store.news():
             note(f"note: {line}")
         if missing := len(every) - len(records):
             note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")

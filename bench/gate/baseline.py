@@ -7,15 +7,15 @@ knows no run keys: those follow from the code, and other code is what it is ther
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import NotComparableError, UserError
+from bench.files import DocumentError, read_document, write_atomically
 from bench.spec.experiment import Experiment, RunSpec
 from bench.stats.gains import Lookup
-from bench.store.records import AnchorName, Declaration, Record
-from bench.store.store import write_atomically
+from bench.store.records import Amount, AnchorName, Count, Declaration, Number, Record, Seed
 
 
 class _Document(BaseModel):
@@ -28,7 +28,7 @@ class Scores(_Document):
     metric: str
     unit: str
     higher_is_better: bool
-    by_seed: dict[int, float]
+    by_seed: dict[Seed, Number]
 
 
 class BaselineArm(_Document):
@@ -42,12 +42,12 @@ class BaselineArm(_Document):
 
     data: str
     """SHA-256 of what a run reads of its data."""
-    flops: float
-    parameters: int
-    peak_bytes: int
+    flops: Amount
+    parameters: Count
+    peak_bytes: Count
     scores: dict[str, Scores] = {}
-    trouble: dict[int, str] = {}
-    seconds: tuple[float, ...] = ()
+    trouble: dict[Seed, str] = {}
+    seconds: tuple[Annotated[Amount, Field(gt=0)], ...] = ()
 
 
 class BaselineRow(_Document):
@@ -100,6 +100,8 @@ class Snapshot:
 
 #: The anchors that a verdict rests on: at equal compute, and at equal steps.
 _ANCHORS: tuple[AnchorName, ...] = ("full", "same-steps")
+#: More is no baseline: it has a number per seed and task.
+_MOST_BYTES = 2**26
 #: What two sides of a comparison need not have in common: names, rows, seeds, how results are read.
 _MAY_DIFFER = {
     "name",
@@ -235,22 +237,27 @@ def read_baseline(path: Path) -> Baseline:
     """Read a baseline. Raises `NotComparableError` with the fix where that cannot be done."""
     fix = "`python -m bench baseline set NAME` makes one from the runs of an experiment"
     try:
-        baseline = Baseline.model_validate_json(path.read_bytes())
+        baseline = read_document(path, Baseline, _MOST_BYTES)
     except OSError as error:
         raise NotComparableError(f"no baseline at {path} ({error.strerror}): {fix}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+    except DocumentError as error:
         raise NotComparableError(
-            f"{path} is no baseline that this version reads ({where + ': ' if where else ''}"
-            f"{first['msg']}): {fix}"
+            f"{path} is no baseline that this version reads ({error}): {fix}"
         ) from None
     if not baseline.rows:
-        raise NotComparableError(f"{path} has no rows, so nothing could be compared with it; {fix}")
-    named = [name for row in baseline.rows for name in row.arms]
-    if lost := [name for name in named if name not in baseline.arms]:
+        raise NotComparableError(f"{path} is damaged: it has no rows; {fix}")
+    if lost := [arm for row in baseline.rows for arm in _lost(row, baseline.arms)]:
         raise NotComparableError(f"{path} is damaged: it has no values of '{lost[0]}'; {fix}")
     return baseline
+
+
+def _lost(row: BaselineRow, arms: Mapping[str, BaselineArm]) -> list[str]:
+    """Return the arms of a row that have no values of its target, and no trouble to explain it."""
+    return [
+        name
+        for name in row.arms
+        if name not in arms or (row.target not in arms[name].scores and not arms[name].trouble)
+    ]
 
 
 def differences(before: Baseline, now: Baseline) -> Iterator[str]:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from bench.clean import CleanStream, progress
-from bench.errors import UserError
+from bench.errors import UserError, described, readable
 from bench.spec.guarded import how_it_ended, kill_group, unforked
 from bench.spec.registry import avoid, deadly_plugins
 from bench.train.device import LARGE_PAGES, reason_of
@@ -123,10 +123,20 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
                 for item in answer(function, *arguments):
                     pipe.send(("item", item))
             except UserError as error:
-                end = ("user error", error.lines)
+                end = ("user error", _lines(error))
             except BaseException as error:  # an exit too, so that the worker can go on answering
                 end = ("error", reason_of(error))
             pipe.send(end)
+
+
+def _lines(error: UserError) -> list[str]:
+    """Return the lines of an error that plugin code may have made of anything."""
+    try:
+        return [readable(line) for line in error.lines]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return [described(error)]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.decide.pairs import decisions
+from bench.files import write_files
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json, json_text
 from bench.report.text.table import markdown
@@ -20,7 +21,6 @@ from bench.stats.gains import Examples, Lookup, results
 from bench.stats.levels import Images, Level, OverLevels, over_levels
 from bench.stats.ranking import rankings
 from bench.store.records import SCHEMA_VERSION, Declaration
-from bench.store.store import write_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

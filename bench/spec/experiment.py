@@ -120,7 +120,7 @@ class Experiment(Recipe, Group):
     """Further training sizes, all smaller: those of a list of them but the largest."""
     at_most: str | None = None
     """Largest converged budget, such as 2e13flop: pilot runs go no further."""
-    margin: float = Field(default=1.0, gt=0)
+    margin: float = Field(default=1.0, gt=0, le=1e6)
     """Half width of the region of equivalence, in points of the metric."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that trains."""
@@ -233,7 +233,7 @@ class Experiment(Recipe, Group):
 class RunSpec(BaseModel):
     """One run: all that its numbers follow from, but the data and the code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: str
     tasks: tuple[str, ...]
@@ -391,7 +391,7 @@ def _plainly(kind: str, message: str, context: Mapping[str, Any]) -> str:
         case "greater_than":
             return f"give more than {context['gt']}"
         case "less_than_equal":
-            return f"give {context['le']} or less"
+            return f"give {context['le']:g} or less"
         case "string_too_long":
             return f"give at most {context['max_length']} signs"
         case "less_than":

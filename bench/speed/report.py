@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.clean import printable
+from bench.files import write_files
 from bench.speed.tables import Table
 from bench.store.provenance import provenance
-from bench.store.store import write_files
 
 
 def circumstances(command: str, cores: int) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """The documents that outlive a process: the record of a run and the declaration of an experiment.
 
 Both are plain JSON with a schema version; nothing here imports torch, so they are quick to read.
+What is read of a file is checked here: numbers are finite, and parts that name each other agree.
 """
 
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bench.spec.budget import Ledger
+from bench.spec.budget import Budget, Ledger
 from bench.spec.experiment import Experiment, RunSpec
 
 SCHEMA_VERSION = 1
@@ -71,16 +73,24 @@ class Outcome(StrEnum):
 #: What a hash that names a run looks like; it becomes part of a path, so nothing else may.
 KEY_PATTERN = r"^[a-z0-9]{1,64}$"
 Key = Annotated[str, Field(pattern=KEY_PATTERN)]
+#: A measured number: finite, and small enough to be squared and summed.
+Number = Annotated[float, Field(ge=-1e100, le=1e100)]
+Amount = Annotated[float, Field(ge=0, le=1e100)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+#: Tuning seeds are negative.
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+#: No ledger has more of anything.
+_MOST_USED = 1e30
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Score(_Document):
     """One value of one metric. `value` is None where it is not a number (a diverged run)."""
 
-    value: float | None
+    value: Number | None
     unit: str
     higher_is_better: bool
     primary: bool
@@ -90,17 +100,17 @@ class Score(_Document):
 class CurvePoint(_Document):
     """The state of a run after `step` steps, on the validation split."""
 
-    step: int
-    scores: dict[str, float | None]
-    losses: dict[str, float | None]
+    step: Count
+    scores: dict[str, Number | None]
+    losses: dict[str, Number | None]
     """Mean training loss of every task, auxiliary ones included, since the last point."""
-    weights: dict[str, float | None] = {}
+    weights: dict[str, Number | None] = {}
     """Weight of every task's loss in the mean that the last step descended; empty where gradients
     are aggregated."""
-    norms: dict[str, float | None] = {}
+    norms: dict[str, Amount | None] = {}
     """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
     where nobody looked."""
-    cosines: dict[str, dict[str, float | None]] = {}
+    cosines: dict[str, dict[str, Number | None]] = {}
     """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
     None where one of them is zero."""
 
@@ -128,11 +138,11 @@ class Use(_Document):
     of 64. `peak_bytes` are counted for such a batch, weights included.
     """
 
-    parameters: int
-    flops_per_image: float
-    seconds_alone: float
-    seconds_in_batch: float
-    peak_bytes: int
+    parameters: Count
+    flops_per_image: Amount
+    seconds_alone: Amount
+    seconds_in_batch: Amount
+    peak_bytes: Count
 
 
 class Record(_Document):
@@ -156,7 +166,7 @@ class Record(_Document):
     use: Use | None = None
     """Measured at the first seed only."""
     provenance: dict[str, str] = {}
-    seconds: float = 0.0
+    seconds: Amount = 0.0
     """Wall time of the run, evaluation and set-up included."""
 
     @model_validator(mode="after")
@@ -168,7 +178,12 @@ class Record(_Document):
             raise ValueError("a finished run has a ledger with what it used")
         if ledger.budget.axis == "s" and any(price.seconds is None for price in ledger.prices):
             raise ValueError("a budget in seconds has a timed price")
-        for task in self.spec.scored:
+        phases = len(ledger.prices) == len(ledger.steps) and ledger.steps == self.spec.steps
+        if not phases or min(ledger.steps, default=0) < 1:
+            raise ValueError("a ledger has a price and the run's steps for each phase")
+        if not all(0 <= amount < _MOST_USED for amount in _amounts(ledger)):
+            raise ValueError(f"what a ledger has lies between 0 and {_MOST_USED:g}")
+        for task in {*self.spec.scored, *self.scores}:
             if sum(score.primary for score in self.scores.get(task, {}).values()) != 1:
                 raise ValueError(f"a finished run has one primary score of '{task}'")
         return self
@@ -187,6 +202,17 @@ class Record(_Document):
         return score.value if score.higher_is_better else -score.value
 
 
+def _amounts(ledger: Ledger) -> Iterator[float]:
+    """Yield all numbers of a ledger."""
+    yield from (ledger.budget.amount, ledger.evaluation_seconds, ledger.stall)
+    yield from (*ledger.steps, *ledger.used.values(), ledger.measured_peak_bytes or 0)
+    for price in ledger.prices:
+        yield from (price.flops, price.samples, price.peak_bytes, price.parameters)
+        yield price.seconds or 0.0
+    if ledger.tuning is not None:
+        yield from (ledger.tuning.runs, *ledger.tuning.used.values())
+
+
 class SeedRuns(_Document):
     """The keys of the runs that one seed of a row compares.
 
@@ -194,7 +220,7 @@ class SeedRuns(_Document):
     reference holds the one run that the target is scored in.
     """
 
-    seed: int
+    seed: Seed
     strategy: Key
     anchors: dict[AnchorName, dict[str, Key]]
 
@@ -210,9 +236,20 @@ class Row(_Document):
     """How a partner was made to hold nothing (`shuffled`, `noise`); empty for real tasks alone."""
     same_as: str = ""
     """A strategy that has the same direction for two tasks; with that row this is one finding."""
-    target_phases: tuple[int, ...] = ()
+    target_phases: tuple[Count, ...] = ()
     """The phases of the strategy's runs that train the target; all of them if empty."""
     seeds: tuple[SeedRuns, ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if len({seed.seed for seed in self.seeds}) < len(self.seeds):
+            raise ValueError("a row has each seed once")
+        for seed in self.seeds:
+            if "full" not in seed.anchors or seed.anchors.keys() != self.seeds[0].anchors.keys():
+                raise ValueError("a row has the anchor full, and the same anchors at each seed")
+            if not all(self.target in runs for runs in seed.anchors.values()):
+                raise ValueError(f"a row's anchors have a run of its target, '{self.target}'")
+        return self
 
     @property
     def anchor_keys(self) -> set[str]:
@@ -223,7 +260,7 @@ class Row(_Document):
 class TuningTrial(_Document):
     """One setting that was tried for an arm: a value a knob, and a run a tuning seed."""
 
-    values: dict[str, float | tuple[float, ...]]
+    values: dict[str, Number | tuple[Number, ...]]
     runs: tuple[Key, ...]
 
 
@@ -237,11 +274,20 @@ class TunedArm(_Document):
 
     label: str
     budget: str
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, tuple[Number, Number]]
     trials: tuple[TuningTrial, ...]
-    chosen: int
+    chosen: Count
     borders: tuple[str, ...]
     scored: tuple[Key, ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        Budget.parse(self.budget)
+        if self.chosen >= len(self.trials):
+            raise ValueError("a tuned arm has the trial that it chose")
+        if any(trial.values.keys() != self.trials[0].values.keys() for trial in self.trials):
+            raise ValueError("all trials of an arm set the same knobs")
+        return self
 
 
 class PilotLevel(_Document):
@@ -319,6 +365,42 @@ class Declaration(_Document):
     """The analyses so far, of an experiment that goes on until it is decided."""
     changes: int = 0
     """How often this name held another family before, of enough seeds for verdicts."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for row in self.rows:
+            if not row.seeds or ":" not in row.pair:
+                raise ValueError("a row has seeds, and a pair with a data set and its tasks")
+        return self
+
+    @property
+    def misfit(self) -> Callable[[Record], str]:
+        """A function that says why a record is not the run that rows name; empty if it is."""
+        read: dict[str, set[tuple[str, int]]] = {}
+        counted: set[str] = set()
+        for row in self.rows:
+            last = max(row.target_phases, default=0)
+            for seed in row.seeds:
+                read.setdefault(seed.strategy, set()).add((row.target, last))
+                for anchor, runs in seed.anchors.items():
+                    for task, key in runs.items():
+                        read.setdefault(key, set()).add((task, 0))
+                    if anchor == "same-steps":  # it has the steps of another run, and no budget
+                        counted.update(runs.values())
+        axis = Budget.parse(self.experiment.budget).axis
+
+        def why(record: Record) -> str:
+            if record.status == "failed" or record.ledger is None:
+                return ""
+            for task, phase in read.get(record.key, ()):
+                if task not in record.scores:
+                    return f"the declaration has it for '{task}', which it is not scored on"
+                asked = {axis, "steps"} if record.key in counted else {axis}
+                if record.ledger.budget.axis not in asked or phase >= len(record.spec.steps):
+                    return "the declaration has it for another budget, or for more phases"
+            return ""
+
+        return why
 
     @property
     def family(self) -> tuple[object, ...]:

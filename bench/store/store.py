@@ -4,30 +4,48 @@
     DIR/runs/<k2>/<key>/examples-*.npz    per-example scores, named by their hash
     DIR/experiments/<name>.json           what was declared, before the first run
     DIR/prices/<hash>.json                frozen timings, so that a resumed run buys the same steps
-    DIR/corrupt/                          records that could not be read, set aside
+    DIR/corrupt/                          what could not be read, set aside
 
 Every file is written under a temporary name, flushed and renamed. The examples land before the
 record that names them. Two processes may work on one folder: both write the same records, and
 the first one's timings stand.
+
+A document is believed only where its schema, its numbers and its place agree. One that lies is set
+aside, named once and made again. A store that only reads leaves it where it is.
+
+The first timing stands because it is looked for and written under the lock of its folder. A file
+system without locks leaves a window between the two. In it the last of two processes wins, and
+both read back what stands.
 """
 
 import contextlib
 import hashlib
 import io
-import json
 import os
 import re
 import secrets
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, Field
+from pydantic_core import from_json
 
 from bench.clean import printable
 from bench.errors import UserError, unknown
+from bench.files import (
+    DocumentError,
+    SchemaError,
+    folder_locked,
+    read_array,
+    read_bytes,
+    read_document,
+    sweep,
+    write_atomically,
+)
 from bench.store.records import (
     KEY_PATTERN,
     SCREEN_BELOW,
@@ -38,50 +56,22 @@ from bench.store.records import (
 
 _KEY = re.compile(KEY_PATTERN)
 
-
-def write_atomically(path: Path, content: bytes, *, first_wins: bool = False) -> None:
-    """Write a file so that a reader sees all of it or none.
-
-    With `first_wins` a file that is there already stays as it is.
-
-    A link is followed: the file that it leads to is replaced, and the link stays. What is no file,
-    such as a device or a pipe, is written into, since a rename would put a file in its place.
-
-    Raises `UserError` with the fix where the folder cannot be written or the disk is full.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path = path.resolve()
-        if path.exists() and not path.is_file():
-            with path.open("wb") as target:
-                target.write(content)
-            return
-        temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if first_wins:
-                # The first of two processes wins; a rename would let the last one.
-                with contextlib.suppress(FileExistsError):
-                    os.link(temporary, path)
-            else:
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; nothing finished is lost. "
-            "Free space or name another folder with --results, then run the same command again"
-        ) from None
+#: The most bytes of each kind of file. A declaration names every run of its experiment.
+_MOST_RECORD = 2**24
+_MOST_DECLARATION = 2**27
+_MOST_TIMING = 2**12
+#: Of the scores of single images, also unpacked: four million of 32 bits.
+_MOST_EXAMPLES = 2**24
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What may be left half written by a kill is in these.
+_ROOMS = ("runs", "experiments", "prices", "reports", "cache", "baselines")
 
 
-def write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Path]:
-    """Write files by name into a folder; return where each is. Raises as `write_atomically`."""
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return {name: folder / name for name in contents}
+class _Timing(BaseModel):
+    """A frozen timing: device-seconds of a step, within what any machine can take."""
+
+    arm: str = ""
+    seconds: Annotated[float, Field(strict=True, gt=1e-9, lt=1e9, allow_inf_nan=False)]
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -94,12 +84,32 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _maker(content: bytes) -> str:
+def _unpacked(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of an `.npz` by task. Raises where it is none, or holds what may not be."""
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if any(member.compress_type not in _COMPRESSIONS for member in members):
+            raise ValueError("it is compressed in another way than these files are")
+        if (size := sum(member.file_size for member in members)) > _MOST_EXAMPLES:
+            raise ValueError(f"it unpacks to {size:,} bytes, over {_MOST_EXAMPLES:,}")
+        for member in members:
+            task = member.filename.removesuffix(".npy")
+            if task in arrays:
+                raise ValueError(f"'{task}' stands there twice")
+            with archive.open(member) as file:
+                arrays[task] = read_array(file, member.file_size)
+            if arrays[task].ndim != 1 or arrays[task].dtype.kind not in "fiub":
+                raise ValueError(f"the scores of '{task}' are no single line of numbers")
+    return arrays
+
+
+def _maker(path: Path) -> str:
     """Return which version wrote a whole record that does not fit this one; empty if it is torn."""
     try:
-        made = json.loads(content)["provenance"]
+        made = from_json(read_bytes(path, _MOST_RECORD, follow=False))["provenance"]
         versions = [f"{what} {made[what][:12]}" for what in ("bench", "commit") if what in made]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return ""
     return f"another version ({', '.join(versions) or 'unknown'})"
 
@@ -112,14 +122,29 @@ class Store:
         self.root = root.absolute()
         self._given = root
         self._read_only = read_only
-        #: One line for each record that could not be read since this object was made.
+        #: One line for each file that could not be read since this object was made.
         self.damaged: list[str] = []
+        self._told = 0
+
+    def news(self) -> list[str]:
+        """Return the lines of `damaged` that this has not returned yet."""
+        fresh = self.damaged[self._told :]
+        self._told = len(self.damaged)
+        return fresh
 
     def check_writable(self) -> None:
-        """Raise `UserError` where nothing can be written."""
-        probe = self.root / f".probe-{os.getpid()}"
+        """Raise `UserError` where nothing can be written; sweep what killed processes left."""
+        self.sweep()
+        # Named as what is not whole yet, so that it is swept too.
+        probe = self.root / f".probe-{os.getpid()}-{secrets.token_hex(4)}.part"
         write_atomically(probe, b"")
         probe.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what killed processes left half written, as far as it can be deleted."""
+        sweep(self.root, below=False)
+        for room in _ROOMS:
+            sweep(self.root / room)
 
     def _folder(self, key: str) -> Path:
         if not _KEY.fullmatch(key):  # a part of a path, which must not lead out of the folder
@@ -129,14 +154,14 @@ class Store:
     def save(self, record: Record, examples: Mapping[str, np.ndarray]) -> Record:
         """Write a record and its examples; return the record as written.
 
-        A failure never replaces a result.
+        A failure never replaces a result. More examples than would be read again are left out.
         """
         folder = self._folder(record.key)
         if record.status == "failed":
             known = self.load(record.key)
             if known is not None and known.status != "failed":
                 return record
-        if examples:
+        if examples and sum(array.nbytes for array in examples.values()) <= _MOST_EXAMPLES:
             content = _npz(examples)
             sha256 = hashlib.sha256(content).hexdigest()
             name = f"examples-{sha256[:12]}.npz"
@@ -154,69 +179,112 @@ class Store:
         if not _KEY.fullmatch(key):
             return None
         path = self._folder(key) / "run.json"
-        content = b""
         try:
-            content = path.read_bytes()
-            record = Record.model_validate_json(content)
+            record = read_document(path, Record, _MOST_RECORD, follow=False)
             if record.key != key:
-                raise ValueError(f"it says it is run {record.key}")
-            if record.examples is not None:
-                self._examples_bytes(record)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            self._put_aside(key, f"{where + ': ' if where else ''}{first['msg']}", _maker(content))
-        except ValueError as error:
-            self._put_aside(key, str(error))
-        except (FileNotFoundError, NotADirectoryError):
+                raise DocumentError(f"it says it is run {record.key}")
+            self._arrays(record)
+        except DocumentError as error:
+            if not (isinstance(error, SchemaError) and self._older(path, error)):
+                self._put_aside_run(key, str(error))
+        except FileNotFoundError:
             return None
+        except NotADirectoryError:
+            self._put_aside_run(key, "its folder is none")
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         else:
             return record
         return None
 
-    def _examples_bytes(self, record: Record) -> bytes:
-        assert record.examples is not None
-        name = record.examples.file
-        if Path(name).name != name:
-            raise ValueError(f"'{name}' is not the name of a file beside the record")
-        try:
-            content = (self._folder(record.key) / name).read_bytes()
-        except FileNotFoundError:
-            raise ValueError(f"{name} is missing") from None
-        if hashlib.sha256(content).hexdigest() != record.examples.sha256:
-            raise ValueError(f"{name} is damaged")
-        return content
+    def distrust(self, record: Record, why: str) -> None:
+        """Set a record aside that was read, and is not what it has to be."""
+        self._put_aside_run(record.key, why)
 
-    def examples(self, record: Record) -> dict[str, np.ndarray]:
-        """Return the per-example scores of a record, by task; empty where it has none."""
+    def reader(self, declaration: Declaration) -> Callable[[str], Record | None]:
+        """Return what finds the records of an experiment by key.
+
+        A record that is not the run that a row has it for counts as missing. Of those with one
+        reason the first is named, since it may be the declaration that lies.
+        """
+        misfit, told = declaration.misfit, set[str]()
+
+        def find(key: str) -> Record | None:
+            record = self.load(key)
+            if record is not None and (why := misfit(record)):
+                if why not in told:
+                    self._tell(f"record {key[:12]} is not used: {why}")
+                told.add(why)
+                return None
+            return record
+
+        return find
+
+    def _arrays(self, record: Record) -> dict[str, np.ndarray]:
+        """Return the per-example scores of a record. Raises `DocumentError` unless all are whole.
+
+        Nothing is unpacked that is larger than it may be, or than its header says.
+        """
         if record.examples is None:
             return {}
-        with np.load(io.BytesIO(self._examples_bytes(record)), allow_pickle=False) as file:
-            return {task: file[task] for task in file.files}
+        name = record.examples.file
+        if Path(name).name != name:
+            raise DocumentError(f"'{name}' is not the name of a file beside the record")
+        try:
+            content = read_bytes(self._folder(record.key) / name, _MOST_EXAMPLES, follow=False)
+        except FileNotFoundError:
+            raise DocumentError(f"{name} is missing") from None
+        except OSError as error:
+            raise DocumentError(f"{name} cannot be read: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != record.examples.sha256:
+            raise DocumentError(f"{name} is damaged")
+        try:
+            return _unpacked(content)
+        except Exception as error:  # a broken archive may raise almost anything
+            raise DocumentError(f"{name} holds no scores: {error}") from None
 
-    def _put_aside(self, key: str, why: str, maker: str = "") -> None:
+    def examples(self, record: Record) -> dict[str, np.ndarray]:
+        """Return the per-example scores of a record, by task; empty where it has none.
+
+        It is empty too where they were damaged since the record was loaded, which is named.
+        """
+        try:
+            return self._arrays(record)
+        except DocumentError as error:
+            self._put_aside_run(record.key, str(error))
+            return {}
+
+    def _older(self, path: Path, why: DocumentError) -> bool:
+        """Name a whole record that another version wrote, and that stays; return if it is one."""
+        maker = _maker(path) if self._read_only else ""
+        if maker:
+            self._tell(
+                f"records that {maker} wrote are not read ({why}): run the experiment again, "
+                "or read them with that version"
+            )
+        return bool(maker)
+
+    def _put_aside_run(self, key: str, why: str) -> None:
+        self._put_aside(self._folder(key), key, f"record {key[:12]}", why)
+
+    def _put_aside(self, path: Path, name: str, what: str, why: str) -> None:
+        """Move what is damaged out of the way and name it; where nothing is written, name it."""
         if self._read_only:
-            line = f"corrupt record {key[:12]} ignored: {why}"
-            if maker:
-                line = (
-                    f"records that {maker} wrote are not read ({why}): run the experiment again, "
-                    "or read them with that version"
-                )
-            if line not in self.damaged:
-                self.damaged.append(line)
+            self._tell(f"corrupt {what} ignored: {why}")
             return
-        folder = self._folder(key)
-        target = self.root / "corrupt" / f"{key}-{time.time_ns()}"
+        target = self.root / "corrupt" / f"{name}-{time.time_ns()}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
+            path.rename(target)
         except FileNotFoundError:
             return  # another process has set it aside already
         except OSError as error:
-            raise UserError(f"cannot set aside the corrupt record {folder}: {error}") from None
-        self.damaged.append(f"corrupt record {key[:12]} set aside to {target}: {why}")
+            raise UserError(f"cannot set aside the corrupt {what}, {path}: {error}") from None
+        self._tell(f"corrupt {what} set aside to {target}: {why}")
+
+    def _tell(self, line: str) -> None:
+        if line not in self.damaged:
+            self.damaged.append(line)
 
     def records(self) -> Iterator[Record]:
         """Yield every readable record."""
@@ -232,7 +300,12 @@ class Store:
         over too few seeds for a verdict is free.
         """
         path = self.root / "experiments" / f"{declaration.experiment.name}.json"
-        if (former := self._declaration(path)) is not None:
+        try:
+            former = self._declaration(path)
+        except DocumentError as error:
+            self._put_aside(path, path.name, f"declaration {path.name}", str(error))
+            former = None
+        if former is not None:
             looked = former.experiment.seeds >= SCREEN_BELOW
             changed = looked and former.family != declaration.family
             declaration = declaration.model_copy(update={"changes": former.changes + int(changed)})
@@ -240,38 +313,70 @@ class Store:
         return declaration
 
     def _declaration(self, path: Path) -> Declaration | None:
+        """Return a declaration, None where there is none. Raises `DocumentError` if it is damaged.
+
+        Raises `UserError` where it cannot be read.
+        """
         try:
-            return Declaration.model_validate_json(path.read_bytes())
+            declaration = read_document(path, Declaration, _MOST_DECLARATION, follow=False)
         except FileNotFoundError:
             return None
-        except (ValueError, OSError) as error:
-            why = f"cannot be read ({type(error).__name__})"
-            if isinstance(error, ValidationError) and error.errors()[0]["loc"] == (
-                "schema_version",
-            ):
-                why = "was written by another version of bench"
-            raise UserError(
-                f"{path} {why}: delete it and run the experiment again; its finished runs are kept"
-            ) from None
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        if declaration.experiment.name != path.stem:
+            raise DocumentError(f"it declares '{declaration.experiment.name}'")
+        return declaration
+
+    def _known(self) -> tuple[dict[str, Declaration], dict[str, str]]:
+        """Return the declared experiments by name, and what is wrong with the damaged ones."""
+        found: dict[str, Declaration] = {}
+        broken: dict[str, str] = {}
+        for path in sorted((self.root / "experiments").glob("*.json")):
+            try:
+                declaration = self._declaration(path)
+            except DocumentError as error:
+                why = f"cannot be read: {error}"
+                if str(error).startswith("schema_version: "):
+                    why = "was written by another version of bench"
+                broken[path.stem] = (
+                    f"{path} {why}: delete it and run the experiment again; its finished runs "
+                    "are kept"
+                )
+            else:
+                if declaration is not None:
+                    found[path.stem] = declaration
+        return found, broken
 
     def declarations(self) -> list[Declaration]:
         """Return all declared experiments, by name. Raises `UserError` for one that is damaged."""
-        paths = sorted((self.root / "experiments").glob("*.json"))
-        return [d for path in paths if (d := self._declaration(path)) is not None]
+        found, broken = self._known()
+        for line in broken.values():
+            raise UserError(line)
+        return list(found.values())
 
     def experiments(self) -> list[Declaration]:
-        """Return all declared experiments, by name. Raises `UserError` where there is none."""
-        if not (found := self.declarations()):
+        """Return all declared experiments, by name. Raises `UserError` where there is none.
+
+        One that is damaged is named and left out, where there is another.
+        """
+        found, broken = self._known()
+        if not found and broken:
+            raise UserError(next(iter(broken.values())))
+        if not found:
             raise UserError(
                 f"no experiment in '{self._given}': run one first, or name its folder with "
                 "--results"
             )
-        return found
+        for line in broken.values():
+            self._tell(line)
+        return list(found.values())
 
     def experiment(self, name: str) -> Declaration:
         """Return the experiment of a name. Raises `UserError` where there is none."""
-        found = {declaration.experiment.name: declaration for declaration in self.declarations()}
-        if not found:
+        found, broken = self._known()
+        if name in broken:
+            raise UserError(broken[name])
+        if not found and not broken:
             raise UserError(
                 f"no experiment in '{self._given}': `python -m bench run {name}` makes one"
             )
@@ -280,12 +385,17 @@ class Store:
         return found[name]
 
     def timing(self, name: str) -> float | None:
-        """Return a frozen timing in device-seconds a step."""
+        """Return a frozen timing in device-seconds a step; one that is damaged is set aside."""
+        path = self.root / "prices" / f"{name}.json"
         try:
-            value = json.loads((self.root / "prices" / f"{name}.json").read_bytes())["seconds"]
-        except (OSError, ValueError, KeyError, TypeError):
+            return read_document(path, _Timing, _MOST_TIMING, follow=False).seconds
+        except FileNotFoundError:
             return None
-        return float(value) if isinstance(value, (int, float)) and value > 0 else None
+        except DocumentError as error:
+            self._put_aside(path, path.name, f"price {name[:12]}", str(error))
+            return None
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
 
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
         """Save a timing, so that later calls buy the same steps; return the one that stands.
@@ -295,10 +405,12 @@ class Store:
         if self._read_only:
             return seconds
         path = self.root / "prices" / f"{name}.json"
-        # In this order: a file that was not there yet may be another process's fresh one by now.
-        if path.exists() and self.timing(name) is None:
-            path.unlink(missing_ok=True)  # it is damaged
-        write_atomically(
-            path, json.dumps({"arm": arm, "seconds": seconds}).encode(), first_wins=True
-        )
+        content = _Timing(arm=arm, seconds=seconds).model_dump_json().encode()
+        if (known := self.timing(name)) is not None:
+            return known
+        with contextlib.suppress(OSError):  # whatever it is, writing meets it too, and says so
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with folder_locked(path.parent):
+            if self.timing(name) is None:  # another process may have been quicker
+                write_atomically(path, content)
         return self.timing(name) or seconds

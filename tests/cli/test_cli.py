@@ -18,12 +18,13 @@ import pytest
 import bench as bench_package
 from bench import __version__
 from bench.cli.app import app, main
+from bench.files import write_atomically
 from bench.networks import NETWORKS
 from bench.spec.experiment import Experiment
 from bench.spec.names import network_names, static_names
 from bench.spec.registry import datasets, strategy_components
 from bench.store.records import Declaration, Row, SeedRuns
-from bench.store.store import Store, write_atomically
+from bench.store.store import Store
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 

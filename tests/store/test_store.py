@@ -1,17 +1,26 @@
+import hashlib
 import json
 import os
+import pickle
+import sys
 import threading
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bench.cli.app import main
 from bench.errors import UserError
+from bench.files import write_atomically
 from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
 from bench.store.records import Declaration, Record, Row, Score, SeedRuns, Status
-from bench.store.store import Store, write_atomically
+from bench.store.store import Store
 from tests.conftest import plain_record, plain_spec
+from tests.hostile import OTHERS, bounded_memory
 
 KEY = "ab" + 38 * "0"
 EXAMPLES: dict[str, np.ndarray] = {
@@ -123,8 +132,9 @@ def test_examples_never_unpickle(tmp_path: Path) -> None:
 
     store = Store(tmp_path)
     saved = store.save(_record(), {"row": np.array([Evil()], dtype=object)})
-    with pytest.raises(ValueError, match="allow_pickle"):
-        store.examples(saved)
+    assert store.examples(saved) == {}
+    assert "it holds objects, which are pickles" in store.damaged[0]
+    assert store.load(KEY) is None
     assert not (tmp_path / "owned").exists()
 
 
@@ -325,3 +335,248 @@ def test_a_key_that_is_none_names_no_file(tmp_path: Path, key: str) -> None:
     (tmp_path / "a/b/results/runs/ab/No Key").mkdir()
     (tmp_path / "a/b/results/runs/ab/No Key/run.json").touch()
     assert [found.key for found in store.records()] == [KEY]
+
+
+# --------------------------------------------------------------------------------- files that lie
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "1e300"])
+def test_a_score_that_is_no_number_sets_the_record_aside(tmp_path: Path, value: str) -> None:
+    store = Store(tmp_path)
+    store.save(_record(), EXAMPLES)
+    path = tmp_path / "runs" / "ab" / KEY / "run.json"
+    path.write_text(path.read_text().replace('"value": 50.0', f'"value": {value}'))
+    assert value in path.read_text()
+    assert store.load(KEY) is None
+    (line,) = store.news()
+    assert "scores.row.accuracy.value" in line
+    assert not store.news()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["ledger"].update(steps=[]),
+        lambda d: d["ledger"].update(steps=[4]),
+        lambda d: d["ledger"].update(prices=[]),
+        lambda d: d["ledger"]["used"].update(flop=float("nan")),
+        lambda d: d["ledger"]["used"].update(flop=-1),
+        lambda d: d["ledger"]["prices"][0].update(flops=float("inf")),
+        lambda d: d["ledger"]["prices"][0].update(parameters=10**40),
+        lambda d: d["ledger"]["budget"].update(amount=float("inf")),
+        lambda d: d["spec"].update(width=float("inf")),
+        lambda d: d["scores"].update(other={}),
+        lambda d: d.update(curve=[{"step": -1, "scores": {}, "losses": {}}]),
+        lambda d: d.update(curve=[{"step": 1, "scores": {}, "losses": {"row": float("nan")}}]),
+        lambda d: d.update(curve=[{"step": 1, "scores": {}, "losses": {}, "norms": {"row": -1}}]),
+    ],
+)
+def test_a_record_whose_parts_disagree_is_set_aside(tmp_path: Path, edit: Any) -> None:
+    store = Store(tmp_path)
+    store.save(_record(), EXAMPLES)
+    path = tmp_path / "runs" / "ab" / KEY / "run.json"
+    document = json.loads(path.read_text())
+    edit(document)
+    path.write_text(json.dumps(document))
+    assert store.load(KEY) is None
+    assert len(store.damaged) == 1
+
+
+def _bomb(path: Path) -> None:
+    """Half a gigabyte of zeros in half a megabyte."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("row.npy", "w", force_zip64=True) as file,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2**29,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(2**9):
+            file.write(bytes(2**20))
+
+
+def _lying(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive, archive.open("row.npy", "w") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (2**50,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(64))
+
+
+LIES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "pickle": lambda path: path.write_bytes(pickle.dumps([1, 2])),
+    "objects": lambda path: np.savez(path, row=np.array([{}, []], dtype=object)),
+    "texts": lambda path: np.savez(path, row=np.array(["a", "b"])),
+    "squares": lambda path: np.savez(path, row=np.zeros((3, 3))),
+    "no array": lambda path: zipfile.ZipFile(path, "w").writestr("row.npy", b"junk"),
+    "bomb": _bomb,
+    "lying header": _lying,
+    "other compression": lambda path: zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA).writestr(
+        "row.npy", b"junk"
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("lie", LIES)
+def test_scores_that_lie_set_their_record_aside_and_take_no_memory(
+    tmp_path: Path, lie: str
+) -> None:
+    store = Store(tmp_path)
+    saved = store.save(_record(), EXAMPLES)
+    assert saved.examples is not None
+    folder = tmp_path / "runs" / "ab" / KEY
+    victim = folder / saved.examples.file
+    LIES[lie](victim)
+    sha256 = hashlib.sha256(victim.read_bytes()).hexdigest()
+    path = folder / "run.json"
+    path.write_text(path.read_text().replace(saved.examples.sha256, sha256))
+    with bounded_memory(2**28):
+        assert store.load(KEY) is None
+    (line,) = store.damaged
+    assert "holds no scores" in line
+    store.save(_record(), EXAMPLES)
+    assert store.load(KEY) is not None
+
+
+def _declared(**changes: Any) -> dict[str, Any]:
+    seeds = [{"seed": s, "strategy": "a", "anchors": {"full": {"t": "b"}}} for s in range(2)]
+    row = {"pair": "d:t", "strategy": "s", "target": "t", "expect": None, "seeds": seeds}
+    experiment = {"name": "e", "pair": ["d:t"], "strategy": ["s"], "budget": "5steps"}
+    return {"experiment": experiment, "rows": [row | changes]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        _declared(target="nobody"),
+        _declared(seeds=[]),
+        _declared(seeds=[{"seed": 0, "strategy": "a", "anchors": {}}]),
+        _declared(seeds=[{"seed": 0, "strategy": "a", "anchors": {"split": {"t": "b"}}}]),
+        _declared(seeds=2 * [{"seed": 0, "strategy": "a", "anchors": {"full": {"t": "b"}}}]),
+        _declared(seeds=[{"seed": 0, "strategy": "a", "anchors": {"full": {"u": "b"}}}]),
+        _declared(pair="nothing"),
+        _declared() | {"experiment": _declared()["experiment"] | {"margin": float("inf")}},
+        _declared() | {"experiment": _declared()["experiment"] | {"margin": 1e300}},
+        _declared() | {"experiment": _declared()["experiment"] | {"budget": "5parsecs"}},
+        _declared() | {"experiment": _declared()["experiment"] | {"name": "other"}},
+    ],
+    ids=range(11),
+)
+def test_a_declaration_that_lies_is_refused_by_readers_and_replaced_by_a_run(
+    tmp_path: Path, document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "experiments" / "e.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(document))
+    for command in ("report", "power"):
+        with pytest.raises(SystemExit) as end:
+            main([command, "--results", str(tmp_path)])
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "e.json cannot be read" in line
+    store = Store(tmp_path)
+    store.declare(Declaration.model_validate(_declared()))
+    assert "corrupt declaration e.json set aside" in store.damaged[0]
+    assert [d.experiment.name for d in store.declarations()] == ["e"]
+
+
+def test_a_damaged_declaration_costs_no_other_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Store(tmp_path).declare(Declaration.model_validate(_declared()))
+    (tmp_path / "experiments/b.json").write_text("[" * 10_000)
+    with pytest.raises(SystemExit) as end:
+        main(["power", "--results", str(tmp_path)])
+    assert end.value.code == 0
+    assert capsys.readouterr().err.count("b.json") == 1
+
+
+def test_a_record_of_another_target_is_not_used_and_named_once(tmp_path: Path) -> None:
+    store = Store(tmp_path, read_only=True)
+    writer = Store(tmp_path)
+    for key in ("aa", "ab"):
+        writer.save(plain_record(key, 50.0, 1.0), {})
+    seeds = [
+        {"seed": s, "strategy": key, "anchors": {"full": {"u": key}}}
+        for s, key in enumerate(("aa", "ab"))
+    ]
+    find = store.reader(Declaration.model_validate(_declared(target="u", seeds=seeds)))
+    assert [find(key) for key in ("aa", "ab")] == [None, None]
+    (line,) = store.damaged
+    assert "aa" in line
+    assert "'u'" in line
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        *("[]", "[" * 10_000, "null", '{"seconds": true}', '{"seconds": Infinity}'),
+        *('{"seconds": 1e999}', '{"seconds": 0}', '{"seconds": -1}', '{"seconds": 1e-300}'),
+    ],
+)
+def test_a_price_that_lies_is_set_aside_and_taken_again(tmp_path: Path, price: str) -> None:
+    path = tmp_path / "prices" / "x.json"
+    write_atomically(path, price.encode())
+    store = Store(tmp_path)
+    assert store.freeze_timing("x", 0.5, "hard on toy") == 0.5
+    (line,) = store.damaged
+    assert "corrupt price x set aside" in line
+    assert Store(tmp_path).timing("x") == 0.5
+
+
+def test_a_price_that_is_a_folder_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "prices/x.json/deep").mkdir(parents=True)
+    store = Store(tmp_path)
+    assert store.freeze_timing("x", 0.5, "hard on toy") == 0.5
+    assert len(store.damaged) == 1
+    assert Store(tmp_path, read_only=True).timing("x") == 0.5
+
+
+def test_a_folder_without_hard_links_or_locks_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object, **__: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    if sys.platform != "win32":
+        import fcntl
+
+        monkeypatch.setattr(fcntl, "flock", unsupported)
+    store = Store(tmp_path)
+    store.check_writable()
+    assert store.freeze_timing("x", 0.25, "hard on toy") == 0.25
+    assert store.freeze_timing("x", 0.5, "hard on toy") == 0.25
+    store.save(_record(), EXAMPLES)
+    assert store.load(KEY) is not None
+
+
+def test_the_next_start_sweeps_what_a_kill_left_everywhere(tmp_path: Path) -> None:
+    left = [
+        tmp_path / room / ".file-7-0123abcd.part"
+        for room in (".", "runs/ab/abcd", "prices", "experiments", "reports/e", "cache")
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    (tmp_path / "mine").mkdir()
+    other = tmp_path / "mine" / ".file-7-0123abcd.part"
+    other.write_bytes(b"not ours")
+    Store(tmp_path).check_writable()
+    assert not [path for path in left if path.exists()]
+    assert other.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux has them")
+@pytest.mark.parametrize("what", ["pipe", "device", "loop", "folder", "sparse", "deep", "dangling"])
+def test_a_record_that_is_no_file_is_set_aside_and_does_not_hang(tmp_path: Path, what: str) -> None:
+    store = Store(tmp_path)
+    store.save(_record(), {})
+    OTHERS[what](tmp_path / "runs" / "ab" / KEY / "run.json")
+    assert store.load(KEY) is None
+    assert len(store.damaged) == 1
+    store.save(_record(), {})
+    assert store.load(KEY) is not None

@@ -1,0 +1,264 @@
+"""Files: read without trust, written whole or not at all, and swept where a kill left a half.
+
+What a file says of itself is checked before memory is taken for it. Only regular files are opened,
+since a pipe without a writer holds a program for ever, and a device may never end. Documents are
+JSON with a schema; what is wrong with one is told in a clause.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import re
+import secrets
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import UserError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where a file that is open cannot be deleted anyway
+    fcntl = None  # type: ignore[assignment]
+
+Document = TypeVar("Document", bound=BaseModel)
+
+#: The names of files that are not whole yet.
+_UNFINISHED = re.compile(r"\..+-\d+-[0-9a-f]{8}\.part")
+#: Seconds after which nobody writes a file any more, where the file system has no locks.
+_ABANDONED = 3600.0
+#: What opens to something else than a file: a link that must not be followed, a socket.
+_NO_FILE = (errno.ELOOP, errno.ENXIO)
+#: What pydantic calls fields that a schema does not have, or lacks.
+_OTHER_FIELDS = ("missing", "extra_forbidden", "unexpected_keyword_argument", "literal_error")
+#: Longest clause about a document, in characters: it may quote what stands there.
+_LONGEST = 200
+#: Longest header of an `.npy` file, in bytes; that of plain numbers has 118.
+_HEADER = 1024
+
+
+class UnfitFileError(OSError):
+    """What is at a path is no regular file, or larger than what is meant can be."""
+
+
+class DocumentError(ValueError):
+    """Why a file is not the document that it should be, as a clause."""
+
+
+class SchemaError(DocumentError):
+    """A document has other fields than it should: another version may have written it."""
+
+
+def open_regular(path: Path | str, most: int, *, follow: bool = True) -> BinaryIO:
+    """Open a file to read it. The last part of the path may be a link only if `follow`.
+
+    Raises `OSError`, which is an `UnfitFileError` where there is no regular file or one of more
+    than `most` bytes.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise UnfitFileError(errno.EINVAL, "it is no regular file", str(path)) from None
+        raise
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnfitFileError(errno.EINVAL, "it is no regular file", str(path))
+        if status.st_size > most:
+            raise UnfitFileError(errno.EFBIG, f"it has over {most:,} bytes", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: Path | str, most: int, *, follow: bool = True) -> bytes:
+    """Return the content of a regular file. Raises as `open_regular` does."""
+    with open_regular(path, most, follow=follow) as file:
+        # So many, since Python takes memory for what is asked for, and not for what is there.
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size)
+        if file.read(1):
+            raise UnfitFileError(errno.EFBIG, f"it has more than its {size:,} bytes", str(path))
+    return content
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a path leads out of a folder, by a link or otherwise."""
+    real, root = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath((real, root)) != root
+
+
+def read_document(path: Path, model: type[Document], most: int, *, follow: bool = True) -> Document:
+    """Read a document of JSON. How deep it may be nested, and its numbers, are pydantic's to check.
+
+    Raises `DocumentError` where it is none, and `OSError` where it cannot be read.
+    """
+    kind = DocumentError
+    try:
+        return model.model_validate_json(read_bytes(path, most, follow=follow))
+    except UnfitFileError as error:
+        why = str(error.strerror)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        why = f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+        kind = SchemaError if first["type"] in _OTHER_FIELDS else DocumentError
+    except UserError as error:  # a budget, for example, that a flag could have had too
+        why = str(error)
+    why = printable(why)
+    raise kind(why if len(why) <= _LONGEST else f"{why[: _LONGEST - 1]}…")
+
+
+def read_array(file: IO[bytes], size: int) -> "np.ndarray[Any, np.dtype[Any]]":
+    """Return the array of an `.npy` file that has `size` bytes in all.
+
+    Raises `ValueError` where it holds an object, which is a pickle, or not what its header says.
+    """
+    from numpy import frombuffer
+    from numpy.lib import format as npy
+
+    try:
+        version = npy.read_magic(file)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        shape, by_column, dtype = read(file, max_header_size=_HEADER)
+    except Exception as error:  # numpy parses the header as Python, which may raise almost anything
+        raise ValueError(f"it is no .npy file ({type(error).__name__})") from None
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which are pickles (allow_pickle=False)")
+    content = size - file.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != content:
+        raise ValueError(f"its header says {shape} of {dtype}, and {content:,} bytes follow")
+    array: np.ndarray[Any, np.dtype[Any]] = frombuffer(file.read(content), dtype)
+    return array.reshape(shape, order="F" if by_column else "C")
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+def _lock(handle: int, *, wait: bool) -> bool | None:
+    """Lock an open file or folder against other processes, until it is closed.
+
+    The lock ends with the process, however that ends. Returns whether it is ours, and None where
+    there are no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # network and FUSE mounts may have none
+        return None
+    return True
+
+
+@contextlib.contextmanager
+def folder_locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from the same block for the same folder, as far as there are locks."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # as on Windows
+        yield
+        return
+    try:
+        _lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _begun(path: Path) -> tuple[Path, BinaryIO]:
+    """Return a new, locked file beside a path, to be renamed to it."""
+    while True:
+        temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
+        file = temporary.open("xb")
+        _lock(file.fileno(), wait=True)
+        if temporary.exists():
+            return temporary, file
+        file.close()  # it was swept before it was locked
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of another when the block ends. If it raises, none is left.
+
+    It is locked while it is written, so that `sweep` knows that somebody does.
+    """
+    temporary, file = _begun(path)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is not None:
+                temporary.replace(path)  # while it is locked
+        if fcntl is None:
+            temporary.replace(path)  # Windows renames no open file
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none.
+
+    A link is followed: the file that it leads to is replaced, and the link stays. What is no file,
+    such as a device or a pipe, is written into, since a rename would put a file in its place.
+
+    Raises `UserError` with the fix where the folder cannot be written or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path = Path(os.path.realpath(path))  # `resolve` raises for a link to itself
+        if path.exists() and not path.is_file():
+            with path.open("wb") as target:
+                target.write(content)
+            return
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; nothing finished is lost. "
+            "Free space or name another folder with --results, then run the same command again"
+        ) from None
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Path]:
+    """Write files by name into a folder; return where each is. Raises as `write_atomically`."""
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return {name: folder / name for name in contents}
+
+
+def sweep(folder: Path, *, below: bool = True) -> None:
+    """Delete what killed processes left half written in a folder, and `below` it.
+
+    What somebody writes at this moment is locked, and stays. Without locks an hour tells.
+    """
+    for above, folders, names in os.walk(folder):
+        if not below:
+            folders.clear()
+        for name in names:
+            if _UNFINISHED.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _sweep_one(Path(above, name))
+
+
+def _sweep_one(path: Path) -> None:
+    with open_regular(path, sys.maxsize, follow=False) as file:
+        free = _lock(file.fileno(), wait=False)
+        if free is None:
+            free = time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED
+        if free:
+            path.unlink()  # while it is locked
