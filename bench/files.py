@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import UserError, printable
+from bench.clean import printable
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -105,7 +105,7 @@ def test_a_stream_knows_where_a_line_begins() -> None:
     for text in ("a", "::b", "\n", "  ", "::c", "\x1b[2J"):
         stream.write(text)
     assert raw.getvalue() == "a::b\n  �:c�[2J"
-    assert clean.raw_stream(clean.CleanStream(stream)) is raw
+    assert clean.raw_stream(clean.CleanStream(stream)) is raw  # type: ignore[arg-type]
 
 
 def test_an_error_has_the_lines_it_was_given() -> None:

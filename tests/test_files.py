@@ -26,7 +26,7 @@ from bench.files import (
     sweep,
     write_atomically,
 )
-from tests.hostile import OTHERS, bounded_memory
+from tests.damage import OTHERS, bounded_memory
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux has them")
 

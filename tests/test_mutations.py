@@ -30,8 +30,8 @@ from bench.images import read_image, read_rows
 from bench.report import write as report_writing
 from bench.spec.registry import parse_dataset
 from bench.store.store import Store
+from tests.damage import BINARY, CASES, DOCUMENT, Fault, bounded_memory
 from tests.datasets.conftest import write_collection
-from tests.hostile import BINARY, CASES, DOCUMENT, Fault, bounded_memory
 from tests.report.conftest import World, make_world
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")

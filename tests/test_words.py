@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from bench.report.text import budgets, decision, tuning, wording
+from bench.report.text import decision, levels, pilot, tuning, wording
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -81,7 +81,9 @@ def test_the_fields_words_are_used(path: Path) -> None:
         assert found is None, f"'{found[0]}': the field says {term}"
 
 
-@pytest.mark.parametrize("room", [wording, decision, budgets, tuning], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "room", [wording, decision, levels, pilot, tuning], ids=lambda m: m.__name__
+)
 def test_a_sentence_of_a_report_has_at_most_thirty_words(room: ModuleType) -> None:
     texts = [
         text

@@ -427,8 +427,8 @@ def _weights(runs: Sequence[Record]) -> dict[str, WeightResult]:
         curves = [curve for curve in known if curve]
         values = [weight for curve in curves for weight in curve]
         if values:
-            ends = [paired([curve[place] for curve in curves]) for place in (0, -1)]
-            found[task] = WeightResult(*ends, (min(values), max(values)))
+            first, last = (paired([curve[place] for curve in curves]) for place in (0, -1))
+            found[task] = WeightResult(first, last, (min(values), max(values)))
     moved = any(high - low > _STILL for low, high in (w.range for w in found.values()))
     return found if moved else {}
 

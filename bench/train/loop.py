@@ -241,7 +241,7 @@ class TrainingState:
             losses = torch.stack(self._losses_of(batch))
             if watch:
                 # The last of several calls counts: a weighting may ask for gradients of its own.
-                losses.register_hook(self._watch)
+                losses.register_hook(self._watch)  # type: ignore[no-untyped-call]
             self._combine(losses, self._weights).backward()
         else:
             losses = self._aggregated_backward(batch)

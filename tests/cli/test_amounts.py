@@ -132,9 +132,9 @@ def test_a_folder_or_a_pipe_is_no_experiment(said: Callable[..., Said], tmp_path
 
 
 def test_on_a_terminal_the_question_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = load_experiment("default", {"seeds": 1000})
+    many = load_experiment("default", {"seeds": 5000})
     session = Session()
-    answers = []
+    answers: list[bool] = []
     for stream in (sys.stdin, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
 

@@ -21,8 +21,8 @@ from bench.datasets import _tables, svhn
 from bench.errors import UserError
 from bench.images import read_image, read_mask
 from bench.spec.registry import parse_dataset
+from tests.damage import bounded_memory
 from tests.datasets.conftest import write_idx
-from tests.hostile import bounded_memory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 
@@ -220,7 +220,7 @@ def test_no_link_leads_out_of_the_root(rooms: Path, what: str, cached: bool) -> 
     outside = rooms.parent / "outside"
     path.rename(outside)
     path.symlink_to(outside)
-    how = {"cache": rooms.parent / "cache"} if cached else {}
+    how: Any = {"cache": rooms.parent / "cache"} if cached else {}
     assert "leads out of the folder of --root" in _refused("cityscapes", rooms, **how)
 
 

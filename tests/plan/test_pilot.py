@@ -68,7 +68,8 @@ def test_a_budget_may_be_asked_in_what_a_plan_makes_an_amount_of(
     text: str, amount: float, unit: str
 ) -> None:
     asked = AskedBudget.parse(text)
-    assert (asked.amount, asked.unit) == (pytest.approx(amount), unit)
+    assert asked.unit == unit
+    assert asked.amount == pytest.approx(amount)
 
 
 @pytest.mark.parametrize("text", ["converged/0.5", "converged*2", "convergd", "0epochs"])

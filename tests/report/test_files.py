@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from bench.clean import markdown as escape
 from bench.report import gains_json, write_report
 from bench.report.text.document import gains_csv
-from bench.report.text.table import escape, markdown
+from bench.report.text.table import markdown
 from bench.stats.gains import results
 from bench.store.records import REFERENCES, Declaration
 

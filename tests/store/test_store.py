@@ -20,7 +20,7 @@ from bench.spec.experiment import Experiment
 from bench.store.records import Declaration, Record, Row, Score, SeedRuns, Status
 from bench.store.store import Store
 from tests.conftest import plain_record, plain_spec
-from tests.hostile import OTHERS, bounded_memory
+from tests.damage import OTHERS, bounded_memory
 
 KEY = "ab" + 38 * "0"
 EXAMPLES: dict[str, np.ndarray] = {

@@ -1,6 +1,7 @@
 """How the weights of the tasks' losses moved: a panel per run of tasks under a weighting."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.report.plots.canvas import (
@@ -16,7 +17,7 @@ from bench.report.text.wording import WEIGHTS, si_scale
 from bench.spec.budget import Axis
 from bench.stats.comparison import RowResult
 from bench.stats.gains import Lookup
-from bench.store.records import Row
+from bench.store.records import CurvePoint, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,6 +68,10 @@ def weight_plot(
     return sheet.figure
 
 
+def _weight(task: str, point: CurvePoint) -> float | None:
+    return point.weights.get(task)
+
+
 def _panels(
     declared: Sequence[Row], results: Sequence[RowResult], find: Lookup
 ) -> list[tuple[tuple[str, str], list[Curve]]]:
@@ -79,7 +84,7 @@ def _panels(
             continue
         drawn.add(keys)
         runs = [find(key) for key in keys]
-        found = [mean_curve(t, runs, lambda point, t=t: point.weights.get(t)) for t in row.weights]
+        found = [mean_curve(task, runs, partial(_weight, task)) for task in row.weights]
         # A run for one target alone says which.
         tasks = runs[0].spec.scored if runs and runs[0] else ()
         where = own.pair if len(tasks) > 1 else f"{own.pair} → {own.target}"
