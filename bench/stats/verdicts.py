@@ -194,7 +194,7 @@ def _cause(full: Comparison) -> str:
     steps = f"it takes {ours:,} steps and a single-task network {theirs:,}"
     assert full.audit is not None
     if full.audit.axis == "flop" and math.isfinite(step):
-        return f"a step for this task costs {step:.2g} times as much: {steps}"
+        return f"a step for this task costs {step:.3g} times as much: {steps}"
     return steps
 
 
