@@ -30,8 +30,10 @@ def check_fidelity(experiment: Experiment, session: Session) -> int:
             "fidelity compares equal steps, and seconds buy each precision others: give --budget "
             "in flop, steps or samples"
         )
-    whole = experiment.model_copy(update={"precision": "fp32"})
-    reduced = experiment.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
+    # Of several levels the largest answers.
+    alone = experiment.model_copy(update={"smaller_budgets": (), "smaller_train_sizes": ()})
+    whole = alone.model_copy(update={"precision": "fp32"})
+    reduced = alone.model_copy(update={"precision": "bf16", "name": f"{experiment.name}-bf16"})
     code = EXIT_OK
     with early_pool(whole, session) as pool:
         for asked in (whole, reduced):

@@ -165,7 +165,7 @@ def _half(
 
 def _untested(comparison: Comparison, outcome: Outcome, unit: str) -> str:
     if outcome is Outcome.NO_RESULT:
-        return "No seed has all the runs that a gain needs."
+        return f"No seed has all the runs that a gain over {comparison.anchor} needs."
     if outcome is Outcome.UNEQUAL:
         return f"{_unequal(comparison)}, so there is no verdict against it."
     score = f"{comparison.anchor_mean:.4g} {unit}".rstrip()

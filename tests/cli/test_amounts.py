@@ -84,11 +84,11 @@ def test_an_experiment_file_has_bounds(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("run --seeds 3000000", "this plans 159,000,000 runs"),
+        ("run --seeds 3000000", "this plans 252,000,000 runs"),
         ("run --seeds 3000000 --dry-run", "--yes goes on"),
         ("run --seeds 30000000000", "seeds: give 1000000000 or less"),
         ("run --seeds 1000000000 --yes", "even with --yes"),
-        ("fidelity --seeds 150", "this plans 15,900 runs"),
+        ("fidelity --seeds 2000", "--yes goes on"),
         ("calibrate --seeds 900000", "--yes goes on"),
         ("run --workers 1000000000", "--workers 1000000000: give at most 1024"),
         (f"run --workers {DIGITS}", "give at most 1024"),
