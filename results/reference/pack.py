@@ -2,7 +2,8 @@
 
     python results/reference/pack.py results NAME
 
-writes `results/reference/NAME/records.tar.xz`: the declaration and every run that its rows read.
+writes `results/reference/NAME/records.tar.xz`: the declarations of all its levels, and every run that
+their rows read.
 `tests/independent.py` recomputes the report from them.
 """
 
@@ -20,14 +21,17 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def pack(results: Path, name: str, target: Path) -> None:
-    """Write the declaration of an experiment and its runs to an archive."""
-    declared = results / "experiments" / f"{name}.json"
+    """Write the declarations of an experiment and its smaller levels, and their runs, to a file."""
+    declared = [results / "experiments" / f"{name}.json"]
+    asked = json.loads(declared[0].read_text("utf-8"))["experiment"]
+    levels = [*asked["smaller_budgets"], *(f"{n}images" for n in asked["smaller_train_sizes"])]
+    declared += [results / "experiments" / f"{name}-{level}.json" for level in levels]
     keys = set()
-    for row in json.loads(declared.read_text("utf-8"))["rows"]:
+    for row in (row for path in declared for row in json.loads(path.read_text("utf-8"))["rows"]):
         for seed in row["seeds"]:
             keys.add(seed["strategy"])
             keys.update(key for runs in seed["anchors"].values() for key in runs.values())
-    files = [declared]
+    files = declared
     for key in sorted(keys):
         files += sorted((results / "runs" / key[:2] / key).iterdir())
     with tarfile.open(target, "w:xz") as archive:
