@@ -1,9 +1,9 @@
 """The gate: a baseline and what is there now, seed by seed, to findings. Pure functions.
 
 Quality: the score of every row, its gain over the single-task network that has the whole budget,
-its transfer over one that takes as many steps, and the scores of those networks. A cell passes
-where a one-sided t test puts it above the baseline less the margin. It fails where its mean is
-lower by more than the margin and is significantly lower than before. That takes both a t test and a
+its transfer over one of equal steps, and the scores of both networks. A cell passes where
+a one-sided t test puts it above the baseline less the margin. It fails where its mean is lower by
+more than the margin and is significantly lower than before. That takes both a t test and a
 sign-flip test, corrected by Holm over all cells of the baseline. What is neither is inconclusive.
 All cells must pass, so passing needs no correction (Berger 1982).
 

@@ -2,8 +2,8 @@
 
 A converged budget is one at which doubling brings no single-task network more than the margin. It
 is found on held-out images of the training pool, at seeds that no row is scored at. One doubling is
-judged by the mean of two, since a network that has learned nothing yet stands still too, and since
-the mean of a few seeds has its chance.
+judged by the mean of two: a network that has learned nothing yet stands still too, and a few seeds
+are noisy.
 """
 
 import math

@@ -391,7 +391,8 @@ def _plainly(kind: str, message: str, context: Mapping[str, Any]) -> str:
         case "greater_than":
             return f"give more than {context['gt']}"
         case "less_than_equal":
-            return f"give {context['le']:g} or less"
+            most = context["le"]
+            return f"give {most if isinstance(most, int) else f'{most:g}'} or less"
         case "string_too_long":
             return f"give at most {context['max_length']} signs"
         case "less_than":

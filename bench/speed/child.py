@@ -5,7 +5,6 @@ parts of one run on drawn images. The last line printed is JSON.
 """
 
 import json
-import runpy
 import statistics
 import sys
 import time
@@ -37,8 +36,10 @@ def peak_bytes() -> int:
 def run(arguments: list[str]) -> float:
     """Do what `bench run` does and return the seconds since the process started."""
     sys.argv[1:] = ["run", *arguments]
+    from bench.cli.app import main
+
     try:
-        runpy.run_module("bench", run_name="__main__")
+        main()
     except SystemExit as end:
         if end.code:
             raise

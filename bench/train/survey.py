@@ -26,9 +26,10 @@ from bench.train.splits import draw_split
 class ArmFacts:
     """An arm's facts as given by its plugins.
 
-    `tasks` is the number of tasks that it trains, `images` the number of images that a seed trains
-    on (the most of any task), `spare` how many its pools have beside (the fewest). `fingerprint` is
-    that of their data. `phases` has the number of tasks of each phase and its share of the budget.
+    `tasks` is the number of tasks that it trains. `images` is the number of images that a seed
+    trains on, the most of any task; `spare` is how many its pools have beside, the fewest.
+    `fingerprint` is that of their data. `phases` has the number of tasks of each phase and its
+    share of the budget.
     `trained_in` are the phases that train each scored task. Arms of one `price` cost the same.
     """
 

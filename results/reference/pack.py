@@ -2,8 +2,8 @@
 
     python results/reference/pack.py results NAME
 
-writes `results/reference/NAME/records.tar.xz`: the declarations of all its levels, and every run that
-their rows read.
+writes `results/reference/NAME/records.tar.xz`: the declarations of all its levels, and every run
+that their rows read.
 `tests/independent.py` recomputes the report from them.
 """
 

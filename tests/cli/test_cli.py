@@ -314,7 +314,7 @@ def test_a_damaged_record_is_told_once_however_many_experiments_there_are(
     monkeypatch.setattr("bench.cli.run._report", lambda *_: False)
     store = Store(tmp_path / "results")
     for name, key in (("first", "a1"), ("second", "b2")):
-        runs = SeedRuns(seed=0, strategy=key, anchors={})
+        runs = SeedRuns(seed=0, strategy=key, anchors={"full": {"t": key}})
         cell = Row(pair="d:t", strategy="s", target="t", expect=None, seeds=(runs,))
         asked = Experiment(name=name, pair=("d:t",), strategy=("s",), budget="5steps")
         store.declare(Declaration(experiment=asked, rows=(cell,)))

@@ -202,7 +202,7 @@ def test_a_plugins_words_are_not_obeyed(tmp_path: Path) -> None:
         )
         said[command] = done.stdout + done.stderr
         assert not obeyed(said[command]), command
-    assert "summary" in said["list strategies"]
+    assert "cannot be typed" in said["list strategies"]
     assert "reason" in said["list strategies"]
 
 

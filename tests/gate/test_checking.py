@@ -233,7 +233,7 @@ def test_a_baseline_without_rows_is_no_success(here: Here) -> None:
     _changed(lambda document: document.update(rows=[]))
     done = here(*CHECK)
     assert done.code == 5
-    assert "has no rows, so nothing could be compared with it" in done.err
+    assert "is damaged: it has no rows" in done.err
     assert here("baseline", "show", "toy").code == 5
 
 

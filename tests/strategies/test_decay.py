@@ -29,7 +29,7 @@ def _weights(state: TrainingState, steps: int, monkeypatch: pytest.MonkeyPatch) 
     seen = []
     step = TrainingState.step
 
-    def watched(self: TrainingState, batch: object) -> Tensor:
+    def watched(self: TrainingState, batch: object, watch: bool = False) -> Tensor:
         seen.append(self._weights.clone())
         return step(self, batch)  # type: ignore[arg-type]
 

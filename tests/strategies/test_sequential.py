@@ -171,7 +171,7 @@ def test_each_phase_anneals_its_own_rate(
     rates: list[list[float]] = []
     step = TrainingState.step
 
-    def watched(self: TrainingState, batch: object) -> Tensor:
+    def watched(self: TrainingState, batch: object, watch: bool = False) -> Tensor:
         rates[-1].append(self.optimizer.rate)
         return step(self, batch)  # type: ignore[arg-type]
 

@@ -280,9 +280,9 @@ def test_members_of_an_ensemble_take_turns_and_are_averaged(toy: Toy, recipe: Re
     [
         ("branch@-1", "at least 0"),
         ("branch@half", "not a int"),
-        ("mmoe@0", "at least 1"),
+        ("mmoe@0", "from 1 to 64"),
         ("mmoe@width=0", "above 0"),
-        ("ensemble@0", "at least 1"),
+        ("ensemble@0", "from 1 to 64"),
     ],
 )
 def test_knobs_that_make_no_sense_are_refused(text: str, message: str) -> None:
