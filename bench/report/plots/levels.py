@@ -44,7 +44,7 @@ def level_plot(name: str, over: Sequence[OverLevels]) -> "Figure | None":
         return None
     titles = [
         "\n".join(
-            wrap(text, _PANEL[0] + 0.55, SMALL, bold=True)
+            wrap(text, _PANEL[0], SMALL, bold=True)
             for text in (row.strategy, heading(row.pair, row.target))
         )
         for row in over
