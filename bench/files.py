@@ -41,7 +41,7 @@ _ABANDONED = 3600.0
 _NO_FILE = (errno.ELOOP, errno.ENXIO)
 #: What pydantic calls fields that a schema does not have, or lacks.
 _OTHER_FIELDS = ("missing", "extra_forbidden", "unexpected_keyword_argument", "literal_error")
-#: Longest clause about a document, in characters: it may quote what stands there.
+#: Longest clause about a document, in characters.
 _LONGEST = 200
 #: Longest header of an `.npy` file, in bytes; that of plain numbers has 118.
 _HEADER = 1024
@@ -118,8 +118,13 @@ def read_document(path: Path, model: type[Document], most: int, *, follow: bool 
         kind = SchemaError if first["type"] in _OTHER_FIELDS else DocumentError
     except UserError as error:  # a budget, for example, that a flag could have had too
         why = str(error)
-    why = printable(why)
-    raise kind(why if len(why) <= _LONGEST else f"{why[: _LONGEST - 1]}…")
+    raise kind(clause(why))
+
+
+def clause(text: str) -> str:
+    """Return what is said of a file, fit for a line: it may quote what stands there."""
+    shown = printable(text[: 2 * _LONGEST])
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def read_array(file: IO[bytes], size: int) -> "np.ndarray[Any, np.dtype[Any]]":

@@ -39,6 +39,7 @@ from bench.errors import UserError, unknown
 from bench.files import (
     DocumentError,
     SchemaError,
+    clause,
     folder_locked,
     read_array,
     read_bytes,
@@ -229,7 +230,7 @@ class Store:
             return {}
         name = record.examples.file
         if Path(name).name != name:
-            raise DocumentError(f"'{name}' is not the name of a file beside the record")
+            raise DocumentError(clause(f"'{name}' is not the name of a file beside the record"))
         try:
             content = read_bytes(self._folder(record.key) / name, _MOST_EXAMPLES, follow=False)
         except FileNotFoundError:
@@ -241,7 +242,7 @@ class Store:
         try:
             return _unpacked(content)
         except Exception as error:  # a broken archive may raise almost anything
-            raise DocumentError(f"{name} holds no scores: {error}") from None
+            raise DocumentError(clause(f"{name} holds no scores: {error}")) from None
 
     def examples(self, record: Record) -> dict[str, np.ndarray]:
         """Return the per-example scores of a record, by task; empty where it has none.
