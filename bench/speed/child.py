@@ -8,6 +8,7 @@ import json
 import statistics
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,9 @@ def peak_bytes() -> int:
 def run(arguments: list[str]) -> float:
     """Do what `bench run` does and return the seconds since the process started."""
     sys.argv[1:] = ["run", *arguments]
-    from bench.cli.app import main
-
     try:
-        main()
+        # The whole command, as `python -m bench` runs it; that would end this process.
+        import_module("bench.cli.app").main()
     except SystemExit as end:
         if end.code:
             raise

@@ -220,11 +220,7 @@ def test_no_link_leads_out_of_the_root(rooms: Path, what: str, cached: bool) -> 
     outside = rooms.parent / "outside"
     path.rename(outside)
     path.symlink_to(outside)
-<<<<<<< HEAD
-    how: Any = {"cache": rooms.parent / "cache"} if cached else {}
-=======
     how: dict[str, Any] = {"cache": rooms.parent / "cache"} if cached else {}
->>>>>>> h-b
     assert "leads out of the folder of --root" in _refused("cityscapes", rooms, **how)
 
 

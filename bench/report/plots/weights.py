@@ -39,8 +39,7 @@ def weight_plot(
     if not panels:
         return None
     titles = [
-        "\n".join(wrap(text, _PANEL[0], SMALL, bold=True) for text in title)
-        for title, _ in panels
+        "\n".join(wrap(text, _PANEL[0], SMALL, bold=True) for text in title) for title, _ in panels
     ]
     curves = [curve for _, group in panels for curve in group]
     marks = cycle_marks(list(dict.fromkeys(curve.arm for curve in curves)))
