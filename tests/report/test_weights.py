@@ -59,7 +59,12 @@ def test_a_run_of_two_rows_is_drawn_once(world: Any, tmp_path: Path) -> None:
         figure = weight_plot("w", world.declaration.rows, found, world.find, "flop")
     assert figure is not None
     assert len(figure.axes) == 1
-    assert len(figure.axes[0].lines) == 2
+    axes = figure.axes[0]
+    assert len(axes.lines) == 2
+    for line in axes.lines:
+        shown = [axes.get_xlim()[0] <= x <= axes.get_xlim()[1] for x in line.get_xdata()]
+        assert len(shown) == 8
+        assert all(shown)
     report = write_report(world.declaration, world.find, tmp_path)
     assert report.files["weights.png"].stat().st_size > 0
     table = report.files["table.md"].read_text()

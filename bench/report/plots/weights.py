@@ -43,7 +43,8 @@ def weight_plot(
     ]
     curves = [curve for _, group in panels for curve in group]
     marks = cycle_marks(list(dict.fromkeys(curve.arm for curve in curves)))
-    scale, unit = si_scale(max(float(curve.x[-1]) for curve in curves), axis)
+    largest = max(float(curve.x[-1]) for curve in curves)
+    scale, unit = si_scale(largest, axis)
     head = 0.16 * max(line_count(title) for title in titles) + 0.1
     columns = min(_COLUMNS, len(panels))
     each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
@@ -60,7 +61,7 @@ def weight_plot(
         axes = sheet.axes(left, top + head, *_PANEL)
         axes.set_xlabel(f"compute used ({unit})", size=SMALL)
         axes.set_ylabel("weight", size=SMALL)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, largest / scale * 1.03)
         axes.set_ylim(-0.02, 1.02)
         axes.grid()
         draw_curves(axes, group, marks, scale)
