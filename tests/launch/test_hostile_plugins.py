@@ -122,7 +122,7 @@ def test_an_answer_that_cannot_be_made_again_costs_one_request() -> None:
     try:
         worker.send(ChangedDataError)  # a class is sent by its name and called: here it is sound
         assert [type(item) for item in worker.answers()] == [ChangedDataError]
-        worker.send(_unreadable)
+        worker.send(eval, _UNREADABLE.strip())
         with pytest.raises(RequestError, match="its answer cannot be read: SystemExit: 0"):
             list(worker.answers())
         assert worker.stopped
@@ -130,15 +130,11 @@ def test_an_answer_that_cannot_be_made_again_costs_one_request() -> None:
         worker.stop()
 
 
-def _unreadable() -> object:
-    return _Unreadable()
-
-
-class _Unreadable:
-    """Ends the process in which it is made again."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return sys.exit, (0,)
+#: Makes what ends the process in which it is made again. As a text, since workers need not be able
+#: to import a test.
+_UNREADABLE = """
+type("Unreadable", (), {"__reduce__": lambda self: (__import__("sys").exit, (0,))})()
+"""
 
 
 def _bench(
