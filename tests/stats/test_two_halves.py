@@ -99,7 +99,7 @@ def _rates(transfer: float, price: float, steps: int) -> tuple[float, float, flo
             hits[place] += any(row[half] is word for row in halves)
     shares = hits / ROUNDS
     print(f"transfer {transfer}, price {price}: {100 * shares} % of tables")
-    return tuple(shares.tolist())  # type: ignore[return-value]
+    return tuple(shares.tolist())
 
 
 @pytest.mark.parametrize(("price", "steps"), [(0.0, 1000), (-4.0, 600), (+4.0, 1600)])
