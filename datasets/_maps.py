@@ -32,8 +32,8 @@ from ._files import Column, check_side, locate, read_examples
 _PARTS = ("train", "val")
 #: How far a value may lie outside its range, because the files were resized as floats.
 _SLACK = 0.01
-#: Bytes of the widest numbers, and more than a header has.
-_WIDEST = 8
+#: Bytes of the widest values that are told by their type, and more than a header has.
+_WIDEST = 16
 _HEADER = 2**12
 #: So many numbers may be missing between the files of a folder, beside as many as there are.
 _MOST_MISSING = 1000

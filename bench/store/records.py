@@ -377,16 +377,14 @@ class Declaration(_Document):
     def misfit(self) -> Callable[[Record], str]:
         """A function that says why a record is not the run that rows name; empty if it is."""
         read: dict[str, set[tuple[str, int]]] = {}
-        counted: set[str] = set()
         for row in self.rows:
             last = max(row.target_phases, default=0)
             for seed in row.seeds:
                 read.setdefault(seed.strategy, set()).add((row.target, last))
-                for anchor, runs in seed.anchors.items():
+                for runs in seed.anchors.values():
                     for task, key in runs.items():
                         read.setdefault(key, set()).add((task, 0))
-                    if anchor == "same-steps":  # it has the steps of another run, and no budget
-                        counted.update(runs.values())
+        strategies = {seed.strategy for row in self.rows for seed in row.seeds}
         axis = Budget.parse(self.experiment.budget).axis
 
         def why(record: Record) -> str:
@@ -395,9 +393,12 @@ class Declaration(_Document):
             for task, phase in read.get(record.key, ()):
                 if task not in record.scores:
                     return f"the declaration has it for '{task}', which it is not scored on"
-                asked = {axis, "steps"} if record.key in counted else {axis}
-                if record.ledger.budget.axis not in asked or phase >= len(record.spec.steps):
-                    return "the declaration has it for another budget, or for more phases"
+                if phase >= len(record.spec.steps):
+                    return f"the declaration has it for phase {phase}, which it does not have"
+            # An anchor of equal steps has a budget in steps; what it used is known all the same.
+            other = record.key in strategies and record.ledger.budget.axis != axis
+            if other or axis not in record.ledger.used:
+                return f"the declaration has a budget in {axis}, and it has none"
             return ""
 
         return why

@@ -580,3 +580,20 @@ def test_a_record_that_is_no_file_is_set_aside_and_does_not_hang(tmp_path: Path,
     assert len(store.damaged) == 1
     store.save(_record(), {})
     assert store.load(KEY) is not None
+
+
+def test_an_anchor_of_equal_steps_may_have_a_budget_in_steps(tmp_path: Path) -> None:
+    record = plain_record("ab", 50.0, 1.0)  # of ten steps
+    Store(tmp_path).save(record, {})
+    seeds = [{"seed": 0, "strategy": "aa", "anchors": {"full": {"t": "ab"}}}]
+    document = _declared(seeds=seeds)
+    for budget, found in (("1tflop", True), ("5s", True), ("64samples", False)):
+        document["experiment"]["budget"] = budget
+        store = Store(tmp_path, read_only=True)
+        find = store.reader(Declaration.model_validate(document))
+        assert (find("ab") is not None) == found
+        assert bool(store.damaged) != found
+    seeds[0]["strategy"] = "ab"
+    document = _declared(seeds=seeds)
+    document["experiment"]["budget"] = "1tflop"
+    assert Store(tmp_path).reader(Declaration.model_validate(document))("ab") is None
