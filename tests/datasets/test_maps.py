@@ -199,7 +199,7 @@ def _pickled(array: np.ndarray) -> np.ndarray:
 FAULTS: dict[str, tuple[str, Callable[[np.ndarray], object], str]] = {
     "size": ("image", lambda a: a[:64], r"its shape is \(64, .*should be"),
     "channels": ("depth", lambda a: a[..., 0], "its shape is"),
-    "text": ("label", lambda a: a.astype("U4"), "it has over .* bytes"),
+    "text": ("label", lambda a: a.astype("U4"), "its shape is .* of <U4"),
     "bytes": ("image", lambda a: 255 * a, r"and should in 0\.\.1"),
     "no number": ("image", lambda a: a.__setitem__((0, 0, 0), np.nan), r"nan\.\.nan"),
     "class": ("label", lambda a: a.__setitem__((3, 3), 40), "there is no class 40"),
