@@ -9,7 +9,6 @@ import math
 import numpy as np
 import pytest
 
-from bench.spec.budget import Budget, Ledger, Price
 from bench.spec.experiment import Experiment
 from bench.stats.gains import results
 from bench.store.records import (
@@ -18,30 +17,13 @@ from bench.store.records import (
     Outcome,
     Record,
     Row,
-    Score,
     SeedRuns,
 )
-from tests.conftest import plain_spec
+from tests.stats.test_gains import _record
 
 ROUNDS, ROWS, SEEDS = 250, 4, 10
-PRICE = Price(flops=1e6, samples=32, peak_bytes=1, parameters=100, seconds=0.01)
-BUDGET = Budget(1e9, "flop")
 #: Three standard errors of a rate of 5 %.
 ERROR = 3 * math.sqrt(0.05 * 0.95 / ROUNDS)
-
-
-def _record(key: str, score: float, steps: int, used: float = 1e9) -> Record:
-    metric = Score(value=score, unit="%", higher_is_better=True, primary=True)
-    spent = {"flop": used, "steps": float(steps), "s": 1.0, "samples": 32.0 * steps}
-    return Record(
-        key=key,
-        status="ok",
-        spec=plain_spec(budget="1e9flop", steps=(steps,)),
-        data_fingerprint="",
-        code_fingerprint="",
-        scores={"t": {"accuracy": metric}},
-        ledger=Ledger(BUDGET, (PRICE,), (steps,), spent, 0.0),  # type: ignore[arg-type]
-    )
 
 
 def _table(
@@ -62,15 +44,15 @@ def _table(
             # Of one seed all rows have one full network; its own noise is drawn once.
             full = f"f{seed}"
             if full not in records:
-                records[full] = _record(full, base + rng.normal(), 1000)
+                records[full] = _record(full, base + rng.normal())
             same = full
             if steps != 1000:
                 same = f"e{number}x{seed}"
                 score = base + price + rng.normal()
-                records[same] = _record(same, score, steps, 1e6 * steps)
+                records[same] = _record(same, score, used=1e6 * steps, steps=steps)
             ours = f"s{number}x{seed}"
             gained = transfer + (price if steps != 1000 else 0.0)
-            records[ours] = _record(ours, base + gained + rng.normal(), steps)
+            records[ours] = _record(ours, base + gained + rng.normal(), steps=steps)
             anchors: dict[AnchorName, dict[str, str]] = {
                 "full": {"t": full},
                 "same-steps": {"t": same},
