@@ -5,6 +5,7 @@ A terminal obeys control sequences, a CI log commands, a spreadsheet formulas, a
 that nothing obeys comes out as it is.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -71,7 +72,10 @@ class CleanStream:
         """Write a text. What goes on with a line that has begun is no command."""
         begun = "." if self._within else ""
         shown = self._clean(begun + text).removeprefix(begun)
-        self.raw.write(shown)
+        try:
+            self.raw.write(shown)
+        except BrokenPipeError:
+            self._close()
         if text:
             line = re.split(r"[\n\r]", text)[-1]
             self._within = bool(line.strip()) or (self._within and line == text)
@@ -81,6 +85,19 @@ class CleanStream:
         """Write texts one after another."""
         for text in lines:
             self.write(text)
+
+    def flush(self) -> None:
+        """Hand on what has been written."""
+        try:
+            self.raw.flush()
+        except BrokenPipeError:
+            self._close()
+
+    def _close(self) -> None:
+        """Lead what is still written nowhere: nobody reads on, as behind `| head`."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.raw.fileno())
+        os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)

@@ -7,6 +7,7 @@ JSON with a schema; what is wrong with one is told in a clause.
 
 import contextlib
 import errno
+import io
 import math
 import os
 import re
@@ -15,6 +16,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -45,6 +47,8 @@ _OTHER_FIELDS = ("missing", "extra_forbidden", "unexpected_keyword_argument", "l
 _LONGEST = 200
 #: Longest header of an `.npy` file, in bytes; that of plain numbers has 118.
 _HEADER = 1024
+#: Bytes before the length of that header: a magic text and the version.
+_BEFORE_LENGTH = 8
 
 
 class UnfitFileError(OSError):
@@ -133,14 +137,14 @@ def read_array(file: IO[bytes], size: int) -> "np.ndarray[Any, np.dtype[Any]]":
     Raises `ValueError` where it holds an object, which is a pickle, or not what its header says.
     """
     from numpy import frombuffer
-    from numpy.lib import format as npy
 
-    try:
-        version = npy.read_magic(file)
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, by_column, dtype = read(file, max_header_size=_HEADER)
-    except Exception as error:  # numpy parses the header as Python, which may raise almost anything
-        raise ValueError(f"it is no .npy file ({type(error).__name__})") from None
+    header = file.read(_BEFORE_LENGTH)
+    wide = header[6:7] == b"\x02"  # of version 2: the length has four bytes, not two
+    header += file.read(4 if wide else 2)
+    length = int.from_bytes(header[_BEFORE_LENGTH:], "little")
+    if length > _HEADER:
+        raise ValueError("it is no .npy file (its header is too long)")
+    shape, by_column, dtype = _array_header(header + file.read(length))
     if dtype.hasobject:
         raise ValueError("it holds objects, which are pickles (allow_pickle=False)")
     content = size - file.tell()
@@ -148,6 +152,21 @@ def read_array(file: IO[bytes], size: int) -> "np.ndarray[Any, np.dtype[Any]]":
         raise ValueError(f"its header says {shape} of {dtype}, and {content:,} bytes follow")
     array: np.ndarray[Any, np.dtype[Any]] = frombuffer(file.read(content), dtype)
     return array.reshape(shape, order="F" if by_column else "C")
+
+
+@lru_cache(maxsize=64)
+def _array_header(header: bytes) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
+    """Return shape, whether columns come first, and type. Files of one kind have one header."""
+    from numpy.lib import format as npy
+
+    file = io.BytesIO(header)
+    try:
+        version = npy.read_magic(file)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        shape, by_column, dtype = read(file, max_header_size=_HEADER)
+    except Exception as error:  # numpy parses the header as Python, which may raise almost anything
+        raise ValueError(f"it is no .npy file ({type(error).__name__})") from None
+    return shape, by_column, dtype
 
 
 # --------------------------------------------------------------------------------------- writing

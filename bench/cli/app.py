@@ -170,7 +170,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Make the tables and plots of finished experiments again, from their records."""
-    from bench.cli.run import report_all
+    from bench.cli.report import report_all
 
     raise typer.Exit(report_all(results, name, as_json))
 

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
@@ -13,7 +13,9 @@ from bench.clean import one_line, printable
 from bench.cli.console import console
 from bench.errors import Verbosity, told
 from bench.store.records import Record
-from bench.train.job import Job
+
+if TYPE_CHECKING:
+    from bench.train.job import Job
 
 #: Without a terminal, a line at most this often.
 _LINE_EVERY_SECONDS = 10.0
@@ -96,12 +98,12 @@ class Display:
         if self._bar:
             self._bar.stop()
 
-    def started(self, job: Job) -> None:
+    def started(self, job: "Job") -> None:
         """Note that a job has begun."""
         self._current.append(job)
         self._show()
 
-    def finished(self, job: Job, record: Record) -> None:
+    def finished(self, job: "Job", record: Record) -> None:
         """Note that a job has ended, and how if that is asked for or it went wrong."""
         self._current.remove(job)
         self._done += 1

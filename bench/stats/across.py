@@ -268,7 +268,7 @@ def _difference(here: Sequence[RowResult], there: Sequence[RowResult]) -> dict[i
     ours, theirs = ([_normalised(row) for row in rows] for rows in (here, there))
     seeds = set.intersection(*(set(gains) for gains in (*ours, *theirs)))
     return {
-        seed: statistics.mean(g[seed] for g in ours) - statistics.mean(g[seed] for g in theirs)
+        seed: statistics.fmean(g[seed] for g in ours) - statistics.fmean(g[seed] for g in theirs)
         for seed in seeds
     }
 

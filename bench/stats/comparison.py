@@ -113,7 +113,7 @@ class Comparison:
         needed = seeds_to_detect(self.sought, self.result.sd, level=ALPHA / self.family)
         return needed and max(needed, self.result.n + 1)
 
-    @property
+    @cached_property
     def audit(self) -> Audit | None:
         """The audit that counts: the worst seed, or the sum over seeds for device-seconds.
 

@@ -6,7 +6,7 @@ positive when the strategy is better. See `docs/protocol.md` for what each ancho
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -43,7 +43,10 @@ Lookup = Callable[[str], Record | None]
 #: The scores of the single test images of the run with a key, by task; empty where there are none.
 Examples = Callable[[str], Mapping[str, np.ndarray]]
 #: Runs whose images are held in memory at once: those of a few rows and their anchors.
-_HELD = 128
+_HELD = 512
+#: The scores of a run's test images for a target, in the unit of its score; None where the score
+#: of the run is not their mean.
+_Images = Callable[[Record, str], np.ndarray | None]
 
 
 def value(record: Record | None, target: str) -> float | None:
@@ -77,7 +80,7 @@ def _pair_up(
     row: Row,
     anchor: AnchorName,
     find: Lookup,
-    examples: Examples,
+    images: _Images,
     margin: float,
     level: float,
 ) -> Comparison:
@@ -119,7 +122,7 @@ def _pair_up(
             flops[side] += _used(records, "flop") or 0.0
             seconds[side] += _measured_seconds(records)
     example = both[0][1].primary(row.target) if both else None
-    anchor_mean = statistics.mean(reference for _, reference in scores) if scores else _NAN
+    anchor_mean = statistics.fmean(reference for _, reference in scores) if scores else _NAN
     anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
     margin = half_width(margin, example.unit if example else "%", anchor_mean)
     return Comparison(
@@ -143,7 +146,7 @@ def _pair_up(
         parameters=network[2],
         constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
         use=_use(theirs for _, theirs in both),
-        population=_population(row.target, both, examples, level),
+        population=_population(row.target, both, images, level),
         level=level,
     )
 
@@ -164,7 +167,7 @@ def _ratio(ours: float, theirs: float) -> float:
 
 
 def _population(
-    target: str, both: Sequence[tuple[Record, Record]], examples: Examples, level: float
+    target: str, both: Sequence[tuple[Record, Record]], images: _Images, level: float
 ) -> CrossedResult | None:
     """Return the mean gain over seeds and test images, from runs of strategy and anchor by seed.
 
@@ -173,7 +176,7 @@ def _population(
     """
     lines = []
     for pair in both:
-        ours, theirs = (_of_images(record, target, examples) for record in pair)
+        ours, theirs = (images(record, target) for record in pair)
         if ours is None or theirs is None or len(ours) != len(theirs):
             return None
         lines.append(ours - theirs)
@@ -182,6 +185,23 @@ def _population(
     differences = np.stack(lines)
     sign = 1 if both[0][0].primary(target).higher_is_better else -1
     return crossed(sign * differences[:, ~np.isnan(differences).any(0)], level)
+
+
+def _held(examples: Examples) -> _Images:
+    """Return what finds the scores of single images, and keeps those it was last asked for."""
+    files = lru_cache(maxsize=_HELD)(examples)  # one has the scores of all tasks of a run
+    held: OrderedDict[tuple[str, str], np.ndarray | None] = OrderedDict()
+
+    def images(record: Record, target: str) -> np.ndarray | None:
+        asked = record.key, target
+        if asked not in held:
+            held[asked] = _of_images(record, target, files)
+            if len(held) > _HELD:
+                held.popitem(last=False)
+        held.move_to_end(asked)
+        return held[asked]
+
+    return images
 
 
 def _of_images(record: Record, target: str, examples: Examples) -> np.ndarray | None:
@@ -210,7 +230,7 @@ def results(
 
     `find` returns records by key, `examples` the scores of their single test images.
     """
-    images = lru_cache(maxsize=_HELD)(examples)
+    images = _held(examples)
     experiment = declaration.experiment
     stages = [stage(experiment, len(row.seeds)) for row in declaration.rows]
     compared = [
@@ -349,7 +369,7 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
             for run in finished
             if (value := run.primary(row.target).value) is not None
         },
-        score_mean=statistics.mean(values) if values else _NAN,
+        score_mean=statistics.fmean(values) if values else _NAN,
         score_sd=statistics.stdev(values) if len(values) > 1 else _NAN,
         steps=sum(ledgers[0].steps) if ledgers else 0,
         parameters=ledgers[0].parameters if ledgers else 0,
@@ -390,8 +410,8 @@ def _metrics(
         found[name] = MetricResult(
             example.unit,
             example.higher_is_better,
-            statistics.mean(values) if values else _NAN,
-            statistics.mean(references) if references else _NAN,
+            statistics.fmean(values) if values else _NAN,
+            statistics.fmean(references) if references else _NAN,
             paired(gains, level=alpha),
         )
     return found
@@ -408,7 +428,7 @@ def _gradients(target: str, runs: Sequence[Record]) -> dict[str, GradientResult]
             [math.log(r) if (r := point.norm_ratio(target, other)) else None for point in curve]
             for curve in curves
         )
-        ratio = math.exp(statistics.mean(ratios)) if ratios else _NAN
+        ratio = math.exp(statistics.fmean(ratios)) if ratios else _NAN
         found[other] = GradientResult(paired(cosines), ratio)
     return found
 
@@ -436,7 +456,7 @@ def _weights(runs: Sequence[Record]) -> dict[str, WeightResult]:
 def _means(groups: Iterable[Sequence[float | None]]) -> list[float]:
     """Return the mean of what each group knows; one that knows nothing is left out."""
     known = ([value for value in group if value is not None] for group in groups)
-    return [statistics.mean(values) for values in known if values]
+    return [statistics.fmean(values) for values in known if values]
 
 
 def _reasons(runs: Sequence[Record | None]) -> list[str]:

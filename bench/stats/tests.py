@@ -18,6 +18,8 @@ POWER = 0.8
 _EXACT = 16
 #: Sums of differences that differ by so small a part of their absolute sum are equal.
 _TIE = 1e-9
+#: Differences whose patterns of signs are tabulated together.
+_PART = 8
 #: Patterns of signs that stand behind a simulated power, over all draws.
 _PATTERNS = 2**24
 
@@ -64,18 +66,11 @@ def paired(
     if _same(d):
         p_t = 1.0 if mean == 0 else 0.0
         return PairedResult(n, mean, 0.0, mean, mean, p_t, sign_flip_p(d), p_equivalence)
-    test = stats.ttest_1samp(d, 0.0)
-    interval = test.confidence_interval(1 - level)
-    return PairedResult(
-        n,
-        mean,
-        float(d.std(ddof=1)),
-        float(interval.low),
-        float(interval.high),
-        float(test.pvalue),
-        sign_flip_p(d),
-        p_equivalence,
-    )
+    sd = float(d.std(ddof=1))
+    error = sd / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, 1 - level / 2)) * error
+    p_t = 2 * float(special.stdtr(n - 1, -abs(mean / error)))
+    return PairedResult(n, mean, sd, mean - half, mean + half, p_t, sign_flip_p(d), p_equivalence)
 
 
 def paired_p(differences: np.ndarray, block: int = 64) -> np.ndarray:
@@ -107,7 +102,8 @@ def non_inferiority_p(differences: Sequence[float] | np.ndarray, margin: float) 
         return math.nan
     if _same(d):
         return 0.0 if d.mean() > -margin else 1.0
-    return float(stats.ttest_1samp(d, -margin, alternative="greater").pvalue)
+    error = float(d.std(ddof=1)) / math.sqrt(len(d))
+    return float(special.stdtr(len(d) - 1, -(d.mean() + margin) / error))
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
@@ -131,26 +127,41 @@ def _sign_flip_p(differences: tuple[float, ...]) -> float:
 
 def _sign_flips(d: np.ndarray) -> np.ndarray:
     """Return the p-value of each column of differences `[n, many]`."""
-    signs = _signs(len(d))
-    extreme = np.abs(signs @ d) >= np.abs(d.sum(0)) - _TIE * np.abs(d).sum(0)
-    hits = extreme.sum(0)
+    sums = _flipped_sums(d)
+    hits = (np.abs(sums) >= np.abs(d.sum(0)) - _TIE * np.abs(d).sum(0)).sum(0)
     if len(d) <= _EXACT:
-        return np.asarray(hits / len(signs))
+        return np.asarray(hits / len(sums))
     # The observed pattern is one of those that might have been drawn.
-    return np.asarray((hits + 1) / (len(signs) + 1))
+    return np.asarray((hits + 1) / (len(sums) + 1))
+
+
+def _flipped_sums(d: np.ndarray) -> np.ndarray:
+    """Return the sum of each column of differences `[n, many]` by pattern of signs, `[P, many]`.
+
+    A few differences have few patterns, so their sums are computed once each and looked up.
+    """
+    sums = np.zeros((1, d.shape[1]))
+    for part, patterns in enumerate(_patterns(len(d))):
+        some = d[_PART * part : _PART * (part + 1)]
+        flips = np.arange(2 ** len(some))[:, None] >> np.arange(len(some)) & 1
+        sums = sums + ((1.0 - 2.0 * flips) @ some)[patterns]
+    return sums
 
 
 @lru_cache(maxsize=4)
-def _signs(n: int) -> np.ndarray:
-    """Return patterns of signs `[P, n]`: all up to 16 seeds, else 2**16 drawn ones.
+def _patterns(n: int) -> list[np.ndarray]:
+    """Return patterns of signs: for each part of the differences a number `[P]`, a bit a flip.
 
-    A pattern and its opposite have the same absolute sum, so of all patterns one half is enough.
+    They are all up to 16 seeds, else 2**16 drawn ones. A pattern and its opposite have the same
+    absolute sum, so of all patterns one half is enough.
     """
+    starts = range(0, n, _PART)
     if n <= _EXACT:
-        bits = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
-    else:
-        bits = np.random.default_rng(0).integers(0, 2, size=(2**_EXACT, n))
-    return 1.0 - 2.0 * bits
+        every = np.arange(2 ** (n - 1))
+        return [(every >> start & 2**_PART - 1).astype(np.uint8) for start in starts]
+    bits = np.random.default_rng(0).integers(0, 2, size=(2**_EXACT, n))
+    parts = [bits[:, start : start + _PART] for start in starts]
+    return [np.packbits(part, axis=1, bitorder="little")[:, 0] for part in parts]
 
 
 def smallest_sign_flip_p(n: int) -> float:

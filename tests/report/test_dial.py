@@ -64,7 +64,7 @@ def test_a_dial_keeps_the_knobs_that_its_pairs_have_in_common(found: list[RowRes
         "creatures@shared=1:species+kin",  # other tasks
         f"creatures@disjoint=true:{TASKS}",  # a choice, not a number
         f"no-longer-installed@shared=1:{TASKS}",
-        f"creatures@shared=7:{TASKS}",  # a value that this version does not know
+        f"creatures@shape=wide:{TASKS}",
     ],
 )
 def test_other_differences_make_no_dial(found: list[RowResult], other: str) -> None:
@@ -73,11 +73,18 @@ def test_other_differences_make_no_dial(found: list[RowResult], other: str) -> N
     assert dial_plot("made-up", rows) is None
 
 
-def test_where_no_knob_is_set_no_plugin_is_loaded() -> None:
+def test_a_data_set_that_is_gone_has_its_dial(found: list[RowResult]) -> None:
+    names = {DIAL[1]: f"gone@shared=-1,b=x:{TASKS}", DIAL[2]: f"gone@shared=2.5,b=x:{TASKS}"}
+    rows = [row for row in renamed(found, names) if row.pair in names.values()]
+    assert knobs_of(rows) == {(f"gone@b=x:{TASKS}", "shared"): [-1, 2.5]}
+
+
+@pytest.mark.parametrize("knobs", [("", ""), ("@shared=1", "@shared=2")])
+def test_where_no_pair_stands_at_a_default_no_plugin_is_loaded(knobs: tuple[str, str]) -> None:
     code = (
         "import sys; from types import SimpleNamespace as Row; "
         "from bench.report.plots.dial import dials;"
-        "assert not dials([Row(pair='a:b+c'), Row(pair='a:b+d')]);"
+        f"assert len(dials([Row(pair='a{knobs[0]}:b+c'), Row(pair='a{knobs[1]}:b+c')])) < 2;"
         "print({'torch', 'bench.spec.registry'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from bench.stats.tests import (
+    _flipped_sums,
     benjamini_hochberg,
     detectable_effect,
     holm,
@@ -223,3 +224,26 @@ def test_differences_that_are_all_the_same_lie_above_the_margin_or_do_not() -> N
     assert non_inferiority_p([-0.3] * 8, margin=0.5) == 0
     assert non_inferiority_p([-0.5] * 8, margin=0.5) == 1
     assert math.isnan(non_inferiority_p([0.0], margin=0.5))
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 14, 40])
+@pytest.mark.parametrize("level", [0.05, 0.003])
+def test_the_t_figures_are_those_of_scipy(n: int, level: float) -> None:
+    gains = np.random.default_rng(n).normal(0.4, 1.0, n)
+    result = paired(gains.tolist(), margin=1.0, level=level)
+    one = stats.ttest_1samp(gains, 0.0)
+    interval = one.confidence_interval(1 - level)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), rel=1e-12)
+    assert result.p_t == pytest.approx(one.pvalue, rel=1e-12)
+    sides = [stats.ttest_1samp(sign * gains, -1.0, alternative="greater") for sign in (1, -1)]
+    assert result.p_equivalence == pytest.approx(max(side.pvalue for side in sides), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 20])
+def test_tabulated_sums_are_those_of_every_pattern_of_signs(n: int) -> None:
+    gains = np.random.default_rng(n).normal(size=(n, 3))
+    if n <= 16:
+        bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
+    else:
+        bits = np.random.default_rng(0).integers(0, 2, size=(2**16, n))
+    np.testing.assert_allclose(_flipped_sums(gains), (1.0 - 2.0 * bits) @ gains, atol=1e-12)

@@ -1,8 +1,9 @@
 """The dial plot: gains against the value of a knob that rows of one data set differ in."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +62,19 @@ class Dial:
 def dials(results: Sequence[RowResult]) -> list[Dial]:
     """Return the dials among the rows of an experiment, values in rising order.
 
-    A row can stand on several. A data set that cannot be read here and now is on none.
+    A row can stand on several. Values are read from the names of pairs; only where a pair stands at
+    a knob's default is its data set asked.
     """
     by_pair: dict[str, list[RowResult]] = {}
     for row in results:
         by_pair.setdefault(row.pair, []).append(row)
-    if not any("@" in pair for pair in by_pair):
-        return []  # all knobs are at their defaults, and no plugin need be loaded to know it
     found: dict[tuple[str, str], dict[float, tuple[RowResult, ...]]] = {}
     for pair, rows in by_pair.items():
         for base, knob, value in _settings(pair):
             found.setdefault((base, knob), {})[value] = tuple(rows)
+    for (base, knob), values in found.items():
+        if base in by_pair and (default := _default(base, knob)) is not None:
+            values[default] = tuple(by_pair[base])
     return [
         Dial(pair, knob, dict(sorted(rows.items())))
         for (pair, knob), rows in found.items()
@@ -80,22 +83,34 @@ def dials(results: Sequence[RowResult]) -> list[Dial]:
 
 
 def _settings(pair: str) -> list[tuple[str, str, float]]:
-    """Return each numeric knob of a pair's data set: the pair without it, its name, its value."""
-    from bench.spec.registry import dataset_name, parse_dataset, parse_pairs
+    """Return each numeric knob that a pair's name sets: the pair without it, its name, its value.
 
+    A name is `dataset@knob=value,knob=value:tasks`, or has a path before the tasks.
+    """
+    head, colon, rest = pair.partition(":")
+    name, _, text = head.partition("@")
+    knobs = [knob.split("=", 1) for knob in text.split(",") if "=" in knob]
     found = []
-    try:
-        (parsed,) = parse_pairs(pair)
-        dataset = parse_dataset(parsed.dataset)
-        for f in fields(dataset):
-            value: Any = getattr(dataset, f.name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                base = replace(dataset, **{f.name: f.default})
-                name = replace(parsed, dataset=dataset_name(base)).name
-                found.append((name, f.name, float(value)))
-    except (UserError, ValueError):
-        return []
+    for knob, value in knobs:
+        others = ",".join(f"{other}={set_to}" for other, set_to in knobs if other != knob)
+        with contextlib.suppress(ValueError):
+            if math.isfinite(number := float(value)):
+                found.append((f"{name}{'@' * bool(others)}{others}{colon}{rest}", knob, number))
     return found
+
+
+def _default(pair: str, knob: str) -> float | None:
+    """Return the default of a knob of a pair's data set; None where it cannot be read here."""
+    from bench.spec.registry import parse_dataset  # imports torch
+
+    head, _, path = pair.rpartition(":")[0].partition(":")
+    try:
+        dataset = parse_dataset(f"{head}:{path}" if path else head)
+    except UserError:
+        return None
+    default: Any = next((f.default for f in fields(dataset) if f.name == knob), None)
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    return float(default) if number else None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""`bench report` where what was trained does not matter."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.synthesis import fill
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    fill(root, pairs=1, strategies=2, seeds=3)
+    return root
+
+
+def test_a_report_that_nobody_reads_to_its_end_is_written_all_the_same(results: Path) -> None:
+    command = [sys.executable, "-m", "bench", "report", "--results", str(results)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `| head` does
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert (results / "reports" / "large" / "table.md").is_file()
+
+
+def test_a_report_needs_no_torch(results: Path) -> None:
+    script = (
+        "import sys; from bench.cli.report import report_all; from pathlib import Path;"
+        "report_all(Path(sys.argv[1]), None, True); sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(results)]
+    assert subprocess.run(command, capture_output=True).returncode == 0
