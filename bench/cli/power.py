@@ -17,6 +17,8 @@ from bench.stats.tests import ALPHA, POWER
 from bench.store.store import Store
 
 _WIDEST = 28
+#: Lines of a table that are shown; `--json` has all.
+_MOST_LINES = 200
 
 
 def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
@@ -80,12 +82,14 @@ def _show(rows: Sequence[Requirement], total: Total, detect: float) -> None:
     for column in ("vs", "sd", "alone", "hours", "family", "hours"):
         table.add_column(column, justify="right")
     question = ""
-    for row in rows:
+    for row in rows[:_MOST_LINES]:
         if (asked := printable(heading(row.pair, row.target))) != question:
             table.add_row(Text(fold(asked, lambda line: len(line) <= _WIDEST), style="bold"))
             question = asked
         table.add_row(printable(f"  {row.strategy}"), row.anchor, f"{row.sd:.3g}", *_cells(row))
     table.add_section()
+    if (more := len(rows) - _MOST_LINES) > 0:
+        table.add_row(f"{more:,} more lines: --json")
     table.add_row("all rows", "", "", *_cells(total))
     out.print(table)
     smallest = " and ".join(

@@ -9,6 +9,7 @@ from bench.cli.console import console
 from bench.cli.progress import working
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, note, say
 from bench.report import level_table, stall, terminal_table, tuning_note, write_report
+from bench.report.selection import MOST_PAIRS, extremes
 from bench.store.records import Declaration, Record
 from bench.store.store import Store
 
@@ -46,11 +47,15 @@ def report_experiment(
     elif as_json:
         print(report.files["gains.json"].read_text("utf-8"), end="")
     else:
-        for line in report.decisions:
+        for line in report.decisions[:MOST_PAIRS]:
             console().print(printable(line), soft_wrap=False, style="bold")
-        console().print(terminal_table(report.results))
+        shown_rows = extremes(report.results)
+        console().print(terminal_table(shown_rows.of(report.results)))
         if report.over_levels:
-            console().print(level_table(report.over_levels))
+            over = report.over_levels
+            console().print(level_table(extremes([row.rows[-1] for row in over]).of(over)))
+        if shown_rows.remark:
+            note(f"note: shown are {shown_rows.remark}; table.md and table.csv have all")
         print(f"table, data and plots (each .svg too) in {folder}:")
         for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
             print(f"  {report.files[name]}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.decide.pairs import decisions
 from bench.files import write_files
+from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json, json_text
 from bench.report.text.table import markdown
@@ -207,19 +208,28 @@ def _pictures(
 
     experiment = declaration.experiment
     name, axis = experiment.name, Budget.parse(experiment.budget).axis
+    rows, panels = extremes(found), extremes(found, MOST_PANELS)
+    levels = extremes([each.rows[-1] for each in over], MOST_PANELS)
+    pairs, few = first_pairs(found), best_and_worst(found)
+    declared = declaration.rows
+    images = bool(experiment.smaller_train_sizes)
     plots: Mapping[str, Callable[[], Figure | None]] = {
-        "gains": lambda: forest(name, found),
-        "images" if experiment.smaller_train_sizes else "budgets": lambda: level_plot(name, over),
-        "pareto": lambda: pareto(name, declaration.rows, found),
-        "ranking": lambda: ranking_plot(name, rankings(found)),
-        "heatmap": lambda: heatmap(name, found),
+        "gains": lambda: forest(rows.title(name), rows.of(found)),
+        "images" if images else "budgets": lambda: level_plot(levels.title(name), levels.of(over)),
+        "pareto": lambda: pareto(pairs.title(name), pairs.of(declared), pairs.of(found)),
+        "ranking": lambda: ranking_plot(pairs.title(name), rankings(pairs.of(found))),
+        "heatmap": lambda: heatmap(pairs.title(name), pairs.of(found)),
         "matrix": lambda: matrix(name, found),
         "across": lambda: across_plot(name, found, experiment.margin),
-        "curves": lambda: curves(name, declaration.rows, found, find, axis),
-        "gradients": lambda: gradient_plot(name, declaration.rows, found, find, axis),
-        "weights": lambda: weight_plot(name, declaration.rows, found, find, axis),
-        "dial": lambda: dial_plot(name, found),
-        "audit": lambda: audit_plot(name, found, axis),
+        "curves": lambda: curves(few.title(name), few.of(declared), few.of(found), find, axis),
+        "gradients": lambda: gradient_plot(
+            few.title(name), few.of(declared), few.of(found), find, axis
+        ),
+        "weights": lambda: weight_plot(
+            panels.title(name), panels.of(declared), panels.of(found), find, axis
+        ),
+        "dial": lambda: dial_plot(few.title(name), few.of(found)),
+        "audit": lambda: audit_plot(rows.title(name), rows.of(found), axis),
     }
     files: dict[str, bytes] = {}
     faults: dict[str, str] = {}

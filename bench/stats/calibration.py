@@ -6,7 +6,7 @@ into groups, and every group is judged as a row of a table is, by the same funct
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -174,7 +174,7 @@ def _shifted(find: Lookup, keys: set[str], target: str, points: float) -> Lookup
         name, score = next((n, s) for n, s in scores.items() if s.primary)
         assert score.value is not None
         value = score.value + (points if score.higher_is_better else -points)
-        scores[name] = score.model_copy(update={"value": value})
+        scores[name] = replace(score, value=value)
         return record.model_copy(update={"scores": {**record.scores, target: scores}})
 
     return found

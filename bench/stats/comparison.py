@@ -160,6 +160,16 @@ class Comparison:
         return enough and self.audited and self.p_equivalence_holm <= ALPHA
 
 
+def distinct(against: Mapping[AnchorName, Comparison]) -> dict[AnchorName, Comparison]:
+    """Return the comparisons of a row with anchors, `same-steps` only where it is not `full`."""
+    steps = against["full"].steps
+    return {
+        name: comparison
+        for name, comparison in against.items()
+        if name != "same-steps" or comparison.steps != steps
+    }
+
+
 @dataclass(frozen=True)
 class MetricResult:
     """A metric of a row against `full`, as measured, with its gains: positive where better.
@@ -289,12 +299,7 @@ class RowResult:
     @property
     def distinct(self) -> dict[AnchorName, Comparison]:
         """The comparisons with its anchors, without `same-steps` where its runs are `full`'s."""
-        steps = self.against["full"].steps
-        return {
-            name: comparison
-            for name, comparison in self.against.items()
-            if name != "same-steps" or comparison.steps != steps
-        }
+        return distinct(self.against)
 
     @property
     def budget_is_short(self) -> bool | None:

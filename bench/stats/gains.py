@@ -223,10 +223,10 @@ def half_width(margin: float, unit: str, anchor_mean: float) -> float:
     return margin if unit == "%" else margin / 100 * abs(anchor_mean) or _NAN
 
 
-def results(
+def comparisons(
     declaration: Declaration, find: Lookup, examples: Examples = lambda _: {}
-) -> list[RowResult]:
-    """Return the row of every declared row.
+) -> list[dict[AnchorName, Comparison]]:
+    """Return the comparisons of every declared row with its rivals, corrected over the family.
 
     `find` returns records by key, `examples` the scores of their single test images.
     """
@@ -250,6 +250,14 @@ def results(
                 _correct(anchor, [(row, at)])
     for row in compared:
         _agree(row)
+    return compared
+
+
+def results(
+    declaration: Declaration, find: Lookup, examples: Examples = lambda _: {}
+) -> list[RowResult]:
+    """Return the row of every declared row. The arguments are those of `comparisons`."""
+    compared = comparisons(declaration, find, examples)
     return _explored(
         [_result(row, rivals, find) for row, rivals in zip(declaration.rows, compared, strict=True)]
     )

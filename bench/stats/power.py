@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.stats.comparison import Comparison, RowResult
-from bench.stats.gains import Lookup, results
+from bench.stats.comparison import Comparison, distinct
+from bench.stats.gains import Lookup, comparisons
 from bench.stats.tests import ALPHA, seeds_to_detect, smallest_sign_flip_p
-from bench.store.records import SCREEN_BELOW, AnchorName, Declaration, Row, SeedRuns
+from bench.store.records import ANCHORS, SCREEN_BELOW, AnchorName, Declaration, Row, SeedRuns
 
 #: More seeds than this are not looked for.
 MOST_SEEDS = 1000
@@ -93,14 +93,15 @@ def requirements(
     anchor's score. Rows without a spread, or of a score of 0, are left out.
     """
     experiment = declaration.experiment
-    rows = results(declaration, find)
+    rows = comparisons(declaration, find)
     found = []
-    for own, row in zip(declaration.rows, rows, strict=True):
-        seconds = _seconds_per_seed([own], find)
-        for comparison in row.distinct.values():
+    for own, rivals in zip(declaration.rows, rows, strict=True):
+        seconds, unit = _seconds_per_seed([own], find), _unit(own, find)
+        anchors = {name: rivals[name] for name in ANCHORS if name in rivals}
+        for comparison in distinct(anchors).values():
             if math.isfinite(comparison.result.sd) and math.isfinite(comparison.margin):
                 gain = detect * comparison.margin / experiment.margin
-                found.append(_requirement(experiment.name, row, comparison, gain, seconds))
+                found.append(_requirement(experiment.name, own, comparison, gain, unit, seconds))
     seconds = _seconds_per_seed(declaration.rows, find)
     return found, Total(
         experiment.name,
@@ -112,7 +113,7 @@ def requirements(
 
 
 def _requirement(
-    name: str, row: RowResult, comparison: Comparison, gain: float, seconds: float
+    name: str, row: Row, comparison: Comparison, gain: float, unit: str, seconds: float
 ) -> Requirement:
     sd, rows = comparison.result.sd, comparison.family
     return Requirement(
@@ -121,7 +122,7 @@ def _requirement(
         strategy=row.strategy,
         target=row.target,
         anchor=comparison.anchor,
-        unit=row.unit,
+        unit=unit,
         gain=gain,
         sd=sd,
         seeds_seen=comparison.result.n,
@@ -130,6 +131,13 @@ def _requirement(
         alone=need(gain, sd, ALPHA, seconds),
         family=need(gain, sd, ALPHA / rows, seconds),
     )
+
+
+def _unit(row: Row, find: Lookup) -> str:
+    """Return the unit of a row's score; empty where no run has one."""
+    runs = (find(seed.strategy) for seed in row.seeds)
+    scores = (run.primary(row.target) for run in runs if run is not None and run.scores)
+    return next((score.unit for score in scores), "")
 
 
 def _most(needs: Sequence[Need], seconds: float) -> Need:

@@ -5,10 +5,12 @@ What is read of a file is checked here: numbers are finite, and parts that name 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import field
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from bench.spec.budget import Budget, Ledger
 from bench.spec.experiment import Experiment, RunSpec
@@ -83,11 +85,16 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _MOST_USED = 1e30
 
 
+#: For the parts that a record has many of: with slots they take less memory than a model.
+_FINITE = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, **_FINITE)
 
 
-class Score(_Document):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_FINITE)
+class Score:
     """One value of one metric. `value` is None where it is not a number (a diverged run)."""
 
     value: Number | None
@@ -97,20 +104,21 @@ class Score(_Document):
     """Whether gains are computed in it."""
 
 
-class CurvePoint(_Document):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_FINITE)
+class CurvePoint:
     """The state of a run after `step` steps, on the validation split."""
 
     step: Count
     scores: dict[str, Number | None]
     losses: dict[str, Number | None]
     """Mean training loss of every task, auxiliary ones included, since the last point."""
-    weights: dict[str, Number | None] = {}
+    weights: dict[str, Number | None] = field(default_factory=dict)
     """Weight of every task's loss in the mean that the last step descended; empty where gradients
     are aggregated."""
-    norms: dict[str, Amount | None] = {}
+    norms: dict[str, Amount | None] = field(default_factory=dict)
     """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
     where nobody looked."""
-    cosines: dict[str, dict[str, Number | None]] = {}
+    cosines: dict[str, dict[str, Number | None]] = field(default_factory=dict)
     """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
     None where one of them is zero."""
 

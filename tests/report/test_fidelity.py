@@ -23,7 +23,7 @@ PAIR = "creatures:species+kin"
 
 def _shifted(record: Record, by: float) -> Record:
     scores = {
-        task: {name: s.model_copy(update={"value": (s.value or 0) + by}) for name, s in own.items()}
+        task: {name: replace(s, value=(s.value or 0) + by) for name, s in own.items()}
         for task, own in record.scores.items()
     }
     return record.model_copy(update={"scores": scores})

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,13 @@ STRATEGIES = ["hard", "hard+reconstruction", "branch"]
 def _looked(record: Record, tasks: Sequence[str], only: set[int]) -> tuple[CurvePoint, ...]:
     rng = np.random.default_rng(crc32(record.key.encode()))
     return tuple(
-        point.model_copy(
-            update={
-                "norms": {t: float(2.0 ** rng.normal(i)) for i, t in enumerate(tasks)},
-                "cosines": {
-                    a: {b: float(rng.uniform(-0.1, 0.3)) for b in tasks[i + 1 :]}
-                    for i, a in enumerate(tasks[:-1])
-                },
-            }
+        replace(
+            point,
+            norms={t: float(2.0 ** rng.normal(i)) for i, t in enumerate(tasks)},
+            cosines={
+                a: {b: float(rng.uniform(-0.1, 0.3)) for b in tasks[i + 1 :]}
+                for i, a in enumerate(tasks[:-1])
+            },
         )
         if index in only
         else point
@@ -174,10 +174,8 @@ def test_a_strategy_without_a_finite_cosine_costs_no_other_its_line(
         if len(tasks) > 1:
             curve = _looked(record, tasks, {0, 4})
             if record.spec.strategy == "branch":
-                nothing = {"species": {"kin": None}}
-                curve = tuple(
-                    p.model_copy(update={"cosines": nothing}) if p.norms else p for p in curve
-                )
+                nothing: dict[str, dict[str, float | None]] = {"species": {"kin": None}}
+                curve = tuple(replace(p, cosines=nothing) if p.norms else p for p in curve)
             world.records[key] = record.model_copy(update={"curve": curve})
     (panel, *_) = _draw(world).axes
     assert len(panel.get_lines()) > 0

@@ -1,6 +1,7 @@
 """The report shows the weights of losses where a method moves them, and only there."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,12 @@ def _world(make_world: Callable[..., Any]) -> Any:
         last = len(record.curve) - 1
         moves = 0.3 if record.spec.strategy == "uncertainty" else 0.0
         curve = tuple(
-            point.model_copy(
-                update={
-                    "weights": {
-                        "species": 0.5 - moves * place / last,
-                        "kin": 0.5 + moves * place / last,
-                    }
-                }
+            replace(
+                point,
+                weights={
+                    "species": 0.5 - moves * place / last,
+                    "kin": 0.5 + moves * place / last,
+                },
             )
             for place, point in enumerate(record.curve)
         )

@@ -481,7 +481,7 @@ def test_two_sides_that_never_change_show_nothing() -> None:
 def test_a_score_of_zero_has_no_hundredths() -> None:
     def in_metres(records: dict[str, Record]) -> None:
         for key, record in records.items():
-            score = record.scores["t"]["accuracy"].model_copy(update={"unit": "m"})
+            score = dataclasses.replace(record.scores["t"]["accuracy"], unit="m")
             records[key] = record.model_copy(update={"scores": {"t": {"error": score}}})
 
     row = _judge(_around(0.1), {"full": [0.0] * 10}, in_metres)
@@ -603,7 +603,7 @@ def test_holm_corrects_over_the_declared_family_of_an_anchor() -> None:
 def test_a_margin_is_in_points_of_a_percentage_and_in_per_cent_of_any_other_score() -> None:
     def in_metres(records: dict[str, Record]) -> None:
         for key, record in records.items():
-            score = record.scores["t"]["accuracy"].model_copy(update={"unit": "m"})
+            score = dataclasses.replace(record.scores["t"]["accuracy"], unit="m")
             records[key] = record.model_copy(update={"scores": {"t": {"error": score}}})
 
     assert _judge(_around(82), {"full": FLAT}, margin=2).against["full"].margin == 2
