@@ -4,17 +4,21 @@ Plugin code runs in them, so whatever it does (raise, exit, crash, hang, fork) c
 Each leads a group of processes, which holds what plugin code starts, and ends with the command.
 """
 
+import atexit
 import contextlib
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 from time import monotonic
 from types import GeneratorType, ModuleType
 from typing import Any
@@ -23,6 +27,7 @@ import torch
 
 from bench.clean import CleanStream, progress
 from bench.errors import UserError, described, readable
+from bench.files import process_folder
 from bench.spec.guarded import how_it_ended, kill_group, unforked
 from bench.spec.registry import avoid, deadly_plugins
 from bench.train.device import LARGE_PAGES, reason_of
@@ -194,12 +199,25 @@ def _as_workers() -> Iterator[None]:
         yield
 
 
+@cache
+def _socket_folder() -> Path:
+    """Return the folder of the socket that workers are asked for at, which a kill leaves behind.
+
+    multiprocessing would make one of its own, which nobody finds again.
+    """
+    folder = process_folder("bench-workers")
+    multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def begin_workers() -> None:
     """Start what the first worker would wait for, without waiting for it."""
     if _CONTEXT.get_start_method() == "forkserver":
         from multiprocessing import forkserver  # not every platform has it
 
         _CONTEXT.set_forkserver_preload(["bench.launch.preload"])
+        _socket_folder()
         with _as_workers():
             forkserver.ensure_running()
 
@@ -328,3 +346,5 @@ def end_all() -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(left, timeout=5)
+    if _socket_folder.cache_info().currsize:
+        shutil.rmtree(_socket_folder(), ignore_errors=True)
