@@ -47,7 +47,7 @@ SCENARIOS = (
     ),
     Scenario(
         "looks",
-        ("run", "looks.toml", "--until-decided"),
+        ("run", "looks.toml", "--until-decided", "--seeds", "2"),
         ("empty", "part"),
         marks=(_PRICES, _RUNS, ("looks", "analysis")),
     ),
