@@ -249,6 +249,14 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Path]:
     return {name: folder / name for name in contents}
 
 
+def delete(path: Path) -> None:
+    """Delete a file if it is there. Raises `UserError` where it cannot be deleted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot delete {path}: {error.strerror}; delete it yourself") from None
+
+
 def sweep(folder: Path, *, below: bool = True) -> None:
     """Delete what killed processes left half written in a folder, and `below` it.
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from bench.errors import UserError
 from bench.files import (
     DocumentError,
     SchemaError,
     UnfitFileError,
+    delete,
     leads_out,
     open_regular,
     process_folder,
@@ -282,3 +284,10 @@ def test_a_process_s_folder_lasts_as_long_as_it_does(
     ours = process_folder("held")
     assert not theirs.exists()
     assert ours.exists()
+
+
+def test_what_cannot_be_deleted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"cannot delete .*folder"):
+        delete(tmp_path / "folder")
+    delete(tmp_path / "nothing")

@@ -55,6 +55,8 @@ def main() -> None:
     scratch = Path(os.environ.get("CAMPAIGN_SCRATCH") or tempfile.mkdtemp(prefix="campaign-"))
     if "CAMPAIGN_LIBRARY" not in os.environ:
         _again_with_library(scratch)
+    # What a shell starts in the background ignores Ctrl-C, and so would the commands.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asked.out = asked.out or scratch / "outcomes.jsonl"
     try:
         _campaign(asked, scratch)

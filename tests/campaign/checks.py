@@ -17,6 +17,7 @@ _MEASURED = {
     "seconds_alone",
     "seconds_in_batch",
     "seconds_ratio",
+    "device_seconds",
     "measured_peak_bytes",
     "provenance",
 }

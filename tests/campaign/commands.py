@@ -176,7 +176,7 @@ def _become(
     if not drawn:
         write._pictures = lambda *_: ({}, {})
     tempfile.tempdir = None
-    multiprocessing.util.spawnv_passfds = _forked
+    multiprocessing.util.spawnv_passfds = _forked  # type: ignore[assignment]
     sys.argv = ["bench", *arguments]
     open_plan(plan)
     bench.__main__.main()
