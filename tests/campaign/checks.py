@@ -130,9 +130,21 @@ def torn(found: Mapping[str, Kept]) -> list[str]:
     return [f"{key[:12]} is torn: {kept.why}" for key, kept in found.items() if not kept.document]
 
 
+def _of_its_own(key: str, kept: Kept, reference: Reference) -> bool:
+    """Return whether a record says that a run failed for want of a price, and no more.
+
+    It was to have no steps, so it has a key that no other run has, and nothing reads it.
+    """
+    failed = kept.document is not None and not kept.finished
+    return failed and key not in reference.records
+
+
 def differing(results: Path, reference: Reference) -> list[str]:
     """Return what differs from the reference, measured times aside."""
-    found = {key: unmeasured(kept.document) for key, kept in records(results).items()}
+    kept = {
+        key: one for key, one in records(results).items() if not _of_its_own(key, one, reference)
+    }
+    found = {key: unmeasured(one.document) for key, one in kept.items()}
     said = [f"{key[:12]}" for key, one in reference.records.items() if found.get(key) != one]
     said += [f"{key[:12]} is not in it" for key in found.keys() - reference.records.keys()]
     documents = _documents(results)
@@ -142,6 +154,9 @@ def differing(results: Path, reference: Reference) -> list[str]:
 def left(results: Path, scratch: Path, reference: Reference) -> list[str]:
     """Return files that the reference does not have, and what is left of temporary ones."""
     more = files(results) - reference.files
+    for key, one in records(results).items():
+        if _of_its_own(key, one, reference):
+            more.discard(f"runs/{key[:2]}/{key}/run.json")
     # A command that draws was tried, and one that does not was run again.
     more = {name for name in more if not re.fullmatch(r"reports/[^/]+/\w+\.(?:png|svg)", name)}
     # torch makes a folder for its compiler, wherever it is imported.

@@ -17,6 +17,7 @@ from bench.cli.session import Session
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
+from bench.launch.processes import Processes
 from bench.launch.worker import Worker, workers_environment
 from bench.plan.plan import make_plan
 from bench.spec.budget import Price
@@ -273,6 +274,20 @@ def test_a_run_that_never_fits_fails_once_it_was_alone(tmp_path: Path) -> None:
     records = _records(jobs, 2)
     bad = [r for r in records.values() if r.status != "ok"]
     assert [r.reason for r in bad] == [OUT_OF_MEMORY]
+
+
+def test_a_run_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard")
+    launcher, done = Processes(), {}
+    for event in launcher.run(jobs, 1):
+        if isinstance(event, Started) and event.job == jobs[0]:
+            (worker,) = psutil.Process().children(recursive=True)[-1:]
+            worker.kill()
+        elif isinstance(event, Finished):
+            done[event.record.key] = event.record
+    launcher.close()
+    for key, record in _records(jobs).items():
+        assert _numbers(record) == _numbers(done[key])
 
 
 def test_workers_have_room_in_memory_together(
