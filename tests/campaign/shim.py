@@ -21,7 +21,7 @@ KINDS = {
     "report": "*/reports/*",
     "cache": "*/cache/*",
     "probe": "*/.probe-*",
-    "folder": "*/results*",
+    "folder": "*results/*",
 }
 _MOST_KINDS, _LENGTH = 8, 128
 _VARIABLE = "CAMPAIGN_LIBRARY"
