@@ -41,6 +41,9 @@ if sys.platform == "linux":
 else:
     _CONTEXT = multiprocessing.get_context("spawn")
 
+#: Signals that somebody else has sent; a crash sends others.
+_FROM_OUTSIDE = {getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0}
+
 #: Seconds between two checks that a worker is alive and on time.
 _TICK = 1.0
 
@@ -54,7 +57,7 @@ class WorkerLostError(RequestError):
 
 
 class WorkerKilledError(WorkerLostError):
-    """A worker got SIGKILL from outside, as happens when memory runs out."""
+    """A worker was killed from outside, as happens when memory runs out."""
 
 
 class WorkerOverdueError(WorkerLostError):
@@ -298,7 +301,7 @@ class Worker:
         code = self._process.exitcode
         if code is None:
             return WorkerLostError("its process closed the connection to the command")
-        kind = WorkerKilledError if code == -signal.SIGKILL else WorkerLostError
+        kind = WorkerKilledError if -code in _FROM_OUTSIDE else WorkerLostError
         return kind(f"its process {how_it_ended(code)}")
 
     def overdue(self) -> bool:

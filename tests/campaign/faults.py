@@ -26,7 +26,6 @@ _ERRORS = {
     "link": ("EPERM", "EIO"),
 }
 _LASTING = {"ENOSPC", "EDQUOT", "EROFS"}
-#: Files that a fault is tried on as often as on all others together, by scenario.
 _SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGINT twice")
 
 
@@ -77,7 +76,7 @@ def faults(
     made.
     """
     rng = random.Random(seed)
-    makers = [_error] * 12 + [_signal_at_call] * 5 + [_signal_in_time] * 4 + [_signal_in_stage] * 3
+    makers = [_error] * 17 + [_signal_at_call] * 5 + [_signal_in_time] * 4 + [_signal_in_stage] * 3
     makers += [_plain_signal] + [_small_disk] * disks
     number = 0
     while True:
@@ -147,11 +146,11 @@ def _signal_in_stage(number: int, rng: random.Random, counts: Counts, seconds: S
     state = rng.choice([state for state in scenario.states if state != "whole"])
     stage, _ = rng.choice(scenario.marks)
     if rng.random() < 0.5:
-        what, target = "SIGKILL", "worker"
+        what, target = rng.choice(("SIGKILL", "SIGKILL", "SIGTERM", "SIGHUP")), "worker"
     else:
         what, target = rng.choice(_SIGNALS), rng.choice(("command", "group"))
     after = rng.uniform(0, 0.4)
-    title = "SIGKILL to a worker" if target == "worker" else f"{what}, at a stage"
+    title = f"{what} to a worker" if target == "worker" else f"{what}, at a stage"
     return Fault(number, title, scenario, state, what, target, stage=stage, after=after)
 
 
