@@ -21,7 +21,7 @@
 
 enum { OPEN, CREATE, READ, WRITE, FSYNC, RENAME, UNLINK, MKDIR, LIST, LINK, CALLS };
 enum { BEFORE, IN, AFTER };
-enum { KINDS = 8, LENGTH = 128 };
+enum { KINDS = 9, LENGTH = 128 };
 
 struct plan {
     char patterns[KINDS][LENGTH]; /* what the paths of each kind of file look like */

@@ -12,6 +12,8 @@ from pathlib import Path
 #: The calls that it wraps, in its order.
 CALLS = ("open", "create", "read", "write", "fsync", "rename", "unlink", "mkdir", "list", "link")
 WHEN = ("before", "in", "after")
+#: The program itself, which is read where Python has started and begins with it.
+PROGRAM = "program"
 #: What the paths of each kind of file look like, in `fnmatch`'s terms.
 KINDS = {
     "record": "*/runs/*run.json*",
@@ -22,8 +24,9 @@ KINDS = {
     "cache": "*/cache/*",
     "probe": "*/.probe-*",
     "folder": "*results/*",
+    PROGRAM: "*/bench/cli/app.*py*",
 }
-_MOST_KINDS, _LENGTH = 8, 128
+_MOST_KINDS, _LENGTH = 9, 128
 _VARIABLE = "CAMPAIGN_LIBRARY"
 
 
@@ -55,6 +58,11 @@ class Plan(ctypes.Structure):
         for number, pattern in enumerate(KINDS.values()):
             plan.patterns[number].value = pattern.encode()
         return plan
+
+    @property
+    def begun(self) -> bool:
+        """Whether Python has started, and reads the program; before that a signal is Python's."""
+        return bool(self.counts[list(KINDS).index(PROGRAM)][CALLS.index("open")])
 
     def calls(self) -> dict[tuple[str, str], int]:
         """Return how often each call was made, by kind of file and call."""

@@ -170,7 +170,7 @@ def _deliver(fault: Fault, command: Running, plan: Plan, outcome: Outcome) -> bo
         reached = bool(plan.fired)
     else:
         words = dict(fault.scenario.marks).get(fault.stage, "")
-        command.wait(LIMIT, until=lambda: words in command.said)
+        command.wait(LIMIT, until=lambda: words in command.said and (plan.begun or not fault.plain))
         command.wait(fault.after)
         reached = not command.ended() and (fault.target != "worker" or bool(command.workers()))
         if reached:
