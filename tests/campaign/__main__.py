@@ -29,7 +29,7 @@ from tests.campaign.commands import adopt_orphans, start, warm_up
 from tests.campaign.faults import Counts, Fault, faults
 from tests.campaign.scenarios import SCENARIOS, set_up, write_experiments
 from tests.campaign.shim import Plan
-from tests.campaign.table import faults_told, survived, table
+from tests.campaign.table import faults_told, places, survived, table
 from tests.campaign.trial import LIMIT, Bench, can_mount, tried
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +67,7 @@ def main() -> None:
     print(faults_told(outcomes))
     print(_about(asked, outcomes))
     print(table(outcomes))
+    print(places(outcomes))
     sys.exit(not all(survived(one) for one in outcomes if one["reached"]))
 
 

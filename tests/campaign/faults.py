@@ -52,6 +52,15 @@ class Fault:
     plain: bool = False
 
     @property
+    def where(self) -> str:
+        """What it happens at, in a word or two."""
+        if self.moment is not None:
+            return f"calls on: {self.moment.kind}"
+        if self.size:
+            return "a small disk"
+        return f"stage: {self.stage}" if self.stage else f"any time of: {self.scenario.name}"
+
+    @property
     def kills(self) -> bool:
         """Whether it is a signal."""
         return self.what.startswith("SIG")
@@ -146,7 +155,7 @@ def _signal_in_stage(number: int, rng: random.Random, counts: Counts, seconds: S
     state = rng.choice([state for state in scenario.states if state != "whole"])
     stage, _ = rng.choice(scenario.marks)
     if rng.random() < 0.5:
-        what, target = rng.choice(("SIGKILL", "SIGKILL", "SIGTERM", "SIGHUP")), "worker"
+        what, target = rng.choice(("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")), "worker"
     else:
         what, target = rng.choice(_SIGNALS), rng.choice(("command", "group"))
     after = rng.uniform(0, 0.4)

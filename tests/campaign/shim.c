@@ -2,7 +2,8 @@
  *
  * A plan in a file that the campaign maps too says which call on which files is to fail, and how.
  * Processes that open the plan share its counters, so the n-th call is that of all of them. Until
- * a plan is opened every call passes through untouched.
+ * a plan is opened every call passes through untouched. A signal goes to the command, also where a
+ * worker makes the call.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -31,7 +32,7 @@ struct plan {
     int kind, call, nth, when;
     int number; /* an errno, or a signal if `signals` */
     int signals;
-    int group; /* whether the signal goes to the group, and not to the process alone */
+    int group; /* whether the signal goes to the command's group, and not to it alone */
     int lasts; /* whether calls after the n-th fail too, as on a full disk */
     int fired;
 };
@@ -59,7 +60,7 @@ __attribute__((constructor)) static void begin(void) {
 
 static void strike(void) {
     __atomic_store_n(&plan->fired, 1, __ATOMIC_SEQ_CST);
-    if (plan->signals) kill(plan->group ? 0 : getpid(), plan->number);
+    if (plan->signals) kill(plan->group ? -plan->pid : plan->pid, plan->number);
 }
 
 /* Count a call; return whether it is to fail: 0, or 1 + when. */
@@ -70,7 +71,6 @@ static int struck(int call, const char *path) {
         if (fnmatch(plan->patterns[kind], path, 0)) continue;
         int count = __atomic_add_fetch(&plan->counts[kind][call], 1, __ATOMIC_SEQ_CST);
         if (!plan->armed || kind != plan->kind || call != plan->call) continue;
-        if (getpid() != plan->pid && plan->signals) continue; /* signals are for the command */
         if (count == plan->nth || (plan->lasts && count > plan->nth)) result = 1 + plan->when;
     }
     return result;

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _HEADINGS = (
-    "fault",
     "tried",
     "survived",
     "lost records",
@@ -18,13 +17,26 @@ _HEADINGS = (
 def table(outcomes: Iterable[Mapping[str, Any]]) -> str:
     """Return a table in Markdown: a line for each kind of fault, sums of kills and errors."""
     reached = [one for one in outcomes if one["reached"]]
-    lines = [f"| {' | '.join(_HEADINGS)} |", f"|---|{'---:|' * (len(_HEADINGS) - 1)}"]
+    lines = _head("fault")
     for kills, title in ((True, "all kills"), (False, "all disk faults")):
         mine = [one for one in reached if one["kills"] == kills]
         for group in sorted({one["group"] for one in mine}):
             lines.append(_line(group, [one for one in mine if one["group"] == group]))
         lines.append(_line(f"**{title}**", mine))
     return "\n".join(lines)
+
+
+def places(outcomes: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table in Markdown: a line for each place and time that faults were tried at."""
+    reached = [one for one in outcomes if one["reached"]]
+    lines = _head("where")
+    for where in sorted({one["where"] for one in reached}):
+        lines.append(_line(where, [one for one in reached if one["where"] == where]))
+    return "\n".join([*lines, _line("**all**", reached)])
+
+
+def _head(what: str) -> list[str]:
+    return [f"| {' | '.join((what, *_HEADINGS))} |", f"|---|{'---:|' * len(_HEADINGS)}"]
 
 
 def survived(one: Mapping[str, Any]) -> bool:

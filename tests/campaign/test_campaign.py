@@ -18,7 +18,7 @@ from tests.campaign import checks, shim
 from tests.campaign.faults import faults
 from tests.campaign.scenarios import SCENARIOS
 from tests.campaign.shim import Moment, Plan
-from tests.campaign.table import faults_told, table
+from tests.campaign.table import faults_told, places, table
 from tests.conftest import plain_record
 
 ROOT = Path(__file__).parents[2]
@@ -86,11 +86,13 @@ def test_a_report_that_differs_is_told(results: Path) -> None:
 
 def test_the_table_counts_what_went_wrong() -> None:
     fine = {"number": 0, "title": "a", "group": "EIO", "kills": False, "reached": True, "code": 2}
+    fine |= {"where": "calls on: price"}
     fine |= {what: [] for what in ("wrong", "lost", "differing", "orphans", "left")}
     bad = {**fine, "number": 1, "lost": ["bb2 is gone"], "orphans": ["7", "8"]}
     lines = table([fine, bad, {**fine, "reached": False}]).splitlines()
     assert "| EIO | 2 | 1 | 1 | 0 | 2 | 0 | 0 |" in lines
     assert "| **all kills** | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in lines
+    assert "| calls on: price | 2 | 1 | 1 | 0 | 2 | 0 | 0 |" in places([fine, bad])
     assert faults_told([fine, bad]).splitlines()[1] == "    lost: bb2 is gone"
 
 

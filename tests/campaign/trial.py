@@ -39,6 +39,7 @@ class Outcome:
     number: int
     group: str
     title: str
+    where: str
     reached: bool
     """Whether the moment came at all; if not, nothing was tried."""
     kills: bool
@@ -107,7 +108,7 @@ def tried(fault: Fault, bench: Bench, seed: int) -> Outcome:
     began = time.monotonic()
     folder = bench.scratch / f"{fault.number}"
     folder.mkdir()
-    outcome = Outcome(fault.number, fault.group, str(fault), True, fault.kills)
+    outcome = Outcome(fault.number, fault.group, str(fault), fault.where, True, fault.kills)
     try:
         if fault.size:
             results = folder / "results"
