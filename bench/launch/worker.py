@@ -4,7 +4,6 @@ Plugin code runs in them, so whatever it does (raise, exit, crash, hang, fork) c
 Each leads a group of processes, which holds what plugin code starts, and ends with the command.
 """
 
-import atexit
 import contextlib
 import math
 import multiprocessing
@@ -18,6 +17,7 @@ from functools import cache
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.util import Finalize
 from pathlib import Path
 from time import monotonic
 from types import GeneratorType, ModuleType
@@ -210,7 +210,7 @@ def _socket_folder() -> Path:
     """
     folder = process_folder("bench-workers")
     multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # in this process alone
     return folder
 
 
