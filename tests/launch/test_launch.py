@@ -1,6 +1,8 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -467,3 +469,31 @@ def test_a_command_whose_plugins_exit_with_0_reports_and_ends_with_4(
     rows = json.loads((tmp_path / "results/reports/toy/gains.json").read_text())["rows"]
     assert {row["strategy"]: row["failed"] for row in rows}["hard"] == 0
     assert sum(row["failed"] for row in rows if row["target"] == "row") == len(faults)
+
+
+_ASKS = """
+import os, tempfile
+from math import sqrt
+from bench.launch import WorkerPool
+if __name__ == "__main__":
+    with WorkerPool(None, 1) as pool:
+        assert list(pool.ask(sqrt, 4.0)) == [2.0]
+    if os.fork() == 0:
+        raise SystemExit  # a copy of this process deletes nothing of it
+    os.wait()
+    print(*os.listdir(tempfile.gettempdir()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_the_socket_of_a_pool_is_there_as_long_as_its_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASKS],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (folder,) = [name for name in done.stdout.split() if not name.startswith("torch")]
+    assert folder.startswith("bench-workers-")
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torch")]
