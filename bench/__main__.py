@@ -2,13 +2,16 @@
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import NoReturn
+
+from bench.cli.interrupts import watch
 
 
 def _shadowed() -> bool:
     """Return whether another distribution's package `bench` was installed over this one."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+
     try:
         other = distribution("frappe-bench").locate_file("bench")
     except PackageNotFoundError:
@@ -18,6 +21,7 @@ def _shadowed() -> bool:
 
 def main() -> None:
     """Run the command line, unless another package of the same name makes that impossible."""
+    watch()
     if _shadowed():
         print(
             "error: frappe-bench is installed in this environment, and its package is called "
@@ -36,6 +40,18 @@ def main() -> None:
     _end(code)
 
 
+def _workers_ended() -> int:
+    """End all worker processes; return the exit code if that fails, which is no success."""
+    workers = sys.modules.get("bench.launch.worker")
+    try:
+        if workers is not None:
+            workers.end_all()
+    except Exception as error:  # /proc cannot be read, for example
+        os.write(2, f"error: worker processes may be left: {error}\n".encode(errors="replace"))
+        return 6
+    return 0
+
+
 def _end(code: object) -> NoReturn:
     """End the process now, whatever threads and exit handlers plugins have left in it.
 
@@ -44,9 +60,7 @@ def _end(code: object) -> NoReturn:
     if isinstance(code, str):
         print(code, file=sys.stderr)
     status = code if isinstance(code, int) else int(code is not None)
-    workers = sys.modules.get("bench.launch.worker")
-    if workers is not None:
-        workers.end_all()
+    status = status or _workers_ended()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -3,6 +3,7 @@
 Anything else that is raised is a defect of the harness and keeps its traceback.
 """
 
+import errno
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -21,6 +22,13 @@ EXIT_LAUNCHER = 6
 #: A defect of the harness, as BSD's sysexits has it: Python's own 1 means a regression here.
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
+#: Why a file cannot be read or written although nothing is wrong with it: the disk, a permission,
+#: the system's limits. It may be otherwise the next time.
+OUTSIDE = frozenset(
+    number
+    for name in ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EINTR")
+    if (number := getattr(errno, name, None)) is not None
+)
 #: Signs of a name or a value that an error quotes.
 _LONGEST = 200
 

@@ -12,8 +12,10 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -266,6 +268,14 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Path]:
     return {name: folder / name for name in contents}
 
 
+def delete(path: Path) -> None:
+    """Delete a file if it is there. Raises `UserError` where it cannot be deleted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot delete {path}: {error.strerror}; delete it yourself") from None
+
+
 def sweep(folder: Path, *, below: bool = True) -> None:
     """Delete what killed processes left half written in a folder, and `below` it.
 
@@ -287,3 +297,29 @@ def _sweep_one(path: Path) -> None:
             free = time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED
         if free:
             path.unlink()  # while it is locked
+
+
+def process_folder(kind: str) -> Path:
+    """Return a new temporary folder that is this process's own for as long as it lives.
+
+    Those of the same kind whose process has ended, as after a kill, are deleted. A lock tells.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{kind}-*"):
+        with contextlib.suppress(OSError):
+            _sweep_folder(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-"))
+        handle = os.open(folder, os.O_RDONLY)  # open, and so locked, until the process ends
+        _lock(handle, wait=True)
+        if folder.exists():
+            return folder
+        os.close(handle)  # it was swept before it was locked
+
+
+def _sweep_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(handle).st_uid == os.geteuid() and _lock(handle, wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)

@@ -140,3 +140,17 @@ def test_every_flag_of_the_page_on_ci_is_one(capsys: pytest.CaptureFixture[str])
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(lines)))
     assert used <= known
     assert {"--on-inconclusive", "--junit", "--time", "--margin"} <= used
+
+
+def test_the_readme_quotes_the_campaign_of_the_page_on_faults() -> None:
+    page = (ROOT / "docs/faults.md").read_text("utf-8")
+    kills, faults = (
+        re.search(rf"^\| \*\*all {what}\*\* \| (\d+) \| \1(?: \| 0){{5}} \|$", page, re.MULTILINE)
+        for what in ("kills", "disk faults")
+    )
+    assert kills is not None
+    assert faults is not None
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"{kills[1]} kills and {faults[1]} disk faults" in readme
+    assert int(kills[1]) >= 200
+    assert int(faults[1]) >= 300

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from bench.errors import UserError
 from bench.files import (
     DocumentError,
     SchemaError,
     UnfitFileError,
+    delete,
     leads_out,
     open_regular,
+    process_folder,
     read_array,
     read_bytes,
     read_document,
@@ -254,3 +258,36 @@ def test_links_are_followed_to_see_whether_a_path_leads_out(tmp_path: Path) -> N
     assert leads_out(inside / "../root-2/file", inside)
     assert not leads_out(inside / "own/file", inside)
     assert not leads_out(inside, inside)
+
+
+_HOLDER = """
+import sys, time
+from bench.files import process_folder
+print(process_folder("held"), flush=True)
+time.sleep(60)
+"""
+
+
+@linux
+def test_a_process_s_folder_lasts_as_long_as_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    command, others = [sys.executable, "-c", _HOLDER], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=others, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        theirs = Path(holder.stdout.readline().strip())
+        (theirs / "socket").touch()
+        assert process_folder("held") != theirs
+        assert theirs.exists()
+        holder.kill()
+    ours = process_folder("held")
+    assert not theirs.exists()
+    assert ours.exists()
+
+
+def test_what_cannot_be_deleted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"cannot delete .*folder"):
+        delete(tmp_path / "folder")
+    delete(tmp_path / "nothing")

@@ -14,6 +14,7 @@ import typer
 
 from bench import __version__, plugin_folders
 from bench.clean import CleanStream
+from bench.cli.interrupts import STOPPED
 from bench.cli.options import EVERY, Command, ExperimentName, takes
 from bench.cli.session import Results, Root, Session
 from bench.errors import (
@@ -21,6 +22,8 @@ from bench.errors import (
     EXIT_INTERRUPTED,
     EXIT_INVALID,
     EXIT_OK,
+    EXIT_USAGE,
+    OUTSIDE,
     UserError,
     Verbosity,
     note,
@@ -98,6 +101,9 @@ def _unexited(function: Callable[..., None]) -> Callable[..., None]:
     def call(*arguments: Any, **values: Any) -> None:
         try:
             function(*arguments, **values)
+        except KeyboardInterrupt as error:
+            say(str(error) or STOPPED)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         except SystemExit as error:
             raise RuntimeError(f"code of a plugin called sys.exit({error.code!r})") from error
 
@@ -484,11 +490,26 @@ def _run(arguments: list[str] | None) -> None:
             say(line)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
+        say(STOPPED)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            raise _defect() from None
+        where = f" '{error.filename}'" if error.filename else ""
+        say(
+            f"error: cannot go on: {error.strerror}{where}; nothing finished is lost. "
+            "Run the same command again"
+        )
+        raise SystemExit(EXIT_USAGE) from None
     except SystemExit:  # of typer, or of a command that has ended
         raise
     except BaseException:
-        import traceback
+        raise _defect() from None
 
-        traceback.print_exc()
-        raise SystemExit(EXIT_DEFECT) from None
+
+def _defect() -> SystemExit:
+    """Print the traceback of what was raised, and return how the command ends for it."""
+    import traceback
+
+    traceback.print_exc()
+    return SystemExit(EXIT_DEFECT)

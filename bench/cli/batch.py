@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from bench.cli.interrupts import orderly
 from bench.cli.progress import Display, clock
 from bench.cli.session import Session
-from bench.errors import LauncherError, note, say
+from bench.errors import LauncherError, note
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment
@@ -116,7 +117,7 @@ def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Rec
     done: dict[str, Record] = {}
     jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
     try:
-        with Display(len(jobs), work, together.what) as display:
+        with orderly(), Display(len(jobs), work, together.what) as display:
             for event in pool.run(jobs, together.workers):
                 if isinstance(event, Started):
                     display.started(event.job)
@@ -124,12 +125,10 @@ def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Rec
                 done[event.job.key] = store.save(event.record, event.examples)
                 display.finished(event.job, event.record)
     except KeyboardInterrupt:
-        say("")
-        say(
+        raise KeyboardInterrupt(
             f"stopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "
             "Run the same command again to go on."
-        )
-        raise
+        ) from None
     except LauncherError as error:
         raise LauncherError(
             f"{error}; {len(done)} of {len(jobs)} {together.what} are finished and kept"

@@ -69,7 +69,10 @@ class Launcher(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """Stop all work, whether finished or not."""
+        """Stop all work, whether finished or not.
+
+        Not called where the command is killed, or ends by Ctrl-C while nothing is trained.
+        """
 
 
 @cache

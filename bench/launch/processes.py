@@ -1,7 +1,7 @@
 """Runs jobs in worker processes, each with one thread. A worker that dies costs only its run.
 
 Where memory runs out, the run is tried again with one worker fewer. A failure with a single worker
-is final.
+is final, but for a process that is killed: its run is tried once more.
 """
 
 import math
@@ -105,8 +105,9 @@ class Processes(Launcher):
                 for worker in ready(busy):
                     job, alone = busy.pop(worker)
                     record, examples, crowded = _result(worker, job, alone)
-                    if crowded and not alone:
-                        workers = max(1, workers - 1)
+                    killed = worker.stopped  # perhaps for no fault of the run
+                    if crowded and (not alone or (killed and job.key not in again)):
+                        workers = workers if alone else max(1, workers - 1)
                         worker.stop()
                         waiting.appendleft(job)
                         again.add(job.key)

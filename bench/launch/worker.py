@@ -8,13 +8,17 @@ import contextlib
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.util import Finalize
+from pathlib import Path
 from time import monotonic
 from types import GeneratorType, ModuleType
 from typing import Any
@@ -23,6 +27,7 @@ import torch
 
 from bench.clean import CleanStream, progress
 from bench.errors import UserError, described, readable
+from bench.files import process_folder
 from bench.spec.guarded import how_it_ended, kill_group, unforked
 from bench.spec.registry import avoid, deadly_plugins
 from bench.train.device import LARGE_PAGES, reason_of
@@ -35,6 +40,9 @@ if sys.platform == "linux":
     _CONTEXT = multiprocessing.get_context("forkserver")
 else:
     _CONTEXT = multiprocessing.get_context("spawn")
+
+#: Signals that somebody else has sent; a crash sends others.
+_FROM_OUTSIDE = {getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0}
 
 #: Seconds between two checks that a worker is alive and on time.
 _TICK = 1.0
@@ -49,7 +57,7 @@ class WorkerLostError(RequestError):
 
 
 class WorkerKilledError(WorkerLostError):
-    """A worker got SIGKILL from outside, as happens when memory runs out."""
+    """A worker was killed from outside, as happens when memory runs out."""
 
 
 class WorkerOverdueError(WorkerLostError):
@@ -194,12 +202,25 @@ def _as_workers() -> Iterator[None]:
         yield
 
 
+@cache
+def _socket_folder() -> Path:
+    """Return the folder of the socket that workers are asked for at, which a kill leaves behind.
+
+    multiprocessing would make one of its own, which nobody finds again.
+    """
+    folder = process_folder("bench-workers")
+    multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # in this process alone
+    return folder
+
+
 def begin_workers() -> None:
     """Start what the first worker would wait for, without waiting for it."""
     if _CONTEXT.get_start_method() == "forkserver":
         from multiprocessing import forkserver  # not every platform has it
 
         _CONTEXT.set_forkserver_preload(["bench.launch.preload"])
+        _socket_folder()
         with _as_workers():
             forkserver.ensure_running()
 
@@ -280,7 +301,7 @@ class Worker:
         code = self._process.exitcode
         if code is None:
             return WorkerLostError("its process closed the connection to the command")
-        kind = WorkerKilledError if code == -signal.SIGKILL else WorkerLostError
+        kind = WorkerKilledError if -code in _FROM_OUTSIDE else WorkerLostError
         return kind(f"its process {how_it_ended(code)}")
 
     def overdue(self) -> bool:
@@ -328,3 +349,5 @@ def end_all() -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(left, timeout=5)
+    if _socket_folder.cache_info().currsize:
+        shutil.rmtree(_socket_folder(), ignore_errors=True)

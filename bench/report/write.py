@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.decide.pairs import decisions
-from bench.files import write_files
+from bench.files import delete, write_files
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json, json_text
@@ -120,7 +120,7 @@ def write_report(
     # A plot that an earlier report of this name had and this one has not would tell of other rows.
     for name in {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}:
         if name not in contents:
-            (folder / name).unlink(missing_ok=True)
+            delete(folder / name)
     return Report(
         results=tuple(found),
         folder=folder,

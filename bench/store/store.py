@@ -39,7 +39,9 @@ from bench.errors import UserError, unknown
 from bench.files import (
     DocumentError,
     SchemaError,
+    UnfitFileError,
     clause,
+    delete,
     folder_locked,
     read_array,
     read_bytes,
@@ -105,6 +107,14 @@ def _unpacked(content: bytes) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _unreadable(path: Path, error: OSError) -> UserError:
+    """Return the error for a file that is not known to be damaged, and cannot be read for now."""
+    return UserError(
+        f"cannot read {path}: {error.strerror}; it stays where it is. Run the same command again "
+        "when it can be read"
+    )
+
+
 def _maker(path: Path) -> str:
     """Return which version wrote a whole record that does not fit this one; empty if it is torn."""
     try:
@@ -139,7 +149,7 @@ class Store:
         # Named as what is not whole yet, so that it is swept too.
         probe = self.root / f".probe-{os.getpid()}-{secrets.token_hex(4)}.part"
         write_atomically(probe, b"")
-        probe.unlink(missing_ok=True)
+        delete(probe)
 
     def sweep(self) -> None:
         """Delete what killed processes left half written, as far as it can be deleted."""
@@ -193,7 +203,7 @@ class Store:
         except NotADirectoryError:
             self._put_aside_run(key, "its folder is none")
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from None
+            raise _unreadable(path, error) from None
         else:
             return record
         return None
@@ -231,12 +241,15 @@ class Store:
         name = record.examples.file
         if Path(name).name != name:
             raise DocumentError(clause(f"'{name}' is not the name of a file beside the record"))
+        path = self._folder(record.key) / name
         try:
-            content = read_bytes(self._folder(record.key) / name, _MOST_EXAMPLES, follow=False)
+            content = read_bytes(path, _MOST_EXAMPLES, follow=False)
         except FileNotFoundError:
             raise DocumentError(f"{name} is missing") from None
-        except OSError as error:
+        except UnfitFileError as error:
             raise DocumentError(f"{name} cannot be read: {error.strerror}") from None
+        except OSError as error:  # it may be readable the next time, so it is not damaged
+            raise _unreadable(path, error) from None
         if hashlib.sha256(content).hexdigest() != record.examples.sha256:
             raise DocumentError(f"{name} is damaged")
         try:
@@ -323,7 +336,7 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from None
+            raise _unreadable(path, error) from None
         if declaration.experiment.name != path.stem:
             raise DocumentError(f"it declares '{declaration.experiment.name}'")
         return declaration
@@ -396,7 +409,7 @@ class Store:
             self._put_aside(path, path.name, f"price {name[:12]}", str(error))
             return None
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from None
+            raise _unreadable(path, error) from None
 
     def freeze_timing(self, name: str, seconds: float, arm: str) -> float:
         """Save a timing, so that later calls buy the same steps; return the one that stands.

@@ -1,6 +1,8 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +19,7 @@ from bench.cli.session import Session
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
+from bench.launch.processes import Processes
 from bench.launch.worker import Worker, workers_environment
 from bench.plan.plan import make_plan
 from bench.spec.budget import Price
@@ -275,6 +278,20 @@ def test_a_run_that_never_fits_fails_once_it_was_alone(tmp_path: Path) -> None:
     assert [r.reason for r in bad] == [OUT_OF_MEMORY]
 
 
+def test_a_run_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, "hard")
+    launcher, done = Processes(), {}
+    for event in launcher.run(jobs, 1):
+        if isinstance(event, Started) and event.job == jobs[0]:
+            (worker,) = psutil.Process().children(recursive=True)[-1:]
+            worker.kill()
+        elif isinstance(event, Finished):
+            done[event.record.key] = event.record
+    launcher.close()
+    for key, record in _records(jobs).items():
+        assert _numbers(record) == _numbers(done[key])
+
+
 def test_workers_have_room_in_memory_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,3 +469,31 @@ def test_a_command_whose_plugins_exit_with_0_reports_and_ends_with_4(
     rows = json.loads((tmp_path / "results/reports/toy/gains.json").read_text())["rows"]
     assert {row["strategy"]: row["failed"] for row in rows}["hard"] == 0
     assert sum(row["failed"] for row in rows if row["target"] == "row") == len(faults)
+
+
+_ASKS = """
+import os, tempfile
+from math import sqrt
+from bench.launch import WorkerPool
+if __name__ == "__main__":
+    with WorkerPool(None, 1) as pool:
+        assert list(pool.ask(sqrt, 4.0)) == [2.0]
+    if os.fork() == 0:
+        raise SystemExit  # a copy of this process deletes nothing of it
+    os.wait()
+    print(*os.listdir(tempfile.gettempdir()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_the_socket_of_a_pool_is_there_as_long_as_its_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASKS],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (folder,) = [name for name in done.stdout.split() if not name.startswith("torch")]
+    assert folder.startswith("bench-workers-")
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torch")]

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -597,3 +598,26 @@ def test_an_anchor_of_equal_steps_may_have_a_budget_in_steps(tmp_path: Path) -> 
     document = _declared(seeds=seeds)
     document["experiment"]["budget"] = "1tflop"
     assert Store(tmp_path).reader(Declaration.model_validate(document))("ab") is None
+
+
+@pytest.mark.parametrize("name", ["run.json", "examples-*.npz"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_a_record_that_cannot_be_read_for_now_stays_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    store = Store(tmp_path)
+    saved = store.save(_record(), EXAMPLES)
+    (victim,) = tmp_path.glob(f"runs/ab/{KEY}/{name}")
+    real = os.open
+
+    def fail(path: Path, *how: Any) -> int:
+        if Path(path) == victim:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *how)
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(UserError, match=rf"cannot read .*{victim.name}.*it stays where it is"):
+        store.load(KEY)
+    monkeypatch.undo()
+    assert store.load(KEY) == saved
+    assert not store.damaged
