@@ -1,7 +1,5 @@
 """The base class of encoders: a list of stages whose widths scale with one factor."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -40,11 +38,7 @@ class Encoder(nn.Module):
         return x
 
 
-#: Builds an encoder from the shape of an image (C, H, W) and the width factor.
-EncoderBuilder = Callable[[Shape, float], Encoder]
-
-
-def norm(channels: int) -> nn.Module:
+def group_norm(channels: int) -> nn.Module:
     """Return the normalisation for this number of channels: one group, see `bench.networks`."""
     return nn.GroupNorm(1, channels)
 

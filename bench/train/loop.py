@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
-from bench.networks import Encoder, encoder_builder
+from bench.errors import UserError
+from bench.networks import Encoder, Shape
 from bench.randomness import seeded, stream
 from bench.spec.experiment import Precision, Recipe
-from bench.spec.registry import Strategy
+from bench.spec.registry import Strategy, parse_network
 from bench.tasks import TaskData
 from bench.train.batches import Batch, Batches
 from bench.train.optimizer import AdamW
@@ -37,6 +38,17 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
         return recipe.learning_rate * (step + 1) / rise
     done = (step - rise) / max(1, steps - rise)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def build_encoder(network: str, image: Shape, width: float = 1.0) -> Encoder:
+    """Return a fresh encoder of a network, named as users do, for images of shape (C, H, W).
+
+    Raises `UserError` where the network does not suit the images, or has no such width.
+    """
+    plugin = parse_network(network)
+    if width != 1 and not plugin.widths:
+        raise UserError(f"network {network} has one width, and {width:g} times that was asked for")
+    return plugin.build(image, width)
 
 
 def build_network(
@@ -55,7 +67,7 @@ def build_network(
 
     def encoder(width: float = 1.0) -> Encoder:
         with seeded(seed, "init", "trunk"):
-            return encoder_builder(network, base * width, image)()
+            return build_encoder(network, image, base * width)
 
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
         def head(encoder: Encoder) -> nn.Module:
@@ -122,6 +134,8 @@ class TrainingState:
             self.network = build_network(strategy, data, recipe.network, width, seed)
         if device.type != "meta":
             self.network.to(device).to(memory_format=torch.channels_last)
+        #: What the network itself keeps as it is, whatever the phase.
+        self._kept = {id(p) for p in self.network.parameters() if not p.requires_grad}
         self.enter(0)
 
     def enter(self, number: int) -> None:
@@ -130,7 +144,7 @@ class TrainingState:
         self._places = phase.tasks
         self.trained = [self._data[place] for place in phase.tasks]
         tasks = [d.task for d in self.trained]
-        shared = self.network.shared_parameters()
+        shared = [p for p in self.network.shared_parameters() if id(p) not in self._kept]
         for p in shared:
             p.requires_grad_(not phase.frozen)
         self._shared = [] if phase.frozen else shared
@@ -152,7 +166,7 @@ class TrainingState:
         aggregation = strategy.aggregation
         self._aggregate = None if aggregation is None else aggregation.build(tasks, generator)
         self._on_features = aggregation is not None and aggregation.on_features
-        common = {id(p) for p in shared}
+        common = {id(p) for p in shared} | self._kept
         self._own = [p for p in self.network.parameters() if id(p) not in common]
         # Weight decay is for the network: it would pull the weight of a loss to some value.
         self.optimizer = AdamW(

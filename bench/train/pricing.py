@@ -21,11 +21,12 @@ from bench.contracts import DataSource
 from bench.digest import digest
 from bench.spec.budget import Price
 from bench.spec.experiment import Recipe
-from bench.spec.registry import Strategy
+from bench.spec.registry import Strategy, parse_network
 from bench.store.provenance import code_fingerprint, machine
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import reason_of
+from bench.train.job import network_identity
 from bench.train.loop import TrainingState
 from bench.train.rows import fits
 
@@ -128,9 +129,11 @@ def price_name(
     tasks = [
         (type(d.task.type).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
     ]
-    costly = recipe.model_dump(mode="json", exclude={"learning_rate", "weight_decay"})
-    network = [strategy.name, tasks, data[0].images.image, costly, width]
-    return digest(network, code_fingerprint(strategy), machine(device))[:40]
+    costly = recipe.model_dump(mode="json", exclude={"learning_rate", "weight_decay", "network"})
+    network = network_identity(parse_network(recipe.network))
+    arm = [strategy.name, tasks, data[0].images.image, costly, network, width]
+    code = code_fingerprint(strategy, recipe.network)
+    return digest(arm, code, machine(device))[:40]
 
 
 def count_flops(state: TrainingState, batch: Batch) -> float:

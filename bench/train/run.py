@@ -20,7 +20,7 @@ from bench.randomness import seeded, stream, stream_key
 from bench.spec.budget import Axis, Budget, Ledger, Price
 from bench.spec.experiment import RunSpec
 from bench.spec.guarded import unforked
-from bench.spec.registry import Strategy, parse_strategy
+from bench.spec.registry import Strategy, parse_network, parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
 from bench.store.records import CurvePoint, Record, Score, Use
 from bench.tasks import TaskData
@@ -240,7 +240,8 @@ def _validation(
         return []
     splits = {id(d.images): draw_split(d.images, recipe, seed).validation for d in scored}
     held_out = [(d, d.images.train, d.train_labels, splits[id(d.images)]) for d in scored]
-    return evaluation_sets(held_out, device, resident)
+    expects = parse_network(recipe.network).normalisation
+    return evaluation_sets(held_out, device, resident, expects)
 
 
 def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, float]:
@@ -299,7 +300,8 @@ def execute(job: Job) -> tuple[Record, Examples]:
     paused = time.perf_counter()
     if spec.split == "test":
         whole = [(d, d.images.test, d.test_labels, None) for d in scored]
-        test = evaluation_sets(whole, device, resident)
+        expects = parse_network(spec.recipe.network).normalisation
+        test = evaluation_sets(whole, device, resident, expects)
         results = evaluate(state.network, state.tasks, test, spec.recipe.precision)
         examples = {r.task.name: _compact(r) for r in results}
     else:
@@ -318,7 +320,7 @@ def execute(job: Job) -> tuple[Record, Examples]:
         reason=trained[-1].reason,
         spec=spec,
         data_fingerprint=fingerprint(data),
-        code_fingerprint=code_fingerprint(strategy, spec.dataset),
+        code_fingerprint=code_fingerprint(strategy, spec.recipe.network, spec.dataset),
         streams=streams(spec, strategy, data),
         scores={r.task.name: _scores(r) for r in results},
         curve=tuple(point for t in trained for point in t.curve),

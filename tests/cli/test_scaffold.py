@@ -20,6 +20,7 @@ BEGUN = {
     "begun-aggregation": ("strategy", "aggregation"),
     "begun-schedule": ("strategy", "schedule"),
     "begun-auxiliary": ("strategy", "auxiliary"),
+    "begun-network": ("network", None),
     "begun-data": ("dataset", None),
 }
 
