@@ -31,7 +31,8 @@ def begin(what: What, name: str, component: str | None, folder: Path | None) -> 
     unfit or taken, where there is a file already, and where no folder is known.
     """
     if component and what != "strategy":
-        raise UserError(f"--component is for strategies: a {what} has none")
+        kind = "data set" if what == "dataset" else what
+        raise UserError(f"--component is for strategies: a {kind} has none")
     stem = name.replace("-", "_")
     class_name = "".join(word.capitalize() for word in name.split("-"))
     template = what if what != "strategy" else component or "weighting"

@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         return x
 
 
-def group_norm(channels: int) -> nn.Module:
+def group_norm(channels: int) -> nn.GroupNorm:
     """Return the normalisation for this number of channels: one group, see `bench.networks`."""
     return nn.GroupNorm(1, channels)
 

@@ -18,7 +18,7 @@ from bench.plan.survey import Ask, Fault, Survey
 from bench.plan.tuning import choose
 from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
 from bench.spec.experiment import Experiment
-from bench.spec.registry import parse_network, parse_pairs, parse_strategy, spelling
+from bench.spec.registry import parse_network, parse_pairs, parse_strategy
 from bench.stats.tests import smallest_sign_flip_p
 from bench.store.records import (
     AnchorName,
@@ -215,7 +215,8 @@ def drafted(
     survey.check_datasets()
     data = survey.load()
     if not network.widths:
-        notes = (*notes, f"network {spelling(network)}: {ONE_WIDTH}")
+        head = experiment.network.partition("@")[0]
+        notes = (*notes, f"network {head}: {ONE_WIDTH}")
     rows = rows_of(experiment, survey)
     prices = survey.prices(_arms(rows), timings, say)
     return Draft(experiment, survey, rows, prices, (*data, *notes)).settled()

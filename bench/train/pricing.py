@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
 from bench.contracts import DataSource
 from bench.digest import digest
@@ -26,6 +26,7 @@ from bench.store.provenance import code_fingerprint, machine
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import reason_of
+from bench.train.flops import flop_counter
 from bench.train.job import network_identity
 from bench.train.loop import TrainingState
 from bench.train.rows import fits
@@ -138,7 +139,7 @@ def price_name(
 
 def count_flops(state: TrainingState, batch: Batch) -> float:
     """Return the FLOPs of one step of a state, which takes that step."""
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         state.step(batch)
     return float(counter.get_total_flops())
 

@@ -27,6 +27,7 @@ from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
+from bench.train.flops import flop_counter
 from bench.train.job import Job, arm_data
 from bench.train.load import check_unchanged, fingerprint
 from bench.train.loop import TrainingState, build_network
@@ -181,7 +182,7 @@ def _train(
     training = state.train(batches, steps, pauses)
     for step in pauses:
         counted = step in audited
-        counter = FlopCounterMode(display=False) if counted else nullcontext()
+        counter = flop_counter() if counted else nullcontext()
         clock.start()
         began = time.perf_counter()
         with counter:

@@ -13,7 +13,7 @@ from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.spec.budget import Price
 from bench.spec.experiment import RunSpec
-from bench.spec.registry import parse_dataset, parse_network, parse_strategy, spelling
+from bench.spec.registry import parse_dataset, parse_network, parse_strategy
 from bench.train.device import prepare
 from bench.train.job import arm_data, network_identity
 from bench.train.load import fingerprint
@@ -48,7 +48,8 @@ def prepare_network(network: str, download: bool) -> list[str]:
     Raises `UserError` where it cannot.
     """
     plugin = parse_network(network)
-    lines = [f"network {spelling(plugin)}: {line}" for line in plugin.prepare(download)]
+    head = network.partition("@")[0]
+    lines = [f"network {head}: {line}" for line in plugin.prepare(download)]
     network_identity(plugin)  # all its files can be read
     return lines
 

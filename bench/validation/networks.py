@@ -102,6 +102,7 @@ def stages(tried: Tried) -> None:
     encoder, x = tried.encoder(), tried.images()
     if not isinstance(encoder, Encoder) or not encoder.stages:
         raise ViolationError("build returns no Encoder with a stage: `Encoder(stages, image)`")
+    encoder.eval()
     y = x
     for number, (stage, shape) in enumerate(zip(encoder.stages, encoder.stage_shapes, strict=True)):
         y = stage(y)
@@ -118,7 +119,7 @@ def stages(tried: Tried) -> None:
 
 def repeats(tried: Tried) -> None:
     """The same seed gives the same weights and the same features twice."""
-    first, second, x = tried.encoder(), tried.encoder(), tried.images()
+    first, second, x = tried.encoder().eval(), tried.encoder().eval(), tried.images()
     if not (same_bits(state_of(first), state_of(second)) and torch.equal(first(x), second(x))):
         raise ViolationError(
             "the same seed gave another network: draw from torch's global generator alone"

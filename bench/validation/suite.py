@@ -73,7 +73,7 @@ def _finding(check: Callable[[Any], None], tried: Candidate | Tried | Loaded) ->
     except ViolationError as violation:
         return CheckResult(name, "failed", readable(str(violation)))
     except UserError as error:
-        if isinstance(tried, Loaded):
+        if not isinstance(tried, Candidate):
             return CheckResult(name, "failed", message_of(error))
         # A component may refuse tasks that it cannot handle.
         return CheckResult(name, "skipped", f"cannot be tried here: {message_of(error)}")

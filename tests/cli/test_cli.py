@@ -415,6 +415,8 @@ def test_a_reference_strategy_has_a_table_of_its_own(
         (["-p", "creatures:speices+kin"], "unknown task of creatures 'speices'"),
         (["-p", "creatures@shared=1:kin*speices"], "unknown task of creatures 'speices'"),
         (["--network", "lenat"], "unknown network 'lenat': did you mean 'lenet'?"),
+        (["--network", "lenat@norm=group"], "unknown network 'lenat': did you mean 'lenet'?"),
+        (["--network", "torchvision:resnet8"], "torchvision has no model 'resnet8': try resnet"),
         (["--launcher", "proceses"], "unknown launcher 'proceses': did you mean 'processes'?"),
         (["--seeds", "0"], "seeds: give 1 or more (given: 0)"),
     ],
