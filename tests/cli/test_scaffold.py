@@ -92,7 +92,7 @@ def test_without_folders_of_the_users_it_goes_to_the_checkout(
         ("strategy", "hard", r"taken: choose another \(`list strategies`"),
         ("dataset", "toy", r"taken: choose another \(`list datasets`"),
         ("network", "lenet", r"taken: choose another \(`list networks`"),
-        ("network", "encoder", "taken"),
+        ("network", "heads", "taken"),
         ("strategy", "broken", "taken"),
     ],
 )
