@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.networks import ClassificationHead, DenseHead
 from bench.spec.registry import networks
 from bench.train.loop import build_encoder
+from bench.validation import validate
 
 #: Those that ship and take small images; the families of other libraries have a file of their own.
 NETWORKS = sorted(name for name, plugin in networks().found.items() if not plugin.models)
@@ -35,6 +37,12 @@ def test_training_and_evaluation_compute_the_same_function(network: str) -> None
     x = torch.rand(2, 3, 24, 24)
     assert torch.equal(encoder.train()(x), encoder.eval()(x))
     assert not list(encoder.buffers())
+
+
+@pytest.mark.parametrize("network", [*NETWORKS, "resnet8@norm=none"])
+def test_a_network_keeps_the_contract(network: str) -> None:
+    report = next(iter(validate(network, DataSource())))
+    assert (report.component, report.outcome, report.failed) == ("network", "ok", ())
 
 
 def test_resnet18_has_the_weights_of_torchvisions() -> None:
