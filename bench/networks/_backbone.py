@@ -169,6 +169,7 @@ class Backbone(Network):
             raise UserError(f"{self._spelled} cannot take images of {size}: {error}") from error
         if self.frozen > len(stages):
             raise UserError(f"{self._spelled} has {len(stages)} stages, and not {self.frozen}")
+        encoder.drawn = self.weights is None
         for stage in encoder.stages[: self.frozen]:
             stage.requires_grad_(False)
         return encoder

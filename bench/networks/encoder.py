@@ -12,6 +12,10 @@ class Encoder(nn.Module):
     `features` is the shape of the features of one image: `(F,)` or `(F, h, w)`.
     """
 
+    #: Whether its weights are a random draw, so that another draw would do as well. Those of a
+    #: pretrained network are not.
+    drawn = True
+
     def __init__(self, stages: list[nn.Module], image: Shape) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)

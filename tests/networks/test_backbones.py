@@ -22,7 +22,7 @@ from bench.spec.experiment import Experiment, Recipe
 from bench.spec.registry import default_strategy, parse_network, parse_strategy
 from bench.train.flops import flop_counter
 from bench.train.job import network_identity
-from bench.train.loop import TrainingState, build_encoder
+from bench.train.loop import TrainingState, build_encoder, build_network
 from bench.train.pricing import count
 from bench.train.survey import prepare_network
 from bench.validation import validate
@@ -348,6 +348,15 @@ def test_frozen_stages_stay_as_they_are_and_cost_less(
     assert kept
     assert all(same[: len(kept)])
     assert not all(same[len(kept) :])
+
+
+@pytest.mark.parametrize("strategy", ["mmoe", "ensemble"])
+def test_pretrained_weights_are_not_drawn_anew(saved: Callable[..., str], strategy: str) -> None:
+    data = drawn_tasks((3, 32, 32))["tasks on the same images"]
+    network = f"{SMALL}@weights={saved()}"
+    with pytest.raises(UserError, match="use a network without weights"):
+        build_network(parse_strategy(strategy), data, network, 1.0, 0)
+    build_network(parse_strategy(strategy), data, SMALL, 1.0, 0)
 
 
 def test_more_stages_than_there_are_cannot_be_frozen(saved: Callable[..., str]) -> None:
