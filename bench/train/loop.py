@@ -59,15 +59,23 @@ def build_network(
     The encoder and each head are drawn from their own streams, so that adding a task moves no other
     weight. Raises `ValueError` where images differ in shape.
     """
+    return _network_and_encoders(strategy, data, network, width, seed)[0]
+
+
+def _network_and_encoders(
+    strategy: Strategy, data: Sequence[TaskData], network: str, width: float, seed: int
+) -> tuple[MultiTaskNetwork, frozenset[int]]:
+    """Return a freshly drawn network, and the identities of its encoders' parameters."""
     image = data[0].images.image
     if any(d.images.image != image for d in data):
         shapes = ", ".join(f"{d.task.name} {d.images.image}" for d in data)
         raise ValueError(f"the images of one run must have one shape, got {shapes}")
-    base = width
+    base, encoders = width, list[Encoder]()
 
     def encoder(width: float = 1.0) -> Encoder:
         with seeded(seed, "init", "trunk"):
-            return build_encoder(network, image, base * width)
+            encoders.append(build_encoder(network, image, base * width))
+            return encoders[-1]
 
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
         def head(encoder: Encoder) -> nn.Module:
@@ -77,7 +85,10 @@ def build_network(
         return head
 
     with seeded(seed, "init", "strategy"):
-        return strategy.sharing.build(encoder, [head_of(d) for d in data])
+        built = strategy.sharing.build(encoder, [head_of(d) for d in data])
+    return built, frozenset(id(p) for encoder in encoders for p in encoder.parameters()) & {
+        id(p) for p in built.parameters()
+    }
 
 
 def passes_in(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
@@ -131,7 +142,9 @@ class TrainingState:
         self.recipe = recipe
         self._strategy, self._seed = strategy, seed
         with device if device.type == "meta" else nullcontext():
-            self.network = build_network(strategy, data, recipe.network, width, seed)
+            self.network, self._encoders = _network_and_encoders(
+                strategy, data, recipe.network, width, seed
+            )
         if device.type != "meta":
             self.network.to(device).to(memory_format=torch.channels_last)
         #: What the network itself keeps as it is, whatever the phase.
@@ -174,7 +187,14 @@ class TrainingState:
             self._combine.parameters(),
             self.recipe.learning_rate,
             self.recipe.weight_decay,
+            self._encoders,
+            self.recipe.encoder_rate or 1.0,
         )
+        if self._look_ahead is not None and self.recipe.encoder_rate is not None:
+            raise UserError(
+                f"{strategy.weighting.name} tries steps out at one learning rate: leave "
+                "encoder-rate out"
+            )
         self.optimizer.zero_grad()  # left over from the previous phase
 
     def _weights_over(self, steps: int) -> Tensor:
