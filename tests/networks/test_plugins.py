@@ -12,7 +12,7 @@ import torch
 
 import bench.networks
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import EXIT_RUNS_FAILED, UserError
 from bench.plan.arms import ONE_WIDTH
 from bench.plan.plan import Plan, make_plan
 from bench.spec import registry
@@ -238,6 +238,33 @@ def test_a_network_may_expect_other_images_than_the_training_pools(
         _plan(tmp_path, network="mine")  # the toy's are grey
 
 
+def _bench(tmp_path: Path, arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line with a folder of networks beside the tests' own plugins."""
+    plugins = f"{os.environ['BENCH_PLUGINS']}{os.pathsep}{tmp_path}"
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments.split()],
+        cwd=tmp_path,
+        env={**os.environ, "BENCH_PLUGINS": plugins},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+RUN = "run -p toy:row -s single --seeds 1 --budget 4steps --train-size 50 --validation-size 20"
+
+
+def test_a_network_that_ends_its_process_costs_its_runs_and_not_the_command(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "networks").mkdir()
+    source = WHOLE.format(stage="__import__('os')._exit(4)")
+    (tmp_path / "networks/mine.py").write_text(source)
+    done = _bench(tmp_path, f"{RUN} --network mine")
+    assert done.returncode == EXIT_RUNS_FAILED
+    assert "its process ended with exit code 4 while it was priced" in done.stderr
+
+
 def test_a_run_is_new_when_the_code_of_its_network_changes(tmp_path: Path) -> None:
     folder = tmp_path / "networks"
     folder.mkdir()
@@ -246,21 +273,9 @@ def test_a_run_is_new_when_the_code_of_its_network_changes(tmp_path: Path) -> No
     sibling.write_text("CHANNELS = 4\n")
     source = WHOLE.format(stage=SOUND.replace("4 *", "CHANNELS *"))
     (folder / "mine.py").write_text(f"from ._size import CHANNELS\n{source}")
-    arguments = "-p toy:row -s single --seeds 1 --budget 4steps --train-size 50 --network mine"
-    arguments += " --validation-size 20 --workers 0 --quiet"
 
     def runs() -> set[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", "run", *arguments.split()],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "BENCH_PLUGINS": f"{os.environ['BENCH_PLUGINS']}{os.pathsep}{tmp_path}",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _bench(tmp_path, f"{RUN} --network mine --workers 0 --quiet")
         assert done.returncode == 0, done.stderr
         return {path.parent.name for path in tmp_path.glob("results/runs/*/*/run.json")}
 
