@@ -1,4 +1,4 @@
-"""The contract of a plugin: the components of a strategy, and a data set.
+"""The contract of a plugin: the components of a strategy, a network, and a data set.
 
 A strategy is four independent choices and any number of auxiliary tasks:
 
@@ -12,8 +12,8 @@ Some helpers for plugins are here too. `UserError` is for what a user can fix. `
 unknown name, and suggests the nearest one. `stream` is for draws that must not move any other.
 
 A component is a frozen dataclass in a file of its own in `strategies/`. Its fields are knobs for
-users (`-s hard+partner@0.3`); `--tune` searches a field declared with `tuned`. A data set is a
-class in a file of its own in `datasets/`.
+users (`-s hard+partner@0.3`); `--tune` searches a field declared with `tuned`. A network is such a
+class in `networks/`, and a data set is one in `datasets/`.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError, unknown
-from bench.networks import Encoder
+from bench.networks import Encoder, Shape
 from bench.randomness import stream
 from bench.task_types import TaskType
 from bench.tasks import Expectation, Task, TaskData
@@ -41,6 +41,8 @@ __all__ = [
     "EncoderFactory",
     "LookAhead",
     "MultiTaskNetwork",
+    "Network",
+    "Normalisation",
     "Phase",
     "Range",
     "Schedule",
@@ -306,6 +308,73 @@ class Auxiliary(Component, ABC):
     @abstractmethod
     def attach(self, target: TaskData, partners: Sequence[TaskData]) -> Sequence[TaskData]:
         """Return the auxiliary tasks for `target`, each with `scored=False` and a weight."""
+
+
+# ----------------------------------------------------------------------------------- networks
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How a network expects its images: less a mean, divided by a standard deviation.
+
+    One of each per channel, of pixels scaled from 0 to 1.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Network(ABC):
+    """A kind of encoder, which strategies share between tasks: a frozen dataclass with knobs.
+
+    Users name it with `--network name@knob=value`. Strategies see what it builds: an `Encoder`,
+    which is a list of stages, and the shape of the activation after each of them.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    #: Packages, besides torch, whose versions affect its numbers; part of a run's key.
+    packages: ClassVar[Sequence[str]] = ()
+    #: Whether it can be built narrower and wider. The anchor `slim`, and the references `wide` and
+    #: `same-size`, are left out where it cannot.
+    widths: ClassVar[bool] = True
+    #: Whether the features of an image depend on the others of its batch, as with batch statistics.
+    mixes_images: ClassVar[bool] = False
+    #: The package whose functions marked `register_model` are its models, if it has models. Users
+    #: then type `name:MODEL`, and the model becomes the field `model`.
+    models: ClassVar[str] = ""
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """The images that it expects; None for images standardised by the training pool."""
+        return None
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The files that it reads, by the knob that names each.
+
+        Their content, and not their path, is part of a run's key.
+        """
+        return {}
+
+    def prepare(self, download: bool) -> Sequence[str]:
+        """Make sure that it can be built, and return lines on what a user must know of it.
+
+        Called once, before anything is priced. Missing files are fetched only if `download`. Raises
+        `UserError` with the fix.
+        """
+        return ()
+
+    @abstractmethod
+    def build(self, image: Shape, width: float) -> Encoder:
+        """Return a fresh encoder for images of shape (C, H, W), `width` times its usual width.
+
+        Weights are drawn from torch's global generator. On the meta device nothing is read. A
+        parameter that does not require a gradient stays as it is. Training and evaluation compute
+        the same function. Raises `UserError` where the network does not suit the images.
+        """
 
 
 # ---------------------------------------------------------------------------------- data sets

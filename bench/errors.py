@@ -147,6 +147,13 @@ def unknown(what: str, given: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} '{given}': {fix}")
 
 
+def missing_package(who: str, package: str) -> UserError:
+    """Return the error for a package that an extra of the same name installs, as a rule."""
+    return UserError(
+        f"{who} needs the package {package}: pip install 'mtl-sharing-bench[{package}]'"
+    )
+
+
 def shortened(text: str) -> str:
     """Return a text that somebody gave, as much of it as an error needs."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

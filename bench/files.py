@@ -7,6 +7,7 @@ JSON with a schema; what is wrong with one is told in a clause.
 
 import contextlib
 import errno
+import hashlib
 import io
 import math
 import os
@@ -99,6 +100,28 @@ def read_bytes(path: Path | str, most: int, *, follow: bool = True) -> bytes:
         if file.read(1):
             raise UnfitFileError(errno.EFBIG, f"it has more than its {size:,} bytes", str(path))
     return content
+
+
+#: The largest file of weights that is read.
+MOST_WEIGHTS = 2**34
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a regular file. Raises `UserError` where it cannot be read."""
+    try:
+        status = path.stat()
+        return _file_digest(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    total = hashlib.sha256()
+    with open_regular(path, MOST_WEIGHTS) as file:
+        while part := file.read(2**20):
+            total.update(part)
+    return total.hexdigest()
 
 
 def leads_out(path: Path, folder: Path) -> bool:

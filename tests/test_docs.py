@@ -21,12 +21,12 @@ def _blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> None:
-    files = "strategies/quiet.py", "datasets/forms.py", "launch/cluster.py"
+    files = "strategies/quiet.py", "networks/patches.py", "datasets/forms.py", "launch/cluster.py"
     for name, source in zip(files, _blocks("docs/extending.md", "python"), strict=True):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(source)
     arguments = "-p forms -s quiet@0.1 -s hard --seeds 1 --budget 40steps --train-size 200 --json"
-    arguments += " --launcher diary@file=notes.txt"
+    arguments += " --launcher diary@file=notes.txt --network patches@5"
     done = subprocess.run(
         [sys.executable, "-m", "bench", "run", *arguments.split()],
         cwd=tmp_path,

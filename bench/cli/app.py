@@ -278,8 +278,8 @@ def list_(
 @command("new strategy my-method --component aggregation")
 def new(
     what: Annotated[
-        Literal["strategy", "dataset"],
-        typer.Argument(help="What to begin: strategy or dataset.", metavar="WHAT"),
+        Literal["strategy", "network", "dataset"],
+        typer.Argument(help="What to begin: strategy, network or dataset.", metavar="WHAT"),
     ],
     name: Annotated[str, typer.Argument(help="Its name, as users will type it.", metavar="NAME")],
     component: Annotated[
@@ -308,7 +308,7 @@ def validate(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Components of strategies or data sets, knobs allowed; all if none is named.",
+            help="Components, networks or data sets, knobs allowed; all if none is named.",
             metavar="NAME",
         ),
     ] = None,
@@ -331,8 +331,8 @@ def validate(
     reports: list[PluginReport] = []
     with WorkerPool(f"processes@pricing={limit:g}") as pool:
         pool.begin_answering()
-        for name in (chosen := selected(names or [])):
-            note(f"{len(reports) + 1} of {len(chosen)}: {name}")
+        for number, name in enumerate(chosen := selected(names or []), 1):
+            note(f"{number} of {len(chosen)}: {name}")
             reports += validate(name, DataSource(root), pool.ask)
     show_validation(reports, as_json)
     raise typer.Exit(EXIT_INVALID if any(r.failed for r in reports) else EXIT_OK)

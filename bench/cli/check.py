@@ -103,7 +103,9 @@ def _timed(side: Snapshot, source: DataSource) -> Baseline:
 def _stale(side: Snapshot) -> bool:
     """Return whether a run was made by other code than this."""
     return any(
-        code_fingerprint(parse_strategy(record.spec.strategy), record.spec.dataset)
+        code_fingerprint(
+            parse_strategy(record.spec.strategy), record.spec.recipe.network, record.spec.dataset
+        )
         != record.code_fingerprint
         for record in side.records.values()
         if record.code_fingerprint

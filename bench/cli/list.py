@@ -1,6 +1,5 @@
 """What can be run, as rows for `list`."""
 
-import inspect
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, asdict, fields
@@ -14,17 +13,18 @@ from rich.text import Text
 
 from bench.clean import one_line, printable
 from bench.cli.console import console, show_json
-from bench.contracts import Aggregation, Component, Dataset, range_of
+from bench.contracts import Aggregation, Component, Dataset, Network, range_of
 from bench.errors import UserError, described, readable
 from bench.launch import launchers
-from bench.networks import NETWORKS
 from bench.spec.experiment import shipped_experiments
 from bench.spec.registry import (
     COMPONENTS,
     Plugins,
+    beside_knobs,
     component_of,
     datasets,
     declared_pairs,
+    networks,
     parse_dataset,
     shown,
     strategy_components,
@@ -53,7 +53,7 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
         case "launchers":
             return _rows(launchers(), _launcher)
         case _:
-            return _networks(), {}
+            return _rows(networks(), _network)
 
 
 def _rows(
@@ -138,7 +138,7 @@ def _dataset(plugin: type[Any]) -> Rows:
 
 def _knobs(plugin: type[Any]) -> str:
     """Return the knobs of a plugin with their defaults, and the ranges of those that are tuned."""
-    knobs = (f for f in fields(plugin) if not (f.name == "path" and issubclass(plugin, Dataset)))
+    knobs = (f for f in fields(plugin) if f.name not in beside_knobs(plugin))
     return ", ".join(f"{f.name}={shown(f.default)}{_range(f)}" for f in knobs) or "–"
 
 
@@ -164,10 +164,15 @@ def _same_for_two(part: type[Component]) -> str:
     return f" (with two tasks: the direction of {other})" if other else ""
 
 
-def _networks() -> Rows:
+def _network(plugin: type[Network]) -> Rows:
     return [
-        {"network": name, "what it is": (inspect.getdoc(builder) or "").splitlines()[0]}
-        for name, builder in NETWORKS.items()
+        {
+            "network": f"{plugin.name}:MODEL" if plugin.models else plugin.name,
+            "what it is": plugin.summary,
+            "widths": "any" if plugin.widths else "one",
+            "knobs": _knobs(plugin),
+            "source": plugin.paper,
+        }
     ]
 
 
@@ -200,6 +205,8 @@ def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
     out.print(table if unbroken <= out.width else Group(*map(_block, rows)))
     if what == "strategies":
         print("Join parts with +, set knobs with @: hard+partner@0.5, hard+pcgrad.")
+    if what == "networks":
+        print("Set knobs with @: NAME@knob=value, NAME:MODEL@knob=value.")
     if what == "datasets":
         print("Set knobs with @: NAME@knob=value:TASK+TASK.")
     if what == "pairs":

@@ -42,7 +42,11 @@ class Session:
     root: Root = None
     download: Annotated[
         bool,
-        typer.Option("--download", help="Fetch missing data into --root.", rich_help_panel=_FILES),
+        typer.Option(
+            "--download",
+            help="Fetch missing data into --root, and missing weights of a network.",
+            rich_help_panel=_FILES,
+        ),
     ] = False
     skip_bad_images: Annotated[
         bool,

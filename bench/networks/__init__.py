@@ -1,9 +1,11 @@
 """Encoders in stages, heads and decoders.
 
 An encoder is a list of stages, so that a strategy can share the first k of them or stitch between
-them. All widths scale with one factor, which is how the `slim` anchor is made.
+them. Every family of networks is a plugin: a module of this package, or of a `networks/` folder
+that `BENCH_PLUGINS` names, with subclasses of `bench.contracts.Network`.
 
-All normalisation is GroupNorm with one group (layer normalisation over channel, height and width).
+Widths scale with one factor, which is how the `slim` anchor is made. The normalisation of the
+networks that ship is GroupNorm with one group (layer normalisation over channel, height and width).
 It does not mix images and keeps no running state. This has four consequences:
 
 - A task's result does not depend on which other task's images share its batch.
@@ -14,29 +16,10 @@ It does not mix images and keeps no running state. This has four consequences:
 Batch normalisation has none of these properties.
 """
 
-from collections.abc import Callable
-from functools import partial
-
-from bench.errors import unknown
-from bench.networks.encoder import Encoder, EncoderBuilder, Shape
+from bench import plugin_folders
+from bench.networks.encoder import Encoder, Shape
 from bench.networks.heads import ClassificationHead, DenseHead
-from bench.networks.lenet import lenet
-from bench.networks.mlp import linear, mlp
-from bench.networks.resnet import resnet8, resnet18
 
-__all__ = ["NETWORKS", "ClassificationHead", "DenseHead", "Encoder", "Shape", "encoder_builder"]
+__all__ = ["ClassificationHead", "DenseHead", "Encoder", "Shape"]
 
-NETWORKS: dict[str, EncoderBuilder] = {
-    "linear": linear,
-    "mlp": mlp,
-    "lenet": lenet,
-    "resnet8": resnet8,
-    "resnet18": resnet18,
-}
-
-
-def encoder_builder(network: str, width: float, image: Shape) -> Callable[[], Encoder]:
-    """Return a function that builds the named encoder for images of shape (C, H, W)."""
-    if network not in NETWORKS:
-        raise unknown("network", network, NETWORKS)
-    return partial(NETWORKS[network], image, width)
+__path__.extend(str(folder / "networks") for folder in plugin_folders)

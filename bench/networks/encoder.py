@@ -1,7 +1,5 @@
 """The base class of encoders: a list of stages whose widths scale with one factor."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +11,10 @@ class Encoder(nn.Module):
 
     `features` is the shape of the features of one image: `(F,)` or `(F, h, w)`.
     """
+
+    #: Whether its weights are a random draw, so that another draw would do as well. Those of a
+    #: pretrained network are not.
+    drawn = True
 
     def __init__(self, stages: list[nn.Module], image: Shape) -> None:
         super().__init__()
@@ -40,11 +42,7 @@ class Encoder(nn.Module):
         return x
 
 
-#: Builds an encoder from the shape of an image (C, H, W) and the width factor.
-EncoderBuilder = Callable[[Shape, float], Encoder]
-
-
-def norm(channels: int) -> nn.Module:
+def group_norm(channels: int) -> nn.GroupNorm:
     """Return the normalisation for this number of channels: one group, see `bench.networks`."""
     return nn.GroupNorm(1, channels)
 

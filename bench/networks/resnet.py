@@ -1,15 +1,29 @@
-"""Residual networks (He et al. 2016) with group normalisation."""
+"""Residual networks (He et al. 2016) with group normalisation, or without any."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bench.networks.encoder import Encoder, Shape, he_initialised, norm, scaled
+from bench.contracts import Network
+from bench.networks.encoder import Encoder, Shape, group_norm, he_initialised, scaled
+
+#: Makes the normalisation of so many channels.
+Norm = Callable[[int], nn.Module]
+
+
+def _no_norm(channels: int) -> nn.Module:
+    return nn.Identity()
+
+
+_NORMS: Mapping[str, Norm] = {"group": group_norm, "none": _no_norm}
 
 
 class _Residual(nn.Module):
     """The basic block of He et al. 2016: two 3 × 3 convolutions around a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.norm1 = norm(outputs)
@@ -26,36 +40,68 @@ class _Residual(nn.Module):
         return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-def resnet8(image: Shape, width: float = 1.0) -> Encoder:
+@dataclass(frozen=True)
+class _ResNet(Network):
+    """What residual networks have in common: their normalisation."""
+
+    norm: str = "group"
+    """`group`, which is GroupNorm with one group, or `none`."""
+
+    def __post_init__(self) -> None:
+        if self.norm not in _NORMS:
+            raise ValueError(f"norm is one of {', '.join(_NORMS)}, not {self.norm}")
+
+
+@dataclass(frozen=True)
+class ResNet8(_ResNet):
     """A stem and three residual blocks of 16, 32 and 64 channels (He et al. 2016, n = 1)."""
-    a, b, c = (scaled(channels, width) for channels in (16, 32, 64))
-    stem = nn.Sequential(nn.Conv2d(image[0], a, 3, padding=1, bias=False), norm(a), nn.ReLU())
-    blocks = [_Residual(a, a, 1), _Residual(a, b, 2), _Residual(b, c, 2)]
-    return he_initialised(Encoder([stem, *blocks], image))
+
+    name = "resnet8"
+    summary = "a stem and three residual blocks of 16, 32 and 64 channels"
+    paper = "He et al. 2016, Deep Residual Learning for Image Recognition"
+
+    def build(self, image: Shape, width: float) -> Encoder:
+        """Return four stages: the stem and the blocks."""
+        norm = _NORMS[self.norm]
+        a, b, c = (scaled(channels, width) for channels in (16, 32, 64))
+        stem = nn.Sequential(nn.Conv2d(image[0], a, 3, padding=1, bias=False), norm(a), nn.ReLU())
+        blocks = [_Residual(a, a, 1, norm), _Residual(a, b, 2, norm), _Residual(b, c, 2, norm)]
+        return he_initialised(Encoder([stem, *blocks], image))
 
 
-def resnet18(image: Shape, width: float = 1.0) -> Encoder:
+@dataclass(frozen=True)
+class ResNet18(_ResNet):
     """ResNet-18 (He et al. 2016) of torchvision's blocks, at any width, trained from scratch.
 
     Images under 64 pixels get a 3 × 3 stem without pooling, as is usual for CIFAR.
     """
+
+    name = "resnet18"
+    summary = "ResNet-18 at any width, trained from scratch"
+    paper = "He et al. 2016, Deep Residual Learning for Image Recognition"
+
+    def build(self, image: Shape, width: float) -> Encoder:
+        """Return five stages: the stem and the layers."""
+        norm = _NORMS[self.norm]
+        a, b, c, d = (scaled(channels, width) for channels in (64, 128, 256, 512))
+        if min(image[1:]) < 64:
+            conv = nn.Conv2d(image[0], a, 3, padding=1, bias=False)
+            stem = nn.Sequential(conv, norm(a), nn.ReLU())
+        else:
+            conv = nn.Conv2d(image[0], a, 7, 2, padding=3, bias=False)
+            stem = nn.Sequential(conv, norm(a), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1))
+        sizes = (a, a, 1), (a, b, 2), (b, c, 2), (c, d, 2)
+        return he_initialised(Encoder([stem, *(_layer(*size, norm) for size in sizes)], image))
+
+
+def _layer(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Sequential:
+    """Return a layer of ResNet-18: two of torchvision's blocks."""
     from torchvision.models.resnet import BasicBlock, conv1x1  # a second to import
 
-    def layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-        shortcut = None
-        if stride != 1 or inputs != outputs:
-            shortcut = nn.Sequential(conv1x1(inputs, outputs, stride), norm(outputs))
-        return nn.Sequential(
-            BasicBlock(inputs, outputs, stride, shortcut, norm_layer=norm),
-            BasicBlock(outputs, outputs, norm_layer=norm),
-        )
-
-    a, b, c, d = (scaled(channels, width) for channels in (64, 128, 256, 512))
-    if min(image[1:]) < 64:
-        conv = nn.Conv2d(image[0], a, 3, padding=1, bias=False)
-        stem = nn.Sequential(conv, norm(a), nn.ReLU())
-    else:
-        conv = nn.Conv2d(image[0], a, 7, 2, padding=3, bias=False)
-        stem = nn.Sequential(conv, norm(a), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1))
-    layers = [layer(a, a, 1), layer(a, b, 2), layer(b, c, 2), layer(c, d, 2)]
-    return he_initialised(Encoder([stem, *layers], image))
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        shortcut = nn.Sequential(conv1x1(inputs, outputs, stride), norm(outputs))
+    return nn.Sequential(
+        BasicBlock(inputs, outputs, stride, shortcut, norm_layer=norm),
+        BasicBlock(outputs, outputs, norm_layer=norm),
+    )

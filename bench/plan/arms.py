@@ -10,12 +10,21 @@ from typing import Protocol
 from bench.errors import UserError
 from bench.spec.budget import TOLERANCE
 from bench.spec.experiment import Experiment, Recipe, RunSpec
-from bench.spec.registry import Strategy, default_strategy, parse_pairs, parse_strategy, single_task
+from bench.spec.registry import (
+    Strategy,
+    default_strategy,
+    parse_network,
+    parse_pairs,
+    parse_strategy,
+    single_task,
+)
 from bench.store.records import AnchorName
 from bench.tasks import Pair
 
 #: No network is made wider than this many hundredths to match another.
 _WIDEST = 1600
+#: Why rows have no anchor that takes networks of another width.
+ONE_WIDTH = "it has one width, so nothing is compared with slim, wide or same-size"
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,7 @@ def rows_of(experiment: Experiment, sizes: Sizes) -> list[RowPlan]:
 def _rows_of_pair(
     pair: Pair, strategy: Strategy, experiment: Experiment, sizes: Sizes
 ) -> list[RowPlan]:
-    targets = pair.targets
+    targets, widths = pair.targets, parse_network(experiment.network).widths
     rows = []
     for target in targets:
         arm = _arm(pair, strategy, target)
@@ -146,10 +155,11 @@ def _rows_of_pair(
         shares = len(pair.tasks)
         if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
             split = [_single_arm(pair.dataset, task, shares) for task in targets]
-            # An arm larger than these together gains nothing from wider ones here.
-            slim = _fitted(split, arm, sizes.parameters, widest=100)
             rivals["split"] = dict(zip(targets, split, strict=True))
-            rivals["slim"] = dict(zip(targets, slim, strict=True))
+            if widths:
+                # An arm larger than these together gains nothing from wider ones here.
+                slim = _fitted(split, arm, sizes.parameters, widest=100)
+                rivals["slim"] = dict(zip(targets, slim, strict=True))
         for name, reference in _references(pair, strategy, target, arm, experiment, sizes):
             if reference != arm and {target: reference} not in rivals.values():
                 rivals[name] = {target: reference}
@@ -172,6 +182,8 @@ def _references(
     """
     if experiment.reference is not None:
         yield "reference", _arm(pair, parse_strategy(experiment.reference), target)
+    if not parse_network(experiment.network).widths:
+        return
     if "wide" in experiment.also_against:
         alone = [_single_arm(pair.dataset, target)]
         yield "wide", _fitted(alone, arm, sizes.flops)[0]

@@ -12,13 +12,13 @@ from typing import Any
 
 from bench.contracts import DataSource
 from bench.launch.worker import answer
-from bench.plan.arms import Arm, RowPlan, arm_spec, rows_of
+from bench.plan.arms import ONE_WIDTH, Arm, RowPlan, arm_spec, rows_of
 from bench.plan.search import Setting, searched, settings
 from bench.plan.survey import Ask, Fault, Survey
 from bench.plan.tuning import choose
 from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
 from bench.spec.experiment import Experiment
-from bench.spec.registry import parse_pairs, parse_strategy
+from bench.spec.registry import parse_network, parse_pairs, parse_strategy
 from bench.stats.tests import smallest_sign_flip_p
 from bench.store.records import (
     AnchorName,
@@ -208,13 +208,18 @@ def drafted(
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):
         parse_strategy(text)  # what is misspelt is told before anything is loaded
+    network = parse_network(experiment.network)
     survey = Survey(asked, experiment.recipe, device, source, ask)
     say("loading data")
+    notes = survey.prepare_network()
     survey.check_datasets()
     data = survey.load()
+    if not network.widths:
+        head = experiment.network.partition("@")[0]
+        notes = (*notes, f"network {head}: {ONE_WIDTH}")
     rows = rows_of(experiment, survey)
     prices = survey.prices(_arms(rows), timings, say)
-    return Draft(experiment, survey, rows, prices, data).settled()
+    return Draft(experiment, survey, rows, prices, (*data, *notes)).settled()
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:

@@ -18,7 +18,8 @@ from bench.spec.experiment import Recipe
 from bench.spec.registry import Strategy, parse_strategy, spelling
 
 #: The recipe's own numbers are searched up to this many times, and down to this fraction.
-_REACH: Mapping[str, float] = {"learning_rate": 8.0, "weight_decay": 10.0}
+#: One that is not set is not searched.
+_REACH: Mapping[str, float] = {"learning_rate": 8.0, "weight_decay": 10.0, "encoder_rate": 10.0}
 #: Where the sequence is scrambled; every machine and every experiment draws the same points.
 _SCRAMBLE = 0
 #: Share of a range at each end that counts as its border.
@@ -87,7 +88,8 @@ def _share(range: Range, value: float) -> float:
 def searched(strategy: Strategy, recipe: Recipe) -> list[Knob]:
     """Return a strategy's search space: the recipe's own knobs, then those of its components.
 
-    A knob that the strategy's name sets is the user's, and a recipe without weight decay has none.
+    A knob that the strategy's name sets is the user's. A recipe without weight decay, or without a
+    rate of its own for encoders, has none.
     """
     own = [(name, getattr(recipe, name), reach) for name, reach in _REACH.items()]
     knobs = [

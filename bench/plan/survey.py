@@ -24,6 +24,7 @@ from bench.train.survey import (
     arm_parameters,
     arm_prices,
     check_dataset,
+    prepare_network,
     time_arms,
 )
 
@@ -81,6 +82,19 @@ class Survey:
         """Raise `UserError` with all that keeps the data from being loaded."""
         for dataset, tasks in self.asked.items():
             self._of_dataset("checked", check_dataset, dataset, tasks, self.source)
+
+    def prepare_network(self) -> tuple[str, ...]:
+        """Return what a user must know of the network. Raises `UserError` with its fault."""
+        network = self.recipe.network
+        try:
+            (lines,) = self.ask(prepare_network, network, self.source.download, limited=False)
+        except (UserError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise UserError(
+                f"network '{network}' cannot be used: {Fault.of(error).reason}"
+            ) from error
+        return tuple(lines)
 
     def load(self) -> tuple[str, ...]:
         """Load the data; return what a user must know of them. Raises `UserError`."""

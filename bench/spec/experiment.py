@@ -53,11 +53,13 @@ class Recipe(BaseModel):
     )
 
     network: str = "lenet"
-    """Encoder, as `list networks` names it."""
+    """Encoder, as `list networks` names it, such as resnet8 or timm:MODEL@weights=PATH."""
     batch_size: int = Field(default=32, ge=1, le=MOST_BATCH, strict=True)
     """Images per step."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Peak learning rate of AdamW."""
+    encoder_rate: float | None = Field(default=None, gt=0, le=1e3)
+    """Learning rate of encoders, as a multiple of that of all else, such as 0.1 with weights."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay of AdamW."""
     warmup: float = Field(default=0.05, ge=0, lt=1)

@@ -6,14 +6,16 @@ package brings plugins, only an import can tell, and nothing is said here.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 import bench
-from bench.errors import unknown
+from bench.errors import UserError, missing_package, shortened, unknown
 from bench.spec.experiment import Experiment
 
 #: Functions that make classes.
@@ -23,15 +25,15 @@ ENTRY_POINTS = "mtl_sharing_bench"
 
 
 @cache
-def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
-    """Return the plugins of `strategies`, `datasets` or `launch`, with the tasks of each.
+def _classes(folder: str) -> Mapping[str, Mapping[str, ast.expr] | None] | None:
+    """Return what the bodies of the plugins of a folder assign, by name of the plugin and by field.
 
-    Tasks are empty where the source does not list them. A module that names no plugin has None: it
-    may be asked for all the same. None in place of all where an import alone can tell.
+    A module that names no plugin has None: it may be asked for all the same. None in place of all
+    where an import alone can tell.
     """
     if entry_points(group=ENTRY_POINTS):
         return None
-    found: dict[str, frozenset[str] | None] = {}
+    found: dict[str, Mapping[str, ast.expr] | None] = {}
     for path in _modules(folder):
         # A module that fails to import is asked for by its own name, and says what is wrong.
         found.setdefault(path.stem, None)
@@ -47,15 +49,27 @@ def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
                 name = _text(values["name"])
                 if name is None:
                     return None
-                found[name] = _keys(values.get("tasks"))
+                found[name] = values
             elif _makes_a_class(node):
                 return None
     return found
 
 
+def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
+    """Return the plugins of a folder such as `strategies` or `networks`, with the tasks of each.
+
+    Tasks are empty where the source does not list them. A module that names no plugin has None: it
+    may be asked for all the same. None in place of all where an import alone can tell.
+    """
+    classes = _classes(folder)
+    if classes is None:
+        return None
+    return {n: None if v is None else _keys(v.get("tasks")) for n, v in classes.items()}
+
+
 def _modules(folder: str) -> Iterator[Path]:
     """Yield the modules that may hold plugins."""
-    if folder == "launch":
+    if folder in ("launch", "networks"):
         roots = [Path(bench.__file__).parent, *bench.plugin_folders]
         folders = [str(root / folder) for root in roots]
     else:
@@ -112,20 +126,40 @@ def _keys(node: ast.expr | None) -> frozenset[str]:
     return frozenset(key for key in keys if key) if all(keys) else frozenset()
 
 
+#: A function that is marked as a model of a package, in its source.
+_REGISTERED = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
 @cache
-def network_names() -> frozenset[str]:
-    """Return the names of the networks, from the source of `bench.networks`."""
-    source = (Path(bench.__file__).parent / "networks/__init__.py").read_text("utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "NETWORKS":
-            return _keys(node.value)
-    return frozenset()
+def model_names(package: str) -> frozenset[str] | None:
+    """Return the names of the models of a package, from its sources; None where it is missing."""
+    spec = find_spec(package.partition(".")[0])
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0], *package.split(".")[1:])
+    texts = (path.read_text("utf-8") for path in folder.glob("*.py"))
+    return frozenset(name for text in texts for name in _REGISTERED.findall(text))
+
+
+def _check_network(text: str) -> None:
+    """Raise `UserError` for a network, or a model of it, that no source has."""
+    classes, head = _classes("networks"), text.partition("@")[0]
+    name, _, model = head.partition(":")
+    _check("network", name, static_names("networks"))
+    package = _text(((classes or {}).get(name) or {}).get("models"))
+    if not (package and model):
+        return
+    known, variant = model_names(package), model.partition(".")[0]
+    if known is None:
+        raise missing_package(head, package.partition(".")[0])
+    if variant not in known:
+        near = get_close_matches(variant, known, n=3, cutoff=0.5) or ["resnet18"]
+        raise UserError(f"{name} has no model '{shortened(model)}': try {', '.join(near)}")
 
 
 def check_names(experiment: Experiment, launcher: str | None = None) -> None:
     """Raise `UserError` for the first name that no source has, with the nearest one that is one."""
-    if (networks := network_names()) and experiment.network not in networks:
-        raise unknown("network", experiment.network, networks)
+    _check_network(experiment.network)
     if launcher is not None:
         _check("launcher", launcher, static_names("launch"))
     strategies, datasets = static_names("strategies"), static_names("datasets")

@@ -1,9 +1,10 @@
-"""Finds plugins, and reads the names users type into strategies, data sets and pairs.
+"""Finds plugins, and reads the names users type into strategies, networks, data sets and pairs.
 
-A plugin is any concrete subclass of a contract in a module of `bench.strategies`, `bench.datasets`
-or `bench.launch`, or one that an installed package names as an entry point: itself, or a module or
-package with any number of them. What fails to import is listed as broken with its reason and
-hurts nobody else. What would end or hold this process is found in another one first.
+A plugin is any concrete subclass of a contract in a module of `bench.strategies`, `bench.networks`,
+`bench.datasets` or `bench.launch`. It may also be one that an installed package names as an entry
+point: itself, or a module or package with any number of them. What fails to import is listed as
+broken with its reason and hurts nobody else. What would end or hold this process is found in
+another one first.
 """
 
 import contextlib
@@ -21,7 +22,16 @@ from types import ModuleType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import bench
-from bench.contracts import Aggregation, Auxiliary, Component, Dataset, Schedule, Sharing, Weighting
+from bench.contracts import (
+    Aggregation,
+    Auxiliary,
+    Component,
+    Dataset,
+    Network,
+    Schedule,
+    Sharing,
+    Weighting,
+)
 from bench.errors import UserError, described, message_of, readable, unknown
 from bench.spec.guarded import deadly, unforked
 from bench.spec.limits import MOST_KNOB
@@ -65,6 +75,13 @@ class Plugins:
             if module in self.broken:
                 raise UserError(f"{what} '{name}' is broken: {self.broken[module]}")
         raise unknown(what, name, self.found)
+
+
+def beside_knobs(plugin: type[Any]) -> tuple[str, ...]:
+    """Return the fields of a plugin that users give after a colon: a path, or a model."""
+    if issubclass(plugin, Dataset):
+        return ("path",) if plugin.takes_path else ()
+    return ("model",) if issubclass(plugin, Network) and plugin.models else ()
 
 
 #: Texts of a plugin that lists and records show.
@@ -152,7 +169,7 @@ def avoid(known: Mapping[str, Mapping[str, str]]) -> None:
 def _try(source: _Source, base: type[Any]) -> None:
     """Do with its plugins what lists do: import them, and make those that need no path."""
     for plugin in _plugins(source.load(), base):
-        if issubclass(plugin, Component | Dataset) and not getattr(plugin, "takes_path", False):
+        if issubclass(plugin, Component | Dataset | Network) and not beside_knobs(plugin):
             made = plugin()
             if isinstance(made, Dataset):
                 list(made.tasks)
@@ -189,6 +206,12 @@ def discover(package_name: str, base: type[Any]) -> Plugins:
 def strategy_components() -> Plugins:
     """Return the components of strategies by name."""
     return discover("bench.strategies", Component)
+
+
+@cache
+def networks() -> Plugins:
+    """Return the networks by name."""
+    return discover("bench.networks", Network)
 
 
 @cache
@@ -345,14 +368,18 @@ def shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-def spelling(plugin: Component | Dataset) -> str:
-    """Return the canonical spelling: knobs are named where they are not the default."""
+def spelling(plugin: Component | Dataset | Network, **instead: str) -> str:
+    """Return the canonical spelling: knobs are named where they are not the default.
+
+    `instead` are texts that take the place of the values of some knobs.
+    """
     changed = []
     for f in fields(plugin):
         value = getattr(plugin, f.name)
-        if value != f.default and not (f.name == "path" and isinstance(plugin, Dataset)):
-            changed.append(f"{f.name}={shown(value)}")
-    return plugin.name + ("@" + ",".join(changed) if changed else "")
+        if value != f.default and f.name not in beside_knobs(type(plugin)):
+            changed.append(f"{f.name}={instead.get(f.name, shown(value))}")
+    model = f":{plugin.model}" if isinstance(plugin, Network) and plugin.models else ""  # type: ignore[attr-defined]
+    return plugin.name + model + ("@" + ",".join(changed) if changed else "")
 
 
 def _told(read: Callable[[str], T]) -> Callable[[str], T]:
@@ -416,12 +443,31 @@ def parse_strategy(text: str) -> Strategy:
 
 
 @cache
+@_told
+def parse_network(text: str) -> Network:
+    """Read `name`, `name:MODEL`, `name@value` or `name@knob=value,knob=value`.
+
+    Raises `UserError`.
+    """
+    head, _, arguments = text.partition("@")
+    name, colon, model = head.partition(":")
+    plugin = networks().get("network", name)
+    given = {"model": model} if beside_knobs(plugin) else {}
+    if given and not model:
+        raise UserError(f"network '{text}': {name} needs a model: {name}:MODEL")
+    if colon and not given:
+        raise UserError(f"network '{text}': {name} has no models")
+    network: Network = _with_knobs(plugin, arguments, f"network '{text}'", **given)
+    return network
+
+
+@cache
 def parse_dataset(text: str) -> Dataset:
     """Read `name`, `name@knob=value` or, for a data set at a path, `name@knob=value:PATH`."""
     head, colon, path = text.partition(":")
     name, _, arguments = head.partition("@")
     plugin = datasets().get("data set", name)
-    given = {"path": path} if plugin.takes_path else {}
+    given = {"path": path} if beside_knobs(plugin) else {}
     if plugin.takes_path and not path:
         raise UserError(f"'{text}': {name} needs a path: {name}:PATH:TASK+TASK")
     if colon and not given:

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from bench.networks import ClassificationHead, Encoder, encoder_builder
+from bench.networks import ClassificationHead, Encoder
 from bench.spec.experiment import Precision, Recipe
 from bench.spec.registry import parse_strategy
 from bench.speed.settings import Method, Network, Settings
 from bench.tasks import ImageSet, TaskData, classification_tasks
 from bench.train.batches import Batches
 from bench.train.device import prepare
-from bench.train.loop import TrainingState
+from bench.train.loop import TrainingState, build_encoder
 from bench.train.pricing import count
 
 CLASSES = 10
@@ -84,7 +84,7 @@ class Workload:
 
     def encoder(self) -> Encoder:
         """Return a fresh encoder."""
-        return encoder_builder(self.network, self.width, self.image)()
+        return build_encoder(self.network, self.image, self.width)
 
 
 #: Takes so many training steps.

@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.networks import encoder_builder
 from bench.plan.plan import Plan, make_plan
 from bench.spec.experiment import RunSpec, load_experiment
 from bench.speed import peers
@@ -26,6 +25,7 @@ from bench.speed.tables import Column, Table, met, number
 from bench.store.store import Store
 from bench.tasks import TaskData
 from bench.train.job import arm_data
+from bench.train.loop import build_encoder
 from bench.train.splits import draw_split
 
 _HOW = (
@@ -156,7 +156,7 @@ def _libmtl_run(spec: RunSpec, classes: Mapping[str, str]) -> float:
 
     trainer = libmtl_trainer(
         classes.get(spec.strategy, next(iter(classes.values()))),
-        encoder_builder(recipe.network, spec.width, images.image),
+        partial(build_encoder, recipe.network, images.image, spec.width),
         {d.task.name: partial(classifier, outputs=d.task.outputs) for d in data},
     )
     points, size = recipe.curve_points, recipe.batch_size

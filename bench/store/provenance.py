@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from functools import cache
 from pathlib import Path
 
 import bench
-from bench.spec.registry import Strategy, parse_dataset
+from bench.contracts import Component, Network
+from bench.spec.registry import Strategy, parse_dataset, parse_network
 
 #: What a run's numbers follow from is all that this module imports, however deep.
 _RUN = "bench.train.run"
-_PLUGINS = ("bench.strategies", "bench.datasets")
+#: Packages whose modules are plugins. Those of networks stand beside code that all of them use.
+_PLUGINS = ("bench.strategies", "bench.networks", "bench.datasets")
+_ONLY_PLUGINS = ("bench.strategies", "bench.datasets")
 
 
 @cache
@@ -33,7 +37,7 @@ def numeric_modules() -> dict[str, Path]:
         name = waiting.pop()
         base = package.joinpath(*name.split(".")[1:])
         path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-        if name in found or name == "bench" or name.startswith(_PLUGINS) or not path.is_file():
+        if name in found or name == "bench" or name.startswith(_ONLY_PLUGINS) or not path.is_file():
             continue
         found[name] = path
         waiting.append(name.rpartition(".")[0])
@@ -51,25 +55,37 @@ def _source(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def code_fingerprint(strategy: Strategy, dataset: str | None = None) -> str:
+def code_fingerprint(strategy: Strategy, network: str, dataset: str | None = None) -> str:
     """Return the SHA-256 of the project code that a run uses: the core and its own plugins.
 
     Code that a plugin imports from a sibling counts too, and so do the versions of its packages.
     """
     sources = {name: str(path) for name, path in numeric_modules().items()}
-    plugins = [type(component).__module__ for component in strategy.components]
+    parts: list[Component | Network] = [*strategy.components, parse_network(network)]
+    plugins = [type(part).__module__ for part in parts]
     if dataset is not None:
         plugins.append(type(parse_dataset(dataset)).__module__)
     for module in _with_siblings(plugins):
-        if file := sys.modules[module].__file__:
+        if file := _file(module):
             sources[module] = file
     total = hashlib.sha256()
     contents = [(name, _source(path)) for name, path in sources.items()]
-    packages = {package for component in strategy.components for package in component.packages}
+    packages = {package for part in parts for package in part.packages}
     versions = [(package, importlib.metadata.version(package)) for package in packages]
     for name, content in sorted(contents) + sorted(versions):
         total.update(f"{name} {content}\n".encode())
     return total.hexdigest()
+
+
+def _file(module: str) -> str | None:
+    """Return the source file of a module, or None where there is no such module."""
+    if (loaded := sys.modules.get(module)) is not None:
+        return loaded.__file__
+    parent = sys.modules.get(module.rpartition(".")[0])
+    if not hasattr(parent, "__path__"):
+        return None  # a name of a module, say, which is none itself
+    spec = importlib.util.find_spec(module)
+    return spec.origin if spec else None
 
 
 def _with_siblings(modules: Iterable[str]) -> set[str]:
@@ -83,16 +99,33 @@ def _with_siblings(modules: Iterable[str]) -> set[str]:
     packages = {name.partition(".")[0] for name in waiting} - {"bench"}
     while waiting:
         name = waiting.pop()
-        if name in found:
+        file = _file(name)
+        if name in found or file is None:
             continue
         found.add(name)
-        for value in vars(sys.modules[name]).values():
-            owner = getattr(value, "__module__", None) or getattr(value, "__name__", None)
-            if not isinstance(owner, str) or owner not in sys.modules:
-                continue
-            if owner.startswith(folders) or owner.partition(".")[0] in packages:
-                waiting.append(owner)
+        waiting += [
+            other
+            for other in _imports(name, file)
+            if other.startswith(folders) or other.partition(".")[0] in packages
+        ]
     return found
+
+
+@cache
+def _imports(module: str, file: str) -> tuple[str, ...]:
+    """Return what a module imports, at its top or in a function: modules, and names in them."""
+    found: list[str] = []
+    if not file.endswith(".py"):
+        return ()
+    for node in ast.walk(ast.parse(Path(file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")
+            inside = len(above) - node.level + file.endswith("__init__.py")
+            base = ".".join([*above[: inside if node.level else 0], *filter(None, [node.module])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(found)
 
 
 def _git(*arguments: str) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.randomness import stream
 from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_network
 from bench.tasks import TaskData
 from bench.train.rows import Rows, Standardise
 from bench.train.splits import Split, draw_split
@@ -97,7 +98,8 @@ class _Stream:
             for d in data
         ]
         self._device = device
-        self._to_float = Standardise(images, device)
+        expects = parse_network(recipe.network).normalisation
+        self._to_float = Standardise(images, device, expects)
         self._batch_size = recipe.batch_size
         self._order = stream(seed, f"{portion.role}order", images.name)
         self._augmentation = stream(seed, f"{portion.role}augmentation", images.name)

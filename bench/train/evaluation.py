@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import MultiTaskNetwork
+from bench.contracts import MultiTaskNetwork, Normalisation
 from bench.spec.experiment import Precision
 from bench.tasks import Task, TaskData
 from bench.train.loop import passes_in
@@ -35,10 +35,12 @@ def evaluation_sets(
     tasks: Sequence[tuple[TaskData, Tensor, Tensor | None, Tensor | None]],
     device: torch.device,
     resident: bool,
+    expects: Normalisation | None = None,
 ) -> list[EvaluationSet]:
     """Return the sets of (task, images `[N, C, H, W]`, labels, index of the selected rows).
 
-    Tasks that hold the same images select the same rows of them.
+    Tasks that hold the same images select the same rows of them. `expects` are the images that the
+    network does.
     """
     shared: dict[int, Rows] = {}
     for _, images, _, index in tasks:
@@ -49,7 +51,7 @@ def evaluation_sets(
             data.task,
             shared[id(images)],
             None if labels is None else Rows(labels, index, device, resident),
-            Standardise(data.images, device),
+            Standardise(data.images, device, expects),
         )
         for data, images, labels, index in tasks
     ]

@@ -3,11 +3,12 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from bench.contracts import DataSource
+from bench.contracts import DataSource, Network
 from bench.digest import digest
+from bench.files import file_digest
 from bench.spec.budget import Price, TuningCost, cost
 from bench.spec.experiment import RunSpec
-from bench.spec.registry import parse_strategy
+from bench.spec.registry import parse_network, parse_strategy, spelling
 from bench.store.provenance import code_fingerprint, machine
 from bench.store.records import SCHEMA_VERSION
 from bench.tasks import TaskData
@@ -52,11 +53,22 @@ def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
     return [replace(d, task=replace(d.task, scored=d.task.name in spec.scored)) for d in own]
 
 
+def network_identity(network: Network) -> str:
+    """Return the spelling of a network with the content of its files in the place of their paths.
+
+    Raises `UserError` where one of them cannot be read.
+    """
+    contents = {knob: f"sha256:{file_digest(path)}" for knob, path in network.files.items()}
+    return spelling(network, **contents)
+
+
 def run_key(spec: RunSpec, data: str) -> str:
     """Return the hash of everything that defines a run: spec, seed, data, code, and machine type.
 
     `data` is the fingerprint of its data.
     """
-    code = code_fingerprint(parse_strategy(spec.strategy), spec.dataset)
+    network = spec.recipe.network
+    code = code_fingerprint(parse_strategy(spec.strategy), network, spec.dataset)
+    recipe = {**spec.recipe.model_dump(), "network": network_identity(parse_network(network))}
     made = [SCHEMA_VERSION, machine(spec.device)]
-    return digest(spec.model_dump(mode="json"), data, code, made)[:40]
+    return digest({**spec.model_dump(mode="json"), "recipe": recipe}, data, code, made)[:40]

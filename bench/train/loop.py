@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
-from bench.networks import Encoder, encoder_builder
+from bench.errors import UserError
+from bench.networks import Encoder, Shape
 from bench.randomness import seeded, stream
 from bench.spec.experiment import Precision, Recipe
-from bench.spec.registry import Strategy
+from bench.spec.registry import Strategy, parse_network
 from bench.tasks import TaskData
 from bench.train.batches import Batch, Batches
 from bench.train.optimizer import AdamW
@@ -39,6 +40,17 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def build_encoder(network: str, image: Shape, width: float = 1.0) -> Encoder:
+    """Return a fresh encoder of a network, named as users do, for images of shape (C, H, W).
+
+    Raises `UserError` where the network does not suit the images, or has no such width.
+    """
+    plugin = parse_network(network)
+    if width != 1 and not plugin.widths:
+        raise UserError(f"network {network} has one width, and {width:g} times that was asked for")
+    return plugin.build(image, width)
+
+
 def build_network(
     strategy: Strategy, data: Sequence[TaskData], network: str, width: float, seed: int
 ) -> MultiTaskNetwork:
@@ -47,15 +59,23 @@ def build_network(
     The encoder and each head are drawn from their own streams, so that adding a task moves no other
     weight. Raises `ValueError` where images differ in shape.
     """
+    return _network_and_encoders(strategy, data, network, width, seed)[0]
+
+
+def _network_and_encoders(
+    strategy: Strategy, data: Sequence[TaskData], network: str, width: float, seed: int
+) -> tuple[MultiTaskNetwork, frozenset[int]]:
+    """Return a freshly drawn network, and the identities of its encoders' parameters."""
     image = data[0].images.image
     if any(d.images.image != image for d in data):
         shapes = ", ".join(f"{d.task.name} {d.images.image}" for d in data)
         raise ValueError(f"the images of one run must have one shape, got {shapes}")
-    base = width
+    base, encoders = width, list[Encoder]()
 
     def encoder(width: float = 1.0) -> Encoder:
         with seeded(seed, "init", "trunk"):
-            return encoder_builder(network, base * width, image)()
+            encoders.append(build_encoder(network, image, base * width))
+            return encoders[-1]
 
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
         def head(encoder: Encoder) -> nn.Module:
@@ -65,7 +85,10 @@ def build_network(
         return head
 
     with seeded(seed, "init", "strategy"):
-        return strategy.sharing.build(encoder, [head_of(d) for d in data])
+        built = strategy.sharing.build(encoder, [head_of(d) for d in data])
+    return built, frozenset(id(p) for encoder in encoders for p in encoder.parameters()) & {
+        id(p) for p in built.parameters()
+    }
 
 
 def passes_in(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
@@ -119,9 +142,13 @@ class TrainingState:
         self.recipe = recipe
         self._strategy, self._seed = strategy, seed
         with device if device.type == "meta" else nullcontext():
-            self.network = build_network(strategy, data, recipe.network, width, seed)
+            self.network, self._encoders = _network_and_encoders(
+                strategy, data, recipe.network, width, seed
+            )
         if device.type != "meta":
             self.network.to(device).to(memory_format=torch.channels_last)
+        #: What the network itself keeps as it is, whatever the phase.
+        self._kept = {id(p) for p in self.network.parameters() if not p.requires_grad}
         self.enter(0)
 
     def enter(self, number: int) -> None:
@@ -130,7 +157,7 @@ class TrainingState:
         self._places = phase.tasks
         self.trained = [self._data[place] for place in phase.tasks]
         tasks = [d.task for d in self.trained]
-        shared = self.network.shared_parameters()
+        shared = [p for p in self.network.shared_parameters() if id(p) not in self._kept]
         for p in shared:
             p.requires_grad_(not phase.frozen)
         self._shared = [] if phase.frozen else shared
@@ -152,7 +179,7 @@ class TrainingState:
         aggregation = strategy.aggregation
         self._aggregate = None if aggregation is None else aggregation.build(tasks, generator)
         self._on_features = aggregation is not None and aggregation.on_features
-        common = {id(p) for p in shared}
+        common = {id(p) for p in shared} | self._kept
         self._own = [p for p in self.network.parameters() if id(p) not in common]
         # Weight decay is for the network: it would pull the weight of a loss to some value.
         self.optimizer = AdamW(
@@ -160,7 +187,14 @@ class TrainingState:
             self._combine.parameters(),
             self.recipe.learning_rate,
             self.recipe.weight_decay,
+            self._encoders,
+            self.recipe.encoder_rate or 1.0,
         )
+        if self._look_ahead is not None and self.recipe.encoder_rate is not None:
+            raise UserError(
+                f"{strategy.weighting.name} tries steps out at one learning rate: leave "
+                "encoder-rate out"
+            )
         self.optimizer.zero_grad()  # left over from the previous phase
 
     def _weights_over(self, steps: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The optimizer of every run."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ class AdamW:
 
     It takes the same steps as `torch.optim.AdamW`, bit for bit, without the hooks and checks around
     them. Those cost a small network as much as a tenth of its step. A parameter without a gradient
-    stays as it is.
+    stays as it is. Parameters whose identity is in `scaled` have `factor` times the learning rate.
     """
 
     def __init__(
@@ -24,12 +24,21 @@ class AdamW:
         undecayed: Iterable[nn.Parameter],
         rate: float,
         decay: float,
+        scaled: Collection[int] = (),
+        factor: float = 1.0,
     ) -> None:
         #: The learning rate of the steps that follow.
         self.rate = rate
+        every = list(parameters)
+        apart = [p for p in every if factor != 1 and id(p) in scaled]
+        others = [p for p in every if factor == 1 or id(p) not in scaled]
         self._groups = [
-            (weight_decay, [(p, *self._moments(p)) for p in group if p.requires_grad])
-            for weight_decay, group in ((decay, parameters), (0.0, undecayed))
+            (times, weight_decay, [(p, *self._moments(p)) for p in group if p.requires_grad])
+            for times, weight_decay, group in (
+                (1.0, decay, others),
+                (factor, decay, apart),
+                (1.0, 0.0, undecayed),
+            )
         ]
 
     @staticmethod
@@ -41,18 +50,18 @@ class AdamW:
     @property
     def state(self) -> list[Tensor]:
         """All the state that it keeps between steps."""
-        return [tensor for _, group in self._groups for _, *kept in group for tensor in kept]
+        return [tensor for *_, group in self._groups for _, *kept in group for tensor in kept]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for _, group in self._groups:
+        for *_, group in self._groups:
             for parameter, *_ in group:
                 parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        for decay, group in self._groups:
+        for times, decay, group in self._groups:
             moved = [(row, g) for row in group if (g := row[0].grad) is not None]
             adamw(
                 [p for (p, _, _, _), _ in moved],
@@ -65,7 +74,7 @@ class AdamW:
                 amsgrad=False,
                 beta1=_BETAS[0],
                 beta2=_BETAS[1],
-                lr=self.rate,
+                lr=times * self.rate,
                 weight_decay=decay,
                 eps=_EPSILON,
                 maximize=False,

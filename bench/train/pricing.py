@@ -15,17 +15,19 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
 from bench.contracts import DataSource
 from bench.digest import digest
 from bench.spec.budget import Price
 from bench.spec.experiment import Recipe
-from bench.spec.registry import Strategy
+from bench.spec.registry import Strategy, parse_network
 from bench.store.provenance import code_fingerprint, machine
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import reason_of
+from bench.train.flops import flop_counter
+from bench.train.job import network_identity
 from bench.train.loop import TrainingState
 from bench.train.rows import fits
 
@@ -128,14 +130,17 @@ def price_name(
     tasks = [
         (type(d.task.type).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
     ]
-    costly = recipe.model_dump(mode="json", exclude={"learning_rate", "weight_decay"})
-    network = [strategy.name, tasks, data[0].images.image, costly, width]
-    return digest(network, code_fingerprint(strategy), machine(device))[:40]
+    free = {"learning_rate", "encoder_rate", "weight_decay", "network"}
+    costly = recipe.model_dump(mode="json", exclude=free)
+    network = network_identity(parse_network(recipe.network))
+    arm = [strategy.name, tasks, data[0].images.image, costly, network, width]
+    code = code_fingerprint(strategy, recipe.network)
+    return digest(arm, code, machine(device))[:40]
 
 
 def count_flops(state: TrainingState, batch: Batch) -> float:
     """Return the FLOPs of one step of a state, which takes that step."""
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         state.step(batch)
     return float(counter.get_total_flops())
 

@@ -5,18 +5,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.contracts import DataSource
+from bench.contracts import DataSource, Normalisation
+from bench.errors import UserError
 from bench.tasks import ImageSet, TaskData
 
 
 class Standardise:
     """Scales uint8 images to zero mean and unit variance per channel, over the training pool.
 
-    Whether a network learns must not depend on how the same pixels are encoded.
+    Whether a network learns must not depend on how the same pixels are encoded. Where a network
+    `expects` other images, as one with pretrained weights does, it gets those. Raises `UserError`
+    where they have another number of channels.
     """
 
-    def __init__(self, images: ImageSet, device: torch.device) -> None:
+    def __init__(
+        self, images: ImageSet, device: torch.device, expects: Normalisation | None = None
+    ) -> None:
         mean, deviation = images.channel_statistics
+        if expects is not None:
+            if len(expects.mean) != len(mean):
+                raise UserError(
+                    f"the network expects images of {len(expects.mean)} channels, and those of "
+                    f"{images.name} have {len(mean)}"
+                )
+            mean, deviation = (
+                255 * torch.tensor(each) for each in (expects.mean, expects.deviation)
+            )
         # For a whole line of pixels: a pixel's three numbers are too short a loop for a CPU.
         width = images.image[2]
         self._mean, self._scale = (

@@ -20,13 +20,14 @@ from bench.randomness import seeded, stream, stream_key
 from bench.spec.budget import Axis, Budget, Ledger, Price
 from bench.spec.experiment import RunSpec
 from bench.spec.guarded import unforked
-from bench.spec.registry import Strategy, parse_strategy
+from bench.spec.registry import Strategy, parse_network, parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
 from bench.store.records import CurvePoint, Record, Score, Use
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
+from bench.train.flops import flop_counter
 from bench.train.job import Job, arm_data
 from bench.train.load import check_unchanged, fingerprint
 from bench.train.loop import TrainingState, build_network
@@ -181,7 +182,7 @@ def _train(
     training = state.train(batches, steps, pauses)
     for step in pauses:
         counted = step in audited
-        counter = FlopCounterMode(display=False) if counted else nullcontext()
+        counter = flop_counter() if counted else nullcontext()
         clock.start()
         began = time.perf_counter()
         with counter:
@@ -240,7 +241,8 @@ def _validation(
         return []
     splits = {id(d.images): draw_split(d.images, recipe, seed).validation for d in scored}
     held_out = [(d, d.images.train, d.train_labels, splits[id(d.images)]) for d in scored]
-    return evaluation_sets(held_out, device, resident)
+    expects = parse_network(recipe.network).normalisation
+    return evaluation_sets(held_out, device, resident, expects)
 
 
 def _used(trained: Sequence[_Trained], prices: Sequence[Price]) -> dict[Axis, float]:
@@ -299,7 +301,8 @@ def execute(job: Job) -> tuple[Record, Examples]:
     paused = time.perf_counter()
     if spec.split == "test":
         whole = [(d, d.images.test, d.test_labels, None) for d in scored]
-        test = evaluation_sets(whole, device, resident)
+        expects = parse_network(spec.recipe.network).normalisation
+        test = evaluation_sets(whole, device, resident, expects)
         results = evaluate(state.network, state.tasks, test, spec.recipe.precision)
         examples = {r.task.name: _compact(r) for r in results}
     else:
@@ -318,7 +321,7 @@ def execute(job: Job) -> tuple[Record, Examples]:
         reason=trained[-1].reason,
         spec=spec,
         data_fingerprint=fingerprint(data),
-        code_fingerprint=code_fingerprint(strategy, spec.dataset),
+        code_fingerprint=code_fingerprint(strategy, spec.recipe.network, spec.dataset),
         streams=streams(spec, strategy, data),
         scores={r.task.name: _scores(r) for r in results},
         curve=tuple(point for t in trained for point in t.curve),

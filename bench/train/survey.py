@@ -13,9 +13,9 @@ from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.spec.budget import Price
 from bench.spec.experiment import RunSpec
-from bench.spec.registry import parse_dataset, parse_strategy
+from bench.spec.registry import parse_dataset, parse_network, parse_strategy
 from bench.train.device import prepare
-from bench.train.job import arm_data
+from bench.train.job import arm_data, network_identity
 from bench.train.load import fingerprint
 from bench.train.loop import build_network
 from bench.train.pricing import TimedPhase, count, price_name, step_flops, steps_in_turns
@@ -40,6 +40,18 @@ class ArmFacts:
     trained_in: Mapping[str, tuple[int, ...]]
     fingerprint: str
     price: str
+
+
+def prepare_network(network: str, download: bool) -> list[str]:
+    """Make sure that a network can be built; return what a user must know of it.
+
+    Raises `UserError` where it cannot.
+    """
+    plugin = parse_network(network)
+    head = network.partition("@")[0]
+    lines = [f"network {head}: {line}" for line in plugin.prepare(download)]
+    network_identity(plugin)  # all its files can be read
+    return lines
 
 
 def check_dataset(dataset: str, tasks: Sequence[str], source: DataSource) -> None:

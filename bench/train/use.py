@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import MultiTaskNetwork
 from bench.spec.experiment import Precision
 from bench.store.records import Use
 from bench.tasks import TaskData
+from bench.train.flops import flop_counter
 from bench.train.loop import passes_in
 from bench.train.pricing import peak_bytes, seconds_of_one
 
@@ -54,7 +54,7 @@ def cost_of_use(
             network(inputs)
 
     one, many = (_inputs(data, count, device) for count in (1, BATCH))
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         forward(one)
     seconds = []
     for inputs in (one, many):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from bench.contracts import Component, Dataset
+from bench.contracts import Component, Dataset, Network
 from bench.spec.experiment import Recipe
-from bench.spec.registry import shown
+from bench.spec.registry import beside_knobs, shown
 
 RECIPE = Recipe(train_size=24, validation_size=8, batch_size=8, curve_points=1)
 #: Number of real steps whose FLOPs are compared with the price.
@@ -36,10 +36,13 @@ def check_documented(plugin: type[Any], wanted: Sequence[str]) -> None:
         )
 
 
-def check_spelled(plugin: Component | Dataset, name: str, parse: Callable[[str], str]) -> None:
+def check_spelled(
+    plugin: Component | Dataset | Network, name: str, parse: Callable[[str], str]
+) -> None:
     """Raise unless `name`, with and without its defaults spelled out, is parsed as `name`."""
-    knobs = [f for f in fields(plugin) if not (f.name == "path" and isinstance(plugin, Dataset))]
-    head, colon, path = name.partition(":")
+    knobs = [f for f in fields(plugin) if f.name not in beside_knobs(type(plugin))]
+    # A data set's path follows its knobs, and a network's model precedes them.
+    head, colon, path = (name, "", "") if isinstance(plugin, Network) else name.partition(":")
     joint = "," if "@" in head else "@"
     named = [
         f"{head}{joint}{knob.name}={shown(knob.default)}{colon}{path}"
@@ -60,7 +63,7 @@ def check_spelled(plugin: Component | Dataset, name: str, parse: Callable[[str],
             )
 
 
-def origin(error: BaseException, plugin: Component | Dataset) -> str:
+def origin(error: BaseException, plugin: Component | Dataset | Network) -> str:
     """Return where in the plugin's own file an error came from, in words, if it came from there."""
     path = inspect.getfile(type(plugin))
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]

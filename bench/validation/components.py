@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.contracts import (
     Aggregation,
@@ -24,7 +24,7 @@ from bench.contracts import (
     Weighting,
 )
 from bench.errors import UserError, described
-from bench.networks import encoder_builder
+from bench.networks import Shape
 from bench.plan.search import respelled, searched
 from bench.randomness import seeded, stream
 from bench.spec.budget import TOLERANCE, Price
@@ -40,7 +40,7 @@ from bench.spec.registry import (
 from bench.task_types import Classification
 from bench.tasks import ImageSet, Task, TaskData
 from bench.train.batches import Batch, Batches
-from bench.train.loop import TrainingState, build_network
+from bench.train.loop import TrainingState, build_encoder, build_network
 from bench.train.pricing import count, count_flops
 from bench.validation.checks import (
     COUNTED,
@@ -59,10 +59,10 @@ _NETWORKS = ("lenet", "resnet8")
 _STEPS = 8
 
 
-def _image_set(name: str) -> ImageSet:
-    """Return 32 + 16 colour images of 16 × 16: the smallest size that every network takes."""
+def _image_set(name: str, image: Shape) -> ImageSet:
+    """Return 32 + 16 images of a shape."""
     generator = stream(SEED, "validation", name)
-    pixels = torch.randint(0, 256, (48, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    pixels = torch.randint(0, 256, (48, *image), dtype=torch.uint8, generator=generator)
     return ImageSet(name, pixels[:32], pixels[32:])
 
 
@@ -72,12 +72,17 @@ def _task(name: str, images: ImageSet, classes: int) -> TaskData:
     return TaskData(Task(name, Classification(), classes), images, labels[:32], labels[32:])
 
 
-def _tasks_given() -> dict[str, tuple[TaskData, TaskData]]:
-    images = _image_set("validation")
+#: The smallest images that every network takes.
+_IMAGE = (3, 16, 16)
+
+
+def drawn_tasks(image: Shape = _IMAGE) -> dict[str, tuple[TaskData, TaskData]]:
+    """Return two tasks on the same images, and two on different ones, drawn in memory."""
+    images = _image_set("validation", image)
     target = _task("first", images, 3)
     return {
         "tasks on the same images": (target, _task("second", images, 4)),
-        "tasks on different images": (target, _task("second", _image_set("others"), 4)),
+        "tasks on different images": (target, _task("second", _image_set("others", image), 4)),
     }
 
 
@@ -91,7 +96,7 @@ class Candidate:
     @cached_property
     def given(self) -> Mapping[str, tuple[TaskData, TaskData]]:
         """The target and the partner of each arm, which nothing may change."""
-        return _tasks_given()
+        return drawn_tasks()
 
     @cached_property
     def arms(self) -> Mapping[str, list[TaskData]]:
@@ -129,13 +134,18 @@ class Candidate:
     @cached_property
     def trained(self) -> Mapping[str, tuple[TrainingState, list[Tensor]]]:
         """The state of each arm after a few steps per phase, and each arm's losses `[steps, T]`."""
-        return {words: _trained(self.strategy, data) for words, data in self.arms.items()}
+        return {words: trained_steps(self.strategy, data) for words, data in self.arms.items()}
 
 
-def _trained(strategy: Strategy, data: Sequence[TaskData]) -> tuple[TrainingState, list[Tensor]]:
-    """Train as a run does: the global generator is the strategy's own stream."""
+def trained_steps(
+    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe = RECIPE
+) -> tuple[TrainingState, list[Tensor]]:
+    """Train as a run does: the global generator is the strategy's own stream.
+
+    Returns the state after a few steps of each phase, and the losses `[steps, T]` of each.
+    """
     with seeded(SEED, "strategy", strategy.name):
-        state = TrainingState(strategy, data, RECIPE, 1.0, SEED, _CPU)
+        state = TrainingState(strategy, data, recipe, 1.0, SEED, _CPU)
         return state, _steps(state)
 
 
@@ -152,7 +162,7 @@ def _first_batch(data: Sequence[TaskData], recipe: Recipe) -> Batch:
     return next(iter(Batches(data, recipe, SEED, _CPU)))
 
 
-def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+def same_bits(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Return whether two states have the same bits; NaN equals NaN."""
     return a.keys() == b.keys() and all(
         torch.equal(torch.as_tensor(a[name]).nan_to_num(), torch.as_tensor(b[name]).nan_to_num())
@@ -160,7 +170,8 @@ def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     )
 
 
-def _state(network: MultiTaskNetwork) -> dict[str, Tensor]:
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a network's state, by name."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
@@ -219,7 +230,7 @@ def _check_outputs(
     for task, d in enumerate(data):
         x, output = images[task], together[task]
         assert x is not None
-        encoder = encoder_builder(recipe.network, 1.0, d.images.image)()
+        encoder = build_encoder(recipe.network, d.images.image)
         features = encoder(x)
         wanted = d.task.type.head(encoder.features, d.images.image, d.task.outputs)(features).shape
         if output is None or output.shape != wanted:
@@ -418,14 +429,14 @@ def trains(candidate: Candidate) -> None:
                 raise ViolationError(
                     f"{words}: the loss of '{name}' is not finite in step {step + 1}"
                 )
-        weights = _state(state.network)
+        weights = state_of(state.network)
         if not all(value.isfinite().all() for value in weights.values()):
             raise ViolationError(
                 f"{words}: weights of the network are not finite after {_STEPS} steps"
             )
         data = candidate.arms[words]
         start = build_network(candidate.strategy, data, RECIPE.network, 1.0, SEED)
-        if _same(_state(start), weights):
+        if same_bits(state_of(start), weights):
             raise ViolationError(f"{words}: {_STEPS} steps move no weight of the network")
 
 
@@ -436,9 +447,9 @@ def independent(candidate: Candidate) -> None:
             first, second = (
                 TrainingState(candidate.strategy, data, RECIPE, 1.0, SEED, _CPU) for _ in range(2)
             )
-            before = _state(second.network)
+            before = state_of(second.network)
             _steps(first)
-        if not _same(before, _state(second.network)):
+        if not same_bits(before, state_of(second.network)):
             raise ViolationError(
                 f"{words}: training one network moves another: make all that learns anew in build"
             )
@@ -448,10 +459,10 @@ def repeats(candidate: Candidate) -> None:
     """The same seed gives the same losses, weights and outputs twice."""
     for words, (state, losses) in candidate.trained.items():
         data = candidate.arms[words]
-        again, those = _trained(candidate.strategy, data)
+        again, those = trained_steps(candidate.strategy, data)
         images = _first_batch(data, RECIPE).images
         same = all(map(torch.equal, losses, those))
-        same &= _same(_state(state.network), _state(again.network))
+        same &= same_bits(state_of(state.network), state_of(again.network))
         outputs = zip(_outputs(state, images), _outputs(again, images), strict=True)
         if not (same and all(torch.equal(a, b) for a, b in outputs)):
             raise ViolationError(
@@ -474,8 +485,8 @@ def null(candidate: Candidate) -> None:
     for words, data in candidate.arms.items():
         target, *partners = data
         silent = [replace(d, task=replace(d.task, weight=0.0)) for d in partners]
-        beside, _ = _trained(candidate.strategy, [target, *silent])
-        alone, _ = _trained(default_strategy(candidate.strategy.sharing), [target])
+        beside, _ = trained_steps(candidate.strategy, [target, *silent])
+        alone, _ = trained_steps(default_strategy(candidate.strategy.sharing), [target])
         x = _first_batch([target], RECIPE).images[0]
         (ours,) = _outputs(beside, [x, *[None] * len(partners)])
         (theirs,) = _outputs(alone, [x])
@@ -489,7 +500,7 @@ def null(candidate: Candidate) -> None:
 
 def untouched(candidate: Candidate) -> None:
     """It has left images and labels as they are, whatever was done with it above."""
-    for words, fresh in _tasks_given().items():
+    for words, fresh in drawn_tasks().items():
         for ours, theirs in zip(candidate.given[words], fresh, strict=True):
             for what, kept, drawn in (
                 ("images", ours.images.train, theirs.images.train),

@@ -13,16 +13,23 @@ from bench.contracts import DataSource
 from bench.errors import LauncherError, UserError, described, message_of, readable, unknown
 from bench.launch.worker import RequestError, answer
 from bench.plan.survey import Ask
-from bench.spec.registry import component_of, datasets, parse_dataset, strategy_components
+from bench.spec.registry import (
+    component_of,
+    datasets,
+    networks,
+    parse_dataset,
+    strategy_components,
+)
 from bench.train.device import prepare
 from bench.validation.checks import InapplicableError, ViolationError, origin
 from bench.validation.components import COMPONENT_CHECKS, COMPONENT_GATES, Candidate, candidate
 from bench.validation.datasets import DATASET_CHECKS, DATASET_GATES, Loaded
+from bench.validation.networks import NETWORK_CHECKS, NETWORK_GATES, Tried, tried_network
 
 Outcome = Literal["ok", "failed", "skipped"]
 
 #: Checks that others depend on. Where one fails or cannot be made, the later ones are left out.
-_GATES = {check.__name__ for check in (*COMPONENT_GATES, *DATASET_GATES)}
+_GATES = {check.__name__ for check in (*COMPONENT_GATES, *NETWORK_GATES, *DATASET_GATES)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class PluginReport:
         return "ok" if tried else "skipped"
 
 
-def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> CheckResult:
+def _finding(check: Callable[[Any], None], tried: Candidate | Tried | Loaded) -> CheckResult:
     name = check.__name__
     try:
         check(tried)
@@ -66,7 +73,7 @@ def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> CheckRe
     except ViolationError as violation:
         return CheckResult(name, "failed", readable(str(violation)))
     except UserError as error:
-        if isinstance(tried, Loaded):
+        if not isinstance(tried, Candidate):
             return CheckResult(name, "failed", message_of(error))
         # A component may refuse tasks that it cannot handle.
         return CheckResult(name, "skipped", f"cannot be tried here: {message_of(error)}")
@@ -79,7 +86,7 @@ def _finding(check: Callable[[Any], None], tried: Candidate | Loaded) -> CheckRe
 
 
 def _findings(
-    checks: Iterable[Callable[[Any], None]], tried: Candidate | Loaded
+    checks: Iterable[Callable[[Any], None]], tried: Candidate | Tried | Loaded
 ) -> Iterator[CheckResult | str]:
     for check in checks:
         yield check.__name__
@@ -100,6 +107,16 @@ def component_findings(text: str) -> Iterator[CheckResult | str]:
     plugin = type(tried.plugin)
     checks = [check for check, base in COMPONENT_CHECKS.items() if issubclass(plugin, base)]
     yield from _findings(checks, tried)
+
+
+def network_findings(text: str) -> Iterator[CheckResult | str]:
+    """Check a network; yield the name of each check before its result."""
+    prepare("cpu")
+    plugin = networks().found[text.partition("@")[0].partition(":")[0]]
+    if plugin.models and ":" not in text:
+        yield CheckResult("stages", "skipped", f"needs a model: validate {text}:MODEL")
+        return
+    yield from _findings(NETWORK_CHECKS, tried_network(text))
 
 
 def dataset_findings(text: str, source: DataSource) -> Iterator[CheckResult | str]:
@@ -140,8 +157,9 @@ def selected(names: Sequence[str]) -> list[str]:
 
     Raises `UserError` for an unknown name, with the nearest known one.
     """
-    components, sets = strategy_components(), datasets()
-    known = [*components.found, *sets.found, *components.broken, *sets.broken]
+    every = strategy_components(), networks(), datasets()
+    known = [name for plugins in every for name in plugins.found]
+    known += [name for plugins in every for name in plugins.broken]
     for text in names:
         head = text.partition(":")[0].partition("@")[0]
         if head not in known:
@@ -150,17 +168,20 @@ def selected(names: Sequence[str]) -> list[str]:
 
 
 def validate(name: str, source: DataSource, ask: Ask = answer) -> Iterator[PluginReport]:
-    """Try all checks on a plugin: a component, a data set, or both if they share a name.
+    """Try all checks on a plugin: a component, a network, a data set, or all that share a name.
 
-    `name` is as users type it: `component@knob=value`, `dataset@knob=value` or `dataset:PATH`. The
-    checks run where `ask` calls them, in this process if none is given.
+    `name` is as users type it: `component@knob=value`, `network:MODEL`, `dataset@knob=value` or
+    `dataset:PATH`. The checks run where `ask` calls them, in this process if none is given.
     """
     head = name.partition(":")[0].partition("@")[0]
     if head in strategy_components().found:
         component = component_of(strategy_components().found[head])
         yield _report(name, component, ask(component_findings, name))
+    if head in networks().found:
+        yield _report(name, "network", ask(network_findings, name))
     if head in datasets().found:
         yield _report(name, "data set", ask(dataset_findings, name, source))
-    reasons = strategy_components().broken.get(head) or datasets().broken.get(head)
+    every = strategy_components(), networks(), datasets()
+    reasons = next((p.broken[head] for p in every if head in p.broken), "")
     if reasons:
         yield PluginReport(name, "broken", (CheckResult("imports", "failed", reasons),), 0.0)

@@ -19,10 +19,9 @@ import bench as bench_package
 from bench import __version__
 from bench.cli.app import app, main
 from bench.files import write_atomically
-from bench.networks import NETWORKS
 from bench.spec.experiment import Experiment
-from bench.spec.names import network_names, static_names
-from bench.spec.registry import datasets, strategy_components
+from bench.spec.names import _classes, static_names
+from bench.spec.registry import datasets, networks, strategy_components
 from bench.store.records import Declaration, Row, SeedRuns
 from bench.store.store import Store
 
@@ -416,6 +415,8 @@ def test_a_reference_strategy_has_a_table_of_its_own(
         (["-p", "creatures:speices+kin"], "unknown task of creatures 'speices'"),
         (["-p", "creatures@shared=1:kin*speices"], "unknown task of creatures 'speices'"),
         (["--network", "lenat"], "unknown network 'lenat': did you mean 'lenet'?"),
+        (["--network", "lenat@norm=group"], "unknown network 'lenat': did you mean 'lenet'?"),
+        (["--network", "torchvision:resnet8"], "torchvision has no model 'resnet8': try resnet"),
         (["--launcher", "proceses"], "unknown launcher 'proceses': did you mean 'processes'?"),
         (["--seeds", "0"], "seeds: give 1 or more (given: 0)"),
     ],
@@ -448,22 +449,25 @@ def test_names_that_no_source_tells_are_left_to_the_import(
         ("class Far(:\n", False),
     ):
         file.write_text(source)
-        static_names.cache_clear()
+        _classes.cache_clear()
         found = static_names("launch")
         assert (None if found is None else "far-away" in found) is known
         assert found is None or {"far", "local", "processes"} <= found.keys()
-    static_names.cache_clear()
+    _classes.cache_clear()
 
 
 def test_every_plugin_that_is_found_by_import_is_known_from_its_source() -> None:
-    for folder, plugins in (("strategies", strategy_components()), ("datasets", datasets())):
+    for folder, plugins in (
+        ("strategies", strategy_components()),
+        ("networks", networks()),
+        ("datasets", datasets()),
+    ):
         names = static_names(folder)
         assert names is not None
         assert plugins.found.keys() | plugins.broken.keys() <= names.keys()
     for name, listed in (static_names("datasets") or {}).items():
         if listed:
             assert set(datasets().found[name]().tasks) == listed
-    assert network_names() == NETWORKS.keys()
 
 
 def test_the_version_and_help_answer_to_their_usual_names(here: Callable[..., Said]) -> None:

@@ -20,6 +20,7 @@ BEGUN = {
     "begun-aggregation": ("strategy", "aggregation"),
     "begun-schedule": ("strategy", "schedule"),
     "begun-auxiliary": ("strategy", "auxiliary"),
+    "begun-network": ("network", None),
     "begun-data": ("dataset", None),
 }
 
@@ -70,6 +71,8 @@ def test_without_folders_of_the_users_it_goes_to_the_checkout(
     monkeypatch.setattr(bench, "plugin_folders", [])
     monkeypatch.setattr(bench, "checkout", tmp_path)
     assert begin("dataset", "quiet", None, None) == tmp_path / "datasets" / "quiet.py"
+    # Those that ship stand in the package.
+    assert begin("network", "quiet", None, None) == tmp_path / "bench" / "networks" / "quiet.py"
     monkeypatch.setattr(bench, "checkout", None)
     with pytest.raises(UserError, match="--folder DIR, and set BENCH_PLUGINS=DIR"):
         begin("dataset", "quiet", None, None)
@@ -88,6 +91,8 @@ def test_without_folders_of_the_users_it_goes_to_the_checkout(
         ("dataset", "dataset", "such as 'my-dataset'"),
         ("strategy", "hard", r"taken: choose another \(`list strategies`"),
         ("dataset", "toy", r"taken: choose another \(`list datasets`"),
+        ("network", "lenet", r"taken: choose another \(`list networks`"),
+        ("network", "heads", "taken"),
         ("strategy", "broken", "taken"),
     ],
 )
@@ -110,3 +115,5 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
 def test_a_data_set_has_no_sort(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a data set has none"):
         begin("dataset", "quiet", "aggregation", tmp_path)
+    with pytest.raises(UserError, match="a network has none"):
+        begin("network", "quiet", "aggregation", tmp_path)

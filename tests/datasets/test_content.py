@@ -57,7 +57,7 @@ def test_the_real_content_is_what_it_always_was(real: Path, dataset: str, digest
 def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
     monkeypatch: pytest.MonkeyPatch, dataset: str, modules: set[str]
 ) -> None:
-    before = provenance.code_fingerprint(single_task(), dataset)
+    before = provenance.code_fingerprint(single_task(), "lenet", dataset)
     original, found = provenance._source, set()
     for name in MODULES:
 
@@ -65,6 +65,6 @@ def test_a_run_is_new_when_a_module_its_data_are_made_with_changes(
             return "edited" if Path(path).name == file else original(path)
 
         monkeypatch.setattr(provenance, "_source", edited)
-        if provenance.code_fingerprint(single_task(), dataset) != before:
+        if provenance.code_fingerprint(single_task(), "lenet", dataset) != before:
             found.add(name)
     assert found == modules

@@ -133,3 +133,15 @@ def test_the_methods_whose_papers_tune_a_number_are_tuned() -> None:
     assert {"partner", "reconstruction", "rotation", "jigsaw", "colourisation"} <= tuned
     assert {"auto-lambda", "finetune", "frozen-probe"} <= tuned
     assert not {"hard", "single", "pcgrad", "branch", "mmoe"} & tuned
+
+
+def test_a_rate_of_the_encoders_is_searched_where_there_is_one() -> None:
+    strategy = parse_strategy("hard")
+    usual, own = (searched(strategy, Recipe(encoder_rate=rate)) for rate in (None, 0.1))
+    assert {knob.name for knob in own} - {knob.name for knob in usual} == {"encoder rate"}
+    rates = [
+        setting.recipe.encoder_rate for setting in settings(strategy, Recipe(encoder_rate=0.1), 6)
+    ]
+    assert rates[0] == 0.1
+    assert all(rate is not None and 0.01 <= rate <= 1 for rate in rates)
+    assert len(set(rates)) == 6

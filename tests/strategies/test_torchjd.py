@@ -42,9 +42,9 @@ def test_an_aggregator_that_cannot_be_made_is_refused(text: str, message: str) -
 def test_the_version_of_torchjd_counts_to_a_runs_key(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torchjd")
     strategies = [parse_strategy(name) for name in ("torchjd", "upgrad")]
-    before = [code_fingerprint(strategy) for strategy in strategies]
+    before = [code_fingerprint(strategy, "lenet") for strategy in strategies]
     monkeypatch.setattr("importlib.metadata.version", lambda package: "another")
-    after = [code_fingerprint(strategy) for strategy in strategies]
+    after = [code_fingerprint(strategy, "lenet") for strategy in strategies]
     assert before[0] != after[0]
     assert before[1] == after[1]
 

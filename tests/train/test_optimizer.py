@@ -47,3 +47,20 @@ def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     optimizer.step()
     assert torch.equal(parameter, torch.ones(3))
     assert all(not kept.any() for kept in optimizer.state)
+
+
+def test_some_parameters_may_have_another_rate() -> None:
+    def pair() -> list[nn.Parameter]:
+        return [nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2)]
+
+    ours, theirs = pair(), pair()
+    optimizer = AdamW(ours, [], 0.1, 0.2, {id(ours[0])}, 0.5)
+    groups = [{"params": theirs[:1], "lr": 0.05}, {"params": theirs[1:], "lr": 0.1}]
+    reference = torch.optim.AdamW(groups, weight_decay=0.2, fused=True)
+    for _ in range(3):
+        for each in (ours, theirs):
+            torch.stack([*each]).square().sum().backward()
+        for one in (optimizer, reference):
+            one.step()
+            one.zero_grad()
+    assert all(map(torch.equal, ours, theirs))

@@ -250,3 +250,35 @@ def test_the_weights_that_a_step_descends_are_watched(
 
 def test_aggregated_gradients_have_no_weights_to_watch(toy: Toy, recipe: Recipe) -> None:
     assert _trained("pcgrad", [toy("row"), toy("column")], recipe).task_weights is None
+
+
+@pytest.mark.parametrize("strategy", ["hard", "single", "branch@1", "cross-stitch", "mmoe"])
+def test_encoders_may_learn_at_a_rate_of_their_own(toy: Toy, recipe: Recipe, strategy: str) -> None:
+    data = [toy("row"), toy("column")]
+    slow = recipe.model_copy(update={"encoder_rate": 1e-3})
+    state = TrainingState(parse_strategy(strategy), data, slow, 1.0, 0, torch.device("cpu"))
+    before = {name: p.clone() for name, p in state.network.named_parameters()}
+    list(state.train(state.batches(), 4, [4]))
+    moved = {
+        name: float((p - before[name]).abs().max().detach())
+        for name, p in state.network.named_parameters()
+    }
+    heads = [move for name, move in moved.items() if "heads" in name or "stitches" in name]
+    encoders = [m for n, m in moved.items() if "encoder" in n or "experts" in n or "stem" in n]
+    assert heads
+    assert encoders
+    assert max(encoders) < min(heads) / 50
+
+
+def test_without_a_rate_of_their_own_encoders_learn_as_all_else_does(
+    toy: Toy, recipe: Recipe
+) -> None:
+    states = []
+    for rate in (None, 1.0):
+        one = recipe.model_copy(update={"encoder_rate": rate})
+        state = TrainingState(
+            parse_strategy("hard"), [toy("row")], one, 1.0, 0, torch.device("cpu")
+        )
+        list(state.train(state.batches(), 4, [4]))
+        states.append(state.network.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -437,13 +437,15 @@ def settings(experiment: Experiment) -> dict[str, str]:
     recipe = experiment.recipe
     schedule = f"warm-up over {100 * recipe.warmup:g} %, then cosine"
     tuned = "each arm's own, tuned around " if experiment.tune else ""
+    factor = recipe.encoder_rate
+    encoders = "" if factor is None else f"; encoders at {tuned}{factor:g} times that"
     trials = f"{experiment.tune} trials of every arm at {_seeds(experiment.tune_seeds)}"
     return {
         "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
         "seeds": f"{experiment.seeds}{' at most a pair' if experiment.until_decided else ''}",
         "network": recipe.network,
         "batch size": str(recipe.batch_size),
-        "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}",
+        "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}{encoders}",
         "weight decay": f"{tuned if recipe.weight_decay else ''}{recipe.weight_decay:g}",
         "tuning": trials if experiment.tune else "none: one recipe for all",
         "augmentation": recipe.augment,
