@@ -10,8 +10,9 @@ No file outside the table's folder is opened, whatever the table or a link says.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -26,8 +27,10 @@ from bench.task_types import VOID, Classification, MultiLabel, Regression, Segme
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
 from ._columns import Column, KindName, infer_kind, names_files
+from ._readings import Choices, Doubt, read_column, without_missing
 from ._root import Root
-from ._tables import Cell, Table, printable, read_table
+from ._splits import NONE, SplitReading, read_splits
+from ._tables import Table, printable, read_table
 
 #: The side that images are stretched to, unless they are small and of one size. The networks here
 #: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
@@ -36,11 +39,6 @@ _OWN_SIDE = 64
 _LARGEST_SIDE = 1024
 #: One in so many images is drawn for the test set where no column says which.
 _TEST_SHARE = 5
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 #: What the column of images is called, where several columns hold paths of image files.
 _USUAL = ("image", "images", "path", "file", "filename", "file_name", "image_path", "filepath")
 #: Signs that a pair, a knob or the name of a pair gives a meaning to.
@@ -48,6 +46,8 @@ _RESERVED = "+~:/\\,="
 #: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
+#: Rows that a question names.
+_MOST_ROWS = 3
 _MOST_CLASSES = 64
 _PIECE = 256
 
@@ -64,13 +64,32 @@ class _Fault:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A table whose columns have their roles: images, split, and labels by task name."""
+    """A table whose columns have their roles: images, split, and labels by task name.
+
+    `doubts` has the cells of each label that can be read in several ways.
+    """
 
     name: str
     table: Table
     image: str
-    split: str | None
+    splits: SplitReading
     labels: Mapping[str, Column]
+    doubts: Mapping[str, Sequence[Doubt]]
+
+    def qualified(self, columns: Collection[str]) -> "_Part":
+        """Return the part with its name before those labels, which another table has too."""
+        names = {c: f"{self.name}.{c}" if c in columns else c for c in self.labels}
+        labels = {names[c]: column for c, column in self.labels.items()}
+        doubts = {names[c]: found for c, found in self.doubts.items()}
+        return replace(self, labels=labels, doubts=doubts)
+
+    def asked(self, doubt: Doubt) -> str:
+        """Return a doubt in words: the cells, the first of their rows, and what decides."""
+        rows = [str(self.table.numbers[at]) for at in doubt.at]
+        more = f" and {len(rows) - _MOST_ROWS:,} more" if len(rows) > _MOST_ROWS else ""
+        where = f" (row {', '.join(rows[:_MOST_ROWS])}{more})" if rows else ""
+        knobs = " or ".join(f"folder@{knob}:…" for knob in doubt.knobs)
+        return f"{doubt.what}{where}{f': say {knobs}' if knobs else ''}"
 
     def fault(self, row: int, text: str, image: bool = True) -> _Fault:
         """Return a fault of the row at a position."""
@@ -90,7 +109,11 @@ class _Images:
         for half, images in (("training", self.set.train), ("test", self.set.test)):
             if not len(images):
                 path = self.part.table.path
-                raise UserError(f"'{path}' has no {half} image that can be read")
+                columns = " and ".join(map(printable, self.part.splits.columns))
+                why = (
+                    f": column {columns} says so (split={NONE} draws a test set)" if columns else ""
+                )
+                raise UserError(f"'{path}' has no {half} image that can be read{why}")
 
     def halves(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the labels of the training pool and of the test set."""
@@ -130,7 +153,22 @@ class Folder(Dataset):
     image: str = ""
     """Column of the image files' paths; inferred where it is not given."""
     split: str = ""
-    """Column that says train, valid or test; `split` where it is not given and there is one."""
+    """Column that says train, valid or test, in any coding; found where it is not given. With
+    `none` a test set is drawn."""
+    test: tuple[str, ...] = ()
+    """Values of the column `split` that mark the test set, such as the number of a fold."""
+    missing: tuple[str, ...] = ()
+    """Values that mean that there is none, `-1` or `COLUMN=-1`."""
+    keep: tuple[str, ...] = ()
+    """Values that are values, though they often mean that there is none: `COLUMN=None`."""
+    decimal: tuple[str, ...] = ()
+    """Decimal sign of numbers like `1,234`: `comma`, `point`, or `COLUMN=comma`."""
+    unit: tuple[str, ...] = ()
+    """Unit of the numbers that have none, where others in the column have one: `COLUMN=kg`."""
+    exact: tuple[str, ...] = ()
+    """Columns whose classes may differ in case or blanks alone."""
+    folded: tuple[str, ...] = ()
+    """Columns whose classes never do, though they are single letters."""
     size: int = 0
     """Side of the square that images are stretched to, in pixels; 0 derives it from the images."""
     classification: tuple[str, ...] = ()
@@ -141,10 +179,17 @@ class Folder(Dataset):
     def __post_init__(self) -> None:
         if not 0 <= self.size <= _LARGEST_SIDE:
             raise ValueError(f"size is a side in pixels, up to {_LARGEST_SIDE}")
+        self._choices.check()
+        if self.test and self.split in ("", NONE):
+            raise ValueError("test= has values of the column of splits: name it with split=COLUMN")
         named = [column for kind in _KINDS for column in getattr(self, kind)]
         for column in named:
             if named.count(column) > 1:
                 raise ValueError(f"'{column}' is given two kinds")
+
+    @property
+    def _choices(self) -> Choices:
+        return Choices(self.missing, self.keep, self.decimal, self.unit, self.exact, self.folded)
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -160,6 +205,7 @@ class Folder(Dataset):
     def check(self, source: DataSource, tasks: Collection[str]) -> None:
         """Raise `UserError` with every fault of the images and of the requested labels."""
         asked = [(p, c) for p in self._parts for name, c in p.labels.items() if name in tasks]
+        self._ask(tasks)
         for _, column in asked:
             _refuse(column)
         faults, sets = _read(self, source)
@@ -179,6 +225,7 @@ class Folder(Dataset):
         Raises `UserError` as `check` does. For the images it does so at once, and for the labels of
         a task when that task is asked for.
         """
+        self._ask(())
         faults, sets = _read(self, source)
         self._raise(faults, source)
         for images in sets:
@@ -192,6 +239,7 @@ class Folder(Dataset):
         )
 
     def _task(self, name: str, column: Column, images: _Images, source: DataSource) -> TaskData:
+        self._ask((name,))
         _refuse(column)
         self._raise(_label_faults(images.part, column), source)
         if column.kind == "segmentation":
@@ -237,6 +285,24 @@ class Folder(Dataset):
         task = Task(name, Segmentation(), len(classes), classes=names)
         return TaskData(task, images.set, *images.halves(masks), tuple(notes))
 
+    def _ask(self, tasks: Collection[str]) -> None:
+        """Raise `UserError` with all that can be read in two ways: splits, and labels of tasks."""
+        lines = []
+        for part in self._parts:
+            path = part.table.path
+            lines += [f"'{path}': {part.asked(doubt)}" for doubt in part.splits.doubts]
+            for name, doubts in part.doubts.items():
+                column = printable(part.labels[name].name)
+                if name in tasks:
+                    lines += [f"'{path}', column '{column}': {part.asked(d)}" for d in doubts]
+        if len(lines) == 1:
+            raise UserError(lines[0])
+        if lines:
+            raise UserError(
+                f"'{self.path}' can be read in several ways; choose one for each of these",
+                *(f"  {line}" for line in lines),
+            )
+
     def _raise(self, faults: Sequence[_Fault], source: DataSource) -> None:
         """Raise `UserError` with all faults that must not be skipped."""
         left = [f for f in faults if not (f.image and source.skip_bad_images)]
@@ -273,40 +339,36 @@ class Folder(Dataset):
         tables = [read_table(path) for path in paths]
         self._check_knobs(tables)
         names = _table_names(paths)
-        columns = [self._roles(table) for table in tables]
-        parts = []
-        for at, (name, table) in enumerate(zip(names, tables, strict=True)):
-            image, split, labels = columns[at]
-            elsewhere = {c for i, (_, _, other) in enumerate(columns) if i != at for c in other}
-            qualified = {
-                f"{name}.{label}" if label in elsewhere else label: column
-                for label, column in labels.items()
-            }
-            parts.append(_Part(name, table, image, split, qualified))
-        return tuple(parts)
+        parts = [self._roles(name, table) for name, table in zip(names, tables, strict=True)]
+        counts = Counter(label for part in parts for label in part.labels)
+        return tuple(
+            part.qualified([label for label in part.labels if counts[label] > 1]) for part in parts
+        )
 
     def _check_knobs(self, tables: Sequence[Table]) -> None:
         known = {column for table in tables for column in table.columns}
         kinds = (column for kind in _KINDS for column in getattr(self, kind))
-        for column in filter(None, (self.image, self.split, *kinds)):
+        split = "" if self.split == NONE else self.split
+        for column in filter(None, (self.image, split, *kinds, *self._choices.columns())):
             if column not in known:
                 raise unknown(f"column of '{self.path}'", column, known)
 
-    def _roles(self, table: Table) -> tuple[str, str | None, dict[str, Column]]:
-        """Return the image column, the split column, and the label columns."""
+    def _roles(self, name: str, table: Table) -> _Part:
+        """Return a table with the roles of its columns: images, splits and labels."""
         image = self.image if self.image in table.columns else _image_column(table)
-        split: str | None = self.split
-        if self.split not in table.columns:
-            split = next((name for name in table.columns if name.casefold() == "split"), None)
-            if split and not any(_split(cell) for cell in table.columns[split]):
-                split = None  # a label column of that name
-        labels = {}
-        for name, cells in table.columns.items():
-            if name in (image, split) or not _nameable(name):
+        others = {c: cells for c, cells in table.columns.items() if c != image}
+        paths = table.columns[image]
+        splits = read_splits(others, paths, self.split, self.test)
+        labels, doubts = {}, {}
+        for column, cells in others.items():
+            if column in splits.columns or not _nameable(column):
                 continue
-            kind = next((k for k in _KINDS if name in getattr(self, k)), None)
-            labels[name] = Column(name, cells, kind or infer_kind(cells), kind is not None)
-        return image, split, labels
+            kind = next((k for k in _KINDS if column in getattr(self, k)), None)
+            read = read_column(column, cells, self._choices, kind)
+            inferred = kind or ("classification" if read.codes else infer_kind(read.cells))
+            labels[column] = Column(column, read.cells, inferred, kind is not None, read.notes)
+            doubts[column] = read.doubts
+        return _Part(name, table, image, splits, labels, doubts)
 
 
 def _nameable(text: str) -> bool:
@@ -329,7 +391,8 @@ def _table_names(paths: Sequence[Path]) -> list[str]:
 
 def _image_column(table: Table) -> str:
     """Return the column that names image files. Raises `UserError` where that is not clear."""
-    found = [name for name, cells in table.columns.items() if names_files(cells)]
+    present = {name: without_missing(cells) for name, cells in table.columns.items()}
+    found = [name for name, cells in present.items() if names_files(cells)]
     usual = [name for name in found if name.casefold() in _USUAL]
     for names in (found, usual):
         if len(names) == 1:
@@ -347,10 +410,6 @@ def _refuse(column: Column) -> None:
         raise UserError(f"column '{printable(column.name)}' makes no task: {column.refusal}")
 
 
-def _split(cell: Cell) -> str | None:
-    return _SPLITS.get(cell.casefold()) if isinstance(cell, str) else None
-
-
 def _label_faults(part: _Part, column: Column) -> list[_Fault]:
     return [part.fault(row, text, image=False) for row, text in column.faults.items()]
 
@@ -362,8 +421,9 @@ def _locate(part: _Part, column: str, rows: Sequence[int], what: str) -> dict[in
     """Return the real path of the file that each row names, or what is wrong with it."""
     root = Root(part.table.path.parent)
     found: dict[int, str | _Fault] = {}
+    cells = without_missing(part.table.columns[column])
     for row in rows:
-        cell = part.table.columns[column][row]
+        cell = cells[row]
         if not isinstance(cell, str):
             found[row] = part.fault(row, f"has no {what}")
             continue
@@ -374,11 +434,12 @@ def _locate(part: _Part, column: str, rows: Sequence[int], what: str) -> dict[in
     return found
 
 
-def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
-    """Return the rows of the test set, what is wrong with the others, and a note."""
+def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
+    """Return the rows of the test set, what is wrong with the others, and notes."""
     table = part.table
     count = len(table.numbers)
-    if part.split is None:
+    splits = part.splits
+    if splits.parts is None:
         # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
         # images change it when the table grows.
         keys = [str(cell) for cell in table.columns[part.image]]
@@ -388,22 +449,9 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
             f"no split column: {len(test):,} of {count:,} images were drawn as test set by the "
             "hashes of their paths, the same at every seed"
         )
-        return test, [], note
-    cells = table.columns[part.split]
-    parts = [_split(cell) for cell in cells]
-    faults = [
-        part.fault(
-            row,
-            f"{printable(part.split)}: '{printable(str(cells[row] or ''))}' is none of train, "
-            "valid and test",
-            image=False,
-        )
-        for row, found in enumerate(parts)
-        if found is None
-    ]
-    merged = parts.count("validation")
-    note = f"{merged:,} images marked as validation count to the training pool" if merged else ""
-    return {row for row, found in enumerate(parts) if found == "test"}, faults, note
+        return test, [], [note]
+    faults = [part.fault(row, text, image=False) for row, text in (splits.faults or {}).items()]
+    return {row for row, found in enumerate(splits.parts) if found == "test"}, faults, splits.notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,7 +483,7 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
     `first` says where each file first occurs, in any table, and whether it is a test image there.
     The files of this table are added to it.
     """
-    test, faults, note = _test_rows(part)
+    test, faults, told = _test_rows(part)
     faults += [_Fault(part.name, row, text, image=False) for row, text in part.table.faults]
     # The training pool first, so that both halves are pieces of one mapped file.
     order = sorted(range(len(part.table.numbers)), key=lambda row: (row in test, row))
@@ -457,7 +505,7 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
         crossing += tested != (row in test)
         rows.append(row)
         files.append(path)
-    notes = [note] if note else []
+    notes = [*told]
     if shared:
         notes.append(f"{shared:,} of its images are those of another table too")
     if crossing:
