@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
-from bench.images import FileRows, identity, read_header, read_image, read_mask, read_rows
+from bench.images import identity, read_header, read_image, read_mask, read_rows
 from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
@@ -49,6 +49,9 @@ _MOST_FAULTS = 20
 #: Rows that a question names.
 _MOST_ROWS = 3
 _MOST_CLASSES = 64
+_BACKGROUNDS = ("white", "black", "hidden")
+#: Values this near 0 and as near 255 are those of a black and white mask that was blurred.
+_BLUR = 10
 _PIECE = 256
 
 
@@ -166,11 +169,17 @@ class Folder(Dataset):
     unit: tuple[str, ...] = ()
     """Unit of the numbers that have none, where others in the column have one: `COLUMN=kg`."""
     exact: tuple[str, ...] = ()
-    """Columns whose classes may differ in case or blanks alone."""
+    """Columns whose classes may differ in case or blanks alone, or whose masks hold classes."""
     folded: tuple[str, ...] = ()
     """Columns whose classes never do, though they are single letters."""
     size: int = 0
     """Side of the square that images are stretched to, in pixels; 0 derives it from the images."""
+    bits: int = 0
+    """Bits that images with 16 of them use, 12 for example; 0 derives it from their values."""
+    background: str = "white"
+    """What transparent pixels show: white, black, or hidden for the colours below."""
+    binary: tuple[str, ...] = ()
+    """Columns whose masks are black and white, and blurred as a JPEG is."""
     classification: tuple[str, ...] = ()
     multilabel: tuple[str, ...] = ()
     regression: tuple[str, ...] = ()
@@ -180,6 +189,10 @@ class Folder(Dataset):
         if not 0 <= self.size <= _LARGEST_SIDE:
             raise ValueError(f"size is a side in pixels, up to {_LARGEST_SIDE}")
         self._choices.check()
+        if self.bits and not 8 <= self.bits <= 16:
+            raise ValueError("bits are 8 to 16")
+        if self.background not in _BACKGROUNDS:
+            raise ValueError(f"background is {', '.join(_BACKGROUNDS[:-1])} or {_BACKGROUNDS[-1]}")
         if self.test and self.split in ("", NONE):
             raise ValueError("test= has values of the column of splits: name it with split=COLUMN")
         named = [column for kind in _KINDS for column in getattr(self, kind)]
@@ -214,7 +227,7 @@ class Folder(Dataset):
         for part, column in asked:
             found += _label_faults(part, column)
             if column.kind == "segmentation":
-                found += _read_masks(images[part.name], column, source)[0]
+                found += self._masks(images[part.name], column, source)[0]
         self._raise(found, source)
         for read in sets:
             read.check()
@@ -256,10 +269,15 @@ class Folder(Dataset):
         task = Task(name, kind, max(1, len(column.names)), classes=column.names)
         return TaskData(task, images.set, train, test, tuple(column.notes(train, test)))
 
+    def _masks(
+        self, images: _Images, column: Column, source: DataSource
+    ) -> tuple[Sequence[_Fault], Tensor, Tensor]:
+        return _read_masks(images, column, column.name in self.binary, source)
+
     def _segmentation(
         self, name: str, column: Column, images: _Images, source: DataSource
     ) -> TaskData:
-        faults, masks, present = _read_masks(images, column, source)
+        faults, masks, present = self._masks(images, column, source)
         self._raise(faults, source)
         notes = [f"{len(faults):,} masks that cannot be used count as missing"] if faults else []
         levels = _levels(masks, present)
@@ -271,6 +289,8 @@ class Folder(Dataset):
         elif VOID in levels:
             notes.append(f"pixels of {VOID} count as unknown")
         classes = [level for level in levels if level != VOID]
+        if column.name not in self.exact:
+            _check_far_apart(images.part, column, levels)
         if not 2 <= len(classes) <= _MOST_CLASSES:
             raise UserError(
                 f"column '{column.name}' makes no task: its masks hold {len(classes)} different "
@@ -349,7 +369,8 @@ class Folder(Dataset):
         known = {column for table in tables for column in table.columns}
         kinds = (column for kind in _KINDS for column in getattr(self, kind))
         split = "" if self.split == NONE else self.split
-        for column in filter(None, (self.image, split, *kinds, *self._choices.columns())):
+        named = (self.image, split, *kinds, *self.binary, *self._choices.columns())
+        for column in filter(None, named):
             if column not in known:
                 raise unknown(f"column of '{self.path}'", column, known)
 
@@ -526,18 +547,18 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
         wrong, files = _list(part, first)
         faults += wrong
         listed.append(files)
-    side, mode, note = _form(listed, folder, source)
+    form = _form(listed, folder, source)
     found = []
     for files in listed:
-        read = _read_files(
-            files.files, partial(read_image, side=side, mode=mode), side, mode, source, files.seen
+        read = read_rows(
+            files.files, form.read, form.how, form.shape, source.cache, seen=files.seen
         )
         for at, why in read.bad.items():
             row = files.rows[at]
             faults.append(files.part.fault(row, f"{_image_path(files.part, row)} {why}"))
         skipped = [f for f in faults if f.image and f.table == files.part.name]
         rows = [files.rows[at] for at in read.kept]
-        notes = [*files.notes, note, _skipped(skipped)]
+        notes = [*files.notes, *form.notes, _skipped(skipped)]
         found.append(_images(files.part, rows, files.test, read.rows, notes))
     return faults, found
 
@@ -563,49 +584,100 @@ def _skipped(faults: Sequence[_Fault]) -> str:
     return f"{count} skipped (row {rows}{more})"
 
 
-def _read_files(
-    files: Sequence[str],
-    read: Callable[[Path], np.ndarray],
-    side: tuple[int, int],
-    mode: Literal["L", "RGB", "mask"],
-    source: DataSource,
-    seen: str = "",
-) -> FileRows:
-    channels: tuple[int, ...] = {"L": (1,), "RGB": (3,), "mask": ()}[mode]
-    return read_rows(files, read, [mode, *side], (*channels, *side), source.cache, seen=seen)
+@dataclass(frozen=True)
+class _Form:
+    """How all images are read: their side (H, W), mode, bits and background; and notes on it."""
+
+    side: tuple[int, int]
+    mode: Literal["L", "RGB"]
+    bits: int
+    background: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def how(self) -> list[object]:
+        """All that the rows depend on beside the files."""
+        return [self.mode, *self.side, self.bits, self.background]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of an image."""
+        return (1 if self.mode == "L" else 3, *self.side)
+
+    def read(self, path: Path) -> np.ndarray:
+        """Read an image file."""
+        ground = "" if self.background == "hidden" else self.background
+        return read_image(path, self.side, self.mode, bits=self.bits, background=ground)
 
 
-def _form(
-    listed: Sequence[_Listed], folder: Folder, source: DataSource
-) -> tuple[tuple[int, int], Literal["L", "RGB"], str]:
-    """Return the size (H, W) and the mode that all images get, and a note on what that changes.
-
-    They are grey only if every image is.
-    """
+def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> _Form:
+    """Return how all images are read, from what their headers say."""
     headers = torch.cat(
         [
             read_rows(
-                part.files, read_header, "header", (3,), source.cache, np.float32, part.seen
+                part.files, read_header, "header", (6,), source.cache, np.float32, part.seen
             ).rows
             for part in listed
         ]
     ).int()
-    grey = len(headers) > 0 and bool((headers[:, 2] == 1).all())
-    mode: Literal["L", "RGB"] = "L" if grey else "RGB"
-    sizes = torch.unique(headers[:, :2], dim=0).tolist()
-    if not sizes:
-        return (_SIDE, _SIDE), mode, ""  # there is no image, which is reported elsewhere
-    square = folder.size or _SIDE
-    height, width = square, square
-    if not folder.size and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
+    if not len(headers):  # there is no image, which is reported elsewhere
+        return _Form((_SIDE, _SIDE), "RGB", 16, folder.background)
+    # Grey only if every image is.
+    mode: Literal["L", "RGB"] = "L" if bool((headers[:, 2] == 1).all()) else "RGB"
+    side, stretched = _side(headers[:, :2], folder.size)
+    bits, cut = _bits(headers[:, 2], headers[:, 3], folder)
+    notes = (stretched, cut, _transparent(headers[:, 4], folder), _frames(headers[:, 5]))
+    return _Form(side, mode, bits, folder.background, tuple(filter(None, notes)))
+
+
+def _side(every: Tensor, asked: int) -> tuple[tuple[int, int], str]:
+    """Return the size (H, W) that all images get, and a note. `every` has theirs, `[N, 2]`."""
+    sizes = torch.unique(every, dim=0).tolist()
+    height, width = asked or _SIDE, asked or _SIDE
+    if not asked and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
         height, width = sizes[0]
-    side = height, width
     if sizes == [[height, width]]:
-        return side, mode, ""
+        return (height, width), ""
     what = f"images of {sizes[0][0]} × {sizes[0][1]}"
     if len(sizes) > 1:
         what = f"images of {len(sizes):,} different sizes"
-    return side, mode, f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
+    note = f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
+    return (height, width), note
+
+
+def _bits(channels: Tensor, largest: Tensor, folder: Folder) -> tuple[int, str]:
+    """Return how many of their 16 bits images use, and a note; 16 where none has 16.
+
+    Raises `UserError` where colours use fewer, since their lower bits are lost when they are read.
+    """
+    deep = largest > 0
+    if not deep.any():
+        return 16, ""
+    top = int(largest.max())
+    bits = folder.bits or max(8, top.bit_length())
+    if bits < 16 and (deep & (channels == 3)).any():
+        raise UserError(
+            f"'{folder.path}': its colour images have 16 bits and use {bits} of them (up to "
+            f"{top:,}): save them with 8 bits, or say folder@bits=16:… if they are that dark"
+        )
+    return bits, (
+        f"{int(deep.sum()):,} images have 16 bits, with values up to {top:,}: the upper 8 of "
+        f"{bits} bits are kept (bits=N says otherwise)"
+    )
+
+
+def _transparent(clear: Tensor, folder: Folder) -> str:
+    count = int((clear > 0).sum())
+    if not count:
+        return ""
+    shown = "their hidden colours" if folder.background == "hidden" else folder.background
+    what = f"{count:,} image{' has' if count == 1 else 's have'} transparent pixels"
+    return f"{what}, which show {shown} (background={'/'.join(_BACKGROUNDS)})"
+
+
+def _frames(several: Tensor) -> str:
+    count = int((several > 0).sum())
+    return f"{count:,} files hold several frames, of which the first is read" if count else ""
 
 
 # ---------------------------------------------------------------------------------- masks
@@ -613,7 +685,7 @@ def _form(
 
 @lru_cache(maxsize=8)
 def _read_masks(
-    images: _Images, column: Column, source: DataSource
+    images: _Images, column: Column, binary: bool, source: DataSource
 ) -> tuple[Sequence[_Fault], Tensor, Tensor]:
     """Return the faults of a column's masks, the masks, and which images have one.
 
@@ -627,7 +699,13 @@ def _read_masks(
     rows = [row for row, path in located.items() if isinstance(path, str)]
     files = [path for path in located.values() if isinstance(path, str)]
     side = height, width
-    read = _read_files(files, partial(read_mask, side=side), side, "mask", source)
+    read = read_rows(
+        files,
+        partial(read_mask, side=side, binary=binary),
+        ["mask", *side, binary],
+        side,
+        source.cache,
+    )
     for at, why in read.bad.items():
         cell = printable(str(column.cells[rows[at]]))
         faults.append(part.fault(rows[at], f"mask '{cell}' {why}"))
@@ -639,6 +717,21 @@ def _read_masks(
     masks = torch.full((len(present), *side), VOID, dtype=torch.uint8)
     masks[present] = read.rows
     return faults, masks, present
+
+
+def _check_far_apart(part: _Part, column: Column, levels: Sequence[int]) -> None:
+    """Raise `UserError` where masks hold values as a blurred black and white one does."""
+    dark = [level for level in levels if 0 < level <= _BLUR]
+    bright = [level for level in levels if VOID - _BLUR <= level < VOID]
+    if (dark and bright) or len(levels) > _MOST_CLASSES + 1:
+        shown = ", ".join(map(str, levels[:4]))
+        name = printable(column.name)
+        raise UserError(
+            f"'{part.table.path}', column '{name}': its masks hold {len(levels)} different values "
+            f"({shown}, … {levels[-1]}), as compression or smooth resizing leaves them: say "
+            f"folder@binary={name}:… if they are black and white, or folder@exact={name}:… if "
+            "each value is a class"
+        )
 
 
 def _levels(masks: Tensor, present: Tensor) -> list[int]:

@@ -1,6 +1,8 @@
 """Tables in another convention, as a user meets them: a question in one line, or a note."""
 
 import csv
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -172,3 +174,118 @@ def test_knobs_are_part_of_the_name(table: Write) -> None:
     text = f"folder@missing=age=-1/kind=x:{path}"
     (pair,) = parse_pairs(f"{text}:age+kind")
     assert pair.dataset == text
+
+
+# ------------------------------------------------------------------------------ images, masks
+
+
+def _masked(table: Write, tmp_path: Path, save: Callable[[Path, np.ndarray], None]) -> str:
+    """Write a table with masks of a square, each saved as told."""
+    suffix = "jpg" if save is _jpeg else "png"
+    for index in range(COUNT):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[index % 8 : index % 8 + 6, 4:12] = 1
+        save(tmp_path / f"{index}.{suffix}", mask)
+    return table({"outline": lambda i: f"{i}.{suffix}"})
+
+
+def _jpeg(path: Path, mask: np.ndarray) -> None:
+    Image.fromarray(255 * mask).save(path, quality=60)
+
+
+def _blurred(path: Path, mask: np.ndarray) -> None:
+    noise = np.random.default_rng(0).integers(0, 4, mask.shape, np.uint8)
+    Image.fromarray(np.where(mask == 1, 255 - noise, noise)).save(path)
+
+
+def _sixteen_bits(path: Path, mask: np.ndarray) -> None:
+    Image.fromarray(mask.astype(np.uint16)).save(path)
+
+
+def _instances(path: Path, mask: np.ndarray) -> None:
+    Image.fromarray(26_000 * mask.astype(np.uint16)).save(path)
+
+
+def test_blurred_masks_are_black_and_white_or_classes_as_the_user_says(
+    table: Write, tmp_path: Path
+) -> None:
+    path = _masked(table, tmp_path, _blurred)
+    words = _told(f"folder:{path}", "outline")
+    assert "column 'outline': its masks hold 8 different values (0, 1, 2, 3, … 255)" in words
+    assert (
+        "say folder@binary=outline:… if they are black and white, or folder@exact=outline" in words
+    )
+    (outline,) = _load(f"folder@binary=outline:{path}", "outline")
+    assert (outline.task.outputs, _labels(outline).float().mean().item()) == (2, 48 / 256)
+    (outline,) = _load(f"folder@exact=outline:{path}", "outline")
+    assert outline.task.outputs == 7
+
+
+def test_jpeg_masks_say_what_is_wrong_with_them_and_may_be_black_and_white(
+    table: Write, tmp_path: Path
+) -> None:
+    path = _masked(table, tmp_path, _jpeg)
+    assert "mask '0.jpg' cannot be read: a JPEG blurs the classes of a mask" in _told(
+        f"folder:{path}", "outline"
+    )
+    (outline,) = _load(f"folder@binary=outline:{path}", "outline")
+    assert outline.task.classes == ("0", "1")
+
+
+def test_masks_of_16_bits_are_read_where_they_hold_classes(table: Write, tmp_path: Path) -> None:
+    (outline,) = _load(f"folder:{_masked(table, tmp_path, _sixteen_bits)}", "outline")
+    assert outline.task.classes == ("0", "1")
+    path = _masked(table, tmp_path, _instances)
+    words = _told(f"folder@segmentation=outline:{path}", "outline")  # read anew
+    assert "row 2: mask '0.png' cannot be read: it has 16 bits with values up to 26,000" in words
+
+
+def test_twelve_bits_in_sixteen_keep_their_shades_and_are_told(
+    table: Write, tmp_path: Path
+) -> None:
+    path = table({"kind": lambda i: "ab"[i % 2]})
+    for index in range(COUNT):
+        pixels = np.random.default_rng(index).integers(0, 4096, (16, 16)).astype(np.uint16)
+        pixels[0, 0] = 4095
+        Image.fromarray(pixels).save(tmp_path / f"img/{index}.png")
+    (kind,) = _load(f"folder:{path}", "kind")
+    assert kind.images.train.unique().numel() > 200
+    assert kind.images.notes[1] == (
+        "40 images have 16 bits, with values up to 4,095: the upper 8 of 12 bits are kept (bits=N "
+        "says otherwise)"
+    )
+    (kind,) = _load(f"folder@bits=16:{path}", "kind")
+    assert kind.images.train.max() == 15
+
+
+def test_colours_of_16_bits_that_use_12_are_refused(table: Write, tmp_path: Path) -> None:
+    path = table({"kind": lambda i: "ab"[i % 2]})
+    rows = b"".join(b"\0" + b"\x0f\xff\0\x10\x08\0" * 16 for _ in range(16))
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    (tmp_path / "img/3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    assert "its colour images have 16 bits and use 12 of them" in _told(f"folder:{path}", "kind")
+    assert len(_load(f"folder@bits=16:{path}", "kind")) == 1
+
+
+def test_transparent_pixels_show_white_and_that_is_told(table: Write, tmp_path: Path) -> None:
+    path = table({"kind": lambda i: "ab"[i % 2]})
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(tmp_path / "img/3.png")
+
+    def darkest(text: str) -> int:
+        (kind,) = _load(text, "kind")
+        images = torch.cat([kind.images.train, kind.images.test])
+        told = [note for note in kind.images.notes if "1 image has transparent pixels" in note]
+        assert len(told) == 1
+        return int(images.flatten(1).float().mean(1).min())
+
+    assert darkest(f"folder:{path}") > 100
+    assert darkest(f"folder@background=hidden:{path}") == 0
+    assert "background is white, black or hidden" in _told(f"folder@background=grey:{path}", "kind")
