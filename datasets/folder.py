@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
-from bench.images import identity, read_header, read_image, read_mask, read_rows
+from bench.images import SUFFIXES, identity, read_header, read_image, read_mask, read_rows
 from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
@@ -376,6 +376,11 @@ class Folder(Dataset):
 
     def _roles(self, name: str, table: Table) -> _Part:
         """Return a table with the roles of its columns: images, splits and labels."""
+        if named := [column for column in table.columns if column.lower().endswith(SUFFIXES)]:
+            raise UserError(
+                f"'{table.path}' has no header: its first row names an image "
+                f"('{printable(named[0])}'); write the names of the columns above it"
+            )
         image = self.image if self.image in table.columns else _image_column(table)
         others = {c: cells for c, cells in table.columns.items() if c != image}
         paths = table.columns[image]
