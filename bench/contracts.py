@@ -347,6 +347,9 @@ class Dataset(ABC):
     task_types: ClassVar[Mapping[str, TaskType]] = {}
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
+    #: Endings of paths that stand for this data set where its name is left out, `PATH:task+task`.
+    #: They are written out as a tuple, since they are read without an import.
+    suffixes: ClassVar[Sequence[str]] = ()
 
     @property
     @abstractmethod

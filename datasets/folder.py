@@ -151,6 +151,7 @@ class Folder(Dataset):
     summary = "your own images: a CSV or Parquet table with a column of paths, the others are tasks"
     needs = "PATH of the table, such as photos/labels.csv; see docs/tutorial.md"
     takes_path = True
+    suffixes = (".csv", ".tsv", ".parquet", ".pq")
 
     path: str = ""
     image: str = ""

@@ -522,7 +522,10 @@ def test_an_image_stands_in_one_row(make: Make, tmp_path: Path) -> None:
         ),
         (lambda t: t.replace("dog", '"dog'), "is no CSV: line"),
         (lambda t: "", "has no rows below its header"),
-        (lambda t: t.split("\n", 1)[1], "has no header: its first row names an image ('img/0.png')"),
+        (
+            lambda t: t.split("\n", 1)[1],
+            "has no header: its first row names an image ('img/0.png')",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(
