@@ -361,6 +361,13 @@ class Dataset(ABC):
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
         """Pairs that a user runs by naming the data set alone: (tasks, expectation, reason)."""
 
+    def with_tasks(self, names: Collection[str]) -> "Dataset":
+        """Return the data set that has these tasks, where a user may compose a task of others.
+
+        By default it is itself. A name that makes no sense is left for `tasks` not to have.
+        """
+        return self
+
     def check(self, source: DataSource, tasks: Collection[str]) -> None:  # noqa: B027
         """Raise a `UserError` that lists every reason why these tasks cannot be loaded.
 

@@ -13,10 +13,10 @@ everywhere:
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -222,6 +222,41 @@ class Column:
             for place, names in where.items()
         ]
         return [*self.told, *occurring]
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot(Column):
+    """Columns of true and false as one multi-label column; a single label may be missing.
+
+    `flags` has the cells of each column, by its name. `cells` are the sets of labels that hold.
+    """
+
+    flags: Mapping[str, Sequence[bool | None]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Sequence[bool | None]], told: tuple[str, ...]) -> Self:
+        """Return the column of some flags."""
+        rows = list(zip(*flags.values(), strict=True))
+        cells = [
+            tuple(n for n, f in zip(flags, row, strict=True) if f) if set(row) != {None} else None
+            for row in rows
+        ]
+        if all(len(cell) == 1 for cell in cells if cell is not None):
+            told = (*told, "exactly one of the labels holds in every row, as in one class column")
+        return cls(f"[{','.join(flags)}]", cells, "multilabel", True, told, flags)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in the order of the user."""
+        return tuple(self.flags)
+
+    def tensor(self, rows: Sequence[int]) -> Tensor:
+        """Return the labels of these rows, float `[N, L]`, NaN where one is missing."""
+        values = [
+            [math.nan if flags[row] is None else float(bool(flags[row])) for row in rows]
+            for flags in self.flags.values()
+        ]
+        return torch.tensor(values).T.contiguous()
 
 
 def _text(cell: str | tuple[str, ...]) -> str:

@@ -97,8 +97,8 @@ UNITS: Mapping[str, tuple[str, ...]] = {
 
 # ---------------------------------------------------------------------------------- sets
 
-#: Signs that separate the labels of a cell, by the name that the knob has for each. The first two
-#: are plain; the others occur in names of classes as well.
+#: Signs that separate the labels of a cell, by the names that the knob has for them. The first two
+#: are always plain, and the third is where the labels recombine. The others are asked about then.
 SEPARATORS: Mapping[str, str] = {
     "bar": "|",
     "semicolon": ";",
@@ -108,7 +108,6 @@ SEPARATORS: Mapping[str, str] = {
     "ampersand": "&",
     "space": " ",
 }
-PLAIN_SEPARATORS = ("bar", "semicolon")
 
 # ---------------------------------------------------------------------------------- splits
 

@@ -1,4 +1,4 @@
-"""What the cells of a label column can mean, and what they are taken for. Not a data set itself.
+r"""What the cells of a label column can mean, and what they are taken for. Not a data set itself.
 
 `read_column` maps cells to cells in one spelling, `1234.5` for `€1,234.50`, with None where a value
 is missing. Where one reading is plain, a note says that it was taken. Where two are plausible, a
@@ -17,16 +17,20 @@ is missing. Where one reading is plain, a note says that it was taken. Where two
 | `007` | codes, which are classes |
 | `Red`, `red`, ` red` | one class; a doubt where they are single letters |
 | `yes`, `Y`, `1` and `no`, `N`, `0` | two classes |
+| `red\|left`, `red;left`, `['red', 'left']` | labels |
+| `red,left` where labels recombine | labels |
+| `red left`, `red/left`, `red+left` where all labels recombine | a doubt: labels or classes |
 """
 
+import ast
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
-from ._columns import infer_kind
+from ._columns import infer_kind, names_files
 from ._conventions import (
     BETWEEN_THOUSANDS,
     CURRENCIES,
@@ -36,6 +40,7 @@ from ._conventions import (
     MISSING_SIGNS,
     MISSING_WORDS,
     SENTINELS,
+    SEPARATORS,
     TRUE,
     UNITS,
 )
@@ -92,6 +97,7 @@ class Choices:
     unit: Sequence[str] = ()
     exact: Sequence[str] = ()
     folded: Sequence[str] = ()
+    separator: Sequence[str] = ()
 
     def of(self, knob: str, column: str) -> list[str]:
         """Return the values that a knob has for a column."""
@@ -100,7 +106,7 @@ class Choices:
 
     def columns(self) -> Iterator[str]:
         """Yield every column that is named."""
-        for knob in ("missing", "keep", "decimal", "unit"):
+        for knob in ("missing", "keep", "decimal", "unit", "separator"):
             for text in getattr(self, knob):
                 name, equals, _ = text.rpartition("=")
                 if equals:
@@ -112,6 +118,10 @@ class Choices:
         for text in self.decimal:
             if text.rpartition("=")[2] not in ("comma", "point"):
                 raise ValueError("decimal is comma or point, or COLUMN=comma")
+        for text in self.separator:
+            if text.rpartition("=")[2] not in (*SEPARATORS, "none"):
+                known = ", ".join(SEPARATORS)
+                raise ValueError(f"separator is {known} or none, or COLUMN=comma")
 
 
 def _same(text: str, other: str) -> bool:
@@ -201,6 +211,9 @@ def read_column(
     """Read a label column. `kind` is the task type that the user gave it, if any."""
     column = _Column(name, cells, choices or Choices())
     _read_missing(column)
+    kind = kind or ("segmentation" if names_files(column.result().cells) else None)
+    if kind in (None, "multilabel") and (sets := _read_sets(column, kind)):
+        return _of_sets(column, sets)
     if (kind or infer_kind(column.result().cells)) not in ("multilabel", "segmentation"):
         numeric = _read_numbers(column)
         if numeric:
@@ -509,6 +522,144 @@ def _merge_spellings(column: _Column) -> None:
     _tell_merged(column, {t: max(g, key=lambda s: texts[s]) for g in groups for t in g})
 
 
+# ---------------------------------------------------------------------------------- sets
+
+Sets = dict[str, tuple[str, ...]]
+
+
+def _read_sets(column: _Column, kind: str | None) -> Sets | None:
+    """Return the labels of each different cell, or None where cells are no sets of labels."""
+    texts = column.texts()
+    stated = column.choices.of("separator", column.name)
+    if stated:
+        return None if stated[-1] == "none" else _cut(texts, SEPARATORS[stated[-1]])
+    if not texts or column.name in column.choices.exact:
+        return None
+    literals = {text: labels for text in texts if (labels := _literal(text)) is not None}
+    if _share(texts, literals.__contains__) >= MOSTLY:
+        return literals | {text: (text,) for text in texts if text not in literals}
+    if kind == "multilabel" or infer_kind(column.result().cells) == "multilabel":
+        plain = [s for s in "|;" if any(s in text for text in texts)]
+        signs = plain or [s for s in SEPARATORS.values() if _recombined(texts, s) >= MOSTLY]
+        return _cut(texts, signs[0]) if signs else None
+    if _numbers_in_a_list(texts):
+        return _told_separator(column, texts, "comma")
+    if _share(texts, lambda text: _amount(text) is not None) >= MOSTLY:
+        return None
+    for name, sign in SEPARATORS.items():
+        share = _recombined(texts, sign)
+        if share >= MOSTLY and name == "comma":
+            return _told_separator(column, texts, name)
+        if share >= (_APART if name == "comma" else MOSTLY):
+            joined = [text for text in texts if len(_labels(text, sign)) > 1]
+            knobs = (f"separator={column.name}={name}", f"separator={column.name}=none")
+            column.ask(joined, "may be one class each or several labels", *knobs)
+            return None
+    return None
+
+
+def _told_separator(column: _Column, texts: Mapping[str, int], name: str) -> Sets:
+    column.notes.append(
+        f"labels are separated by {name} (separator={column.name}=none makes a cell one class)"
+    )
+    return _cut(texts, SEPARATORS[name])
+
+
+def _labels(text: str, sign: str) -> tuple[str, ...]:
+    return tuple(filter(None, (label.strip(" \"'") for label in text.split(sign))))
+
+
+def _cut(texts: Mapping[str, int], sign: str) -> Sets:
+    return {text: _labels(text, sign) for text in texts}
+
+
+def _literal(text: str) -> tuple[str, ...] | None:
+    """Return the labels of a list as Python or JSON writes one, or of a set; None for others."""
+    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
+        return None
+    inner = text[1:-1]
+    try:
+        found = ast.literal_eval(f"[{inner}]")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return _labels(inner, ",")  # as of `[red, left]`, whose texts have no quotation marks
+    simple = all(isinstance(label, str | int | float) for label in found)
+    return tuple(str(label).strip() for label in found) if simple else None
+
+
+def _numbers_in_a_list(texts: Mapping[str, int]) -> bool:
+    """Return whether cells are like `1,4,5`: numbers of labels, and no number with thousands."""
+    lists = [text for text in texts if re.fullmatch(r"\d{1,4}(?:\s*,\s*\d{1,4})*", text)]
+    longer = [t for t in lists if t.count(",") > 1 and not re.fullmatch(r"\d{1,3}(,\d{3})+", t)]
+    return bool(longer) and len(lists) == len(texts)
+
+
+def _recombined(texts: Mapping[str, int], sign: str) -> float:
+    """Return the share of the labels in joined cells that occur in other cells too.
+
+    Words of one class, `Flip Flops`, occur together only. Labels stand alone and in other company.
+    """
+    different = {folded(text) for text in texts}
+    cut = [labels for text in different if (labels := _labels(text, sign))]
+    joined = {label for labels in cut if len(labels) > 1 for label in labels}
+    if sum(len(labels) > 1 for labels in cut) < 2 or all(not _has_letter(j) for j in joined):
+        return 0
+    counts = Counter(label for labels in cut for label in set(labels))
+    return sum(counts[label] > 1 for label in joined) / len(joined)
+
+
+def _has_letter(text: str) -> bool:
+    return any(sign.isalpha() for sign in text)
+
+
+def _of_sets(column: _Column, sets: Sets) -> Reading:
+    """Return a column of sets of labels, in which spellings of one label are one."""
+    counts: Counter[str] = Counter()
+    for text, rows in column.texts().items():
+        counts.update(dict.fromkeys(sets[text], rows))
+    alike: dict[str, list[str]] = {}
+    for label in counts:
+        alike.setdefault(folded(label), []).append(label)
+    merged = {
+        label: max(group, key=lambda s: counts[s])
+        for group in alike.values()
+        if len(group[0]) > 2 and column.name not in column.choices.exact
+        for label in group
+    }
+    _tell(column, counts, merged)
+    read = column.result()
+    cells = [
+        tuple(dict.fromkeys(merged.get(label, label) for label in sets[cell]))
+        if isinstance(cell, str)
+        else cell
+        for cell in read.cells
+    ]
+    return replace(read, cells=cells)
+
+
+def read_flags(cells: Sequence[Cell]) -> tuple[list[bool | None], int | None]:
+    """Return which cells of a column are true, and the position of one that says neither.
+
+    True and false are 1 and 0, yes and no, or 1 and −1. None is a missing cell.
+    """
+    texts = {cell.casefold() for cell in cells if isinstance(cell, str)}
+    signed = {number(text) for text in texts} == {-1.0, 1.0}
+    found: list[bool | None] = []
+    for at, cell in enumerate(cells):
+        text = cell.casefold() if isinstance(cell, str) else cell
+        if text is None:
+            found.append(None)
+        elif text in TRUE or (signed and number(str(text)) == 1):
+            found.append(True)
+        elif text in FALSE or signed:
+            found.append(False)
+        else:
+            return found, at
+    return found, None
+
+
+# ---------------------------------------------------------------------------------- spellings
+
+
 def _form(text: str) -> str:
     return unicodedata.normalize("NFKC", " ".join(text.split()))
 
@@ -520,14 +671,18 @@ def folded(text: str) -> str:
 
 def _tell_merged(column: _Column, merged: Mapping[str, str]) -> None:
     """Read texts as others, and say so."""
-    texts = column.texts()
+    _tell(column, column.texts(), merged)
+    column.change(dict(merged))
+
+
+def _tell(column: _Column, counts: Mapping[str, int], merged: Mapping[str, str]) -> None:
+    """Say which texts are read as others."""
     moved = [text for text, now in merged.items() if text != now]
     if not moved:
         return
     pairs = [
-        f"'{printable(t, 30)}' ({texts[t]:,}) is read as '{printable(merged[t], 30)}'"
-        for t in moved
+        f"'{printable(text, 30)}' ({counts[text]:,}) is read as '{printable(merged[text], 30)}'"
+        for text in moved
     ]
     more = f" and {len(pairs) - _SHOWN:,} more" if len(pairs) > _SHOWN else ""
     column.notes.append(f"{', '.join(pairs[:_SHOWN])}{more} (exact={column.name} keeps them apart)")
-    column.change(dict(merged))

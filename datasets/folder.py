@@ -26,11 +26,12 @@ from bench.images import SUFFIXES, identity, read_header, read_image, read_mask,
 from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
-from ._columns import Column, KindName, infer_kind, names_files
-from ._readings import Choices, Doubt, read_column, without_missing
+from ._columns import Column, KindName, OneHot, infer_kind
+from ._naming import Naming, find_images
+from ._readings import Choices, Doubt, read_column, read_flags, without_missing
 from ._root import Root
 from ._splits import NONE, SplitReading, read_splits
-from ._tables import Table, printable, read_table
+from ._tables import Cell, Table, printable, read_table
 
 #: The side that images are stretched to, unless they are small and of one size. The networks here
 #: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
@@ -39,8 +40,6 @@ _OWN_SIDE = 64
 _LARGEST_SIDE = 1024
 #: One in so many images is drawn for the test set where no column says which.
 _TEST_SHARE = 5
-#: What the column of images is called, where several columns hold paths of image files.
-_USUAL = ("image", "images", "path", "file", "filename", "file_name", "image_path", "filepath")
 #: Signs that a pair, a knob or the name of a pair gives a meaning to.
 _RESERVED = "+~:/\\,="
 #: The knobs that set the task types of columns.
@@ -74,10 +73,20 @@ class _Part:
 
     name: str
     table: Table
-    image: str
+    naming: Naming
     splits: SplitReading
     labels: Mapping[str, Column]
     doubts: Mapping[str, Sequence[Doubt]]
+
+    @cached_property
+    def paths(self) -> Sequence[str | None]:
+        """The path of each row's image."""
+        return self.naming.paths(self.table)
+
+    @cached_property
+    def root(self) -> Root:
+        """The folder that these paths start from."""
+        return self.naming.root(self.table)
 
     def qualified(self, columns: Collection[str]) -> "_Part":
         """Return the part with its name before those labels, which another table has too."""
@@ -155,7 +164,11 @@ class Folder(Dataset):
 
     path: str = ""
     image: str = ""
-    """Column of the image files' paths; inferred where it is not given."""
+    """Column of the image files' paths, names or ids; inferred where it is not given."""
+    root: str = ""
+    """Folder of the images, from the table's folder on or absolute; found where not given."""
+    suffix: str = ""
+    """Ending of the image files, such as .jpg, where the column holds ids."""
     split: str = ""
     """Column that says train, valid or test, in any coding; found where it is not given. With
     `none` a test set is drawn."""
@@ -173,6 +186,10 @@ class Folder(Dataset):
     """Columns whose classes may differ in case or blanks alone, or whose masks hold classes."""
     folded: tuple[str, ...] = ()
     """Columns whose classes never do, though they are single letters."""
+    separator: tuple[str, ...] = ()
+    """What separates the labels of a cell: comma, space, none and so on, or `COLUMN=comma`."""
+    onehot: tuple[str, ...] = ()
+    """Columns of true and false that are one multi-label task, `A=B=C`; `[A,B,C]` says the same."""
     size: int = 0
     """Side of the square that images are stretched to, in pixels; 0 derives it from the images."""
     bits: int = 0
@@ -203,7 +220,22 @@ class Folder(Dataset):
 
     @property
     def _choices(self) -> Choices:
-        return Choices(self.missing, self.keep, self.decimal, self.unit, self.exact, self.folded)
+        return Choices(
+            self.missing,
+            self.keep,
+            self.decimal,
+            self.unit,
+            self.exact,
+            self.folded,
+            self.separator,
+        )
+
+    def with_tasks(self, names: Collection[str]) -> "Folder":
+        """Return the data set with a multi-label task for each name like `[smile,beard,hat]`."""
+        sets = [name[1:-1] for name in names if name[:1] + name[-1:] == "[]"]
+        groups = ["=".join(part.strip() for part in each.split(",")) for each in sets]
+        new = [group for group in dict.fromkeys(groups) if group and group not in self.onehot]
+        return replace(self, onehot=(*self.onehot, *new)) if new else self
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -370,7 +402,8 @@ class Folder(Dataset):
         known = {column for table in tables for column in table.columns}
         kinds = (column for kind in _KINDS for column in getattr(self, kind))
         split = "" if self.split == NONE else self.split
-        named = (self.image, split, *kinds, *self.binary, *self._choices.columns())
+        sets = (column for group in self.onehot for column in group.split("="))
+        named = (self.image, split, *kinds, *self.binary, *sets, *self._choices.columns())
         for column in filter(None, named):
             if column not in known:
                 raise unknown(f"column of '{self.path}'", column, known)
@@ -382,11 +415,12 @@ class Folder(Dataset):
                 f"'{table.path}' has no header: its first row names an image "
                 f"('{printable(named[0])}'); write the names of the columns above it"
             )
-        image = self.image if self.image in table.columns else _image_column(table)
-        others = {c: cells for c, cells in table.columns.items() if c != image}
-        paths = table.columns[image]
-        splits = read_splits(others, paths, self.split, self.test)
-        labels, doubts = {}, {}
+        asked = self.image if self.image in table.columns else ""
+        naming = find_images(table, asked, self.root, self.suffix)
+        others = {c: cells for c, cells in table.columns.items() if c != naming.column}
+        splits = read_splits(others, naming.paths(table), self.split, self.test)
+        labels: dict[str, Column] = {}
+        doubts: dict[str, Sequence[Doubt]] = {}
         for column, cells in others.items():
             if column in splits.columns or not _nameable(column):
                 continue
@@ -395,7 +429,35 @@ class Folder(Dataset):
             inferred = kind or ("classification" if read.codes else infer_kind(read.cells))
             labels[column] = Column(column, read.cells, inferred, kind is not None, read.notes)
             doubts[column] = read.doubts
-        return _Part(name, table, image, splits, labels, doubts)
+        part = _Part(name, table, naming, splits, labels, doubts)
+        for group in self.onehot:
+            self._join(part, group.split("="), labels, doubts)
+        return part
+
+    def _join(
+        self,
+        part: _Part,
+        columns: Sequence[str],
+        labels: dict[str, Column],
+        doubts: dict[str, Sequence[Doubt]],
+    ) -> None:
+        """Add the multi-label task of several columns, where the table has them."""
+        if not set(columns) <= labels.keys():
+            return
+        flags = {}
+        for column in columns:
+            flags[column], odd = read_flags(labels[column].cells)
+            if odd is not None:
+                cell = printable(str(labels[column].cells[odd]), 30)
+                raise UserError(
+                    f"'{part.table.path}', column '{printable(column)}': '{cell}' (row "
+                    f"{part.table.numbers[odd]}) is neither true nor false, so it is no label of "
+                    f"[{','.join(columns)}]: give columns of 0 and 1, or yes and no"
+                )
+        told = tuple(note for column in columns for note in labels[column].told)
+        joined = OneHot.of(flags, told)
+        labels[joined.name] = joined
+        doubts[joined.name] = [doubt for column in columns for doubt in doubts[column]]
 
 
 def _nameable(text: str) -> bool:
@@ -416,22 +478,6 @@ def _table_names(paths: Sequence[Path]) -> list[str]:
     )
 
 
-def _image_column(table: Table) -> str:
-    """Return the column that names image files. Raises `UserError` where that is not clear."""
-    present = {name: without_missing(cells) for name, cells in table.columns.items()}
-    found = [name for name, cells in present.items() if names_files(cells)]
-    usual = [name for name in found if name.casefold() in _USUAL]
-    for names in (found, usual):
-        if len(names) == 1:
-            return names[0]
-    what = f"{' and '.join(found)} all hold" if found else "no column holds"
-    columns = ", ".join(printable(name) for name in table.columns)
-    raise UserError(
-        f"'{table.path}': {what} paths of image files; say which one does with "
-        f"folder@image=COLUMN:... (columns: {columns})"
-    )
-
-
 def _refuse(column: Column) -> None:
     if column.refusal:
         raise UserError(f"column '{printable(column.name)}' makes no task: {column.refusal}")
@@ -444,20 +490,26 @@ def _label_faults(part: _Part, column: Column) -> list[_Fault]:
 # ---------------------------------------------------------------------------------- files
 
 
-def _locate(part: _Part, column: str, rows: Sequence[int], what: str) -> dict[int, str | _Fault]:
-    """Return the real path of the file that each row names, or what is wrong with it."""
-    root = Root(part.table.path.parent)
+def _locate(
+    part: _Part, cells: Sequence[Cell], rows: Sequence[int], what: str, roots: Sequence[Root]
+) -> dict[int, str | _Fault]:
+    """Return the real path of the file that each row names, or what is wrong with it.
+
+    A file lies below the first of `roots` that has it.
+    """
     found: dict[int, str | _Fault] = {}
-    cells = without_missing(part.table.columns[column])
     for row in rows:
         cell = cells[row]
         if not isinstance(cell, str):
             found[row] = part.fault(row, f"has no {what}")
             continue
-        try:
-            found[row] = root.locate(cell)
-        except ValueError as error:
-            found[row] = part.fault(row, f"{what} '{printable(cell)}' {error}")
+        for root in roots:
+            try:
+                found[row] = root.locate(cell)
+                break
+            except ValueError as error:
+                fault = part.fault(row, f"{what} '{printable(cell)}' {error}")
+                found.setdefault(row, fault)
     return found
 
 
@@ -469,7 +521,7 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
     if splits.parts is None:
         # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
         # images change it when the table grows.
-        keys = [str(cell) for cell in table.columns[part.image]]
+        keys = [str(path) for path in part.paths]
         order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
         test = set(order[: max(1, count // _TEST_SHARE)])
         note = (
@@ -501,7 +553,7 @@ class _Listed:
 
 
 def _image_path(part: _Part, row: int) -> str:
-    return f"image '{printable(str(part.table.columns[part.image][row]))}'"
+    return f"image '{printable(str(part.paths[row]))}'"
 
 
 def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[_Fault], _Listed]:
@@ -515,7 +567,7 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
     # The training pool first, so that both halves are pieces of one mapped file.
     order = sorted(range(len(part.table.numbers)), key=lambda row: (row in test, row))
     rows, files, shared, crossing = [], [], 0, 0
-    for row, path in _locate(part, part.image, order, "image").items():
+    for row, path in _locate(part, part.paths, order, "image", [part.root]).items():
         if isinstance(path, _Fault):
             faults.append(path)
             continue
@@ -532,7 +584,7 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
         crossing += tested != (row in test)
         rows.append(row)
         files.append(path)
-    notes = [*told]
+    notes = [*filter(None, (part.naming.note,)), *told]
     if shared:
         notes.append(f"{shared:,} of its images are those of another table too")
     if crossing:
@@ -700,7 +752,8 @@ def _read_masks(
     """
     part, (_, height, width) = images.part, images.set.image
     given = [row for row in images.rows if column.cells[row] is not None]
-    located = _locate(part, column.name, given, "mask")
+    roots = [Root(part.table.path.parent), *([part.root] if part.naming.folder else [])]
+    located = _locate(part, without_missing(column.cells), given, "mask", roots)
     faults = [path for path in located.values() if isinstance(path, _Fault)]
     rows = [row for row, path in located.items() if isinstance(path, str)]
     files = [path for path in located.values() if isinstance(path, str)]

@@ -176,6 +176,65 @@ def test_knobs_are_part_of_the_name(table: Write) -> None:
     assert pair.dataset == text
 
 
+# ------------------------------------------------------------------------------ sets of labels
+
+FLAGS: Columns = {
+    "smile": lambda i: int(i % 2 == 0),
+    "beard": lambda i: ("yes", "no", "")[i % 3],
+    "hat": lambda i: -1 if i % 4 else 1,
+    "age": lambda i: i + 0.5,
+}
+
+
+def test_columns_of_true_and_false_are_one_multi_label_task(table: Write) -> None:
+    path = table(FLAGS)
+    (pair,) = parse_pairs(f"folder:{path}:[smile,beard,hat]+age")
+    assert pair.name == f"folder@onehot=smile=beard=hat:{path}:age+[smile,beard,hat]"
+    assert parse_pairs(pair.name) == [pair]
+    (flags,) = _load(pair.dataset, "[smile,beard,hat]")
+    assert (flags.task.type.name, flags.task.classes) == ("multi-label", ("smile", "beard", "hat"))
+    labels = _labels(flags)
+    assert labels.isnan().sum(0).tolist() == [0, 13, 0]
+    assert labels.nansum(0).tolist() == [20, 14, 10]
+
+
+def test_placebos_and_every_pair_of_such_a_task(table: Write) -> None:
+    path = table(FLAGS)
+    (pair,) = parse_pairs(f"folder:{path}:[smile,hat]~shuffled+age")
+    assert pair.tasks == ("age", "[smile,hat]~shuffled")
+    assert len(parse_pairs(f"folder:{path}:[smile,hat]*age*beard")) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("[smile,age]", "column 'age': '0.5' (row 2) is neither true nor false"),
+        ("[smile,hut]", "did you mean 'hat'"),
+    ],
+)
+def test_columns_that_are_no_flags_or_not_there_are_told(
+    table: Write, task: str, words: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        parse_pairs(f"folder:{table(FLAGS)}:{task}+age")
+    assert words in str(error.value)
+
+
+def test_labels_in_one_cell_are_cut_by_what_the_user_says(table: Write) -> None:
+    words = ("red left", "blue left", "red right", "blue right")
+    path = table({"tags": lambda i: words[i % 4]})
+    assert (
+        "column 'tags': 'red left', 'blue left', 'red right', 'blue right' may be one class each "
+        "or several labels (row 2, 3, 4 and 37 more): say folder@separator=tags=space:… or "
+        "folder@separator=tags=none:…"
+    ) in _told(f"folder:{path}", "tags")
+    (tags,) = _load(f"folder@separator=tags=space:{path}", "tags")
+    assert (tags.task.type.name, tags.task.classes) == (
+        "multi-label",
+        ("blue", "left", "red", "right"),
+    )
+
+
 # ------------------------------------------------------------------------------ images, masks
 
 

@@ -1,10 +1,11 @@
 """What cells of a column are taken for, and where a user is asked: one line a convention."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from bench.datasets._readings import Choices, Doubt, Reading, read_column
+from bench.datasets._readings import Choices, Doubt, Reading, read_column, read_flags
 from bench.datasets._splits import SplitReading, read_splits
 
 Cells = Sequence[str | None]
@@ -242,9 +243,80 @@ def test_letters_in_two_cases_are_asked_about() -> None:
     assert _plain(letters, folded=["x"]) == ["a", "a", "b", "b"]
 
 
+# ---------------------------------------------------------------------------------- sets
+
+LABELS = [("red", "left"), ("blue", "left"), ("red", "right"), ("blue", "right"), ("blue",)] * 3
+
+
+@pytest.mark.parametrize("sign", ["|", ";", ",", ", "])
+def test_labels_of_a_cell_are_cut(sign: str) -> None:
+    cells = [sign.join(labels) for labels in LABELS]
+    assert _plain(cells) == LABELS
+    assert _plain(cells, separator=["none"]) == cells or sign in "|;"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda labels: str(list(labels)),
+        lambda labels: json.dumps(labels),
+        lambda labels: "{" + ",".join(labels) + "}",
+        lambda labels: f"[{', '.join(labels)}]",
+        lambda labels: str(set(labels)) if len(labels) == 1 else str(labels),
+    ],
+)
+def test_lists_as_python_and_json_write_them_are_labels(
+    write: Callable[[tuple[str, ...]], str],
+) -> None:
+    assert _plain([write(labels) for labels in LABELS]) == LABELS
+    assert _plain([*(write(labels) for labels in LABELS), "[]"])[-1] == ()
+
+
+def test_lists_of_numbers_are_labels_and_no_numbers() -> None:
+    assert _plain(["1,4,5", "3", "2, 4"]) == [("1", "4", "5"), ("3",), ("2", "4")]
+    assert _plain(["1,234,567", "12"]) == ["1234567", "12"]
+
+
+@pytest.mark.parametrize(("name", "sign"), [("space", " "), ("slash", "/"), ("plus", " + ")])
+def test_labels_that_may_be_one_class_are_asked_about(name: str, sign: str) -> None:
+    cells = [sign.join(labels) for labels in LABELS]
+    doubt = _asked(cells)
+    assert doubt.knobs == (f"separator=x={name}", "separator=x=none")
+    assert doubt.at == [at for at, labels in enumerate(LABELS) if len(labels) > 1]
+    assert _plain(cells, separator=[f"x={name}"]) == LABELS
+    assert _plain(cells, separator=["none"]) == cells
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["Flip Flops", "Casual Shoes", "Sports Shoes", "Shirts"],
+        ["New York, NY", "Austin, TX", "Albany, NY"],
+        ["01/02/2020", "02/01/2020", "01/01/2020"],
+        ["T-shirt", "shirt", "t-bar"],
+    ],
+)
+def test_names_of_several_words_are_classes(cells: Cells) -> None:
+    assert _plain([*cells] * 3) == [*cells] * 3
+
+
+def test_spellings_of_one_label_are_one_label() -> None:
+    read = _read(["Red|left", "red|left", "red"])
+    assert read.cells == [("red", "left"), ("red", "left"), ("red",)]
+    assert "'Red' (1) is read as 'red'" in read.notes[0]
+
+
+@pytest.mark.parametrize("words", [("1", "0"), ("True", "False"), ("yes", "no"), ("1", "-1")])
+def test_flags_are_true_or_false_in_any_spelling(words: tuple[str, str]) -> None:
+    assert read_flags([*words, None]) == ([True, False, None], None)
+    assert read_flags([*words, "2"])[1] is not None
+
+
 def test_an_unknown_decimal_sign_is_refused() -> None:
     with pytest.raises(ValueError, match="decimal is comma or point"):
         Choices(decimal=["x=dot"]).check()
+    with pytest.raises(ValueError, match="separator is bar, semicolon, comma"):
+        Choices(separator=["x=,"]).check()
 
 
 # ---------------------------------------------------------------------------------- splits
