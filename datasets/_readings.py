@@ -496,7 +496,7 @@ def _merge_truth(column: _Column) -> None:
         return
     if not all(sides) or len({t.casefold() for t in texts}) <= 2:
         return  # spellings that differ in case alone are merged as those of any class
-    merged = {t: max(side, key=lambda s: texts[s]) for side in sides for t in side}
+    merged = {t: max(side, key=lambda s: (texts[s], s)) for side in sides for t in side}
     _tell_merged(column, merged)
 
 
@@ -509,7 +509,7 @@ def _merge_spellings(column: _Column) -> None:
     for text in texts:
         alike.setdefault(folded(text), []).append(text)
     groups = [group for group in alike.values() if len(group) > 1]
-    letters = [g for g in groups if len(g[0]) <= 2 and len({_form(t) for t in g}) > 1]
+    letters = [g for g in groups if len(g[0]) == 1 and len({_form(t) for t in g}) > 1]
     if letters and column.name not in column.choices.folded:
         for group in letters[:1]:
             column.ask(
@@ -519,7 +519,7 @@ def _merge_spellings(column: _Column) -> None:
                 f"exact={column.name}",
             )
         return
-    _tell_merged(column, {t: max(g, key=lambda s: texts[s]) for g in groups for t in g})
+    _tell_merged(column, {t: max(g, key=lambda s: (texts[s], s)) for g in groups for t in g})
 
 
 # ---------------------------------------------------------------------------------- sets
@@ -620,9 +620,9 @@ def _of_sets(column: _Column, sets: Sets) -> Reading:
     for label in counts:
         alike.setdefault(folded(label), []).append(label)
     merged = {
-        label: max(group, key=lambda s: counts[s])
+        label: max(group, key=lambda s: (counts[s], s))
         for group in alike.values()
-        if len(group[0]) > 2 and column.name not in column.choices.exact
+        if len(group[0]) > 1 and column.name not in column.choices.exact
         for label in group
     }
     _tell(column, counts, merged)

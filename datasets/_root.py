@@ -66,6 +66,13 @@ class Root:
             raise ValueError("is no file")
         return path
 
+    def key(self, text: str) -> str:
+        """Return one spelling of a path that may be written in several; no file is looked at."""
+        if os.path.isabs(text):
+            text = os.path.relpath(text, self._path)
+        plain = os.path.normpath(text).replace(os.sep, "/")
+        return unicodedata.normalize("NFC", plain)
+
     def relative(self, path: str) -> str:
         """Return the path of a file from the folder on, with `/` between folders."""
         return os.path.relpath(path, self._path).replace(os.sep, "/")

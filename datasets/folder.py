@@ -68,7 +68,8 @@ class _Fault:
 class _Part:
     """A table whose columns have their roles: images, split, and labels by task name.
 
-    `doubts` has the cells of each label that can be read in several ways.
+    `doubts` has the cells of each label that can be read in several ways. `joined` is set where
+    there are other tables.
     """
 
     name: str
@@ -77,6 +78,7 @@ class _Part:
     splits: SplitReading
     labels: Mapping[str, Column]
     doubts: Mapping[str, Sequence[Doubt]]
+    joined: bool = False
 
     @cached_property
     def paths(self) -> Sequence[str | None]:
@@ -84,16 +86,29 @@ class _Part:
         return self.naming.paths(self.table)
 
     @cached_property
+    def drawn(self) -> Sequence[int]:
+        """The rows in the order of the hashes of their images' paths: a draw.
+
+        It does not depend on the order of the table, nor on where the folder lies.
+        """
+
+        def draw(row: int) -> bytes:
+            path = self.paths[row]
+            return hashlib.sha256(self.root.key(path or "").encode()).digest()
+
+        return sorted(range(len(self.table.numbers)), key=draw)
+
+    @cached_property
     def root(self) -> Root:
         """The folder that these paths start from."""
         return self.naming.root(self.table)
 
-    def qualified(self, columns: Collection[str]) -> "_Part":
-        """Return the part with its name before those labels, which another table has too."""
+    def beside(self, columns: Collection[str]) -> "_Part":
+        """Return the part among others: those of its labels that another has are named after it."""
         names = {c: f"{self.name}.{c}" if c in columns else c for c in self.labels}
         labels = {names[c]: column for c, column in self.labels.items()}
         doubts = {names[c]: found for c, found in self.doubts.items()}
-        return replace(self, labels=labels, doubts=doubts)
+        return replace(self, labels=labels, doubts=doubts, joined=True)
 
     def asked(self, doubt: Doubt) -> str:
         """Return a doubt in words: the cells, the first of their rows, and what decides."""
@@ -394,9 +409,9 @@ class Folder(Dataset):
         names = _table_names(paths)
         parts = [self._roles(name, table) for name, table in zip(names, tables, strict=True)]
         counts = Counter(label for part in parts for label in part.labels)
-        return tuple(
-            part.qualified([label for label in part.labels if counts[label] > 1]) for part in parts
-        )
+        if len(parts) == 1:
+            return tuple(parts)
+        return tuple(part.beside([c for c in part.labels if counts[c] > 1]) for part in parts)
 
     def _check_knobs(self, tables: Sequence[Table]) -> None:
         known = {column for table in tables for column in table.columns}
@@ -521,9 +536,7 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
     if splits.parts is None:
         # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
         # images change it when the table grows.
-        keys = [str(path) for path in part.paths]
-        order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
-        test = set(order[: max(1, count // _TEST_SHARE)])
+        test = set(part.drawn[: max(1, count // _TEST_SHARE)])
         note = (
             f"no split column: {len(test):,} of {count:,} images were drawn as test set by the "
             "hashes of their paths, the same at every seed"
@@ -564,8 +577,9 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
     """
     test, faults, told = _test_rows(part)
     faults += [_Fault(part.name, row, text, image=False) for row, text in part.table.faults]
-    # The training pool first, so that both halves are pieces of one mapped file.
-    order = sorted(range(len(part.table.numbers)), key=lambda row: (row in test, row))
+    # The training pool first, so that both halves are pieces of one mapped file. In the order of
+    # the draw, so that a seed's images are the same if the table is sorted.
+    order = sorted(part.drawn, key=test.__contains__)
     rows, files, shared, crossing = [], [], 0, 0
     for row, path in _locate(part, part.paths, order, "image", [part.root]).items():
         if isinstance(path, _Fault):
@@ -630,7 +644,9 @@ def _images(
     leaked = sum(hash(image.tobytes()) in known for image in train.numpy())
     leak = f"training images that equal a test image, pixel for pixel: {leaked:,}" if leaked else ""
     told = tuple(filter(None, (*notes, leak)))
-    return _Images(part, rows, ImageSet(part.name, train, held_out, scarce=True, notes=told))
+    # Streams are keyed by this name, so that of a single table's file has no part in it.
+    name = part.name if part.joined else "images"
+    return _Images(part, rows, ImageSet(name, train, held_out, scarce=True, notes=told))
 
 
 def _skipped(faults: Sequence[_Fault]) -> str:

@@ -436,6 +436,16 @@ def dataset_name(dataset: Dataset) -> str:
     return spelling(dataset) + path
 
 
+def dataset_identity(text: str) -> str:
+    """Return what stands for a data set in keys and streams.
+
+    That of a data set at a path is its plugin's name alone: what is there counts, and its digest is
+    in every key. So a folder that is moved, or spelled in another way, keeps its runs.
+    """
+    dataset = parse_dataset(text)
+    return dataset.name if dataset.takes_path else text
+
+
 def declared_pairs(dataset: Dataset) -> list[Pair]:
     """Return the pairs that stand for a data set when it is named alone."""
     name = dataset_name(dataset)

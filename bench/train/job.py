@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from bench.contracts import DataSource
 from bench.digest import digest
+from bench.errors import UserError
 from bench.spec.budget import Price, TuningCost, cost
 from bench.spec.experiment import RunSpec
-from bench.spec.registry import parse_strategy
+from bench.spec.registry import dataset_identity, parse_strategy
 from bench.store.provenance import code_fingerprint, machine
 from bench.store.records import SCHEMA_VERSION
 from bench.tasks import TaskData
@@ -59,4 +60,17 @@ def run_key(spec: RunSpec, data: str) -> str:
     """
     code = code_fingerprint(parse_strategy(spec.strategy), spec.dataset)
     made = [SCHEMA_VERSION, machine(spec.device)]
-    return digest(spec.model_dump(mode="json"), data, code, made)[:40]
+    return digest(_keyed(spec).model_dump(mode="json"), data, code, made)[:40]
+
+
+def _keyed(spec: RunSpec) -> RunSpec:
+    """Return a run as its key has it, in which no path is spelled."""
+    return spec.model_copy(update={"dataset": dataset_identity(spec.dataset)})
+
+
+def same_run(one: RunSpec, other: RunSpec) -> bool:
+    """Return whether two specifications are of one run, if their data is the same."""
+    try:
+        return one == other or _keyed(one) == _keyed(other)
+    except UserError:  # one of them is from a record, which may name no data set
+        return False
