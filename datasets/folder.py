@@ -68,8 +68,8 @@ class _Fault:
 class _Part:
     """A table whose columns have their roles: images, split, and labels by task name.
 
-    `doubts` has the cells of each label that can be read in several ways. `joined` is set where
-    there are other tables.
+    `doubts` has the cells of each label that can be read in several ways. `groups` has the group of
+    each row, if there are any. `joined` is set where there are other tables.
     """
 
     name: str
@@ -78,6 +78,7 @@ class _Part:
     splits: SplitReading
     labels: Mapping[str, Column]
     doubts: Mapping[str, Sequence[Doubt]]
+    groups: Sequence[Cell] | None = None
     joined: bool = False
 
     @cached_property
@@ -92,11 +93,20 @@ class _Part:
         It does not depend on the order of the table, nor on where the folder lies.
         """
 
-        def draw(row: int) -> bytes:
-            path = self.paths[row]
-            return hashlib.sha256(self.root.key(path or "").encode()).digest()
+        def draw(row: int) -> tuple[bytes, ...]:
+            return _hash(self.group(row)), _hash(self.root.key(self.paths[row] or ""))
 
         return sorted(range(len(self.table.numbers)), key=draw)
+
+    def group(self, row: int) -> str:
+        """Return the group of a row's image, which is alone in it if nothing is said."""
+        cell = self.groups[row] if self.groups else None
+        return f"group {cell}" if cell is not None else self.root.key(self.paths[row] or "")
+
+    def first_of(self, count: int) -> set[int]:
+        """Return so many rows of the draw, and the others of the last one's group."""
+        groups = {self.group(row) for row in self.drawn[:count]}
+        return {row for row in self.drawn if self.group(row) in groups}
 
     @cached_property
     def root(self) -> Root:
@@ -205,6 +215,8 @@ class Folder(Dataset):
     """What separates the labels of a cell: comma, space, none and so on, or `COLUMN=comma`."""
     onehot: tuple[str, ...] = ()
     """Columns of true and false that are one multi-label task, `A=B=C`; `[A,B,C]` says the same."""
+    group: str = ""
+    """Column of groups, patients for example, whose images stay on one side of every split."""
     size: int = 0
     """Side of the square that images are stretched to, in pixels; 0 derives it from the images."""
     bits: int = 0
@@ -418,7 +430,15 @@ class Folder(Dataset):
         kinds = (column for kind in _KINDS for column in getattr(self, kind))
         split = "" if self.split == NONE else self.split
         sets = (column for group in self.onehot for column in group.split("="))
-        named = (self.image, split, *kinds, *self.binary, *sets, *self._choices.columns())
+        named = (
+            self.image,
+            split,
+            self.group,
+            *kinds,
+            *self.binary,
+            *sets,
+            *self._choices.columns(),
+        )
         for column in filter(None, named):
             if column not in known:
                 raise unknown(f"column of '{self.path}'", column, known)
@@ -437,14 +457,15 @@ class Folder(Dataset):
         labels: dict[str, Column] = {}
         doubts: dict[str, Sequence[Doubt]] = {}
         for column, cells in others.items():
-            if column in splits.columns or not _nameable(column):
+            if column in (*splits.columns, self.group) or not _nameable(column):
                 continue
             kind = next((k for k in _KINDS if column in getattr(self, k)), None)
             read = read_column(column, cells, self._choices, kind)
             inferred = kind or ("classification" if read.codes else infer_kind(read.cells))
             labels[column] = Column(column, read.cells, inferred, kind is not None, read.notes)
             doubts[column] = read.doubts
-        part = _Part(name, table, naming, splits, labels, doubts)
+        groups = without_missing(table.columns[self.group]) if self.group in others else None
+        part = _Part(name, table, naming, splits, labels, doubts, groups)
         for group in self.onehot:
             self._join(part, group.split("="), labels, doubts)
         return part
@@ -473,6 +494,10 @@ class Folder(Dataset):
         joined = OneHot.of(flags, told)
         labels[joined.name] = joined
         doubts[joined.name] = [doubt for column in columns for doubt in doubts[column]]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _nameable(text: str) -> bool:
@@ -536,14 +561,32 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
     if splits.parts is None:
         # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
         # images change it when the table grows.
-        test = set(part.drawn[: max(1, count // _TEST_SHARE)])
+        test = part.first_of(max(1, count // _TEST_SHARE))
         note = (
             f"no split column: {len(test):,} of {count:,} images were drawn as test set by the "
             "hashes of their paths, the same at every seed"
         )
         return test, [], [note]
     faults = [part.fault(row, text, image=False) for row, text in (splits.faults or {}).items()]
-    return {row for row, found in enumerate(splits.parts) if found == "test"}, faults, splits.notes
+    test = {row for row, found in enumerate(splits.parts) if found == "test"}
+    return test, [*faults, *_crossing(part, test)], splits.notes
+
+
+def _crossing(part: _Part, test: Collection[int]) -> list[_Fault]:
+    """Return a fault for each group that a split column puts on both sides."""
+    if part.groups is None:
+        return []
+    trained = {part.group(row): row for row in part.drawn if row not in test}
+    both = {part.group(row): row for row in test if part.group(row) in trained}
+    return [
+        part.fault(
+            row,
+            f"group '{printable(str(part.groups[row]))}' is in the test set here, and in the "
+            f"training pool in row {part.table.numbers[trained[group]]}",
+            image=False,
+        )
+        for group, row in both.items()
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -646,7 +689,13 @@ def _images(
     told = tuple(filter(None, (*notes, leak)))
     # Streams are keyed by this name, so that of a single table's file has no part in it.
     name = part.name if part.joined else "images"
-    return _Images(part, rows, ImageSet(name, train, held_out, scarce=True, notes=told))
+    groups = None
+    if part.groups:
+        order = {group: at for at, group in enumerate(dict.fromkeys(map(part.group, part.drawn)))}
+        groups = torch.tensor([order[part.group(row)] for row in rows[:count]])
+        told = (*told, f"images of one of the {len(order):,} groups stay on one side of all splits")
+    images = ImageSet(name, train, held_out, scarce=True, notes=told, groups=groups)
+    return _Images(part, rows, images)
 
 
 def _skipped(faults: Sequence[_Fault]) -> str:

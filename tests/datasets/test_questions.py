@@ -13,9 +13,11 @@ from PIL import Image
 
 from bench.contracts import DataSource
 from bench.errors import UserError
+from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_dataset, parse_pairs
 from bench.task_types import MISSING
 from bench.tasks import TaskData
+from bench.train.splits import draw_split
 
 COUNT = 40
 Columns = Mapping[str, Callable[[int], object]]
@@ -174,6 +176,48 @@ def test_knobs_are_part_of_the_name(table: Write) -> None:
     text = f"folder@missing=age=-1/kind=x:{path}"
     (pair,) = parse_pairs(f"{text}:age+kind")
     assert pair.dataset == text
+
+
+# ------------------------------------------------------------------------------ groups
+
+PATIENTS: Columns = {"kind": lambda i: "ab"[i % 2], "patient": lambda i: f"p{i // 5}"}
+
+
+def _sides(data: TaskData, seed: int) -> list[set[bytes]]:
+    """Return the images of the training set, the validation split and the test set."""
+    split = draw_split(data.images, Recipe(validation_size=6), seed)
+    parts = data.images.train[split.train], data.images.train[split.validation], data.images.test
+    return [{image.numpy().tobytes() for image in part} for part in parts]
+
+
+def test_images_of_a_group_stay_on_one_side_of_every_split(table: Write) -> None:
+    path = table(PATIENTS)
+    (kind,) = _load(f"folder@group=patient:{path}", "kind")
+    assert "patient" not in parse_dataset(f"folder@group=patient:{path}").tasks
+    assert "images of one of the 8 groups stay on one side of all splits" in kind.images.notes
+    owner = {}
+    for i in range(COUNT):
+        pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)
+        owner[pixels.transpose(2, 0, 1).tobytes()] = i // 5
+    for seed in range(5):
+        sides = [{owner[image] for image in side} for side in _sides(kind, seed)]
+        assert all(sides)
+        assert len(set.union(*sides)) == sum(map(len, sides)) == 8
+    assert _sides(kind, 0) != _sides(kind, 1)
+
+
+def test_a_group_on_both_sides_of_a_split_column_is_a_fault(table: Write) -> None:
+    path = table({**PATIENTS, "split": lambda i: "test" if i % 10 == 3 else "train"})
+    words = _told(f"folder@group=patient:{path}", "kind")
+    assert "has 4 faults; fix the table" in words
+    assert "row 5: group 'p0' is in the test set here, and in the training pool in row" in words
+
+
+def test_one_group_cannot_be_split(table: Write) -> None:
+    path = table({"kind": PATIENTS["kind"], "patient": lambda i: f"p{i // 20}"})
+    (kind,) = _load(f"folder@group=patient:{path}", "kind")
+    with pytest.raises(UserError, match="one group of training images"):
+        draw_split(kind.images, Recipe(), 0)
 
 
 # ------------------------------------------------------------------------------ sets of labels
