@@ -41,6 +41,8 @@ class Naming:
     def paths(self, table: Table) -> list[str | None]:
         """Return the path of each row's image, relative to the folder; None where it has none."""
         cells = without_missing(table.columns[self.column])
+        if _of_windows(cells):
+            cells = [cell.replace("\\", "/") if isinstance(cell, str) else cell for cell in cells]
         return [None if cell is None else self._path(_text(cell)) for cell in cells]
 
     def _path(self, text: str) -> str:
@@ -51,6 +53,13 @@ class Naming:
         """Return the folder that no path leads out of."""
         what = f"'{self.folder}'" if self.folder else "the table's folder"
         return Root(table.path.parent / self.folder, what)
+
+
+def _of_windows(cells: Sequence[Cell]) -> bool:
+    """Return whether all paths have `\\` between folders, and none has `/` or begins with it."""
+    paths = [cell for cell in cells if isinstance(cell, str)]
+    parted = ["\\" in path and not path.startswith("\\") and ":" not in path for path in paths]
+    return bool(paths) and all(parted) and not any("/" in path for path in paths)
 
 
 def _text(cell: Cell) -> str:

@@ -363,7 +363,6 @@ def _read_units(column: _Column, found: Mapping[str, _Amount]) -> bool:
             bare,
             f"{'have' if len(bare) > 1 else 'has'} no unit where others are in {unit}",
             f"unit={column.name}={unit}",
-            f"missing={column.name}={bare[0]}",
         )
         return False
     return True

@@ -38,6 +38,8 @@ class Root:
 
         Each folder is resolved once, because a table names many files of a few folders.
         """
+        if "://" in text:
+            raise ValueError("is a web address: download the images, and name their files")
         if text.startswith("\\") or _DRIVE.match(text):
             raise ValueError(f"is an absolute path; paths start at {self._what}")
         if "\0" in text:

@@ -17,6 +17,7 @@ from typing import Any
 from bench.clean import printable as clean
 from bench.contracts import UserError
 from bench.files import open_regular, read_bytes
+from bench.images import SUFFIXES
 
 Cell = str | tuple[str, ...] | None
 
@@ -94,6 +95,11 @@ def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Return the position of each column by its name; a column without a name is left out."""
     positions: dict[str, int] = {}
     for position, name in enumerate(header):
+        if name.lower().endswith(SUFFIXES):
+            raise UserError(
+                f"'{path}' has no header: its first row names an image ('{printable(name)}'); "
+                "write the names of the columns above it"
+            )
         if name in positions:
             raise UserError(f"'{path}' has two columns '{printable(name)}': rename one of them")
         if name:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
-from bench.images import SUFFIXES, identity, read_header, read_image, read_mask, read_rows
+from bench.images import identity, read_header, read_image, read_mask, read_rows
 from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
@@ -45,6 +45,8 @@ _RESERVED = "+~:/\\,="
 #: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
+#: What is said of an image that is not there; see `_root.py`.
+_MISSING = " is missing"
 #: Rows that a question names.
 _MOST_ROWS = 3
 _MOST_CLASSES = 64
@@ -127,6 +129,17 @@ class _Part:
         where = f" (row {', '.join(rows[:_MOST_ROWS])}{more})" if rows else ""
         knobs = " or ".join(f"folder@{knob}:…" for knob in doubt.knobs)
         return f"{doubt.what}{where}{f': say {knobs}' if knobs else ''}"
+
+    def check_any_there(self, faults: Sequence[_Fault]) -> None:
+        """Raise `UserError` in one line where all images are missing."""
+        missing = {f.row: f.text for f in faults if f.table == self.name and _MISSING in f.text}
+        if 1 < len(missing) == len(self.table.numbers):
+            row = min(missing)
+            raise UserError(
+                f"'{self.table.path}': none of its {len(missing):,} images is there; row {row}: "
+                f"{missing[row]}: correct the column '{printable(self.naming.column)}', or say "
+                "where they are with folder@root=DIR:…"
+            )
 
     def fault(self, row: int, text: str, image: bool = True) -> _Fault:
         """Return a fault of the row at a position."""
@@ -279,8 +292,8 @@ class Folder(Dataset):
         """Raise `UserError` with every fault of the images and of the requested labels."""
         asked = [(p, c) for p in self._parts for name, c in p.labels.items() if name in tasks]
         self._ask(tasks)
-        for _, column in asked:
-            _refuse(column)
+        for part, column in asked:
+            _refuse(part, column)
         faults, sets = _read(self, source)
         found = list(faults)
         images = {read.part.name: read for read in sets}
@@ -313,7 +326,7 @@ class Folder(Dataset):
 
     def _task(self, name: str, column: Column, images: _Images, source: DataSource) -> TaskData:
         self._ask((name,))
-        _refuse(column)
+        _refuse(images.part, column)
         self._raise(_label_faults(images.part, column), source)
         if column.kind == "segmentation":
             return self._segmentation(name, column, images, source)
@@ -353,8 +366,9 @@ class Folder(Dataset):
             _check_far_apart(images.part, column, levels)
         if not 2 <= len(classes) <= _MOST_CLASSES:
             raise UserError(
-                f"column '{column.name}' makes no task: its masks hold {len(classes)} different "
-                f"values, where 2 to {_MOST_CLASSES} classes are meant"
+                f"'{images.part.table.path}', column '{printable(column.name)}' makes no task: its "
+                f"masks hold {len(classes)} different values, where 2 to {_MOST_CLASSES} classes "
+                "are meant"
             )
         if classes != list(range(len(classes))):
             places = torch.full((256,), VOID, dtype=torch.uint8)
@@ -388,6 +402,8 @@ class Folder(Dataset):
         left = [f for f in faults if not (f.image and source.skip_bad_images)]
         if not left:
             return
+        for part in self._parts:
+            part.check_any_there(left)
         several = len(self._parts) > 1
         left = list(dict.fromkeys(left))
         left.sort(key=lambda f: (f.table, f.row))
@@ -445,11 +461,6 @@ class Folder(Dataset):
 
     def _roles(self, name: str, table: Table) -> _Part:
         """Return a table with the roles of its columns: images, splits and labels."""
-        if named := [column for column in table.columns if column.lower().endswith(SUFFIXES)]:
-            raise UserError(
-                f"'{table.path}' has no header: its first row names an image "
-                f"('{printable(named[0])}'); write the names of the columns above it"
-            )
         asked = self.image if self.image in table.columns else ""
         naming = find_images(table, asked, self.root, self.suffix)
         others = {c: cells for c, cells in table.columns.items() if c != naming.column}
@@ -518,9 +529,10 @@ def _table_names(paths: Sequence[Path]) -> list[str]:
     )
 
 
-def _refuse(column: Column) -> None:
+def _refuse(part: _Part, column: Column) -> None:
     if column.refusal:
-        raise UserError(f"column '{printable(column.name)}' makes no task: {column.refusal}")
+        where = f"'{part.table.path}', column '{printable(column.name)}'"
+        raise UserError(f"{where} makes no task: {column.refusal}")
 
 
 def _label_faults(part: _Part, column: Column) -> list[_Fault]:

@@ -138,3 +138,25 @@ def test_a_missing_image_that_is_near_is_named(tmp_path: Path, there: str, asked
 def test_what_names_no_image_says_how_to_name_them(tmp_path: Path) -> None:
     path = _table(tmp_path / "labels.csv", "id", lambda i: i)
     assert "with root=DIR,suffix=.jpg if it holds ids" in _told(f"folder:{path}")
+
+
+def test_paths_as_on_windows_are_read_where_all_are(tmp_path: Path) -> None:
+    _paint(tmp_path / "img", [f"{i}.png" for i in range(COUNT)])
+    path = _table(tmp_path / "labels.csv", "image", lambda i: f"img\\{i}.png")
+    assert len(_images(f"folder:{path}").train) == 16
+
+
+def test_where_no_image_is_there_one_line_says_so(tmp_path: Path) -> None:
+    _paint(tmp_path / "img", [f"{i}.png" for i in range(COUNT)])
+    path = _table(tmp_path / "labels.csv", "image", lambda i: f"pics/{i}.png")
+    assert _told(f"folder:{path}") == (
+        f"'{path}': none of its 20 images is there; row 2: image 'pics/0.png' is missing (there is "
+        "'img/0.png'): correct the column 'image', or say where they are with folder@root=DIR:…"
+    )
+
+
+def test_a_web_address_is_no_path(tmp_path: Path) -> None:
+    path = _table(tmp_path / "labels.csv", "image", lambda i: f"https://a.org/{i}.png")
+    assert "row 2: image 'https://a.org/0.png' is a web address: download" in (
+        _told(f"folder:{path}")
+    )

@@ -182,7 +182,7 @@ def test_a_number_without_the_unit_of_the_others_is_asked_about() -> None:
     cells = ["20 kg", "35 kg", "7"]
     doubt = _asked(cells)
     assert (doubt.what, doubt.at) == ("'7' has no unit where others are in kg", [2])
-    assert doubt.knobs == ("unit=x=kg", "missing=x=7")
+    assert doubt.knobs == ("unit=x=kg",)
     assert _plain(cells, unit=["x=kg"]) == ["20", "35", "7"]
 
 
