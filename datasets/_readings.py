@@ -54,6 +54,14 @@ _ASKED, _TOLD = 100, 10
 _APART = 0.5
 #: Shares of the cells, and different values, that may lie far away.
 _FEW_ROWS, _FEW_VALUES = 0.01, 3
+#: What classes may be scored by, so that those of all sizes count alike.
+BALANCED = "balanced"
+#: The values that a knob may have, where it does not take any.
+_VALUES: Mapping[str, tuple[str, ...]] = {
+    "decimal": ("comma", "point"),
+    "separator": (*SEPARATORS, "none"),
+    "metric": ("accuracy", BALANCED),
+}
 #: What is named of the cells that a doubt or a note is about.
 _SHOWN = 4
 
@@ -98,6 +106,7 @@ class Choices:
     exact: Sequence[str] = ()
     folded: Sequence[str] = ()
     separator: Sequence[str] = ()
+    metric: Sequence[str] = ()
 
     def of(self, knob: str, column: str) -> list[str]:
         """Return the values that a knob has for a column."""
@@ -106,7 +115,7 @@ class Choices:
 
     def columns(self) -> Iterator[str]:
         """Yield every column that is named."""
-        for knob in ("missing", "keep", "decimal", "unit", "separator"):
+        for knob in ("missing", "keep", "decimal", "unit", "separator", "metric"):
             for text in getattr(self, knob):
                 name, equals, _ = text.rpartition("=")
                 if equals:
@@ -115,13 +124,11 @@ class Choices:
 
     def check(self) -> None:
         """Raise `ValueError` for a value that a knob does not have."""
-        for text in self.decimal:
-            if text.rpartition("=")[2] not in ("comma", "point"):
-                raise ValueError("decimal is comma or point, or COLUMN=comma")
-        for text in self.separator:
-            if text.rpartition("=")[2] not in (*SEPARATORS, "none"):
-                known = ", ".join(SEPARATORS)
-                raise ValueError(f"separator is {known} or none, or COLUMN=comma")
+        for knob, known in _VALUES.items():
+            for text in getattr(self, knob):
+                if (value := text.rpartition("=")[2]) not in known:
+                    names = f"{', '.join(known[:-1])} or {known[-1]}"
+                    raise ValueError(f"{knob} is {names}, or COLUMN={known[0]}; not '{value}'")
 
 
 def _same(text: str, other: str) -> bool:

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,12 +23,20 @@ from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
 from bench.images import identity, read_header, read_image, read_mask, read_rows
-from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
+from bench.task_types import (
+    MISSING,
+    VOID,
+    Classification,
+    MultiLabel,
+    Regression,
+    Segmentation,
+    TaskType,
+)
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
 from ._columns import Column, KindName, OneHot, infer_kind
 from ._naming import Naming, find_images
-from ._readings import Choices, Doubt, read_column, read_flags, without_missing
+from ._readings import BALANCED, Choices, Doubt, read_column, read_flags, without_missing
 from ._root import Root
 from ._splits import NONE, SplitReading, read_splits
 from ._tables import Cell, Table, printable, read_table
@@ -50,6 +58,8 @@ _MISSING = " is missing"
 #: Rows that a question names.
 _MOST_ROWS = 3
 _MOST_CLASSES = 64
+#: Classes count alike where the largest is over so many times the smallest.
+_UNEVEN = 2
 _BACKGROUNDS = ("white", "black", "hidden")
 #: Values this near 0 and as near 255 are those of a black and white mask that was blurred.
 _BLUR = 10
@@ -226,6 +236,9 @@ class Folder(Dataset):
     """Columns whose classes never do, though they are single letters."""
     separator: tuple[str, ...] = ()
     """What separates the labels of a cell: comma, space, none and so on, or `COLUMN=comma`."""
+    metric: tuple[str, ...] = ()
+    """What classes are scored by, `accuracy` or `balanced`, or `COLUMN=accuracy`; balanced where
+    the largest class is over twice the smallest."""
     onehot: tuple[str, ...] = ()
     """Columns of true and false that are one multi-label task, `A=B=C`; `[A,B,C]` says the same."""
     group: str = ""
@@ -260,15 +273,7 @@ class Folder(Dataset):
 
     @property
     def _choices(self) -> Choices:
-        return Choices(
-            self.missing,
-            self.keep,
-            self.decimal,
-            self.unit,
-            self.exact,
-            self.folded,
-            self.separator,
-        )
+        return Choices(**{knob.name: getattr(self, knob.name) for knob in fields(Choices)})
 
     def with_tasks(self, names: Collection[str]) -> "Folder":
         """Return the data set with a multi-label task for each name like `[smile,beard,hat]`."""
@@ -332,15 +337,31 @@ class Folder(Dataset):
             return self._segmentation(name, column, images, source)
         train, test = images.halves(column.tensor(images.rows))
         kind: TaskType
+        notes: list[str] = []
         match column.kind:
             case "regression":
                 kind = Regression.of(train)
             case "multilabel":
                 kind = MultiLabel()
             case _:
-                kind = Classification()
+                balanced, note = self._balanced(column, train)
+                kind, notes = Classification(balanced), [note]
         task = Task(name, kind, max(1, len(column.names)), classes=column.names)
-        return TaskData(task, images.set, train, test, tuple(column.notes(train, test)))
+        told = tuple(filter(None, (*notes, *column.notes(train, test))))
+        return TaskData(task, images.set, train, test, told)
+
+    def _balanced(self, column: Column, train: Tensor) -> tuple[bool, str]:
+        """Return whether classes count alike whatever their size, and a note on it."""
+        if chosen := self._choices.of("metric", column.name):
+            return chosen[-1] == BALANCED, ""
+        counts = train[train != MISSING].bincount()
+        counts = counts[counts > 0]
+        if not len(counts) or counts.max() <= _UNEVEN * counts.min():
+            return False, ""
+        return True, (
+            f"its largest class has {int(counts.max()):,} training images and its smallest "
+            f"{int(counts.min()):,}, so all classes count alike (metric={column.name}=accuracy)"
+        )
 
     def _masks(
         self, images: _Images, column: Column, source: DataSource

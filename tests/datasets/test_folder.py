@@ -251,7 +251,7 @@ def test_a_rare_class_is_told(make: Make) -> None:
             i, "ab"[i % 2]
         ),
     }
-    (kind,) = _load(f"folder:{make(columns)}", "kind")
+    (kind,) = _load(f"folder@metric=accuracy:{make(columns)}", "kind")
     assert set(kind.notes) == {
         "'once' occurs once among the training images",
         "'unseen' occurs only among the test images",

@@ -20,6 +20,7 @@ from bench.tasks import TaskData
 from bench.train.splits import draw_split
 
 COUNT = 40
+_TEST = ("train", "test")
 Columns = Mapping[str, Callable[[int], object]]
 
 
@@ -176,6 +177,37 @@ def test_knobs_are_part_of_the_name(table: Write) -> None:
     text = f"folder@missing=age=-1/kind=x:{path}"
     (pair,) = parse_pairs(f"{text}:age+kind")
     assert pair.dataset == text
+
+
+# ------------------------------------------------------------------------------ metric
+
+
+@pytest.mark.parametrize(
+    ("share", "knob", "metric"),
+    [
+        (2, "", "accuracy"),
+        (5, "", "balanced accuracy"),
+        (5, "@metric=accuracy", "accuracy"),
+        (5, "@metric=kind=accuracy", "accuracy"),
+        (2, "@metric=balanced", "balanced accuracy"),
+    ],
+)
+def test_uneven_classes_count_alike_unless_the_user_says_otherwise(
+    table: Write, share: int, knob: str, metric: str
+) -> None:
+    path = table({"kind": lambda i: "ab"[i % share == 0], "split": lambda i: _TEST[i < 10]})
+    (kind,) = _load(f"folder{knob}:{path}", "kind")
+    assert kind.task.type.metrics[0].name == metric
+    told = (
+        "its largest class has 24 training images and its smallest 6, so all classes count alike "
+        "(metric=kind=accuracy)"
+    )
+    assert (told in kind.notes) == (metric == "balanced accuracy" and not knob)
+
+
+def test_a_metric_that_there_is_not_says_which_there_are(table: Write) -> None:
+    path = table({"kind": lambda i: "ab"[i % 2]})
+    assert "metric is accuracy or balanced" in _told(f"folder@metric=f1:{path}", "kind")
 
 
 # ------------------------------------------------------------------------------ groups
