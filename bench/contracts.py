@@ -416,6 +416,9 @@ class Dataset(ABC):
     task_types: ClassVar[Mapping[str, TaskType]] = {}
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
+    #: Endings of paths that stand for this data set where its name is left out, `PATH:task+task`.
+    #: They are written out as a tuple, since they are read without an import.
+    suffixes: ClassVar[Sequence[str]] = ()
 
     @property
     @abstractmethod
@@ -426,6 +429,13 @@ class Dataset(ABC):
     @abstractmethod
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
         """Pairs that a user runs by naming the data set alone: (tasks, expectation, reason)."""
+
+    def with_tasks(self, names: Collection[str]) -> "Dataset":
+        """Return the data set that has these tasks, where a user may compose a task of others.
+
+        By default it is itself. A name that makes no sense is left for `tasks` not to have.
+        """
+        return self
 
     def check(self, source: DataSource, tasks: Collection[str]) -> None:  # noqa: B027
         """Raise a `UserError` that lists every reason why these tasks cannot be loaded.

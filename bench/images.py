@@ -2,9 +2,9 @@
 
 A cache holds the rows that were read, one after the other. Next to them lies a sealed page of JSON.
 It has their SHA-256, the files they come from and what could not be read. A cache's name is the
-hash of the files' names, sizes and times and of how they were read, so a changed file is read
-again. A cache is written under another name and moved into place; a damaged one is made again. It
-may be deleted at any time.
+hash of the files' contents and of how they were read. So a changed file is read again, and a moved
+one is not. A cache is written under another name and moved into place; a damaged one is made again.
+It may be deleted at any time.
 """
 
 import hashlib
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageFile import ImageFile
 
+_BLOCK_BYTES = 2**20  # of a file that are hashed at once
 _BLOCK = 256  # files that are handed to the readers at once
 #: Changed whenever the same files would be read differently.
-_VERSION = 4
+_VERSION = 6
 #: The most pixels of an image and bytes of its file. A decoded pixel takes four bytes, and some
 #: formats are read whole before they are decoded.
 _MOST_PIXELS = 2**26
@@ -54,6 +55,8 @@ SUFFIXES = (
     *(".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
+#: The value of an unknown pixel, and the largest that a mask holds; see `bench.task_types.VOID`.
+_VOID = 255
 _GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
 
@@ -125,26 +128,68 @@ def _upright(image: "ImageFile") -> "PillowImage":
     return ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
 
 
-def read_header(path: Path) -> Row:
-    """Return height, width and channels (1 where it is grey, else 3), float32 `[3]`.
+def _deep(image: "PillowImage") -> bool:
+    """Return whether the file has 16 bits a channel. Those of a colour image Pillow cuts to 8."""
+    if image.mode.startswith("I;16"):
+        return True
+    tiles = getattr(image, "tile", None) or [()]
+    return "16" in str(tiles[0][-1:]) and image.mode in ("RGB", "RGBA", "L", "LA")
 
-    Pixels are not decoded. It raises as `read_image` does, but misses some faults.
+
+def _has_alpha(image: "PillowImage") -> bool:
+    return not image.mode.startswith("I;16") and image.has_transparency_data
+
+
+def read_header(path: Path) -> Row:
+    """Return what is known of an image before it is stretched, float32 `[6]`.
+
+    It is height, width, and channels (1 where it is grey, else 3); the largest value where it has
+    16 bits, else 0; whether a pixel is transparent; and whether it has several frames. Pixels are
+    decoded only where 16 bits or an alpha channel ask for it. It raises as `read_image` does, but
+    misses some faults.
     """
     with _open(path) as image:
         height, width = image.height, image.width
         if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5:
             height, width = width, height
-        return np.array([height, width, 1 if image.mode in _GREY else 3], np.float32)
+        channels = 1 if image.mode in _GREY else 3
+        frames, deep, largest, clear = (
+            bool(getattr(image, "is_animated", False)),
+            _deep(image),
+            0,
+            0,
+        )
+        if deep:
+            values = np.asarray(image)
+            largest = int(values.max()) * (1 if values.dtype == np.uint16 else 257)
+        if _has_alpha(image):
+            clear = int(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
+        return np.array([height, width, channels, largest, clear, frames], np.float32)
+
+
+def _shown_on(image: "PillowImage", background: str) -> "PillowImage":
+    """Return an image with a background behind its transparent pixels."""
+    from PIL import Image
+
+    ground = Image.new("RGBA", image.size, background)
+    return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
 
 
 def read_image(
-    path: Path, side: tuple[int, int], mode: Literal["L", "RGB"], upright: bool = True
+    path: Path,
+    side: tuple[int, int],
+    mode: Literal["L", "RGB"],
+    upright: bool = True,
+    bits: int = 16,
+    background: str = "",
 ) -> Row:
     """Return an image file as uint8 `[C, H, W]`, stretched to `side` (H, W).
 
     It is turned according to its EXIF data, unless `upright` is false: a map of its pixels lies on
-    them as stored. Transparency is dropped, and 16 bits are cut to 8. Raises where the file is not
-    a whole image: `OSError`, `ValueError`, or whatever other error its decoder raises.
+    them as stored. Of 16 bits the lower `bits` are used, and the upper 8 of them kept. Transparent
+    pixels show the colour `background`; without one their alpha channel is dropped. Raises where
+    the file is not a whole image: `OSError`, `ValueError`, or whatever other error its decoder
+    raises.
     """
     from PIL import Image
 
@@ -153,7 +198,10 @@ def read_image(
         image.draft(mode, (width, height))  # lets a large JPEG be decoded at a fraction of its size
         turned = _upright(image) if upright else image
         if turned.mode.startswith("I;16"):  # Pillow would clip these to white
-            turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+            shades = np.asarray(turned) >> max(0, bits - 8)
+            turned = Image.fromarray(shades.clip(0, 255).astype(np.uint8))
+        elif background and _has_alpha(turned):
+            turned = _shown_on(turned, background)
         if turned.mode != mode:
             turned = turned.convert(mode)
         if turned.size != (width, height):
@@ -162,22 +210,46 @@ def read_image(
     return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
 
 
-def read_mask(path: Path, side: tuple[int, int]) -> Row:
+def read_mask(path: Path, side: tuple[int, int], binary: bool = False) -> Row:
     """Return a map of classes as uint8 `[H, W]`, stretched to `side` without mixing classes.
 
-    A palette's indices and grey values are taken as they are, with 1-bit white as 255. Raises as
-    `read_image` does, and where the file is a JPEG, which blurs classes.
+    A palette's indices and grey values are taken as they are, with 1-bit white as 255. If
+    `binary`, what is brighter than half is 255, and the rest 0. Raises as `read_image` does, and
+    where the values are no classes: those of a JPEG, colours, or numbers from 256 on.
     """
     from PIL import Image
 
     height, width = side
     with _open(path) as image:
-        if image.mode not in ("L", "P", "1"):
-            raise ValueError(f"a mask has one class a pixel, this is {image.mode}")
-        if image.format == "JPEG":
-            raise ValueError("a JPEG blurs the classes of a mask: use PNG")
-        grey = image.convert("L") if image.mode == "1" else image
-        return np.asarray(grey.resize((width, height), Image.Resampling.NEAREST))
+        if image.format == "JPEG" and not binary:
+            raise ValueError(
+                "a JPEG blurs the classes of a mask: use PNG, or binary=COLUMN for black and white"
+            )
+        grey = image.convert("L") if binary or image.mode == "1" else _classes(image)
+        small = np.asarray(grey.resize((width, height), Image.Resampling.NEAREST))
+        return np.where(small >= 128, 255, 0).astype(np.uint8) if binary else small
+
+
+def _classes(image: "PillowImage") -> "PillowImage":
+    """Return an image of class numbers in 8 bits. Raises `ValueError` where there are none."""
+    from PIL import Image
+
+    if image.mode in ("L", "P"):
+        return image
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        if (largest := int(values.max())) > _VOID:
+            raise ValueError(
+                f"it has 16 bits with values up to {largest:,}, where classes are 0 to "
+                f"{_VOID - 1}: save class numbers, not instances, with 8 bits"
+            )
+        return Image.fromarray(values.astype(np.uint8))
+    opaque = image.mode not in ("LA", "RGBA") or bool((values[..., -1] == 255).all())
+    colours = values[..., : 1 if image.mode == "LA" else 3]
+    if image.mode in ("LA", "RGB", "RGBA") and opaque and (colours == colours[..., :1]).all():
+        return Image.fromarray(np.ascontiguousarray(colours[..., 0]))
+    what = f"this is {image.mode}" if opaque else "this has transparent pixels"
+    raise ValueError(f"a mask has one class a pixel, {what}: save the numbers of the classes")
 
 
 def read_rows(
@@ -218,17 +290,21 @@ def read_rows(
 
 
 def identity(files: Sequence[Path | str]) -> str:
-    """Return the hash of the names, sizes and times of files, which reveals a changed one."""
-    found = []
-    for path in files:
-        name = str(path)
-        try:
-            status = os.stat(name)  # noqa: PTH116  half the time of `Path.stat` over very many
-        except OSError:
-            found.append(f"{name}\n")
-        else:
-            found.append(f"{name}\n{status.st_size} {status.st_mtime_ns}")
-    return digest(*found)
+    """Return the hash of the files' contents, in their order: neither names nor times count."""
+    with ThreadPoolExecutor(os.cpu_count()) as readers:
+        return digest(*readers.map(_content, files, chunksize=_BLOCK))
+
+
+def _content(path: Path | str) -> str:
+    """Return the SHA-256 of a file, or why it cannot be read."""
+    try:
+        with open_regular(path, _MOST_BYTES) as file:
+            total = hashlib.sha256()
+            while block := file.read(_BLOCK_BYTES):
+                total.update(block)
+            return total.hexdigest()
+    except OSError as error:
+        return type(error).__name__
 
 
 def _attempt(path: Path | str, read: Callable[[Path], Row]) -> Row | str:

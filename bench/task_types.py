@@ -126,19 +126,25 @@ def _moments(labels: Tensor) -> tuple[float, float]:
 # --------------------------------------------------------------------------------- one per image
 
 
+@dataclass(frozen=True)
 class Classification(TaskType):
-    """One class per image; labels int64 `[N]`, outputs `[N, classes]`."""
+    """One class per image; labels int64 `[N]`, outputs `[N, classes]`.
 
-    name = "classification"
+    If `balanced`, gains are computed in the balanced accuracy: where a class is rare, accuracy
+    hardly counts it.
+    """
+
+    name: ClassVar[str] = "classification"
+
+    balanced: bool = False
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy, its mean over the classes, and negative log-likelihood."""
-        return (
-            Metric("accuracy", "%", higher_is_better=True),
-            Metric("balanced accuracy", "%", higher_is_better=True),
-            Metric("nll", "nat", higher_is_better=False),
-        )
+        accuracy = Metric("accuracy", "%", higher_is_better=True)
+        balanced = Metric("balanced accuracy", "%", higher_is_better=True)
+        first = (balanced, accuracy) if self.balanced else (accuracy, balanced)
+        return (*first, Metric("nll", "nat", higher_is_better=False))
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a linear head."""

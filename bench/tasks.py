@@ -66,6 +66,9 @@ class ImageSet:
     world does; otherwise the recipe decides. `scarce` is set where the pool is what a user happens
     to have. A recipe that asks for too many images then gets fewer (see `data.split_sizes`),
     instead of an error. `notes` are what a user must know about how the set was read.
+
+    `groups` has the group of each training image, int64 `[N]`, where images of one group (frames of
+    a video, say) must not be trained on and validated on.
     """
 
     name: str
@@ -74,8 +77,11 @@ class ImageSet:
     drawn: int | None = None
     scarce: bool = False
     notes: tuple[str, ...] = ()
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.groups is not None and len(self.groups) != len(self.train):
+            raise ValueError(f"image set '{self.name}': {len(self.groups)} groups of its images")
         for part in (self.train, self.test):
             if part.dtype != torch.uint8 or part.dim() != 4:
                 raise ValueError(f"image set '{self.name}': images are uint8 [N, C, H, W]")

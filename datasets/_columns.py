@@ -11,13 +11,12 @@ everywhere:
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -25,12 +24,11 @@ from torch import Tensor
 from bench.images import SUFFIXES
 from bench.task_types import MISSING
 
-from ._tables import Cell, printable
+from ._tables import Cell, number, printable
 
 KindName = Literal["classification", "multilabel", "regression", "segmentation"]
 
 _SEPARATORS = "|;"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FEW = 20
 _REPEATED = 5
 _MOSTLY = 0.9
@@ -39,12 +37,6 @@ _MOSTLY = 0.9
 _LARGEST = 1e30
 _FINE = 0.001
 _EPSILON = torch.finfo(torch.float32).eps
-
-
-def number(text: str) -> float | None:
-    """Return the number in a cell, or None. `1_000`, `inf` and `0x10` are not numbers."""
-    value = float(text) if _NUMBER.fullmatch(text) else math.inf
-    return value if math.isfinite(value) else None
 
 
 def names_files(cells: Sequence[Cell]) -> bool:
@@ -74,12 +66,16 @@ def infer_kind(cells: Sequence[Cell]) -> KindName:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A label column: its cells, one per table row, and its task type, inferred or set."""
+    """A label column: its cells, one per table row, and its task type, inferred or set.
+
+    `told` are notes on how its cells were read.
+    """
 
     name: str
     cells: Sequence[Cell]
     kind: KindName
     set_by_user: bool = False
+    told: tuple[str, ...] = ()
 
     @cached_property
     def labels(self) -> Sequence[tuple[str, ...] | None]:
@@ -131,7 +127,10 @@ class Column:
                 if cell is not None and number(_text(cell)) is None:
                     shown = printable(_text(cell))
                     comma = number(shown.replace(",", ".")) is not None
-                    fix = f" (write {shown.replace(',', '.')})" if comma else ""
+                    fix = f"write {shown.replace(',', '.')}" if comma else ""
+                    fix = (
+                        f" ({fix or f'missing={self.name}={shown} if it means that there is none'})"
+                    )
                     found[position] = f"{printable(self.name)}: '{shown}' is no number{fix}"
         return found
 
@@ -206,7 +205,7 @@ class Column:
     def notes(self, train: Tensor, test: Tensor) -> list[str]:
         """Return what a user must know about the labels of the training pool and the test set."""
         if not self.names:
-            return []
+            return [*self.told]
         counts = [_occurrences(part, len(self.names)) for part in (train, test)]
         where: dict[str, list[str]] = {}
         for name, trained, tested in zip(self.names, *counts, strict=True):
@@ -218,10 +217,46 @@ class Column:
                 where.setdefault("once among the training images", []).append(name)
             elif not tested:
                 where.setdefault("only among the training images", []).append(name)
-        return [
+        occurring = [
             f"{_listed(names)} occur{'s' if len(names) == 1 else ''} {place}"
             for place, names in where.items()
         ]
+        return [*self.told, *occurring]
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot(Column):
+    """Columns of true and false as one multi-label column; a single label may be missing.
+
+    `flags` has the cells of each column, by its name. `cells` are the sets of labels that hold.
+    """
+
+    flags: Mapping[str, Sequence[bool | None]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Sequence[bool | None]], told: tuple[str, ...]) -> Self:
+        """Return the column of some flags."""
+        rows = list(zip(*flags.values(), strict=True))
+        cells = [
+            tuple(n for n, f in zip(flags, row, strict=True) if f) if set(row) != {None} else None
+            for row in rows
+        ]
+        if all(len(cell) == 1 for cell in cells if cell is not None):
+            told = (*told, "exactly one of the labels holds in every row, as in one class column")
+        return cls(f"[{','.join(flags)}]", cells, "multilabel", True, told, flags)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in the order of the user."""
+        return tuple(self.flags)
+
+    def tensor(self, rows: Sequence[int]) -> Tensor:
+        """Return the labels of these rows, float `[N, L]`, NaN where one is missing."""
+        values = [
+            [math.nan if flags[row] is None else float(bool(flags[row])) for row in rows]
+            for flags in self.flags.values()
+        ]
+        return torch.tensor(values).T.contiguous()
 
 
 def _text(cell: str | tuple[str, ...]) -> str:

@@ -1,12 +1,13 @@
 """Tables of labels as CSV or Parquet: cells by column, with spreadsheet row numbers. No data set.
 
-A cell is a text, a tuple of texts (a Parquet list), or None where it is missing. Missing means
-blank, or `nan`, `na`, `n/a` or `null` in any case.
+A cell is a text, a tuple of texts (a Parquet list), or None where it is blank. What else means that
+a value is missing is for `_readings.py` to say.
 """
 
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,10 +17,11 @@ from typing import Any
 from bench.clean import printable as clean
 from bench.contracts import UserError
 from bench.files import open_regular, read_bytes
+from bench.images import SUFFIXES
 
 Cell = str | tuple[str, ...] | None
 
-_MISSING = frozenset(("", "nan", "na", "n/a", "null"))
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CSV = (".csv", ".tsv", ".txt")
 _PARQUET = (".parquet", ".pq")
 #: Number of records used to choose the delimiter.
@@ -79,15 +81,25 @@ def _check_size(path: Path, rows: int, cells: int) -> None:
         )
 
 
+def number(text: str) -> float | None:
+    """Return the number in a cell, or None. `1_000`, `inf` and `0x10` are not numbers."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
+
+
 def _cell(text: str) -> str | None:
-    text = text.strip()
-    return None if text.casefold() in _MISSING else text
+    return text.strip() or None
 
 
 def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Return the position of each column by its name; a column without a name is left out."""
     positions: dict[str, int] = {}
     for position, name in enumerate(header):
+        if name.lower().endswith(SUFFIXES):
+            raise UserError(
+                f"'{path}' has no header: its first row names an image ('{printable(name)}'); "
+                "write the names of the columns above it"
+            )
         if name in positions:
             raise UserError(f"'{path}' has two columns '{printable(name)}': rename one of them")
         if name:

@@ -10,8 +10,9 @@ No file outside the table's folder is opened, whatever the table or a link says.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,12 +22,23 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
-from bench.images import FileRows, identity, read_header, read_image, read_mask, read_rows
-from bench.task_types import VOID, Classification, MultiLabel, Regression, Segmentation, TaskType
+from bench.images import identity, read_header, read_image, read_mask, read_rows
+from bench.task_types import (
+    MISSING,
+    VOID,
+    Classification,
+    MultiLabel,
+    Regression,
+    Segmentation,
+    TaskType,
+)
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
-from ._columns import Column, KindName, infer_kind, names_files
+from ._columns import Column, KindName, OneHot, infer_kind
+from ._naming import Naming, find_images
+from ._readings import BALANCED, Choices, Doubt, read_column, read_flags, without_missing
 from ._root import Root
+from ._splits import NONE, SplitReading, read_splits
 from ._tables import Cell, Table, printable, read_table
 
 #: The side that images are stretched to, unless they are small and of one size. The networks here
@@ -36,19 +48,21 @@ _OWN_SIDE = 64
 _LARGEST_SIDE = 1024
 #: One in so many images is drawn for the test set where no column says which.
 _TEST_SHARE = 5
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-#: What the column of images is called, where several columns hold paths of image files.
-_USUAL = ("image", "images", "path", "file", "filename", "file_name", "image_path", "filepath")
 #: Signs that a pair, a knob or the name of a pair gives a meaning to.
 _RESERVED = "+~:/\\,="
 #: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
+#: What is said of an image that is not there; see `_root.py`.
+_MISSING = " is missing"
+#: Rows that a question names.
+_MOST_ROWS = 3
 _MOST_CLASSES = 64
+#: Classes count alike where the largest is over so many times the smallest.
+_UNEVEN = 2
+_BACKGROUNDS = ("white", "black", "hidden")
+#: Values this near 0 and as near 255 are those of a black and white mask that was blurred.
+_BLUR = 10
 _PIECE = 256
 
 
@@ -64,13 +78,78 @@ class _Fault:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A table whose columns have their roles: images, split, and labels by task name."""
+    """A table whose columns have their roles: images, split, and labels by task name.
+
+    `doubts` has the cells of each label that can be read in several ways. `groups` has the group of
+    each row, if there are any. `joined` is set where there are other tables.
+    """
 
     name: str
     table: Table
-    image: str
-    split: str | None
+    naming: Naming
+    splits: SplitReading
     labels: Mapping[str, Column]
+    doubts: Mapping[str, Sequence[Doubt]]
+    groups: Sequence[Cell] | None = None
+    joined: bool = False
+
+    @cached_property
+    def paths(self) -> Sequence[str | None]:
+        """The path of each row's image."""
+        return self.naming.paths(self.table)
+
+    @cached_property
+    def drawn(self) -> Sequence[int]:
+        """The rows in the order of the hashes of their images' paths: a draw.
+
+        It does not depend on the order of the table, nor on where the folder lies.
+        """
+
+        def draw(row: int) -> tuple[bytes, ...]:
+            return _hash(self.group(row)), _hash(self.root.key(self.paths[row] or ""))
+
+        return sorted(range(len(self.table.numbers)), key=draw)
+
+    def group(self, row: int) -> str:
+        """Return the group of a row's image, which is alone in it if nothing is said."""
+        cell = self.groups[row] if self.groups else None
+        return f"group {cell}" if cell is not None else self.root.key(self.paths[row] or "")
+
+    def first_of(self, count: int) -> set[int]:
+        """Return so many rows of the draw, and the others of the last one's group."""
+        groups = {self.group(row) for row in self.drawn[:count]}
+        return {row for row in self.drawn if self.group(row) in groups}
+
+    @cached_property
+    def root(self) -> Root:
+        """The folder that these paths start from."""
+        return self.naming.root(self.table)
+
+    def beside(self, columns: Collection[str]) -> "_Part":
+        """Return the part among others: those of its labels that another has are named after it."""
+        names = {c: f"{self.name}.{c}" if c in columns else c for c in self.labels}
+        labels = {names[c]: column for c, column in self.labels.items()}
+        doubts = {names[c]: found for c, found in self.doubts.items()}
+        return replace(self, labels=labels, doubts=doubts, joined=True)
+
+    def asked(self, doubt: Doubt) -> str:
+        """Return a doubt in words: the cells, the first of their rows, and what decides."""
+        rows = [str(self.table.numbers[at]) for at in doubt.at]
+        more = f" and {len(rows) - _MOST_ROWS:,} more" if len(rows) > _MOST_ROWS else ""
+        where = f" (row {', '.join(rows[:_MOST_ROWS])}{more})" if rows else ""
+        knobs = " or ".join(f"folder@{knob}:…" for knob in doubt.knobs)
+        return f"{doubt.what}{where}{f': say {knobs}' if knobs else ''}"
+
+    def check_any_there(self, faults: Sequence[_Fault]) -> None:
+        """Raise `UserError` in one line where all images are missing."""
+        missing = {f.row: f.text for f in faults if f.table == self.name and _MISSING in f.text}
+        if 1 < len(missing) == len(self.table.numbers):
+            row = min(missing)
+            raise UserError(
+                f"'{self.table.path}': none of its {len(missing):,} images is there; row {row}: "
+                f"{missing[row]}: correct the column '{printable(self.naming.column)}', or say "
+                "where they are with folder@root=DIR:…"
+            )
 
     def fault(self, row: int, text: str, image: bool = True) -> _Fault:
         """Return a fault of the row at a position."""
@@ -90,7 +169,11 @@ class _Images:
         for half, images in (("training", self.set.train), ("test", self.set.test)):
             if not len(images):
                 path = self.part.table.path
-                raise UserError(f"'{path}' has no {half} image that can be read")
+                columns = " and ".join(map(printable, self.part.splits.columns))
+                why = (
+                    f": column {columns} says so (split={NONE} draws a test set)" if columns else ""
+                )
+                raise UserError(f"'{path}' has no {half} image that can be read{why}")
 
     def halves(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the labels of the training pool and of the test set."""
@@ -125,14 +208,49 @@ class Folder(Dataset):
     summary = "your own images: a CSV or Parquet table with a column of paths, the others are tasks"
     needs = "PATH of the table, such as photos/labels.csv; see docs/tutorial.md"
     takes_path = True
+    suffixes = (".csv", ".tsv", ".parquet", ".pq")
 
     path: str = ""
     image: str = ""
-    """Column of the image files' paths; inferred where it is not given."""
+    """Column of the image files' paths, names or ids; inferred where it is not given."""
+    root: str = ""
+    """Folder of the images, from the table's folder on or absolute; found where not given."""
+    suffix: str = ""
+    """Ending of the image files, such as .jpg, where the column holds ids."""
     split: str = ""
-    """Column that says train, valid or test; `split` where it is not given and there is one."""
+    """Column that says train, valid or test, in any coding; found where it is not given. With
+    `none` a test set is drawn."""
+    test: tuple[str, ...] = ()
+    """Values of the column `split` that mark the test set, such as the number of a fold."""
+    missing: tuple[str, ...] = ()
+    """Values that mean that there is none, `-1` or `COLUMN=-1`."""
+    keep: tuple[str, ...] = ()
+    """Values that are values, though they often mean that there is none: `COLUMN=None`."""
+    decimal: tuple[str, ...] = ()
+    """Decimal sign of numbers like `1,234`: `comma`, `point`, or `COLUMN=comma`."""
+    unit: tuple[str, ...] = ()
+    """Unit of the numbers that have none, where others in the column have one: `COLUMN=kg`."""
+    exact: tuple[str, ...] = ()
+    """Columns whose classes may differ in case or blanks alone, or whose masks hold classes."""
+    folded: tuple[str, ...] = ()
+    """Columns whose classes never do, though they are single letters."""
+    separator: tuple[str, ...] = ()
+    """What separates the labels of a cell: comma, space, none and so on, or `COLUMN=comma`."""
+    metric: tuple[str, ...] = ()
+    """What classes are scored by, `accuracy` or `balanced`, or `COLUMN=accuracy`; balanced where
+    the largest class is over twice the smallest."""
+    onehot: tuple[str, ...] = ()
+    """Columns of true and false that are one multi-label task, `A=B=C`; `[A,B,C]` says the same."""
+    group: str = ""
+    """Column of groups, patients for example, whose images stay on one side of every split."""
     size: int = 0
     """Side of the square that images are stretched to, in pixels; 0 derives it from the images."""
+    bits: int = 0
+    """Bits that images with 16 of them use, 12 for example; 0 derives it from their values."""
+    background: str = "white"
+    """What transparent pixels show: white, black, or hidden for the colours below."""
+    binary: tuple[str, ...] = ()
+    """Columns whose masks are black and white, and blurred as a JPEG is."""
     classification: tuple[str, ...] = ()
     multilabel: tuple[str, ...] = ()
     regression: tuple[str, ...] = ()
@@ -141,10 +259,28 @@ class Folder(Dataset):
     def __post_init__(self) -> None:
         if not 0 <= self.size <= _LARGEST_SIDE:
             raise ValueError(f"size is a side in pixels, up to {_LARGEST_SIDE}")
+        self._choices.check()
+        if self.bits and not 8 <= self.bits <= 16:
+            raise ValueError("bits are 8 to 16")
+        if self.background not in _BACKGROUNDS:
+            raise ValueError(f"background is {', '.join(_BACKGROUNDS[:-1])} or {_BACKGROUNDS[-1]}")
+        if self.test and self.split in ("", NONE):
+            raise ValueError("test= has values of the column of splits: name it with split=COLUMN")
         named = [column for kind in _KINDS for column in getattr(self, kind)]
         for column in named:
             if named.count(column) > 1:
                 raise ValueError(f"'{column}' is given two kinds")
+
+    @property
+    def _choices(self) -> Choices:
+        return Choices(**{knob.name: getattr(self, knob.name) for knob in fields(Choices)})
+
+    def with_tasks(self, names: Collection[str]) -> "Folder":
+        """Return the data set with a multi-label task for each name like `[smile,beard,hat]`."""
+        sets = [name[1:-1] for name in names if name[:1] + name[-1:] == "[]"]
+        groups = ["=".join(part.strip() for part in each.split(",")) for each in sets]
+        new = [group for group in dict.fromkeys(groups) if group and group not in self.onehot]
+        return replace(self, onehot=(*self.onehot, *new)) if new else self
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -160,15 +296,16 @@ class Folder(Dataset):
     def check(self, source: DataSource, tasks: Collection[str]) -> None:
         """Raise `UserError` with every fault of the images and of the requested labels."""
         asked = [(p, c) for p in self._parts for name, c in p.labels.items() if name in tasks]
-        for _, column in asked:
-            _refuse(column)
+        self._ask(tasks)
+        for part, column in asked:
+            _refuse(part, column)
         faults, sets = _read(self, source)
         found = list(faults)
         images = {read.part.name: read for read in sets}
         for part, column in asked:
             found += _label_faults(part, column)
             if column.kind == "segmentation":
-                found += _read_masks(images[part.name], column, source)[0]
+                found += self._masks(images[part.name], column, source)[0]
         self._raise(found, source)
         for read in sets:
             read.check()
@@ -179,6 +316,7 @@ class Folder(Dataset):
         Raises `UserError` as `check` does. For the images it does so at once, and for the labels of
         a task when that task is asked for.
         """
+        self._ask(())
         faults, sets = _read(self, source)
         self._raise(faults, source)
         for images in sets:
@@ -192,26 +330,48 @@ class Folder(Dataset):
         )
 
     def _task(self, name: str, column: Column, images: _Images, source: DataSource) -> TaskData:
-        _refuse(column)
+        self._ask((name,))
+        _refuse(images.part, column)
         self._raise(_label_faults(images.part, column), source)
         if column.kind == "segmentation":
             return self._segmentation(name, column, images, source)
         train, test = images.halves(column.tensor(images.rows))
         kind: TaskType
+        notes: list[str] = []
         match column.kind:
             case "regression":
                 kind = Regression.of(train)
             case "multilabel":
                 kind = MultiLabel()
             case _:
-                kind = Classification()
+                balanced, note = self._balanced(column, train)
+                kind, notes = Classification(balanced), [note]
         task = Task(name, kind, max(1, len(column.names)), classes=column.names)
-        return TaskData(task, images.set, train, test, tuple(column.notes(train, test)))
+        told = tuple(filter(None, (*notes, *column.notes(train, test))))
+        return TaskData(task, images.set, train, test, told)
+
+    def _balanced(self, column: Column, train: Tensor) -> tuple[bool, str]:
+        """Return whether classes count alike whatever their size, and a note on it."""
+        if chosen := self._choices.of("metric", column.name):
+            return chosen[-1] == BALANCED, ""
+        counts = train[train != MISSING].bincount()
+        counts = counts[counts > 0]
+        if not len(counts) or counts.max() <= _UNEVEN * counts.min():
+            return False, ""
+        return True, (
+            f"its largest class has {int(counts.max()):,} training images and its smallest "
+            f"{int(counts.min()):,}, so all classes count alike (metric={column.name}=accuracy)"
+        )
+
+    def _masks(
+        self, images: _Images, column: Column, source: DataSource
+    ) -> tuple[Sequence[_Fault], Tensor, Tensor]:
+        return _read_masks(images, column, column.name in self.binary, source)
 
     def _segmentation(
         self, name: str, column: Column, images: _Images, source: DataSource
     ) -> TaskData:
-        faults, masks, present = _read_masks(images, column, source)
+        faults, masks, present = self._masks(images, column, source)
         self._raise(faults, source)
         notes = [f"{len(faults):,} masks that cannot be used count as missing"] if faults else []
         levels = _levels(masks, present)
@@ -223,10 +383,13 @@ class Folder(Dataset):
         elif VOID in levels:
             notes.append(f"pixels of {VOID} count as unknown")
         classes = [level for level in levels if level != VOID]
+        if column.name not in self.exact:
+            _check_far_apart(images.part, column, levels)
         if not 2 <= len(classes) <= _MOST_CLASSES:
             raise UserError(
-                f"column '{column.name}' makes no task: its masks hold {len(classes)} different "
-                f"values, where 2 to {_MOST_CLASSES} classes are meant"
+                f"'{images.part.table.path}', column '{printable(column.name)}' makes no task: its "
+                f"masks hold {len(classes)} different values, where 2 to {_MOST_CLASSES} classes "
+                "are meant"
             )
         if classes != list(range(len(classes))):
             places = torch.full((256,), VOID, dtype=torch.uint8)
@@ -237,11 +400,31 @@ class Folder(Dataset):
         task = Task(name, Segmentation(), len(classes), classes=names)
         return TaskData(task, images.set, *images.halves(masks), tuple(notes))
 
+    def _ask(self, tasks: Collection[str]) -> None:
+        """Raise `UserError` with all that can be read in two ways: splits, and labels of tasks."""
+        lines = []
+        for part in self._parts:
+            path = part.table.path
+            lines += [f"'{path}': {part.asked(doubt)}" for doubt in part.splits.doubts]
+            for name, doubts in part.doubts.items():
+                column = printable(part.labels[name].name)
+                if name in tasks:
+                    lines += [f"'{path}', column '{column}': {part.asked(d)}" for d in doubts]
+        if len(lines) == 1:
+            raise UserError(lines[0])
+        if lines:
+            raise UserError(
+                f"'{self.path}' can be read in several ways; choose one for each of these",
+                *(f"  {line}" for line in lines),
+            )
+
     def _raise(self, faults: Sequence[_Fault], source: DataSource) -> None:
         """Raise `UserError` with all faults that must not be skipped."""
         left = [f for f in faults if not (f.image and source.skip_bad_images)]
         if not left:
             return
+        for part in self._parts:
+            part.check_any_there(left)
         several = len(self._parts) > 1
         left = list(dict.fromkeys(left))
         left.sort(key=lambda f: (f.table, f.row))
@@ -273,40 +456,80 @@ class Folder(Dataset):
         tables = [read_table(path) for path in paths]
         self._check_knobs(tables)
         names = _table_names(paths)
-        columns = [self._roles(table) for table in tables]
-        parts = []
-        for at, (name, table) in enumerate(zip(names, tables, strict=True)):
-            image, split, labels = columns[at]
-            elsewhere = {c for i, (_, _, other) in enumerate(columns) if i != at for c in other}
-            qualified = {
-                f"{name}.{label}" if label in elsewhere else label: column
-                for label, column in labels.items()
-            }
-            parts.append(_Part(name, table, image, split, qualified))
-        return tuple(parts)
+        parts = [self._roles(name, table) for name, table in zip(names, tables, strict=True)]
+        counts = Counter(label for part in parts for label in part.labels)
+        if len(parts) == 1:
+            return tuple(parts)
+        return tuple(part.beside([c for c in part.labels if counts[c] > 1]) for part in parts)
 
     def _check_knobs(self, tables: Sequence[Table]) -> None:
         known = {column for table in tables for column in table.columns}
         kinds = (column for kind in _KINDS for column in getattr(self, kind))
-        for column in filter(None, (self.image, self.split, *kinds)):
+        split = "" if self.split == NONE else self.split
+        sets = (column for group in self.onehot for column in group.split("="))
+        named = (
+            self.image,
+            split,
+            self.group,
+            *kinds,
+            *self.binary,
+            *sets,
+            *self._choices.columns(),
+        )
+        for column in filter(None, named):
             if column not in known:
                 raise unknown(f"column of '{self.path}'", column, known)
 
-    def _roles(self, table: Table) -> tuple[str, str | None, dict[str, Column]]:
-        """Return the image column, the split column, and the label columns."""
-        image = self.image if self.image in table.columns else _image_column(table)
-        split: str | None = self.split
-        if self.split not in table.columns:
-            split = next((name for name in table.columns if name.casefold() == "split"), None)
-            if split and not any(_split(cell) for cell in table.columns[split]):
-                split = None  # a label column of that name
-        labels = {}
-        for name, cells in table.columns.items():
-            if name in (image, split) or not _nameable(name):
+    def _roles(self, name: str, table: Table) -> _Part:
+        """Return a table with the roles of its columns: images, splits and labels."""
+        asked = self.image if self.image in table.columns else ""
+        naming = find_images(table, asked, self.root, self.suffix)
+        others = {c: cells for c, cells in table.columns.items() if c != naming.column}
+        splits = read_splits(others, naming.paths(table), self.split, self.test)
+        labels: dict[str, Column] = {}
+        doubts: dict[str, Sequence[Doubt]] = {}
+        for column, cells in others.items():
+            if column in (*splits.columns, self.group) or not _nameable(column):
                 continue
-            kind = next((k for k in _KINDS if name in getattr(self, k)), None)
-            labels[name] = Column(name, cells, kind or infer_kind(cells), kind is not None)
-        return image, split, labels
+            kind = next((k for k in _KINDS if column in getattr(self, k)), None)
+            read = read_column(column, cells, self._choices, kind)
+            inferred = kind or ("classification" if read.codes else infer_kind(read.cells))
+            labels[column] = Column(column, read.cells, inferred, kind is not None, read.notes)
+            doubts[column] = read.doubts
+        groups = without_missing(table.columns[self.group]) if self.group in others else None
+        part = _Part(name, table, naming, splits, labels, doubts, groups)
+        for group in self.onehot:
+            self._join(part, group.split("="), labels, doubts)
+        return part
+
+    def _join(
+        self,
+        part: _Part,
+        columns: Sequence[str],
+        labels: dict[str, Column],
+        doubts: dict[str, Sequence[Doubt]],
+    ) -> None:
+        """Add the multi-label task of several columns, where the table has them."""
+        if not set(columns) <= labels.keys():
+            return
+        flags = {}
+        for column in columns:
+            flags[column], odd = read_flags(labels[column].cells)
+            if odd is not None:
+                cell = printable(str(labels[column].cells[odd]), 30)
+                raise UserError(
+                    f"'{part.table.path}', column '{printable(column)}': '{cell}' (row "
+                    f"{part.table.numbers[odd]}) is neither true nor false, so it is no label of "
+                    f"[{','.join(columns)}]: give columns of 0 and 1, or yes and no"
+                )
+        told = tuple(note for column in columns for note in labels[column].told)
+        joined = OneHot.of(flags, told)
+        labels[joined.name] = joined
+        doubts[joined.name] = [doubt for column in columns for doubt in doubts[column]]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _nameable(text: str) -> bool:
@@ -327,28 +550,10 @@ def _table_names(paths: Sequence[Path]) -> list[str]:
     )
 
 
-def _image_column(table: Table) -> str:
-    """Return the column that names image files. Raises `UserError` where that is not clear."""
-    found = [name for name, cells in table.columns.items() if names_files(cells)]
-    usual = [name for name in found if name.casefold() in _USUAL]
-    for names in (found, usual):
-        if len(names) == 1:
-            return names[0]
-    what = f"{' and '.join(found)} all hold" if found else "no column holds"
-    columns = ", ".join(printable(name) for name in table.columns)
-    raise UserError(
-        f"'{table.path}': {what} paths of image files; say which one does with "
-        f"folder@image=COLUMN:... (columns: {columns})"
-    )
-
-
-def _refuse(column: Column) -> None:
+def _refuse(part: _Part, column: Column) -> None:
     if column.refusal:
-        raise UserError(f"column '{printable(column.name)}' makes no task: {column.refusal}")
-
-
-def _split(cell: Cell) -> str | None:
-    return _SPLITS.get(cell.casefold()) if isinstance(cell, str) else None
+        where = f"'{part.table.path}', column '{printable(column.name)}'"
+        raise UserError(f"{where} makes no task: {column.refusal}")
 
 
 def _label_faults(part: _Part, column: Column) -> list[_Fault]:
@@ -358,52 +563,63 @@ def _label_faults(part: _Part, column: Column) -> list[_Fault]:
 # ---------------------------------------------------------------------------------- files
 
 
-def _locate(part: _Part, column: str, rows: Sequence[int], what: str) -> dict[int, str | _Fault]:
-    """Return the real path of the file that each row names, or what is wrong with it."""
-    root = Root(part.table.path.parent)
+def _locate(
+    part: _Part, cells: Sequence[Cell], rows: Sequence[int], what: str, roots: Sequence[Root]
+) -> dict[int, str | _Fault]:
+    """Return the real path of the file that each row names, or what is wrong with it.
+
+    A file lies below the first of `roots` that has it.
+    """
     found: dict[int, str | _Fault] = {}
     for row in rows:
-        cell = part.table.columns[column][row]
+        cell = cells[row]
         if not isinstance(cell, str):
             found[row] = part.fault(row, f"has no {what}")
             continue
-        try:
-            found[row] = root.locate(cell)
-        except ValueError as error:
-            found[row] = part.fault(row, f"{what} '{printable(cell)}' {error}")
+        for root in roots:
+            try:
+                found[row] = root.locate(cell)
+                break
+            except ValueError as error:
+                fault = part.fault(row, f"{what} '{printable(cell)}' {error}")
+                found.setdefault(row, fault)
     return found
 
 
-def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], str]:
-    """Return the rows of the test set, what is wrong with the others, and a note."""
+def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
+    """Return the rows of the test set, what is wrong with the others, and notes."""
     table = part.table
     count = len(table.numbers)
-    if part.split is None:
+    splits = part.splits
+    if splits.parts is None:
         # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
         # images change it when the table grows.
-        keys = [str(cell) for cell in table.columns[part.image]]
-        order = sorted(range(count), key=lambda row: hashlib.sha256(keys[row].encode()).digest())
-        test = set(order[: max(1, count // _TEST_SHARE)])
+        test = part.first_of(max(1, count // _TEST_SHARE))
         note = (
             f"no split column: {len(test):,} of {count:,} images were drawn as test set by the "
             "hashes of their paths, the same at every seed"
         )
-        return test, [], note
-    cells = table.columns[part.split]
-    parts = [_split(cell) for cell in cells]
-    faults = [
+        return test, [], [note]
+    faults = [part.fault(row, text, image=False) for row, text in (splits.faults or {}).items()]
+    test = {row for row, found in enumerate(splits.parts) if found == "test"}
+    return test, [*faults, *_crossing(part, test)], splits.notes
+
+
+def _crossing(part: _Part, test: Collection[int]) -> list[_Fault]:
+    """Return a fault for each group that a split column puts on both sides."""
+    if part.groups is None:
+        return []
+    trained = {part.group(row): row for row in part.drawn if row not in test}
+    both = {part.group(row): row for row in test if part.group(row) in trained}
+    return [
         part.fault(
             row,
-            f"{printable(part.split)}: '{printable(str(cells[row] or ''))}' is none of train, "
-            "valid and test",
+            f"group '{printable(str(part.groups[row]))}' is in the test set here, and in the "
+            f"training pool in row {part.table.numbers[trained[group]]}",
             image=False,
         )
-        for row, found in enumerate(parts)
-        if found is None
+        for group, row in both.items()
     ]
-    merged = parts.count("validation")
-    note = f"{merged:,} images marked as validation count to the training pool" if merged else ""
-    return {row for row, found in enumerate(parts) if found == "test"}, faults, note
 
 
 @dataclass(frozen=True, eq=False)
@@ -426,7 +642,7 @@ class _Listed:
 
 
 def _image_path(part: _Part, row: int) -> str:
-    return f"image '{printable(str(part.table.columns[part.image][row]))}'"
+    return f"image '{printable(str(part.paths[row]))}'"
 
 
 def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[_Fault], _Listed]:
@@ -435,12 +651,13 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
     `first` says where each file first occurs, in any table, and whether it is a test image there.
     The files of this table are added to it.
     """
-    test, faults, note = _test_rows(part)
+    test, faults, told = _test_rows(part)
     faults += [_Fault(part.name, row, text, image=False) for row, text in part.table.faults]
-    # The training pool first, so that both halves are pieces of one mapped file.
-    order = sorted(range(len(part.table.numbers)), key=lambda row: (row in test, row))
+    # The training pool first, so that both halves are pieces of one mapped file. In the order of
+    # the draw, so that a seed's images are the same if the table is sorted.
+    order = sorted(part.drawn, key=test.__contains__)
     rows, files, shared, crossing = [], [], 0, 0
-    for row, path in _locate(part, part.image, order, "image").items():
+    for row, path in _locate(part, part.paths, order, "image", [part.root]).items():
         if isinstance(path, _Fault):
             faults.append(path)
             continue
@@ -457,7 +674,7 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
         crossing += tested != (row in test)
         rows.append(row)
         files.append(path)
-    notes = [note] if note else []
+    notes = [*filter(None, (part.naming.note,)), *told]
     if shared:
         notes.append(f"{shared:,} of its images are those of another table too")
     if crossing:
@@ -478,18 +695,18 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
         wrong, files = _list(part, first)
         faults += wrong
         listed.append(files)
-    side, mode, note = _form(listed, folder, source)
+    form = _form(listed, folder, source)
     found = []
     for files in listed:
-        read = _read_files(
-            files.files, partial(read_image, side=side, mode=mode), side, mode, source, files.seen
+        read = read_rows(
+            files.files, form.read, form.how, form.shape, source.cache, seen=files.seen
         )
         for at, why in read.bad.items():
             row = files.rows[at]
             faults.append(files.part.fault(row, f"{_image_path(files.part, row)} {why}"))
         skipped = [f for f in faults if f.image and f.table == files.part.name]
         rows = [files.rows[at] for at in read.kept]
-        notes = [*files.notes, note, _skipped(skipped)]
+        notes = [*files.notes, *form.notes, _skipped(skipped)]
         found.append(_images(files.part, rows, files.test, read.rows, notes))
     return faults, found
 
@@ -503,7 +720,15 @@ def _images(
     leaked = sum(hash(image.tobytes()) in known for image in train.numpy())
     leak = f"training images that equal a test image, pixel for pixel: {leaked:,}" if leaked else ""
     told = tuple(filter(None, (*notes, leak)))
-    return _Images(part, rows, ImageSet(part.name, train, held_out, scarce=True, notes=told))
+    # Streams are keyed by this name, so that of a single table's file has no part in it.
+    name = part.name if part.joined else "images"
+    groups = None
+    if part.groups:
+        order = {group: at for at, group in enumerate(dict.fromkeys(map(part.group, part.drawn)))}
+        groups = torch.tensor([order[part.group(row)] for row in rows[:count]])
+        told = (*told, f"images of one of the {len(order):,} groups stay on one side of all splits")
+    images = ImageSet(name, train, held_out, scarce=True, notes=told, groups=groups)
+    return _Images(part, rows, images)
 
 
 def _skipped(faults: Sequence[_Fault]) -> str:
@@ -515,49 +740,100 @@ def _skipped(faults: Sequence[_Fault]) -> str:
     return f"{count} skipped (row {rows}{more})"
 
 
-def _read_files(
-    files: Sequence[str],
-    read: Callable[[Path], np.ndarray],
-    side: tuple[int, int],
-    mode: Literal["L", "RGB", "mask"],
-    source: DataSource,
-    seen: str = "",
-) -> FileRows:
-    channels: tuple[int, ...] = {"L": (1,), "RGB": (3,), "mask": ()}[mode]
-    return read_rows(files, read, [mode, *side], (*channels, *side), source.cache, seen=seen)
+@dataclass(frozen=True)
+class _Form:
+    """How all images are read: their side (H, W), mode, bits and background; and notes on it."""
+
+    side: tuple[int, int]
+    mode: Literal["L", "RGB"]
+    bits: int
+    background: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def how(self) -> list[object]:
+        """All that the rows depend on beside the files."""
+        return [self.mode, *self.side, self.bits, self.background]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of an image."""
+        return (1 if self.mode == "L" else 3, *self.side)
+
+    def read(self, path: Path) -> np.ndarray:
+        """Read an image file."""
+        ground = "" if self.background == "hidden" else self.background
+        return read_image(path, self.side, self.mode, bits=self.bits, background=ground)
 
 
-def _form(
-    listed: Sequence[_Listed], folder: Folder, source: DataSource
-) -> tuple[tuple[int, int], Literal["L", "RGB"], str]:
-    """Return the size (H, W) and the mode that all images get, and a note on what that changes.
-
-    They are grey only if every image is.
-    """
+def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> _Form:
+    """Return how all images are read, from what their headers say."""
     headers = torch.cat(
         [
             read_rows(
-                part.files, read_header, "header", (3,), source.cache, np.float32, part.seen
+                part.files, read_header, "header", (6,), source.cache, np.float32, part.seen
             ).rows
             for part in listed
         ]
     ).int()
-    grey = len(headers) > 0 and bool((headers[:, 2] == 1).all())
-    mode: Literal["L", "RGB"] = "L" if grey else "RGB"
-    sizes = torch.unique(headers[:, :2], dim=0).tolist()
-    if not sizes:
-        return (_SIDE, _SIDE), mode, ""  # there is no image, which is reported elsewhere
-    square = folder.size or _SIDE
-    height, width = square, square
-    if not folder.size and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
+    if not len(headers):  # there is no image, which is reported elsewhere
+        return _Form((_SIDE, _SIDE), "RGB", 16, folder.background)
+    # Grey only if every image is.
+    mode: Literal["L", "RGB"] = "L" if bool((headers[:, 2] == 1).all()) else "RGB"
+    side, stretched = _side(headers[:, :2], folder.size)
+    bits, cut = _bits(headers[:, 2], headers[:, 3], folder)
+    notes = (stretched, cut, _transparent(headers[:, 4], folder), _frames(headers[:, 5]))
+    return _Form(side, mode, bits, folder.background, tuple(filter(None, notes)))
+
+
+def _side(every: Tensor, asked: int) -> tuple[tuple[int, int], str]:
+    """Return the size (H, W) that all images get, and a note. `every` has theirs, `[N, 2]`."""
+    sizes = torch.unique(every, dim=0).tolist()
+    height, width = asked or _SIDE, asked or _SIDE
+    if not asked and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
         height, width = sizes[0]
-    side = height, width
     if sizes == [[height, width]]:
-        return side, mode, ""
+        return (height, width), ""
     what = f"images of {sizes[0][0]} × {sizes[0][1]}"
     if len(sizes) > 1:
         what = f"images of {len(sizes):,} different sizes"
-    return side, mode, f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
+    note = f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
+    return (height, width), note
+
+
+def _bits(channels: Tensor, largest: Tensor, folder: Folder) -> tuple[int, str]:
+    """Return how many of their 16 bits images use, and a note; 16 where none has 16.
+
+    Raises `UserError` where colours use fewer, since their lower bits are lost when they are read.
+    """
+    deep = largest > 0
+    if not deep.any():
+        return 16, ""
+    top = int(largest.max())
+    bits = folder.bits or max(8, top.bit_length())
+    if bits < 16 and (deep & (channels == 3)).any():
+        raise UserError(
+            f"'{folder.path}': its colour images have 16 bits and use {bits} of them (up to "
+            f"{top:,}): save them with 8 bits, or say folder@bits=16:… if they are that dark"
+        )
+    return bits, (
+        f"{int(deep.sum()):,} images have 16 bits, with values up to {top:,}: the upper 8 of "
+        f"{bits} bits are kept (bits=N says otherwise)"
+    )
+
+
+def _transparent(clear: Tensor, folder: Folder) -> str:
+    count = int((clear > 0).sum())
+    if not count:
+        return ""
+    shown = "their hidden colours" if folder.background == "hidden" else folder.background
+    what = f"{count:,} image{' has' if count == 1 else 's have'} transparent pixels"
+    return f"{what}, which show {shown} (background={'/'.join(_BACKGROUNDS)})"
+
+
+def _frames(several: Tensor) -> str:
+    count = int((several > 0).sum())
+    return f"{count:,} files hold several frames, of which the first is read" if count else ""
 
 
 # ---------------------------------------------------------------------------------- masks
@@ -565,7 +841,7 @@ def _form(
 
 @lru_cache(maxsize=8)
 def _read_masks(
-    images: _Images, column: Column, source: DataSource
+    images: _Images, column: Column, binary: bool, source: DataSource
 ) -> tuple[Sequence[_Fault], Tensor, Tensor]:
     """Return the faults of a column's masks, the masks, and which images have one.
 
@@ -574,12 +850,19 @@ def _read_masks(
     """
     part, (_, height, width) = images.part, images.set.image
     given = [row for row in images.rows if column.cells[row] is not None]
-    located = _locate(part, column.name, given, "mask")
+    roots = [Root(part.table.path.parent), *([part.root] if part.naming.folder else [])]
+    located = _locate(part, without_missing(column.cells), given, "mask", roots)
     faults = [path for path in located.values() if isinstance(path, _Fault)]
     rows = [row for row, path in located.items() if isinstance(path, str)]
     files = [path for path in located.values() if isinstance(path, str)]
     side = height, width
-    read = _read_files(files, partial(read_mask, side=side), side, "mask", source)
+    read = read_rows(
+        files,
+        partial(read_mask, side=side, binary=binary),
+        ["mask", *side, binary],
+        side,
+        source.cache,
+    )
     for at, why in read.bad.items():
         cell = printable(str(column.cells[rows[at]]))
         faults.append(part.fault(rows[at], f"mask '{cell}' {why}"))
@@ -591,6 +874,21 @@ def _read_masks(
     masks = torch.full((len(present), *side), VOID, dtype=torch.uint8)
     masks[present] = read.rows
     return faults, masks, present
+
+
+def _check_far_apart(part: _Part, column: Column, levels: Sequence[int]) -> None:
+    """Raise `UserError` where masks hold values as a blurred black and white one does."""
+    dark = [level for level in levels if 0 < level <= _BLUR]
+    bright = [level for level in levels if VOID - _BLUR <= level < VOID]
+    if (dark and bright) or len(levels) > _MOST_CLASSES + 1:
+        shown = ", ".join(map(str, levels[:4]))
+        name = printable(column.name)
+        raise UserError(
+            f"'{part.table.path}', column '{name}': its masks hold {len(levels)} different values "
+            f"({shown}, … {levels[-1]}), as compression or smooth resizing leaves them: say "
+            f"folder@binary={name}:… if they are black and white, or folder@exact={name}:… if "
+            "each value is a class"
+        )
 
 
 def _levels(masks: Tensor, present: Tensor) -> list[int]:

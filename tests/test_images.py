@@ -206,7 +206,7 @@ def test_a_photograph_is_turned_upright(tmp_path: Path, suffix: str) -> None:
     exif[0x0112] = 6
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels).save(path, exif=exif)
-    assert read_header(path).tolist() == [32, 16, 3]
+    assert read_header(path).tolist()[:3] == [32, 16, 3]
     row = read_image(path, (32, 16), "L")
     assert row[0, 2].min() > 200
     assert row[0, -2].max() < 50
@@ -219,14 +219,14 @@ def test_a_photograph_is_turned_upright(tmp_path: Path, suffix: str) -> None:
 )
 def test_every_usual_mode_is_read(tmp_path: Path, mode: str, channels: int) -> None:
     Image.new("RGB", (20, 16), (255, 255, 255)).convert(mode).save(tmp_path / "a.png")
-    assert read_header(tmp_path / "a.png").tolist() == [16, 20, channels]
+    assert read_header(tmp_path / "a.png").tolist() == [16, 20, channels, 0, 0, 0]
     assert (read_image(tmp_path / "a.png", (16, 20), "RGB") == 255).all()
 
 
 def test_sixteen_bits_keep_their_shades(tmp_path: Path) -> None:
     deep = np.repeat(np.arange(16, dtype=np.uint16)[:, None] * 4096, 16, axis=1)
     Image.fromarray(deep).save(tmp_path / "a.png")
-    assert read_header(tmp_path / "a.png").tolist() == [16, 16, 1]
+    assert read_header(tmp_path / "a.png").tolist() == [16, 16, 1, 61440, 0, 0]
     assert read_image(tmp_path / "a.png", (16, 16), "L")[0, :, 0].tolist() == list(
         range(0, 256, 16)
     )
@@ -248,12 +248,63 @@ def test_a_mask_keeps_its_classes_when_it_is_stretched(tmp_path: Path) -> None:
     Image.fromarray(classes).save(tmp_path / "a.png")
     mask = read_mask(tmp_path / "a.png", (4, 4))
     assert mask.tolist() == np.kron([[0, 7], [200, 255]], np.ones((2, 2), int)).tolist()
-    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match="one class a pixel"):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match="one class a pixel, this is RGB"):
         read_mask(tmp_path / "b.png", (4, 4))
-    Image.new("L", (8, 8)).save(tmp_path / "c.jpg")
-    with pytest.raises(ValueError, match="JPEG blurs"):
-        read_mask(tmp_path / "c.jpg", (4, 4))
+    for mode in ("L", "RGB"):
+        Image.new(mode, (8, 8)).save(tmp_path / "c.jpg")
+        with pytest.raises(ValueError, match="JPEG blurs"):
+            read_mask(tmp_path / "c.jpg", (4, 4))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_a_mask_in_grey_or_in_16_bits_is_read_as_in_8(tmp_path: Path, mode: str) -> None:
+    classes = np.kron(np.array([[0, 7], [200, 255]], np.uint8), np.ones((2, 2), np.uint8))
+    deep = Image.fromarray(classes.astype(np.uint16))
+    image = deep if mode == "I;16" else Image.fromarray(classes).convert(mode)
+    image.save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png", (4, 4)).tolist() == classes.tolist()
+
+
+def test_a_mask_of_instances_or_with_holes_says_what_is_wrong(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 26_001, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"16 bits with values up to 26,001, where classes are 0"):
+        read_mask(tmp_path / "a.png", (4, 4))
+    Image.new("RGBA", (4, 4), (1, 1, 1, 0)).save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match="this has transparent pixels"):
+        read_mask(tmp_path / "b.png", (4, 4))
+
+
+def test_a_blurred_mask_is_black_and_white_if_that_is_said(tmp_path: Path) -> None:
+    pixels = np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((16, 16), np.uint8))
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=60)
+    assert read_mask(tmp_path / "a.jpg", (32, 32), binary=True).tolist() == pixels.tolist()
+
+
+def test_of_sixteen_bits_those_that_are_used_are_kept(tmp_path: Path) -> None:
+    deep = np.repeat(np.arange(16, dtype=np.uint16)[:, None] * 256, 16, axis=1)  # 12 bits
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png")[3] == 3840
+    row = read_image(tmp_path / "a.png", (16, 16), "L", bits=12)
+    assert row[0, :, 0].tolist() == list(range(0, 256, 16))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_show_the_background(tmp_path: Path, mode: str) -> None:
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[:8, :, 3] = 255  # black above, and hidden black below
+    image = Image.fromarray(pixels)
+    (image.quantize(4) if mode == "P" else image.convert(mode)).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png")[4] == 1
+    shown = read_image(tmp_path / "a.png", (16, 16), "L", background="white")
+    assert (shown[0, 0, 0], shown[0, -1, 0]) == (0, 255)
+    assert (read_image(tmp_path / "a.png", (16, 16), "L", background="black") == 0).all()
+
+
+def test_frames_are_counted(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), grey) for grey in (0, 255)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_header(tmp_path / "a.gif")[5] == 1
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp", "ppm"])

@@ -15,7 +15,7 @@ from bench.spec.experiment import Experiment
 from bench.store.records import Record
 from bench.store.store import Store
 from bench.train.device import resolve_device
-from bench.train.job import Job
+from bench.train.job import Job, same_run
 
 #: What one arm uses over all seeds where several processes are busy for longer than they start.
 _SURELY_WORTH_PROCESSES = {"flop": 2e11, "samples": 5e4}
@@ -105,7 +105,7 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     """Return the records that need no new run. A failed run is tried again."""
     found = {job.key: store.load(job.key) for job in jobs}
     for job in jobs:
-        if (record := found[job.key]) is not None and record.spec != job.spec:
+        if (record := found[job.key]) is not None and not same_run(record.spec, job.spec):
             store.distrust(record, "it is the record of another run")
             found[job.key] = None
     for line in store.news():

@@ -27,7 +27,8 @@ _SHORT = {"pair": "-p", "strategy": "-s"}
 ExperimentName = Annotated[
     str,
     typer.Argument(
-        help="A shipped experiment (see `list experiments`) or a TOML file.", metavar="EXPERIMENT"
+        help="A shipped experiment (see `list experiments`), a TOML file, or a table of labels.",
+        metavar="EXPERIMENT",
     ),
 ]
 

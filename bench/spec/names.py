@@ -7,16 +7,16 @@ package brings plugins, only an import can tell, and nothing is said here.
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-import bench
 from bench.errors import UserError, missing_package, shortened, unknown
 from bench.spec.experiment import Experiment
+from bench.spec.shorthand import assigned, class_values, constant_text, plugin_modules
 
 #: Functions that make classes.
 _MAKERS = ("type", "make_dataclass", "new_class")
@@ -34,7 +34,7 @@ def _classes(folder: str) -> Mapping[str, Mapping[str, ast.expr] | None] | None:
     if entry_points(group=ENTRY_POINTS):
         return None
     found: dict[str, Mapping[str, ast.expr] | None] = {}
-    for path in _modules(folder):
+    for path in plugin_modules(folder):
         # A module that fails to import is asked for by its own name, and says what is wrong.
         found.setdefault(path.stem, None)
         try:
@@ -43,10 +43,10 @@ def _classes(folder: str) -> Mapping[str, Mapping[str, ast.expr] | None] | None:
             continue  # it is broken, and its import says so
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
-                values = _assigned(node)
+                values = assigned(node)
                 if "name" not in values:
                     continue
-                name = _text(values["name"])
+                name = constant_text(values["name"])
                 if name is None:
                     return None
                 found[name] = values
@@ -67,29 +67,13 @@ def static_names(folder: str) -> Mapping[str, frozenset[str] | None] | None:
     return {n: None if v is None else _keys(v.get("tasks")) for n, v in classes.items()}
 
 
-def _modules(folder: str) -> Iterator[Path]:
-    """Yield the modules that may hold plugins."""
-    if folder in ("launch", "networks"):
-        roots = [Path(bench.__file__).parent, *bench.plugin_folders]
-        folders = [str(root / folder) for root in roots]
-    else:
-        spec = find_spec(f"bench.{folder}")
-        folders = list(spec.submodule_search_locations or []) if spec else []
-    for each in folders:
-        yield from Path(each).glob("*.py")
-
-
 @cache
 def declared_pairs() -> Mapping[str, int]:
     """Return how many pairs each data set declares, as far as its source lists them."""
     found: dict[str, int] = {}
-    for path in _modules("datasets"):
-        try:
-            tree = ast.parse(path.read_text("utf-8"))
-        except (OSError, ValueError, SyntaxError):
-            continue
-        for values in (_assigned(node) for node in tree.body if isinstance(node, ast.ClassDef)):
-            name, pairs = _text(values.get("name")), values.get("pairs")
+    for path in plugin_modules("datasets"):
+        for values in class_values(path):
+            name, pairs = constant_text(values.get("name")), values.get("pairs")
             if name is not None and isinstance(pairs, ast.Tuple | ast.List):
                 found[name] = len(pairs.elts)
     return found
@@ -102,27 +86,11 @@ def _makes_a_class(node: ast.stmt) -> bool:
     return named and call.func.id in _MAKERS  # type: ignore[union-attr]
 
 
-def _assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
-    """Return what the body of a class assigns, by name."""
-    found: dict[str, ast.expr] = {}
-    for part in node.body:
-        if isinstance(part, ast.Assign):
-            found |= {t.id: part.value for t in part.targets if isinstance(t, ast.Name)}
-        elif isinstance(part, ast.AnnAssign) and part.value and isinstance(part.target, ast.Name):
-            found[part.target.id] = part.value
-    return found
-
-
-def _text(node: ast.expr | None) -> str | None:
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, str) else None
-
-
 def _keys(node: ast.expr | None) -> frozenset[str]:
     """Return the keys of a dictionary that is written out, else none."""
     if not isinstance(node, ast.Dict):
         return frozenset()
-    keys = [_text(key) if key else None for key in node.keys]
+    keys = [constant_text(key) if key else None for key in node.keys]
     return frozenset(key for key in keys if key) if all(keys) else frozenset()
 
 
@@ -146,7 +114,7 @@ def _check_network(text: str) -> None:
     classes, head = _classes("networks"), text.partition("@")[0]
     name, _, model = head.partition(":")
     _check("network", name, static_names("networks"))
-    package = _text(((classes or {}).get(name) or {}).get("models"))
+    package = constant_text(((classes or {}).get(name) or {}).get("models"))
     if not (package and model):
         return
     known, variant = model_names(package), model.partition(".")[0]

@@ -482,6 +482,16 @@ def dataset_name(dataset: Dataset) -> str:
     return spelling(dataset) + path
 
 
+def dataset_identity(text: str) -> str:
+    """Return what stands for a data set in keys and streams.
+
+    That of a data set at a path is its plugin's name alone: what is there counts, and its digest is
+    in every key. So a folder that is moved, or spelled in another way, keeps its runs.
+    """
+    dataset = parse_dataset(text)
+    return dataset.name if dataset.takes_path else text
+
+
 def declared_pairs(dataset: Dataset) -> list[Pair]:
     """Return the pairs that stand for a data set when it is named alone."""
     name = dataset_name(dataset)
@@ -504,6 +514,17 @@ def _cut(text: str) -> tuple[str, str]:
     return (text, "") if whole else (f"{head}:{path}", tasks)
 
 
+def _unnamed(text: str, tasks: Mapping[str, str]) -> str:
+    """Return what to say where a user has to name tasks: how, and what there is."""
+    usable = [task for task, what in tasks.items() if not what.startswith("no task")] or [*tasks]
+    first, second = [*usable, "TASK", "TASK"][:2]
+    known = "; ".join(f"{task}: {what}" for task, what in tasks.items())
+    return (
+        f"'{text}': name its tasks, as in {text}:{first}+{second}, or * for every pair of them "
+        f"(it has {known})"
+    )
+
+
 @_told
 def parse_pairs(text: str) -> list[Pair]:
     """Read `dataset`, which means all its declared pairs, or `dataset:task+task~placebo`.
@@ -516,8 +537,7 @@ def parse_pairs(text: str) -> list[Pair]:
     declared = declared_pairs(dataset)
     if not rest:
         if not declared:
-            known = "; ".join(f"{task}: {what}" for task, what in dataset.tasks.items())
-            raise UserError(f"'{text}': name its tasks, as in {text}:TASK+TASK (it has {known})")
+            raise UserError(_unnamed(text, dataset.tasks))
         return declared
     if "*" in rest:
         if "+" in rest:
@@ -525,6 +545,7 @@ def parse_pairs(text: str) -> list[Pair]:
         both = combinations(rest.split("*"), 2)
         return [pair for a, b in both for pair in parse_pairs(f"{spelled}:{a}+{b}")]
     asked = rest.split("+")
+    dataset = dataset.with_tasks([split_placebo(task)[0] for task in asked])
     for task in asked:
         base, placebo = split_placebo(task)
         if base not in dataset.tasks:

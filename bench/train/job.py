@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from bench.contracts import DataSource, Network
 from bench.digest import digest
+from bench.errors import UserError
 from bench.files import file_digest
 from bench.spec.budget import Price, TuningCost, cost
 from bench.spec.experiment import RunSpec
-from bench.spec.registry import parse_network, parse_strategy, spelling
+from bench.spec.registry import dataset_identity, parse_network, parse_strategy, spelling
 from bench.store.provenance import code_fingerprint, machine
 from bench.store.records import SCHEMA_VERSION
 from bench.tasks import TaskData
@@ -67,8 +68,24 @@ def run_key(spec: RunSpec, data: str) -> str:
 
     `data` is the fingerprint of its data.
     """
-    network = spec.recipe.network
-    code = code_fingerprint(parse_strategy(spec.strategy), network, spec.dataset)
-    recipe = {**spec.recipe.model_dump(), "network": network_identity(parse_network(network))}
+    code = code_fingerprint(parse_strategy(spec.strategy), spec.recipe.network, spec.dataset)
     made = [SCHEMA_VERSION, machine(spec.device)]
-    return digest({**spec.model_dump(mode="json"), "recipe": recipe}, data, code, made)[:40]
+    return digest(_keyed(spec).model_dump(mode="json"), data, code, made)[:40]
+
+
+def _keyed(spec: RunSpec) -> RunSpec:
+    """Return a run as its key has it, in which no path is spelled.
+
+    Raises `UserError` where a file that its network reads cannot be read.
+    """
+    network = network_identity(parse_network(spec.recipe.network))
+    recipe = spec.recipe.model_copy(update={"network": network})
+    return spec.model_copy(update={"dataset": dataset_identity(spec.dataset), "recipe": recipe})
+
+
+def same_run(one: RunSpec, other: RunSpec) -> bool:
+    """Return whether two specifications are of one run, if their data is the same."""
+    try:
+        return one == other or _keyed(one) == _keyed(other)
+    except UserError:  # one of them is from a record, which may name no data set
+        return False

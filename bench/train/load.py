@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.contracts import DataSource
 from bench.images import content_digest, tensor_version, values_digest
 from bench.randomness import stream
-from bench.spec.registry import parse_dataset
+from bench.spec.registry import dataset_identity, parse_dataset
 from bench.tasks import TaskData, split_placebo
 
 #: Placebos and fixed parts of data are drawn at this seed, whatever the run's seed.
@@ -75,7 +75,7 @@ def task_data(dataset: str, name: str, source: DataSource) -> TaskData:
     if not placebo:
         return data
     task = replace(data.task, name=name, scored=False)
-    draw = stream(_FIXED_SEED, "placebo", dataset, name)
+    draw = stream(_FIXED_SEED, "placebo", dataset_identity(dataset), name)
     match placebo:
         case "none":
             return replace(data, task=replace(task, weight=0.0))

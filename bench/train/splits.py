@@ -55,11 +55,37 @@ def split_sizes(images: ImageSet, recipe: Recipe) -> tuple[int, int]:
 def draw_split(images: ImageSet, recipe: Recipe, seed: int) -> Split:
     """Draw the training subset and the validation split of a seed, as large as `split_sizes` says.
 
-    Raises `UserError` where the pool is too small.
+    Where images have groups it may have fewer. Raises `UserError` where the pool is too small.
     """
     pool = len(images.train)
     train_size, validation_size = split_sizes(images, recipe)
+    if images.groups is not None:
+        return _draw_groups(images, images.groups, train_size, validation_size, seed)
     wanted = train_size + validation_size
     subset = torch.randperm(pool, generator=stream(seed, "subset", images.name))[:wanted]
     shuffled = subset[torch.randperm(wanted, generator=stream(seed, "split", images.name))]
     return Split(shuffled[:train_size], shuffled[train_size:])
+
+
+def _draw_groups(
+    images: ImageSet, groups: Tensor, train_size: int, validation_size: int, seed: int
+) -> Split:
+    """Draw a split of whole groups: first those to validate on, then those to train on."""
+    draw = stream(seed, "subset", images.name)
+    different, counts = torch.unique(groups, return_counts=True)
+    if len(different) < 2:
+        raise UserError(f"'{images.name}' has one group of training images; two are needed")
+    each = torch.split(groups.argsort(stable=True), counts.tolist())
+    places = [each[at] for at in torch.randperm(len(each), generator=draw).tolist()]
+    # As many groups as validation takes, but one is left to train on.
+    held_out, count = 0, 0
+    while count < validation_size and held_out < len(places) - 1:
+        count += len(places[held_out])
+        held_out += 1
+
+    def drawn(parts: list[Tensor], most: int) -> Tensor:
+        indices = torch.cat([torch.empty(0, dtype=torch.int64), *parts])
+        return indices[torch.randperm(len(indices), generator=draw)][:most]
+
+    validation = drawn(places[:held_out], validation_size)
+    return Split(drawn(places[held_out:], train_size), validation)

@@ -251,7 +251,7 @@ def test_a_rare_class_is_told(make: Make) -> None:
             i, "ab"[i % 2]
         ),
     }
-    (kind,) = _load(f"folder:{make(columns)}", "kind")
+    (kind,) = _load(f"folder@metric=accuracy:{make(columns)}", "kind")
     assert set(kind.notes) == {
         "'once' occurs once among the training images",
         "'unseen' occurs only among the test images",
@@ -427,7 +427,7 @@ def test_all_faults_are_told_at_once_by_the_rows_of_a_spreadsheet(
     (tmp_path / "img/4.png").symlink_to(outside)
     (tmp_path / "beyond").symlink_to(tmp_path.parent)
     text = Path(path).read_text()
-    text = text.replace("img/5.png", str(tmp_path / "img/5.png"))
+    text = text.replace("img/5.png", str(outside))
     text = text.replace("img/6.png", f"../{outside.name}")
     text = text.replace("img/7.png", f"beyond/{outside.name}")
     text = text.replace("img/8.png", "")
@@ -444,7 +444,7 @@ def test_all_faults_are_told_at_once_by_the_rows_of_a_spreadsheet(
         ("row 4", "image 'img/2.png' cannot be read: cannot identify image file"),
         ("row 5", "image 'img/3.png' cannot be read"),
         ("row 6", "image 'img/4.png' leads out of the table's folder"),
-        ("row 7", "is an absolute path; paths start at the table's folder"),
+        ("row 7", "is an absolute path outside of the table's folder (see root=DIR)"),
         ("row 8", "leads out of the table's folder"),
         ("row 9", "leads out of the table's folder"),
         ("row 10", "has no image"),
@@ -522,6 +522,10 @@ def test_an_image_stands_in_one_row(make: Make, tmp_path: Path) -> None:
         ),
         (lambda t: t.replace("dog", '"dog'), "is no CSV: line"),
         (lambda t: "", "has no rows below its header"),
+        (
+            lambda t: t.split("\n", 1)[1],
+            "has no header: its first row names an image ('img/0.png')",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(

@@ -143,7 +143,7 @@ def test_a_bad_annotation_is_told_or_its_image_left_out(root: Path) -> None:
 def test_a_map_of_other_classes_or_of_colours_is_told(root: Path) -> None:
     folder = root / FOLDER / "SegmentationClass"
     Image.new("L", (60, 40), 21).save(folder / f"{PARTS['train'][0]}.png")
-    Image.new("RGB", (60, 40)).save(folder / f"{PARTS['val'][0]}.png")
+    Image.new("RGB", (60, 40), "red").save(folder / f"{PARTS['val'][0]}.png")
     with pytest.raises(UserError, match=r"there is no class 21.*one class a pixel, this is RGB"):
         _load(root)
 

@@ -211,7 +211,7 @@ def test_a_path_ends_before_the_tasks(tmp_path: Path, folder: str) -> None:
     (pair,) = parse_pairs(f"shelf@wide=true:{path}:x+z~none")
     assert (pair.dataset, pair.tasks) == (f"shelf@wide=true:{path}", ("x", "z~none"))
     with pytest.raises(
-        UserError, match=r"name its tasks, as in .*:TASK\+TASK \(it has x: a word; "
+        UserError, match=r"name its tasks, as in .*:x\+y, or \* for .*it has x: a word; "
     ):
         parse_pairs(f"shelf:{path}")
 

@@ -1,0 +1,87 @@
+"""What a user may leave out of a pair: the data set, where the path of a table says it.
+
+A data set may name `suffixes` of paths that stand for it. `labels.csv:species+coat` then means
+`NAME:labels.csv:species+coat`, and `labels.csv@size=64` means `NAME@size=64:labels.csv`. They are
+read from the sources of the plugins, since importing one takes seconds.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import bench
+
+
+def plugin_modules(folder: str) -> Iterator[Path]:
+    """Yield the modules of a folder such as `strategies` or `launch` that may hold plugins."""
+    if folder in ("launch", "networks"):
+        roots = [Path(bench.__file__).parent, *bench.plugin_folders]
+        folders = [str(root / folder) for root in roots]
+    else:
+        spec = find_spec(f"bench.{folder}")
+        folders = list(spec.submodule_search_locations or []) if spec else []
+    for each in folders:
+        yield from Path(each).glob("*.py")
+
+
+def class_values(path: Path) -> Iterator[dict[str, ast.expr]]:
+    """Yield what the body of each class of a module assigns, by name; nothing if it is broken."""
+    try:
+        tree = ast.parse(path.read_text("utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return  # its import says what is wrong
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield assigned(node)
+
+
+def assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return what the body of a class assigns, by name."""
+    found: dict[str, ast.expr] = {}
+    for part in node.body:
+        if isinstance(part, ast.Assign):
+            found |= {t.id: part.value for t in part.targets if isinstance(t, ast.Name)}
+        elif isinstance(part, ast.AnnAssign) and part.value and isinstance(part.target, ast.Name):
+            found[part.target.id] = part.value
+    return found
+
+
+def constant_text(node: ast.expr | None) -> str | None:
+    """Return a text that is written out, else None."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, str) else None
+
+
+@cache
+def _suffixes() -> Mapping[str, str]:
+    """Return the data set that each suffix stands for."""
+    found: dict[str, str] = {}
+    for path in plugin_modules("datasets"):
+        for values in class_values(path):
+            name, suffixes = constant_text(values.get("name")), values.get("suffixes")
+            if name and isinstance(suffixes, ast.Tuple):
+                found |= {s: name for part in suffixes.elts if (s := constant_text(part))}
+    return found
+
+
+def of_table(text: str) -> str | None:
+    """Return the data set that a text begins with the path of, or None."""
+    head = re.split("[:@]", text, maxsplit=1)[0].lower()
+    return next((name for end, name in _suffixes().items() if head.endswith(end)), None)
+
+
+def spelled_out(pair: str) -> str:
+    """Return a pair with the name of its data set, where the path of a table stands for it."""
+    name = of_table(pair)
+    if name is None:
+        return pair
+    path, sign, rest = (
+        re.split("([:@])", pair, maxsplit=1) if re.search("[:@]", pair) else (pair, "", "")
+    )
+    if sign == "@":
+        knobs, colon, tasks = rest.partition(":")
+        return f"{name}@{knobs}:{path}{colon}{tasks}"
+    return f"{name}:{path}{sign}{rest}"
