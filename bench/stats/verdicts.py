@@ -84,7 +84,7 @@ def _at_equal_steps(full: Comparison, same: Comparison, transfer: Outcome, unit:
         return Verdict(None, transfer, _untested(same, transfer, unit))
     steps = f"at equal steps ({same.steps[0]:,})"
     if transfer is Outcome.SCREEN:
-        first = f"Screening only: {_gain(same, unit)} {steps}."
+        first = _screening(same, unit, steps)
         certainty = f"A verdict needs {SCREEN_BELOW} seeds or more."
     else:
         first = _half(same, transfer, unit, _TRANSFER, steps)
@@ -111,9 +111,8 @@ def _alone(full: Comparison, outcome: Outcome, unit: str, transfers: bool) -> tu
         return _untested(full, outcome, unit), ""
     terms = _terms(full, transfers)
     if outcome is Outcome.SCREEN:
-        over = "one seed" if full.result.n == 1 else f"{full.result.n} seeds"
         return (
-            f"Screening only: {_gain(full, unit)} {terms} over {over}, too few for a verdict.",
+            _screening(full, unit, terms),
             f"A verdict needs {SCREEN_BELOW} seeds or more.",
         )
     if outcome is Outcome.BETTER:
@@ -127,6 +126,13 @@ def _alone(full: Comparison, outcome: Outcome, unit: str, transfers: bool) -> tu
     )
 
 
+def _screening(comparison: Comparison, unit: str, terms: str) -> str:
+    """Return what too few seeds say."""
+    n = comparison.result.n
+    over = "one seed" if n == 1 else f"{n} seeds"
+    return f"Screening only: {_gain(comparison, unit)} {terms} over {over}, too few for a verdict."
+
+
 def _both(
     full: Comparison, same: Comparison, pay_off: Outcome, transfer: Outcome, unit: str
 ) -> tuple[str, str]:
@@ -135,7 +141,7 @@ def _both(
     steps = f"at equal steps ({same.steps[0]:,})"
     first = _half(same, transfer, unit, _TRANSFER, steps)
     if transfer is Outcome.SCREEN:
-        first = f"Screening only: {_gain(same, unit)} {steps}."
+        first = _screening(same, unit, steps)
     second = _half(full, pay_off, unit, _PAY_OFF, f"{_terms(full)}, as {cause}")
     if pay_off is Outcome.SCREEN:
         second = f"{_gain(full, unit)} {_terms(full)}: {cause}."
