@@ -66,7 +66,10 @@ def test_the_tutorial_runs_as_it_is_written(
     report = tmp_path / "results" / "reports" / "toys"
     rows = json.loads((report / "gains.json").read_text())["rows"]
     assert [row["target"] for row in rows] == ["shape", "colour"]
-    verdicts = {"transfer", "negative", "equivalent", "inconclusive"}
+    verdicts = {
+        *("transfer", "negative", "negative transfer", "equivalent", "inconclusive"),
+        *("pays", "does not pay"),
+    }
     assert {row["verdict"]["name"].partition(" ·")[0] for row in rows} <= verdicts
     table = (report / "table.md").read_text()
     assert "**Data.**\n\n- folder:toys/labels.csv: 319 training and 80 test images" in table
