@@ -322,16 +322,29 @@ def _sweep_one(path: Path) -> None:
             path.unlink()  # while it is locked
 
 
+#: Longest path of a folder, in bytes, in which the path of a socket has no more than 104.
+_LONGEST_FOLDER = 60
+
+
+def _temporary() -> str:
+    """Return the system's folder for temporary files; a shorter one where no socket fits in it."""
+    usual = tempfile.gettempdir()
+    short = "/tmp"
+    fits = len(os.fsencode(usual)) <= _LONGEST_FOLDER or not os.access(short, os.W_OK)
+    return usual if fits else short
+
+
 def process_folder(kind: str) -> Path:
     """Return a new temporary folder that is this process's own for as long as it lives.
 
     Those of the same kind whose process has ended, as after a kill, are deleted. A lock tells.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{kind}-*"):
+    parent = _temporary()
+    for left in Path(parent).glob(f"{kind}-*"):
         with contextlib.suppress(OSError):
             _sweep_folder(left)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=parent))
         handle = os.open(folder, os.O_RDONLY)  # open, and so locked, until the process ends
         _lock(handle, wait=True)
         if folder.exists():

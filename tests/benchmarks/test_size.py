@@ -1,6 +1,6 @@
 """A results folder of 20,000 runs is reported, planned from and listed in bounded time and memory.
 
-Run with `pytest -n 0 tests/benchmarks`. The records are synthetic (`tests/synthesis.py`), each
+Run with `pytest -n 0 -s -m slow tests/benchmarks/test_size.py`. The records are synthetic (`tests/synthesis.py`), each
 command is a process of its own, in processor time and at its largest memory.
 """
 
@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.synthesis import fill
+
+pytestmark = pytest.mark.slow
 
 RUNS, ROWS = 20_384, 1_904
 

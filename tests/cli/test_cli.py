@@ -310,7 +310,7 @@ def test_a_corrupt_record_is_set_aside_said_so_and_made_again(
 def test_a_damaged_record_is_told_once_however_many_experiments_there_are(
     here: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.cli.run._report", lambda *_: False)
+    monkeypatch.setattr("bench.cli.report.report_experiment", lambda *_: False)
     store = Store(tmp_path / "results")
     for name, key in (("first", "a1"), ("second", "b2")):
         runs = SeedRuns(seed=0, strategy=key, anchors={"full": {"t": key}})
@@ -542,7 +542,7 @@ def test_one_experiment_of_a_folder_is_reported_by_its_name(
             raise KeyError("planted")
         return 0
 
-    monkeypatch.setattr("bench.cli.run._report", report)
+    monkeypatch.setattr("bench.cli.report.report_experiment", report)
     store = Store(tmp_path / "results")
     for name in ("faulty", "first", "second"):
         asked = Experiment(name=name, pair=("d:t",), strategy=("s",), budget="5steps")

@@ -249,7 +249,7 @@ def test_what_a_library_warns_of_is_not_obeyed(
         sys.stderr.write(EVIL + "\n")
         raise ValueError(EVIL)  # a defect, whose traceback is shown
 
-    monkeypatch.setattr("bench.cli.run.report_all", shout)
+    monkeypatch.setattr("bench.cli.report.report_all", shout)
     text = said("report")
     assert text.count("pwned") >= 3
     assert not obeyed(text)

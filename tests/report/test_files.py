@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -386,7 +387,7 @@ def test_all_tests_of_a_row_stand_in_the_table(world: Any) -> None:
 def test_the_other_metrics_have_a_false_discovery_rate(world: Any) -> None:
     for key, record in world.records.items():
         scores = {
-            task: {**found, "nll": found["accuracy"].model_copy(update={"primary": False})}
+            task: {**found, "nll": replace(found["accuracy"], primary=False)}
             for task, found in record.scores.items()
         }
         world.records[key] = record.model_copy(update={"scores": scores})

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,8 +145,7 @@ def test_a_score_of_zero_is_drawn_without_a_band(make_world: Callable[..., Any])
     world = make_world(pairs=["a:x+y"], strategies=["hard"], metric="MAE", unit="m", trouble={})
     for key, record in world.records.items():
         scores = {
-            t: {m: s.model_copy(update={"value": 0.0}) for m, s in f.items()}
-            for t, f in record.scores.items()
+            t: {m: replace(s, value=0.0) for m, s in f.items()} for t, f in record.scores.items()
         }
         world.records[key] = record.model_copy(update={"scores": scores})
     assert figures(world)
