@@ -1,7 +1,8 @@
 """A results folder of 20,000 runs is reported, planned from and listed in bounded time and memory.
 
-Run with `pytest -n 0 -s -m slow tests/benchmarks/test_size.py`. The records are synthetic (`tests/synthesis.py`), each
-command is a process of its own, in processor time and at its largest memory.
+Run with `pytest -n 0 -s -m slow tests/benchmarks/test_size.py`. The records are synthetic
+(`tests/synthesis.py`). Each command is a process of its own, in processor time and at its largest
+memory.
 """
 
 import os
