@@ -13,7 +13,7 @@ from bench.stats.comparison import RowResult
 #: Rows with a line each, and rows with a panel each: a fourth of those shown are the lowest.
 MOST_ROWS, MOST_PANELS = 100, 48
 #: Pairs with a panel each.
-MOST_PAIRS = 24
+MOST_PAIRS = 12
 #: Strategies that share a panel: more than these, and the best and the worst of them are shown.
 MOST_STRATEGIES, BEST, WORST = 15, 10, 3
 

@@ -105,13 +105,14 @@ def write_report(
     pictures, faults = _pictures(declaration, found, find, over)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     tuning = tuned(declaration, find)
-    document = gains_json(declaration, found, tuning, over, find)
+    # The document is many times as large as its text, and is let go before the tables are made.
+    document = json_text(gains_json(declaration, found, tuning, over, find)).encode()
     contents = {
         "table.md": markdown(
             declaration, found, images, tuning, _made(declaration, find), over, find
         ).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
-        "gains.json": json_text(document).encode(),
+        "gains.json": document,
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **pictures,

@@ -55,5 +55,5 @@ def test_of_many_strategies_the_best_and_the_worst_of_each_pair_are_shown() -> N
 def test_of_many_pairs_the_first_are_shown() -> None:
     found = rows(pairs=30, strategies=1)
     selection = first_pairs(found)
-    assert {row.pair for row in selection.of(found)} == {f"p{number:02}" for number in range(24)}
-    assert selection.remark == "the first 24 of 30 pairs"
+    assert {row.pair for row in selection.of(found)} == {f"p{number:02}" for number in range(12)}
+    assert selection.remark == "the first 12 of 30 pairs"
