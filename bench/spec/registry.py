@@ -461,9 +461,17 @@ def parse_network(text: str) -> Network:
     return network
 
 
-@cache
 def parse_dataset(text: str) -> Dataset:
-    """Read `name`, `name@knob=value` or, for a data set at a path, `name@knob=value:PATH`."""
+    """Read `name`, `name@knob=value` or, for a data set at a path, `name@knob=value:PATH`.
+
+    Raises `UserError`.
+    """
+    return _dataset(text, str(Path.cwd()) if ":" in text else "")
+
+
+@cache
+def _dataset(text: str, folder: str) -> Dataset:
+    """Return the same. The folder that a path is relative to makes it another data set."""
     head, colon, path = text.partition(":")
     name, _, arguments = head.partition("@")
     plugin = datasets().get("data set", name)
