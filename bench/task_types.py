@@ -126,7 +126,7 @@ def _moments(labels: Tensor) -> tuple[float, float]:
 # --------------------------------------------------------------------------------- one per image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classification(TaskType):
     """One class per image; labels int64 `[N]`, outputs `[N, classes]`.
 
@@ -137,6 +137,10 @@ class Classification(TaskType):
     name: ClassVar[str] = "classification"
 
     balanced: bool = False
+
+    def __repr__(self) -> str:
+        # It is part of the data's fingerprint, which is older than the field.
+        return f"Classification({'balanced=True' if self.balanced else ''})"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
