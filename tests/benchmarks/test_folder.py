@@ -13,7 +13,7 @@ from PIL import Image
 
 COUNT, SIDE = 60_000, 32
 #: What the second reading may take of the first.
-SHARE = 1 / 4
+SHARE = 1 / 2
 
 READ = """
 import time, sys
