@@ -60,7 +60,8 @@ def _end(code: object) -> NoReturn:
     if isinstance(code, str):
         print(code, file=sys.stderr)
     status = code if isinstance(code, int) else int(code is not None)
-    status = status or _workers_ended()
+    ended = _workers_ended()  # also where the command has failed
+    status = status or ended
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -102,3 +102,17 @@ def test_workers_that_cannot_be_ended_are_no_regression(
     monkeypatch.setitem(sys.modules, "bench.launch.worker", SimpleNamespace(end_all=fail))
     assert program._workers_ended() == 6
     assert "worker processes may be left: [Errno" in capfd.readouterr().err
+
+
+def test_a_command_that_fails_ends_its_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    workers = SimpleNamespace(end_all=lambda: ended.append(True))
+    monkeypatch.setitem(sys.modules, "bench.launch.worker", workers)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit) as end:
+        program._end(4)
+    assert (ended, end.value.code) == ([True], 4)
