@@ -49,6 +49,8 @@ def report_experiment(
     else:
         for line in report.decisions[:MOST_PAIRS]:
             console().print(printable(line), soft_wrap=False, style="bold")
+        if (more := len(report.decisions) - MOST_PAIRS) > 0:
+            note(f"note: {more} more decision{'s' * (more > 1)}: table.md has all")
         shown_rows = extremes(report.results)
         console().print(terminal_table(shown_rows.of(report.results)))
         if report.over_levels:

@@ -6,7 +6,7 @@ positive when the strategy is better. See `docs/protocol.md` for what each ancho
 
 import math
 import statistics
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -44,9 +44,9 @@ Lookup = Callable[[str], Record | None]
 Examples = Callable[[str], Mapping[str, np.ndarray]]
 #: Runs whose images are held in memory at once: those of a few rows and their anchors.
 _HELD = 512
-#: The scores of a run's test images for a target, in the unit of its score; None where the score
-#: of the run is not their mean.
-_Images = Callable[[Record, str], np.ndarray | None]
+#: The scores of the test images of the run with a key for a target, in the unit of its score; None
+#: where that is not their mean.
+_Images = Callable[[str, str], np.ndarray | None]
 
 
 def value(record: Record | None, target: str) -> float | None:
@@ -176,7 +176,7 @@ def _population(
     """
     lines = []
     for pair in both:
-        ours, theirs = (images(record, target) for record in pair)
+        ours, theirs = (images(record.key, target) for record in pair)
         if ours is None or theirs is None or len(ours) != len(theirs):
             return None
         lines.append(ours - theirs)
@@ -187,25 +187,10 @@ def _population(
     return crossed(sign * differences[:, ~np.isnan(differences).any(0)], level)
 
 
-def _held(examples: Examples) -> _Images:
-    """Return what finds the scores of single images, and keeps those it was last asked for."""
-    files = lru_cache(maxsize=_HELD)(examples)  # one has the scores of all tasks of a run
-    held: OrderedDict[tuple[str, str], np.ndarray | None] = OrderedDict()
-
-    def images(record: Record, target: str) -> np.ndarray | None:
-        asked = record.key, target
-        if asked not in held:
-            held[asked] = _of_images(record, target, files)
-            if len(held) > _HELD:
-                held.popitem(last=False)
-        held.move_to_end(asked)
-        return held[asked]
-
-    return images
-
-
-def _of_images(record: Record, target: str, examples: Examples) -> np.ndarray | None:
+def _of_images(record: Record | None, target: str, examples: Examples) -> np.ndarray | None:
     """Return the scores of a run's test images in the unit of its score, or None (see above)."""
+    if record is None:
+        return None
     score, found = record.primary(target), examples(record.key).get(target)
     if found is None or score.value is None or np.isnan(found).all():
         return None
@@ -230,7 +215,12 @@ def comparisons(
 
     `find` returns records by key, `examples` the scores of their single test images.
     """
-    images = _held(examples)
+    files = lru_cache(maxsize=_HELD)(examples)  # each has the scores of all tasks of a run
+
+    @lru_cache(maxsize=_HELD)
+    def images(key: str, target: str) -> np.ndarray | None:
+        return _of_images(find(key), target, files)
+
     experiment = declaration.experiment
     stages = [stage(experiment, len(row.seeds)) for row in declaration.rows]
     compared = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.report.selection import MOST_PAIRS
 from tests.synthesis import fill
 
 
@@ -34,3 +35,11 @@ def test_a_report_needs_no_torch(results: Path) -> None:
     )
     command = [sys.executable, "-c", script, str(results)]
     assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_decisions_that_are_not_shown_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path, pairs=MOST_PAIRS + 1, strategies=1, seeds=2)
+    command = [sys.executable, "-m", "bench", "report", "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("Undecided for first and second") == MOST_PAIRS
+    assert "note: 1 more decision: table.md has all" in done.stderr
