@@ -5,10 +5,14 @@ A terminal obeys control sequences, a CI log commands, a spreadsheet formulas, a
 that nothing obeys comes out as it is.
 """
 
+import json
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
+
+from pydantic_core import PydanticSerializationError, to_json
 
 #: What stands for a sign that is left out.
 LEFT_OUT = "�"
@@ -148,9 +152,28 @@ def csv_cell(value: Any) -> Any:
     return shown
 
 
-def escaped_json(text: str) -> str:
-    """Return a document in ASCII that a log may show: its texts escape what would be a command."""
-    return re.sub(_COMMAND, r"\\u0023#", text)
+def finite(value: Any) -> Any:
+    """Replace what JSON has no number for by None, at every depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [finite(part) for part in value]
+    return value
+
+
+def json_text(document: Any) -> str:
+    """Return a document of plain values as a file of JSON has it. NaN and infinity become null.
+
+    It is ASCII, and its texts escape what a log that shows it would obey.
+    """
+    try:
+        text = to_json(document, indent=1, inf_nan_mode="null").decode()
+        text = re.sub("[^\x00-\x7f]+", lambda match: json.dumps(match[0])[1:-1], text)
+    except PydanticSerializationError:  # half of a surrogate pair, which names of files may have
+        text = json.dumps(finite(document), indent=1, allow_nan=False)  # takes ten times as long
+    return re.sub(_COMMAND, r"\\u0023#", text) + "\n"
 
 
 def file_name(text: str) -> str:

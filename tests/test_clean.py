@@ -10,7 +10,6 @@ import pytest
 
 from bench import clean
 from bench.errors import UserError
-from bench.report.text.document import json_text
 
 #: A name that every medium obeys if it is let.
 EVIL = (
@@ -95,8 +94,8 @@ def test_xml_takes_a_hostile_name() -> None:
 
 def test_json_says_the_same_and_holds_no_command() -> None:
     document = {"a ##[b]": EVIL}
-    assert json.loads(json_text(document)) == document
-    assert not obeyed(json_text(document))
+    assert json.loads(clean.json_text(document)) == document
+    assert not obeyed(clean.json_text(document))
 
 
 def test_a_stream_knows_where_a_line_begins() -> None:

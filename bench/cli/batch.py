@@ -13,7 +13,7 @@ from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment
 from bench.store.records import Record
-from bench.store.store import Store
+from bench.store.store import Store, reading_many
 from bench.train.device import resolve_device
 from bench.train.job import Job, same_run
 
@@ -103,7 +103,8 @@ def early_pool(experiment: Experiment, session: Session, dry_run: bool = False) 
 
 def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     """Return the records that need no new run. A failed run is tried again."""
-    found = {job.key: store.load(job.key) for job in jobs}
+    with reading_many():
+        found = {job.key: store.load(job.key) for job in jobs}
     for job in jobs:
         if (record := found[job.key]) is not None and not same_run(record.spec, job.spec):
             store.distrust(record, "it is the record of another run")

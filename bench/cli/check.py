@@ -5,13 +5,14 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.clean import printable
+from bench.clean import json_text, printable
 from bench.cli.console import console, show_json
 from bench.cli.session import Session
 from bench.contracts import DataSource
@@ -31,11 +32,10 @@ from bench.gate.reference_loop import step_ratios
 from bench.launch import WorkerPool
 from bench.launch.worker import RequestError
 from bench.report import annotations, gate_json, gate_markdown, gate_table, junit
-from bench.report.text.document import json_text
 from bench.spec.budget import Budget
 from bench.spec.registry import parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
-from bench.store.store import Store
+from bench.store.store import Store, brief, reading_many
 from bench.train.device import resolve_device
 
 Time = Literal["off", "advise", "gate"]
@@ -69,7 +69,8 @@ def _from_results(results: Path, name: str) -> Snapshot:
     store = Store(results, read_only=True)
     try:
         declaration = store.experiment(name)
-        return snapshot(declaration, store.reader(declaration))
+        with reading_many():
+            return snapshot(declaration, cache(brief(store.reader(declaration))))
     finally:  # what cannot be read may be why nothing is found
         _say_damaged(store)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.clean import CleanStream, without_commands
+from bench.clean import CleanStream, json_text, without_commands
 
 
 def console(stderr: bool = False) -> Console:
@@ -20,6 +20,4 @@ def console(stderr: bool = False) -> Console:
 
 def show_json(document: Any) -> None:
     """Print a document as JSON. What is not a finite number is null."""
-    from bench.report.text.document import finite, json_text  # imports scipy
-
-    print(json_text(finite(document)), end="")
+    print(json_text(document), end="")

@@ -14,7 +14,7 @@ from bench.errors import note
 from bench.report.text.wording import NOTHING, fold, heading
 from bench.stats.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
 from bench.stats.tests import ALPHA, POWER
-from bench.store.store import Store
+from bench.store.store import Store, brief, reading_many
 
 _WIDEST = 28
 #: Lines of a table that are shown; `--json` has all.
@@ -29,8 +29,9 @@ def power(folder: Path, name: str | None, detect: float, as_json: bool) -> None:
     store = Store(folder, read_only=True)
     tables = []
     for declaration in store.experiments() if name is None else [store.experiment(name)]:
-        find = store.reader(declaration)
-        known = {key: find(key) for key in declaration.keys}
+        find = brief(store.reader(declaration))
+        with reading_many():
+            known = {key: find(key) for key in declaration.keys}
         tables.append(requirements(declaration, known.get, detect))
     for line in store.news():
         note(f"note: {line}")

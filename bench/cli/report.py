@@ -11,7 +11,7 @@ from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, Use
 from bench.report import level_table, stall, terminal_table, tuning_note, write_report
 from bench.report.selection import MOST_PAIRS, extremes
 from bench.store.records import Declaration, Record
-from bench.store.store import Store
+from bench.store.store import Store, reading_many
 
 
 def _smaller(store: Store, declaration: Declaration) -> list[Declaration]:
@@ -95,13 +95,16 @@ def report_all(results: Path, name: str | None, as_json: bool) -> int:
     for declaration in declarations:
         keys, title = declaration.keys, declaration.experiment.name
         every, find = keys | declaration.tuning_keys, store.reader(declaration)
-        records = {key: record for key in every if (record := find(key)) is not None}
+        with reading_many():
+            records = {key: record for key in every if (record := find(key)) is not None}
         for line in store.news():
             note(f"note: {line}")
         if missing := len(every) - len(records):
             note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
         try:
             code = max(code, report_experiment(store, declaration, records, as_json))
+            for line in store.news():  # of scores of images, which are read last
+                note(f"note: {line}")
         except UserError:
             raise
         except Exception:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.clean import json_text
 from bench.decide.pairs import decisions
 from bench.files import delete, write_files
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
-from bench.report.text.document import gains_csv, gains_json, json_text
+from bench.report.text.document import gains_csv, gains_json
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bench.clean import printable
+from bench.clean import json_text, printable
 from bench.files import write_files
 from bench.speed.tables import Table
 from bench.store.provenance import provenance
@@ -58,7 +58,6 @@ def write(tables: Sequence[Table], where: Mapping[str, str], folder: Path) -> di
     Raises `UserError` where the folder cannot be written.
     """
     from bench.report.plots.canvas import picture, style
-    from bench.report.text.document import json_text
     from bench.speed.plots import PLOTS
 
     contents = {"speed.json": json_text(document(tables, where)).encode()}

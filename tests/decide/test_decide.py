@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from bench.clean import finite
 from bench.decide.pairs import Candidate, Choice, Decision, TargetGains, TaskSet, decide
 from bench.report.text.decision import decision_json, sentence
-from bench.report.text.document import finite
 from bench.spec.experiment import Experiment
 from bench.stats.tests import ALPHA
 

@@ -2,13 +2,11 @@
 
 import csv
 import io
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.clean import csv_cell, escaped_json
+from bench.clean import csv_cell, finite
 from bench.decide.pairs import decisions
 from bench.report.text.decision import DECISION, decision_json
 from bench.report.text.levels import OVER_BUDGETS, OVER_SIZES, levels_json
@@ -258,22 +256,6 @@ def _delta_m(results: Sequence[RowResult]) -> list[dict[str, Any]]:
         }
         for (pair, strategy), rows in groups.items()
     ]
-
-
-def finite(value: Any) -> Any:
-    """Replace what JSON has no number for by None, at every depth."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [finite(part) for part in value]
-    return value
-
-
-def json_text(document: Any) -> str:
-    """Return a document as a file has it. Raises `ValueError` for what JSON has no number for."""
-    return escaped_json(json.dumps(document, indent=1, allow_nan=False)) + "\n"
 
 
 def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:

@@ -8,11 +8,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from bench.clean import annotation, annotation_property, printable
+from bench.clean import annotation, annotation_property, finite, printable
 from bench.clean import markdown as escape
 from bench.gate.baseline import Baseline
 from bench.gate.judge import Finding, Status
-from bench.report.text.document import finite
 from bench.report.text.table import grid
 from bench.report.text.wording import NOTHING, number, p_value, spread
 
