@@ -25,6 +25,8 @@ MISSING = -1
 VOID = 255
 #: Number of examples whose labels are summed at once.
 _EXAMPLES = 64
+#: Number of examples with one label each that are measured at once.
+_NUMBERS = 65536
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -92,6 +94,63 @@ class TaskType(ABC):
         """Return the labels of mirrored images from their mirrored maps, `[N, ...]`."""
         return labels
 
+    def each(self, measured: Tensor) -> tuple[str, list[float]]:
+        """Return what is scored of each class or label, and its scores in the order of the outputs.
+
+        NaN where a class does not occur. Empty for a type without classes.
+        """
+        return "", []
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor | None:
+        """Return the outputs `[1, outputs, ...]` of who knows the labels and sees no image.
+
+        `labels` are those of the training pool. A map has one place, which stands for all. None
+        where the type has none.
+        """
+        return None
+
+    def floor(self, labels: Tensor, test_labels: Tensor, outputs: int) -> dict[str, float]:
+        """Return every metric of `blind` outputs on a test set; empty where there are none."""
+        blind = self.blind(labels, outputs)
+        known = self.known(test_labels)
+        if blind is None or not known.any():
+            return {}
+        places = test_labels.shape[-2:] if self.dense else ()
+        measured = [
+            self.measure(blind.expand(len(part), outputs, *places), self.targets(part, part))
+            for part in torch.split(test_labels[known], _EXAMPLES if self.dense else _NUMBERS)
+        ]
+        return self.scores(torch.cat(measured))
+
+
+#: Of confidences, each of the same width.
+_CONFIDENCE_BINS = 15
+
+
+def _calibration_error(confidence: Tensor, right: Tensor) -> float:
+    """Return the expected calibration error (Guo et al. 2017) of confidences `[N]` from 0 to 1.
+
+    It is the mean over the examples of how far the share of right answers lies from the mean
+    confidence, in the bin of the example.
+    """
+    bins = (confidence * _CONFIDENCE_BINS).long().clamp(max=_CONFIDENCE_BINS - 1)
+    apart = torch.zeros(_CONFIDENCE_BINS, dtype=torch.double).index_add_(
+        0, bins, confidence - right.double()
+    )
+    return (apart.abs().sum() / len(confidence)).item()
+
+
+def _mean_known(labels: Tensor) -> Tensor:
+    """Return the mean of numbers `[N, C, ...]` over all but C, `[1, C, ...]`; 0 where unknown."""
+    over = [d for d in range(labels.dim()) if d != 1]
+    return labels.double().nanmean(over, keepdim=True).nan_to_num().float()
+
+
+def _log_shares(labels: Tensor, unknown: int, classes: int) -> Tensor:
+    """Return the logarithm of the share of each class, `[classes]`; each counts once more."""
+    counts = labels[labels != unknown].long().bincount(minlength=classes) + 1.0
+    return (counts / counts.sum()).log()
+
 
 def _mean(values: Tensor) -> float:
     return values.double().mean().item()
@@ -144,11 +203,12 @@ class Classification(TaskType):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Accuracy, its mean over the classes, and negative log-likelihood."""
+        """Accuracy, its mean over the classes, negative log-likelihood and calibration error."""
         accuracy = Metric("accuracy", "%", higher_is_better=True)
         balanced = Metric("balanced accuracy", "%", higher_is_better=True)
         first = (balanced, accuracy) if self.balanced else (accuracy, balanced)
-        return (*first, Metric("nll", "nat", higher_is_better=False))
+        nll = Metric("nll", "nat", higher_is_better=False)
+        return (*first, nll, Metric("calibration error", "%", higher_is_better=False))
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a linear head."""
@@ -168,26 +228,41 @@ class Classification(TaskType):
         return F.cross_entropy(outputs, targets)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the true class, the predicted one and the cross-entropy."""
+        """Return the true class, the predicted one, the cross-entropy and the confidence."""
         nll = F.cross_entropy(outputs, targets, ignore_index=MISSING, reduction="none")
-        return torch.stack([targets.float(), outputs.argmax(1).float(), nll], dim=1)
+        confidence, predicted = outputs.softmax(1).max(1)
+        return torch.stack([targets.float(), predicted.float(), nll, confidence], dim=1)
 
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics; the balanced one is the mean over the classes that occur."""
         true, predicted = measured[:, :2].long().unbind(1)
         right = true == predicted
         # Computed by hand: importing torchmetrics for it would take every worker two seconds.
-        occurs = true.bincount()
-        each = true[right].bincount(minlength=len(occurs)) / occurs
+        each = self._recalls(measured)
         return {
             "accuracy": 100 * _mean(right),
-            "balanced accuracy": 100 * _mean(each[occurs > 0]),
+            "balanced accuracy": 100 * _mean(each[~each.isnan()]),
             "nll": _mean(measured[:, 2]),
+            "calibration error": 100 * _calibration_error(measured[:, 3].double(), right),
         }
+
+    def _recalls(self, measured: Tensor) -> Tensor:
+        """Return the share of each class's examples that are right; NaN where it has none."""
+        true, predicted = measured[:, :2].long().unbind(1)
+        occurs = true.bincount()
+        return true[true == predicted].bincount(minlength=len(occurs)) / occurs
+
+    def each(self, measured: Tensor) -> tuple[str, list[float]]:
+        """Return the recall of each class."""
+        return "recall, %", (100 * self._recalls(measured).double()).tolist()
 
     def example_scores(self, measured: Tensor) -> Tensor:
         """Return 1 where the class is right, else 0."""
         return (measured[:, 0] == measured[:, 1]).float()
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor:
+        """Return the shares of the classes; the largest class is predicted."""
+        return _log_shares(labels, MISSING, outputs)[None]
 
 
 class MultiLabel(TaskType):
@@ -195,12 +270,19 @@ class MultiLabel(TaskType):
 
     name = "multi-label"
 
+    def __repr__(self) -> str:
+        # It is part of the data's fingerprint: runs that were scored by macro F1 are others.
+        return "MultiLabel(by mAP)"
+
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """F1 and average precision, each the mean over the labels."""
+        """Average precision and F1, each the mean over the labels.
+
+        The first needs no threshold: a rare label has an F1 of 0 until its probability passes one.
+        """
         return (
-            Metric("macro F1", "%", higher_is_better=True),
             Metric("mAP", "%", higher_is_better=True),
+            Metric("macro F1", "%", higher_is_better=True),
         )
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
@@ -231,7 +313,7 @@ class MultiLabel(TaskType):
         true, probability = measured.chunk(2, dim=1)
         occurs = (true == 1).any(0)
         if not occurs.any():
-            return {"macro F1": float("nan"), "mAP": float("nan")}
+            return {"mAP": float("nan"), "macro F1": float("nan")}
         true, probability = true[:, occurs], probability[:, occurs]
         labels = true.shape[1]
         # torchmetrics marks ignored values by a whole number.
@@ -240,9 +322,23 @@ class MultiLabel(TaskType):
             whole, probability, labels = whole.repeat(1, 2), probability.repeat(1, 2), 2
         arguments = (probability.contiguous(), whole.contiguous(), labels)
         return {
-            "macro F1": 100 * float(multilabel_f1_score(*arguments, ignore_index=MISSING)),
             "mAP": 100 * float(multilabel_average_precision(*arguments, ignore_index=MISSING)),
+            "macro F1": 100 * float(multilabel_f1_score(*arguments, ignore_index=MISSING)),
         }
+
+    def each(self, measured: Tensor) -> tuple[str, list[float]]:
+        """Return the average precision of each label."""
+        from torchmetrics.functional.classification import binary_average_precision
+
+        true, probability = measured.chunk(2, dim=1)
+        whole = torch.where(true.isnan(), MISSING, true).long()
+        found = [
+            100 * float(binary_average_precision(p, t, ignore_index=MISSING))
+            if (t == 1).any()
+            else float("nan")
+            for p, t in zip(probability.unbind(1), whole.unbind(1), strict=True)
+        ]
+        return "average precision, %", found
 
     def example_scores(self, measured: Tensor) -> Tensor:
         """Return the share of an image's known labels that are right."""
@@ -250,6 +346,10 @@ class MultiLabel(TaskType):
         known = ~true.isnan()
         right = ((probability > 0.5) == (true == 1)) & known
         return right.sum(1) / known.sum(1)
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor:
+        """Return the share of images that have each label."""
+        return _mean_known(labels).logit(eps=1e-6)
 
 
 @dataclass(frozen=True)
@@ -307,6 +407,10 @@ class Regression(TaskType):
     def example_scores(self, measured: Tensor) -> Tensor:
         """Return the absolute error of each example."""
         return (measured[:, 0] - measured[:, 1]).abs()
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor:
+        """Return the mean."""
+        return (_mean_known(labels[:, None]) - self.mean) / self.deviation
 
 
 # --------------------------------------------------------------------------------- one per pixel
@@ -414,11 +518,22 @@ class Segmentation(TaskType):
             "pixel accuracy": 100 * (right.sum() / confusion.sum()).item(),
         }
 
+    def each(self, measured: Tensor) -> tuple[str, list[float]]:
+        """Return the intersection over union of each class."""
+        classes = round(measured.shape[1] ** 0.5)
+        confusion = measured.double().sum(0).view(classes, classes)
+        right = confusion.diagonal()
+        return "IoU, %", (100 * right / (confusion.sum(0) + confusion.sum(1) - right)).tolist()
+
     def example_scores(self, measured: Tensor) -> Tensor:
         """Return the share of each image's labelled pixels that are right."""
         classes = round(measured.shape[1] ** 0.5)
         confusion = measured.view(-1, classes, classes)
         return confusion.diagonal(dim1=1, dim2=2).sum(1) / confusion.sum((1, 2))
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor:
+        """Return the shares of the classes; the largest class is predicted at every pixel."""
+        return _log_shares(labels, VOID, outputs)[None, :, None, None]
 
 
 @dataclass(frozen=True)
@@ -477,6 +592,10 @@ class Depth(TaskType):
     def example_scores(self, measured: Tensor) -> Tensor:
         """Return the mean absolute error of each image."""
         return measured[:, 0] / measured[:, 2]
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor:
+        """Return the mean distance."""
+        return (_mean_known(labels[:, None]) - self.mean) / self.deviation
 
 
 class SurfaceNormals(TaskType):
@@ -551,6 +670,10 @@ class SurfaceNormals(TaskType):
     def example_scores(self, measured: Tensor) -> Tensor:
         """Return the mean angle of each image."""
         return measured[:, 0] / measured[:, len(self._WITHIN) + 1]
+
+    def blind(self, labels: Tensor, outputs: int) -> Tensor:
+        """Return the mean direction."""
+        return _mean_known(labels)
 
     def mirrored(self, labels: Tensor) -> Tensor:
         """Return the labels with the sign of x flipped."""

@@ -148,6 +148,16 @@ class TaskData:
         )
         return train, test
 
+    @cached_property
+    def floor(self) -> dict[str, float]:
+        """Every metric on the test set of who knows the training labels and sees no image.
+
+        Empty where there is nothing to know.
+        """
+        if self.train_labels is None or self.test_labels is None:
+            return {}
+        return self.task.type.floor(self.train_labels, self.test_labels, self.task.outputs)
+
 
 def classification_tasks(
     images: ImageSet, columns: Mapping[str, tuple[int, Tensor, Tensor]]

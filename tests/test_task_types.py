@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -355,3 +356,72 @@ def test_mirroring_turns_the_x_of_normals_alone() -> None:
     assert torch.equal(turned[:, 1:], labels[:, 1:])
     depth = torch.rand(2, 4, 4)
     assert torch.equal(Depth().mirrored(depth), depth)
+
+
+# ------------------------------------------------------------------------------------- the floor
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "test", "outputs", "metric", "floor"),
+    [
+        # The largest class of the training pool is 1; half of the test images have it.
+        (Classification(), [0, 1, 1, -1], [1, 0, 1, 0, -1], 2, "accuracy", 50.0),
+        (Classification(balanced=True), [0, 1, 1], [1, 1, 1, 0], 2, "balanced accuracy", 50.0),
+        # Without an image every ranking ties, which leaves the share of images with the label.
+        (MultiLabel(), [[1.0], [0.0]], [[1.0], [0.0], [0.0], [0.0]], 1, "mAP", 25.0),
+        (Regression("m", 2.0, 3.0), [1.0, 3.0, NAN], [2.0, 5.0, NAN], 1, "MAE", 1.5),
+        (Depth("m", 2.0, 3.0), [[[1.0, 3.0]]], [[[2.0, 5.0]]], 1, "absolute error", 1.5),
+        (Segmentation(), [[[0, 1, 1, 255]]], [[[1, 1, 0, 255]]], 2, "pixel accuracy", 200 / 3),
+        (
+            SurfaceNormals(),
+            [[[[0.0]], [[0.0]], [[1.0]]]],
+            [[[[0.0]], [[1.0]], [[0.0]]]],
+            3,
+            "mean angle",
+            90.0,
+        ),
+    ],
+)
+def test_the_floor_is_what_labels_alone_would_score(
+    kind: TaskType, train: list[Any], test: list[Any], outputs: int, metric: str, floor: float
+) -> None:
+    whole = torch.uint8 if isinstance(kind, Segmentation) else torch.int64
+    labels, tested = (
+        torch.tensor(part).to(whole)
+        if not torch.tensor(part).is_floating_point()
+        else torch.tensor(part)
+        for part in (train, test)
+    )
+    found = kind.floor(labels, tested, outputs)
+    assert found.keys() == {metric.name for metric in kind.metrics}
+    assert found[metric] == pytest.approx(floor, abs=1e-3)
+
+
+def test_a_task_without_labels_or_without_a_test_label_has_no_floor() -> None:
+    assert Reconstruction().floor(torch.zeros(2), torch.zeros(2), 1) == {}
+    assert Classification().floor(torch.tensor([0, 1]), torch.tensor([-1, -1]), 2) == {}
+
+
+def test_the_calibration_error_is_how_far_confidence_lies_from_the_truth() -> None:
+    sure = torch.tensor([[0.9, 0.1]]).log().repeat(10, 1)
+    for wrong, error in ((0, 10), (1, 0), (5, 40)):
+        truth = torch.tensor([0] * (10 - wrong) + [1] * wrong)
+        found = _scores(Classification(), sure, truth)["calibration error"]
+        assert found == pytest.approx(error, abs=1e-3)
+
+
+def test_every_class_and_label_has_a_score_of_its_own() -> None:
+    outputs = torch.eye(3)[[0, 1, 1, 1]]
+    recalls = Classification().each(Classification().measure(outputs, torch.tensor([0, 0, 1, 1])))
+    assert recalls == ("recall, %", [50.0, 100.0])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    what, values = MultiLabel().each(
+        MultiLabel().measure(torch.tensor([[2.0, 1.0], [1.0, 0.0]]), labels)
+    )
+    assert what == "average precision, %"
+    assert values[0] == 100
+    assert math.isnan(values[1])
+    maps = torch.tensor([[[0, 1]]])
+    outputs = torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])  # class 0 at both pixels
+    found = Segmentation().each(Segmentation().measure(outputs, maps))
+    assert found == ("IoU, %", [50, 0])

@@ -258,6 +258,8 @@ def _candidate(strategy: str, rows: Sequence[RowResult]) -> Candidate:
             excluded = "a run diverged or failed"
         elif full.result.n and not full.audited:
             excluded = "unequal budgets"
+        elif full.unlearned:
+            excluded = "nothing was learned"
         targets.append(
             TargetGains(row.target, full.gains, full.margin, full.anchor_mean, excluded, full.stage)
         )

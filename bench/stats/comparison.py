@@ -51,6 +51,10 @@ class Comparison:
     """Whether all runs of both sides have the very same score, so that there is nothing to tell."""
     population: CrossedResult | None
     """The mean gain over seeds and test images; None where the score is no mean over images."""
+    floor: float = _NAN
+    """What a predictor that sees no image scores, as measured; NaN where nobody knows."""
+    unlearned: bool = False
+    """Whether neither side was shown to be better than that."""
     use: Use | None = None
     """What the anchor's network for the target costs to use."""
     level: float = ALPHA
@@ -98,8 +102,8 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether a gain, a loss or equivalence has been shown."""
-        return self.sign != 0 or self.equivalent
+        """Whether a gain, a loss or equivalence has been shown, or more seeds would show none."""
+        return self.sign != 0 or self.equivalent or self.unlearned
 
     @property
     def sought(self) -> float:
@@ -146,17 +150,18 @@ class Comparison:
     def sign(self) -> int:
         """1 or −1 where a verdict may rest on the gain, else 0.
 
-        That is: enough seeds, equal budgets, and significant after Holm's correction.
+        That is: something was learned, with enough seeds and equal budgets, and it is significant
+        after Holm's correction.
         """
         enough = self.result.n >= SCREEN_BELOW
-        if not (enough and self.audited and self.p_holm <= ALPHA):
+        if self.unlearned or not (enough and self.audited and self.p_holm <= ALPHA):
             return 0
         return 1 if self.result.mean > 0 else -1
 
     @property
     def equivalent(self) -> bool:
         """Whether a verdict may rest on the gain being within the margin."""
-        enough = self.result.n >= SCREEN_BELOW and not self.constant
+        enough = self.result.n >= SCREEN_BELOW and not (self.constant or self.unlearned)
         return enough and self.audited and self.p_equivalence_holm <= ALPHA
 
 

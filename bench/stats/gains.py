@@ -23,12 +23,20 @@ from bench.stats.comparison import (
 )
 from bench.stats.crossed import CrossedResult, crossed
 from bench.stats.group_sequential import Stage, stage
-from bench.stats.tests import ALPHA, PairedResult, benjamini_hochberg, holm, paired
+from bench.stats.tests import (
+    ALPHA,
+    PairedResult,
+    benjamini_hochberg,
+    holm,
+    non_inferiority_p,
+    paired,
+)
 from bench.stats.verdicts import judge
 from bench.store.records import (
     ANCHORS,
     REFERENCES,
     RIVALS,
+    SCREEN_BELOW,
     AnchorName,
     Declaration,
     Record,
@@ -122,6 +130,8 @@ def _pair_up(
             flops[side] += _used(records, "flop") or 0.0
             seconds[side] += _measured_seconds(records)
     example = both[0][1].primary(row.target) if both else None
+    known = both[0][0].floor(row.target) if both else None
+    floor = _NAN if known is None else known
     anchor_mean = statistics.fmean(reference for _, reference in scores) if scores else _NAN
     anchor_mean = anchor_mean if example is None or example.higher_is_better else -anchor_mean
     margin = half_width(margin, example.unit if example else "%", anchor_mean)
@@ -144,11 +154,26 @@ def _pair_up(
         strategy=network[0],
         width=network[1],
         parameters=network[2],
+        floor=floor if example is None or example.higher_is_better else -floor,
+        unlearned=bool(scores)
+        and not any(_above(side, floor) for side in zip(*scores, strict=True)),
         constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
         use=_use(theirs for _, theirs in both),
         population=_population(row.target, both, images, level),
         level=level,
     )
+
+
+def _above(scores: Sequence[float], floor: float) -> bool:
+    """Return whether scores, higher being better, were shown to lie above a floor on average.
+
+    Too few seeds for a verdict are taken at their word, and nothing lies under an unknown floor.
+    """
+    if math.isnan(floor):
+        return True
+    gains = [score - floor for score in scores]
+    enough = len(gains) >= SCREEN_BELOW
+    return statistics.fmean(gains) > 0 and (not enough or non_inferiority_p(gains, 0.0) <= ALPHA)
 
 
 def _use(runs: Iterable[Record]) -> Use | None:

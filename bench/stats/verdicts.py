@@ -13,7 +13,7 @@ from bench.stats.tests import ALPHA
 from bench.store.records import SCREEN_BELOW, AnchorName, Outcome
 
 #: Outcomes that a comparison has without any test: there is nothing to say of a size.
-_UNTESTED = (Outcome.NO_RESULT, Outcome.UNEQUAL, Outcome.CONSTANT)
+_UNTESTED = (Outcome.NO_RESULT, Outcome.UNEQUAL, Outcome.UNLEARNED, Outcome.CONSTANT)
 #: How a sentence on each half of a verdict begins, where the gain is not negligible.
 _TRANSFER: Mapping[Outcome, str] = {
     Outcome.BETTER: "Transfers",
@@ -36,6 +36,8 @@ def outcome_of(comparison: Comparison) -> Outcome:
         return Outcome.NO_RESULT
     if not comparison.audited:
         return Outcome.UNEQUAL
+    if comparison.unlearned:
+        return Outcome.UNLEARNED
     if comparison.result.n < SCREEN_BELOW:
         return Outcome.SCREEN
     if comparison.constant:
@@ -175,6 +177,13 @@ def _untested(comparison: Comparison, outcome: Outcome, unit: str) -> str:
     if outcome is Outcome.UNEQUAL:
         return f"{_unequal(comparison)}, so there is no verdict against it."
     score = f"{comparison.anchor_mean:.4g} {unit}".rstrip()
+    if outcome is Outcome.UNLEARNED:
+        floor = f"{comparison.floor:.4g} {unit}".rstrip()
+        return (
+            f"Nothing was learned: {comparison.anchor} scores {score} on average, and neither side "
+            f"was shown to be better than a predictor that sees no image ({floor}), so there is "
+            "nothing to compare. Try a larger budget, another learning rate or more images."
+        )
     return (
         f"All runs of both sides have the same score ({score}), so there is nothing to "
         "compare. Try a harder or easier task, or another budget."

@@ -46,6 +46,8 @@ class Outcome(StrEnum):
     """There are too few seeds for a verdict."""
     NO_RESULT = "no result"
     UNEQUAL = "unequal budgets"
+    UNLEARNED = "nothing learned"
+    """Neither side is better than a predictor that sees no image."""
     CONSTANT = "no variation"
     """All runs of both sides have the very same score."""
     COLLAPSED = "collapsed"
@@ -102,6 +104,9 @@ class Score:
     higher_is_better: bool
     primary: bool
     """Whether gains are computed in it."""
+    floor: Number | None = None
+    """What a predictor scores that knows the training labels and sees no image; None where there is
+    none, or the record is older."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_FINITE)
@@ -130,6 +135,13 @@ class CurvePoint:
         """Return the norm of another task's gradient over that of `task`; None where unknown."""
         own, norm = self.norms.get(task), self.norms.get(other)
         return norm / own if own and norm else None
+
+
+class ClassScores(_Document):
+    """One score of each class or label of a task, by its name. None where it does not occur."""
+
+    what: str
+    values: dict[str, Number | None]
 
 
 class ExamplesFile(_Document):
@@ -168,6 +180,8 @@ class Record(_Document):
     streams: dict[str, int] = {}
     scores: dict[str, dict[str, Score]] = {}
     """By task, then by metric."""
+    classes: dict[str, ClassScores] = {}
+    """By task, where it has classes or labels."""
     curve: tuple[CurvePoint, ...] = ()
     examples: ExamplesFile | None = None
     ledger: Ledger | None = None
@@ -208,6 +222,13 @@ class Record(_Document):
         if score.value is None:
             return None
         return score.value if score.higher_is_better else -score.value
+
+    def floor(self, task: str) -> float | None:
+        """Return the floor of the primary score, with the sign of `value`; None if unknown."""
+        score = self.primary(task)
+        if score.floor is None:
+            return None
+        return score.floor if score.higher_is_better else -score.floor
 
 
 def _amounts(ledger: Ledger) -> Iterator[float]:

@@ -68,6 +68,8 @@ class Scores:
     task: Task
     metrics: Mapping[str, float]
     examples: Tensor
+    each: tuple[str, Sequence[float]] = ("", ())
+    """What is scored of each class or label, and its scores in the order of the outputs."""
 
     @property
     def primary(self) -> float:
@@ -82,7 +84,7 @@ def _scores(task: Task, measured: Tensor, known: Tensor) -> Scores:
         return Scores(task, {metric.name: float("nan") for metric in kind.metrics}, examples)
     labelled = measured[known]
     examples[known] = kind.example_scores(labelled).float()
-    return Scores(task, kind.scores(labelled), examples)
+    return Scores(task, kind.scores(labelled), examples, kind.each(labelled))
 
 
 @torch.no_grad()

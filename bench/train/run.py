@@ -22,14 +22,14 @@ from bench.spec.experiment import RunSpec
 from bench.spec.guarded import unforked
 from bench.spec.registry import Strategy, parse_network, parse_strategy
 from bench.store.provenance import code_fingerprint, provenance
-from bench.store.records import CurvePoint, Record, Score, Use
+from bench.store.records import ClassScores, CurvePoint, Record, Score, Use
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import OUT_OF_MEMORY, execution, prepare, reason_of
 from bench.train.evaluation import EvaluationSet, Scores, evaluate, evaluation_sets
 from bench.train.flops import flop_counter
 from bench.train.job import Job, arm_data
-from bench.train.load import check_unchanged, fingerprint
+from bench.train.load import check_unchanged, fingerprint, task_data
 from bench.train.loop import TrainingState, build_network
 from bench.train.pricing import Clock
 from bench.train.rows import fits
@@ -68,7 +68,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _scores(result: Scores) -> dict[str, Score]:
+def _scores(result: Scores, floor: Mapping[str, float]) -> dict[str, Score]:
     metrics = result.task.type.metrics
     return {
         metric.name: Score(
@@ -76,9 +76,21 @@ def _scores(result: Scores) -> dict[str, Score]:
             unit=metric.unit,
             higher_is_better=metric.higher_is_better,
             primary=metric is metrics[0],
+            floor=_finite(floor.get(metric.name, math.nan)),
         )
         for metric in metrics
     }
+
+
+def _class_scores(result: Scores) -> ClassScores | None:
+    """Return the score of each class or label by name; by number where they have no names."""
+    what, values = result.each
+    if not values:
+        return None
+    names = result.task.classes or tuple(map(str, range(result.task.outputs)))
+    filled = [*values, *[math.nan] * (len(names) - len(values))]
+    found = {name: _finite(value) for name, value in zip(names, filled, strict=True)}
+    return ClassScores(what=what, values=found)
 
 
 def _compact(result: Scores) -> np.ndarray:
@@ -305,9 +317,10 @@ def execute(job: Job) -> tuple[Record, Examples]:
         test = evaluation_sets(whole, device, resident, expects)
         results = evaluate(state.network, state.tasks, test, spec.recipe.precision)
         examples = {r.task.name: _compact(r) for r in results}
+        floors = {n: task_data(spec.dataset, n, job.source).floor for n in examples}
     else:
         results = evaluate(state.network, state.tasks, validation, spec.recipe.precision)
-        examples = {}
+        examples, floors = {}, {}
     # Once is enough: it depends on no seed.
     first = spec.split == "test" and spec.seed == 0
     use = _use(spec, strategy, data, state, device) if first else None
@@ -323,7 +336,8 @@ def execute(job: Job) -> tuple[Record, Examples]:
         data_fingerprint=fingerprint(data),
         code_fingerprint=code_fingerprint(strategy, spec.recipe.network, spec.dataset),
         streams=streams(spec, strategy, data),
-        scores={r.task.name: _scores(r) for r in results},
+        scores={r.task.name: _scores(r, floors.get(r.task.name, {})) for r in results},
+        classes={r.task.name: found for r in results if (found := _class_scores(r))},
         curve=tuple(point for t in trained for point in t.curve),
         ledger=Ledger(
             budget=budget,

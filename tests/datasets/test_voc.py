@@ -193,4 +193,4 @@ def test_its_pair_trains_to_a_table(
     said = capsys.readouterr()
     assert end.value.code == 0, said.err
     assert "mIoU" in said.out
-    assert "macro F1" in said.out
+    assert "mAP" in said.out

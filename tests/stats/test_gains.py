@@ -478,6 +478,46 @@ def test_two_sides_that_never_change_show_nothing() -> None:
     assert null.certainty.endswith("The gain is the same at every seed.")
 
 
+def _with_floor(floor: float) -> Callable[[dict[str, Record]], None]:
+    def change(records: dict[str, Record]) -> None:
+        for key, record in records.items():
+            score = dataclasses.replace(record.scores["t"]["accuracy"], floor=floor)
+            records[key] = record.model_copy(update={"scores": {"t": {"accuracy": score}}})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("ours", "full", "floor", "higher", "verdict"),
+    [
+        (_around(80), _around(80, 0.5), 81.0, True, "nothing learned"),
+        # By chance a little above it is not above it.
+        (_around(80.1), _around(80.1, 2.0), 80.0, True, "nothing learned"),
+        (FLAT, FLAT, 80.0, True, "nothing learned"),
+        (_around(70), _around(77), 80.0, True, "nothing learned"),
+        # One side has learned something, so that the other is worse than it is a finding.
+        (_around(70), _around(83), 80.0, True, "does not pay"),
+        (_around(84), _around(80), 80.0, True, "pays"),
+        (_around(80), _around(80), 20.0, True, "equivalent"),
+        (_around(80), _around(80), 79.0, False, "nothing learned"),
+        (_around(80), _around(80), 120.0, False, "equivalent"),
+        (_around(79)[:3], _around(79)[:3], 80.0, True, "nothing learned"),
+        (_around(82)[:3], _around(81)[:3], 80.0, True, "screen"),
+    ],
+)
+def test_where_neither_side_beats_the_floor_there_is_no_verdict(
+    ours: list[float], full: list[float], floor: float, higher: bool, verdict: str
+) -> None:
+    row = _judge(ours, {"full": full}, _with_floor(floor), higher=higher)
+    assert row.verdict.name == verdict
+    assert row.against["full"].floor == floor
+    if verdict == "nothing learned":
+        assert row.against["full"].sign == 0
+        assert not row.against["full"].equivalent
+        assert f"sees no image ({floor:g} %)" in row.verdict.sentence
+        assert not row.verdict.undecided
+
+
 def test_a_score_of_zero_has_no_hundredths() -> None:
     def in_metres(records: dict[str, Record]) -> None:
         for key, record in records.items():

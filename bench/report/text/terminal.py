@@ -39,6 +39,7 @@ _COLOURS = {
     Outcome.BETTER: "green",
     Outcome.WORSE: "red",
     Outcome.UNEQUAL: "yellow",
+    Outcome.UNLEARNED: "yellow",
 }
 _NOTE = (
     "Gain over a single-task network in points of the metric, mean ± half of the 95 % interval, at "

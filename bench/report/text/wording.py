@@ -28,6 +28,12 @@ _GAIN = (
     "A gain is the test score of a sharing strategy minus that of a single-task network (the "
     "anchor) at the same seed, in points of the metric; above zero, sharing is better."
 )
+_FLOOR = (
+    "The floor is the score on the test images of a predictor that knows the training labels and "
+    "sees no image: the largest class, the shares of the labels, the mean. Where neither side is "
+    "shown to be better (one-sided t test over the seeds, 5 %), nothing was learned that a verdict "
+    "could be about."
+)
 _INTERVAL = (
     "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
     "this way, 95 % hold the true mean gain over training runs from this pool of images, scored on "
@@ -62,7 +68,8 @@ VERDICTS = (
     "margin; slightly better or worse where it is significant all the same. inconclusive: neither "
     "a difference nor equivalence was shown. One word stands for both halves where they agree. "
     "compute saving: it beats split, though not full. screen: too few seeds for a verdict. unequal "
-    "budgets: the audit against full failed. no variation: all runs of both sides have the same "
+    "budgets: the audit against full failed. nothing learned: neither side was shown to be better "
+    "than its floor. no variation: all runs of both sides have the same "
     "score. collapsed: a run diverged and left no score. Tests are corrected over the rows that "
     "have the same anchor, for each anchor by itself; rows with a placebo are controls outside "
     "this family."
@@ -169,7 +176,7 @@ def anchor_meanings() -> str:
 
 def how_to_read(experiment: Experiment) -> str:
     """Return the paragraph that explains the table to who never saw the project."""
-    parts = [_GAIN, anchor_meanings(), PRICE, SHORT]
+    parts = [_GAIN, _FLOOR, anchor_meanings(), PRICE, SHORT]
     parts += [_INTERVAL, _P_VALUE, _SKEW, _DETECTABLE, _AUDIT]
     return " ".join([*parts, *[SEQUENTIAL] * experiment.until_decided])
 
