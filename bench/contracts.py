@@ -39,6 +39,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "EncoderFactory",
+    "Glance",
     "LookAhead",
     "MultiTaskNetwork",
     "Network",
@@ -397,6 +398,20 @@ class DataSource:
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What is known of a user's images before one is decoded: what settings are chosen from.
+
+    `train` and `test` are numbers of images, of the smallest of several sets. `side` is the shorter side in pixels of the middle one
+    of a sample, and `usable` are the tasks that can be trained.
+    """
+
+    train: int
+    test: int
+    side: int
+    usable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Dataset(ABC):
     """A set of images with several label columns.
 
@@ -436,6 +451,13 @@ class Dataset(ABC):
         By default it is itself. A name that makes no sense is left for `tasks` not to have.
         """
         return self
+
+    def glance(self, source: DataSource) -> Glance | None:
+        """Return what a user's own images are, read quickly; None where settings are not chosen.
+
+        Raises `UserError` where they cannot be read.
+        """
+        return None
 
     def check(self, source: DataSource, tasks: Collection[str]) -> None:  # noqa: B027
         """Raise a `UserError` that lists every reason why these tasks cannot be loaded.

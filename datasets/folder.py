@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contracts import Dataset, DataSource, UserError, unknown
+from bench.contracts import Dataset, DataSource, Glance, UserError, unknown
 from bench.images import identity, read_header, read_image, read_mask, read_rows
 from bench.task_types import (
     MISSING,
@@ -46,6 +47,8 @@ from ._tables import Cell, Table, printable, read_table
 _SIDE = 32
 _OWN_SIDE = 64
 _LARGEST_SIDE = 1024
+#: Images of a table whose sizes are looked at before settings are chosen.
+_GLANCED = 100
 #: One in so many images is drawn for the test set where no column says which.
 _TEST_SHARE = 5
 #: Signs that a pair, a knob or the name of a pair gives a meaning to.
@@ -309,6 +312,23 @@ class Folder(Dataset):
         self._raise(found, source)
         for read in sets:
             read.check()
+
+    def glance(self, source: DataSource) -> Glance:
+        """Return the images of the smallest table, and the middle shorter side of a sample."""
+        first: dict[str, tuple[_Part, int, bool]] = {}
+        listed = [_list(part, first)[1] for part in self._parts]
+        sides = []
+        for part in listed:
+            for file in part.files[:: len(part.files) // _GLANCED + 1]:
+                with suppress(
+                    ValueError, OSError, UserError
+                ):  # a bad image is told when it is read
+                    sides.append(int(read_header(Path(file))[:2].min()))
+        sizes = [(sum(row not in p.test for row in p.rows), len(p.rows)) for p in listed]
+        train, every = min(sizes)
+        usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
+        middle = sorted(sides)[len(sides) // 2] if sides else _SIDE
+        return Glance(train, every - train, middle, tuple(usable))
 
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
         """Return the tasks, each made when asked for; images `[N, C, H, W]` are mapped from a file.

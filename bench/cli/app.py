@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,9 +31,12 @@ from bench.errors import (
     set_verbosity,
     shortened,
 )
-from bench.spec.experiment import Experiment, load_experiment
+from bench.spec.experiment import Experiment, free_fields, load_experiment
 from bench.spec.limits import MOST
 from bench.spec.names import check_names
+
+if TYPE_CHECKING:
+    from bench.cli.within import Deadline
 
 app = typer.Typer(
     name="bench",
@@ -110,6 +113,16 @@ def _unexited(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+Within = Annotated[
+    str | None,
+    typer.Option(
+        help="Plan seeds and budget so that all ends in this time, such as 30m or 2h.",
+        metavar="TIME",
+        rich_help_panel="Experiment",
+    ),
+]
+
+
 @command("run -p creatures:species+kin -s hard -s hard+pcgrad --seeds 8")
 @takes(*EVERY, session=(*_DATA, *_RUNS))
 def run(
@@ -122,21 +135,84 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again what is finished already.")
     ] = False,
+    within: Within = None,
     as_json: Json = False,
 ) -> None:
     """Train what is missing of an experiment, then show its table and plots.
 
-    Run the same command again to go on after an interruption: finished runs are kept.
+    Run the same command again to go on after an interruption: finished runs are kept. What is not
+    said of your own images is chosen from them, as `plan` shows.
     """
     asked = _asked(experiment, overrides, session)
+    deadline = _deadline(asked, overrides, within)
+    free = free_fields(experiment, overrides) - ({"budget"} if within else set())
 
     from bench.cli.batch import early_pool
 
     with early_pool(asked, session, dry_run) as pool:
         # It takes a second, and so does the start of the pool's first worker.
+        from bench.cli.configure import configure
         from bench.cli.run import run_experiment
 
-        code = run_experiment(asked, session, pool, dry_run=dry_run, fresh=fresh, as_json=as_json)
+        if free:
+            asked = configure(asked, free, session, pool)
+        code = run_experiment(
+            asked,
+            session,
+            pool,
+            dry_run=dry_run,
+            fresh=fresh,
+            as_json=as_json,
+            deadline=deadline,
+            asked_seeds=overrides.get("seeds"),
+        )
+    raise typer.Exit(code)
+
+
+def _deadline(asked: Experiment, given: Mapping[str, Any], within: str | None) -> "Deadline | None":
+    """Return when all has to be done, if a user says so."""
+    if within is None:
+        return None
+    from bench.cli.within import check_within
+
+    return check_within(asked, given, within)
+
+
+@command("plan photos/labels.csv")
+@takes(*EVERY, session=(*_DATA, *_RUNS))
+def plan(
+    overrides: Mapping[str, Any],
+    session: Session,
+    experiment: ExperimentName = "default",
+    within: Within = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `run` would do, and leave it as an experiment file. Nothing is trained.
+
+    For your own images it says how every setting follows from them.
+    """
+    asked = _asked(experiment, overrides, session)
+    deadline = _deadline(asked, overrides, within)
+    free = free_fields(experiment, overrides) - ({"budget"} if within else set())
+
+    from bench.cli.batch import early_pool
+
+    with early_pool(asked, session, dry_run=True) as pool:
+        from bench.cli.configure import configure, leave
+        from bench.cli.run import run_experiment
+
+        if free:
+            asked = configure(asked, free, session, pool)
+        code = run_experiment(
+            asked,
+            session,
+            pool,
+            dry_run=True,
+            as_json=as_json,
+            deadline=deadline,
+            asked_seeds=overrides.get("seeds"),
+        )
+        leave(asked, session.results)
     raise typer.Exit(code)
 
 

@@ -66,7 +66,7 @@ class RunBatch:
             f"{len(self.missing)} {self.what} to train"
             f"{f' ({kept} are finished already)' if kept else ''} on {self.workers} "
             f"worker{'s' if self.workers > 1 else ''}, about {clock(self.expected_wall)} of "
-            "training steps"
+            "training and evaluation"
         )
 
     def carry_out(self, store: Store, pool: WorkerPool) -> dict[str, Record]:

@@ -1,6 +1,8 @@
 """Carries out the commands that train: plan, tune if asked, train what is missing, report."""
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from bench.cli.batch import RunBatch
@@ -9,6 +11,7 @@ from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.report import report_experiment
 from bench.cli.session import Session
 from bench.cli.settle import settle
+from bench.cli.within import FIRST, SPARE, Deadline, plan_within, seeds_left
 from bench.contracts import DataSource
 from bench.errors import EXIT_OK, EXIT_RUNS_FAILED, note, say
 from bench.launch import WorkerPool
@@ -17,8 +20,8 @@ from bench.report import amount, interim_lines
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.stats.gains import results as results_of
-from bench.stats.interim import analysed, extended, opening
-from bench.store.records import Declaration, Pilot, Record
+from bench.stats.interim import analysed, extended, narrowed, opening
+from bench.store.records import SCREEN_BELOW, Declaration, Pilot, Record
 from bench.store.store import Store
 
 
@@ -30,11 +33,27 @@ def run_experiment(
     dry_run: bool = False,
     fresh: bool = False,
     as_json: bool = False,
+    deadline: Deadline | None = None,
+    asked_seeds: int | None = None,
 ) -> int:
     """Run an experiment at each of its levels and show the report of the largest.
 
+    With a `deadline` its budget and its seeds are planned to it, but for seeds that were asked for.
     Returns the exit code of the command.
     """
+    watched = False
+    if deadline is not None:
+        store = Store(session.results, read_only=dry_run)
+        experiment, watched = plan_within(
+            experiment,
+            asked_seeds,
+            deadline,
+            session.source,
+            store,
+            pool,
+            fresh=fresh,
+            dry_run=dry_run,
+        )
     if dry_run:
         return _show_plans(experiment, session, pool, fresh, as_json)
     store = Store(session.results)
@@ -46,7 +65,10 @@ def run_experiment(
             images = f"{one.train_size:,} training images"
             what = images if experiment.smaller_train_sizes else amount(Budget.parse(one.budget))
             note(f"level {number} of {len(levels)}: {what}")
-        declaration, done, lost = _carry_out(one, pilot, session, store, pool, fresh, records)
+        if deadline is not None and watched and not asked_seeds:
+            declaration, done, lost = _carry_out_until(deadline, one, session, store, pool, fresh)
+        else:
+            declaration, done, lost = _carry_out(one, pilot, session, store, pool, fresh, records)
         records |= done
         code = max(code, lost)
         shown = number == len(levels)
@@ -110,6 +132,46 @@ def _show_plans(
     return EXIT_OK
 
 
+def _carry_out_until(
+    deadline: Deadline,
+    experiment: Experiment,
+    session: Session,
+    store: Store,
+    pool: WorkerPool,
+    fresh: bool,
+) -> tuple[Declaration, dict[str, Record], int]:
+    """Train the planned seeds; after most of them the clock decides how many more there are.
+
+    Returns what `_carry_out` does. No result has a say in the number of seeds.
+    """
+    planned = experiment.seeds
+    spare = SPARE if planned >= SCREEN_BELOW else 0
+    more = experiment.model_copy(update={"seeds": planned + spare})
+    plan = _planned(more, session.source, store, pool)
+    declaration = store.declare(narrowed(plan.declaration, planned))
+    first = max(1, math.ceil(FIRST * planned))
+    done, began = dict[str, Record](), time.monotonic()
+    count = first
+    for stop in (first, None):
+        if stop is None:
+            took = time.monotonic() - began
+            count = first + seeds_left(first, planned, took, deadline, len(declaration.rows))
+            if count != planned:
+                note(f"the clock allows {count} seeds where {planned} were planned")
+                declaration = store.declare(narrowed(plan.declaration, count), by_clock=True)
+        jobs = [job for job in plan.jobs if job.spec.seed < count and job.key not in done]
+        done |= RunBatch.of(store, jobs, pool.workers, fresh).carry_out(store, pool)
+    return declaration, done, _lost(declaration.keys, store)
+
+
+def _lost(planned: Collection[str], store: Store) -> int:
+    """Return the exit code that runs without a record deserve, and tell of them."""
+    lost = [key for key in planned if not store.has(key)]
+    if lost:
+        say(f"error: {len(lost)} planned runs have no record; run the same command again")
+    return EXIT_RUNS_FAILED if lost else EXIT_OK
+
+
 def _carry_out(
     experiment: Experiment,
     pilot: Pilot | None,
@@ -153,7 +215,5 @@ def _carry_out(
             break
         declaration = store.declare(further)
     # Whatever has happened before: success means that every run has a record.
-    planned = declaration.keys | {job.key for job in plan.trials}
-    if lost := [key for key in planned if not store.has(key)]:
-        say(f"error: {len(lost)} planned runs have no record; run the same command again")
-    return declaration, tried | done, EXIT_RUNS_FAILED if lost else EXIT_OK
+    lost = _lost(declaration.keys | {job.key for job in plan.trials}, store)
+    return declaration, tried | done, lost

@@ -17,7 +17,7 @@ from bench.plan.search import Setting, searched, settings
 from bench.plan.survey import Ask, Fault, Survey
 from bench.plan.tuning import choose
 from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
-from bench.spec.experiment import Experiment
+from bench.spec.experiment import Experiment, RunSpec
 from bench.spec.registry import parse_network, parse_pairs, parse_strategy
 from bench.stats.tests import smallest_sign_flip_p
 from bench.store.records import (
@@ -34,6 +34,7 @@ from bench.tasks import split_placebo
 from bench.train.device import resolve_device
 from bench.train.job import Job, run_key
 from bench.train.pricing import Timings
+from bench.train.survey import ArmFacts
 
 #: What some references have in common with their row.
 _SIZES: Mapping[AnchorName, tuple[str, Callable[[Job], float]]] = {
@@ -78,7 +79,11 @@ class Draft:
         steps = steps_bought(budget, prices, shares, spec.label)
         spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
         bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
-        return [Job(s, prices, run_key(s, data), survey.source, fault, tuning) for s in bought]
+        evaluated = 0 if isinstance(facts, Fault) else _evaluated(spec, facts)
+        return [
+            Job(s, prices, run_key(s, data), survey.source, fault, tuning, evaluated)
+            for s in bought
+        ]
 
     def budget(self, arm: Arm) -> Budget:
         """Return what an arm may use: its share of the budget, or the steps of another arm."""
@@ -121,6 +126,12 @@ class Draft:
             jobs = self.jobs(arm, replace(setting, recipe=brief), seeds, split="validation")
             found.append(_Candidate(setting, tuple(jobs)))
         return found
+
+
+def _evaluated(spec: RunSpec, facts: ArmFacts) -> int:
+    """Return the images that a run is evaluated on: at each point of its curve, and at its end."""
+    last = facts.test if spec.split == "test" else facts.validation
+    return spec.recipe.curve_points * facts.validation + last
 
 
 @dataclass(frozen=True)
@@ -204,6 +215,17 @@ def drafted(
     ask: Ask,
 ) -> Draft:
     """Return an experiment with its arms priced: what `make_plan` begins with."""
+    return priced(experiment, source, timings, say, ask).settled()
+
+
+def priced(
+    experiment: Experiment,
+    source: DataSource,
+    timings: Timings,
+    say: Callable[[str], None],
+    ask: Ask,
+) -> Draft:
+    """Return the same whatever its budget: which of its arms coincide at one is not looked at."""
     asked, device = _asked(experiment), resolve_device(experiment.device)
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):
@@ -219,7 +241,7 @@ def drafted(
         notes = (*notes, f"network {head}: {ONE_WIDTH}")
     rows = rows_of(experiment, survey)
     prices = survey.prices(_arms(rows), timings, say)
-    return Draft(experiment, survey, rows, prices, (*data, *notes)).settled()
+    return Draft(experiment, survey, rows, prices, (*data, *notes))
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:

@@ -326,6 +326,18 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     return _validated({**values, **given}, str(path), given)
 
 
+def free_fields(name_or_path: str, overrides: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields that are chosen from a user's own images: all that no flag says.
+
+    Empty where the question is not one of the user's own images.
+    """
+    pairs = overrides.get("pair") or ()
+    own = bool(pairs) and name_or_path == "default" and all(map(_of_a_file, pairs))
+    if not (own or of_table(name_or_path)):
+        return frozenset()
+    return frozenset(Experiment.model_fields) - {k for k, v in overrides.items() if v is not None}
+
+
 def _of_a_file(pair: str) -> bool:
     """Return whether a pair is of a user's own images: `DATASET:PATH:TASKS`, or `TABLE:TASKS`."""
     return spelled_out(pair).count(":") > 1 or of_table(pair) is not None

@@ -510,7 +510,7 @@ def declared_pairs(dataset: Dataset) -> list[Pair]:
     return found
 
 
-def _cut(text: str) -> tuple[str, str]:
+def cut_pair(text: str) -> tuple[str, str]:
     """Cut `dataset:tasks` or `dataset:PATH:tasks` before the tasks, which may be missing."""
     head, _, rest = text.partition(":")
     plugin = datasets().get("data set", head.partition("@")[0])
@@ -540,7 +540,7 @@ def parse_pairs(text: str) -> list[Pair]:
     `dataset:task*task*task` means every pair of these tasks. Raises `UserError` for an unknown
     name, with the nearest known one.
     """
-    spelled, rest = _cut(text)
+    spelled, rest = cut_pair(text)
     dataset = parse_dataset(spelled)
     declared = declared_pairs(dataset)
     if not rest:

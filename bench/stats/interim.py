@@ -66,6 +66,13 @@ def extended(
     )
 
 
+def narrowed(whole: Declaration, seeds: int) -> Declaration:
+    """Return a declaration of the first so many seeds."""
+    experiment = whole.experiment.model_copy(update={"seeds": seeds})
+    rows = _narrowed(whole, {row.pair: seeds for row in whole.rows}).rows
+    return whole.model_copy(update={"experiment": experiment, "rows": rows})
+
+
 def _name(row: RowResult | InterimRow) -> tuple[str, str, str]:
     return row.pair, row.strategy, row.target
 

@@ -339,12 +339,13 @@ class Store:
             if (record := self.load(path.parent.name)) is not None:
                 yield record
 
-    def declare(self, declaration: Declaration) -> Declaration:
+    def declare(self, declaration: Declaration, *, by_clock: bool = False) -> Declaration:
         """Save what an experiment is about to compare, and return it as saved.
 
         A family that is not the one declared before under this name is counted as changed: choosing
         rows or recipes after seeing results weakens what the corrected p-values say. A first look
-        over too few seeds for a verdict is free.
+        over too few seeds for a verdict is free, and so is a number of seeds that follows from the
+        time alone, `by_clock`.
         """
         path = self.root / "experiments" / f"{declaration.experiment.name}.json"
         try:
@@ -354,7 +355,7 @@ class Store:
             former = None
         if former is not None:
             looked = former.experiment.seeds >= SCREEN_BELOW
-            changed = looked and former.family != declaration.family
+            changed = looked and not by_clock and former.family != declaration.family
             declaration = declaration.model_copy(update={"changes": former.changes + int(changed)})
         write_atomically(path, declaration.model_dump_json(indent=1).encode())
         return declaration

@@ -15,6 +15,9 @@ from bench.store.records import SCHEMA_VERSION
 from bench.tasks import TaskData
 from bench.train.load import ChangedDataError, check_unchanged, task_data
 
+#: A step is a forward pass and a backward pass of twice its work.
+_PASSES_OF_A_STEP = 3
+
 
 @dataclass(frozen=True)
 class Job:
@@ -30,11 +33,17 @@ class Job:
     source: DataSource
     fault: str = ""
     tuning: TuningCost | None = None
+    evaluated: int = 0
+    """Images that it is evaluated on, each time counted."""
 
     @property
     def expected_seconds(self) -> float:
-        """Device-seconds of its training steps."""
-        return cost(self.prices, self.spec.steps, "s")
+        """Device-seconds of its training steps and its evaluation."""
+        if not self.prices:
+            return 0.0
+        price = self.prices[-1]
+        evaluation = self.evaluated * (price.seconds or 0.0) / price.samples / _PASSES_OF_A_STEP
+        return cost(self.prices, self.spec.steps, "s") + evaluation
 
 
 def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:

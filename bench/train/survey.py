@@ -28,6 +28,7 @@ class ArmFacts:
 
     `tasks` is the number of tasks that it trains. `images` is the number of images that a seed
     trains on, the most of any task; `spare` is how many its pools have beside, the fewest.
+    `validation` and `test` are the images that an evaluation on either runs through.
     `fingerprint` is that of their data. `phases` has the number of tasks of each phase and its
     share of the budget.
     `trained_in` are the phases that train each scored task. Arms of one `price` cost the same.
@@ -36,6 +37,8 @@ class ArmFacts:
     tasks: int
     images: int
     spare: int
+    validation: int
+    test: int
     phases: tuple[tuple[int, float], ...]
     trained_in: Mapping[str, tuple[int, ...]]
     fingerprint: str
@@ -67,9 +70,13 @@ def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
     """
     strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
     sizes = []
+    evaluated: dict[int, tuple[int, int]] = {}
     for d in data:
-        drawn = len(draw_split(d.images, spec.recipe, seed=0).train)
+        split = draw_split(d.images, spec.recipe, seed=0)
+        drawn = len(split.train)
         sizes.append((drawn, len(d.images.train) - drawn))
+        if d.task.scored:
+            evaluated[id(d.images)] = len(split.validation), len(d.images.test)
         for half, known in zip(("training", "test"), d.known, strict=True):
             if d.task.scored and not known.any():
                 raise UserError(f"no {half} image of {spec.dataset} has a label of {d.task.name}")
@@ -78,6 +85,8 @@ def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
         tasks=len(data),
         images=max(drawn for drawn, _ in sizes),
         spare=min(spare for _, spare in sizes),
+        validation=sum(validation for validation, _ in evaluated.values()),
+        test=sum(test for _, test in evaluated.values()),
         phases=tuple((len(phase.tasks), phase.share) for phase in phases),
         trained_in={
             d.task.name: tuple(n for n, phase in enumerate(phases) if place in phase.tasks)

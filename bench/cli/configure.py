@@ -1,0 +1,42 @@
+"""Chooses the settings of a user's own images, and shows what was chosen and why."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from bench.clean import printable
+from bench.cli.session import Session
+from bench.errors import note
+from bench.files import write_atomically
+from bench.launch import WorkerPool
+from bench.plan.configure import configured, look_at, pretrained
+from bench.spec.experiment import Experiment, experiment_toml
+from bench.train.device import resolve_device
+
+
+def configure(
+    experiment: Experiment, free: Collection[str], session: Session, pool: WorkerPool
+) -> Experiment:
+    """Return an experiment on a user's own images with its `free` fields chosen; tell each choice.
+
+    Raises `UserError` where the images cannot be read.
+    """
+    device = resolve_device(experiment.device)
+    seen = [
+        found
+        for pair in experiment.pair
+        for found in pool.ask(look_at, pair, session.source, limited=False)
+    ]
+    if any(each.glance is None for each in seen):
+        return experiment
+    (encoder,) = pool.ask(pretrained, device, session.download, limited=False)
+    found, choices = configured(experiment, free, seen, encoder, device)
+    for choice in choices:
+        note(f"chosen: {printable(str(choice))}")
+    return found
+
+
+def leave(experiment: Experiment, results: Path) -> None:
+    """Write an experiment as a file that `run` takes, and say where."""
+    path = results / "plans" / f"{experiment.name}.toml"
+    write_atomically(path, experiment_toml(experiment).encode())
+    note(f"all settings are in {path}: change them there, then python -m bench run {path}")
