@@ -65,16 +65,22 @@ class Torchvision(Backbone):
         except (TypeError, NotImplementedError):
             if not dilated:
                 raise
-            raise UserError(
-                f"{self.name}:{self.model} has no stride of {self.stride}: ResNets with bottleneck "
-                "blocks have, such as resnet50"
-            ) from None
+            raise self._undilated() from None
+        if dilated and not hasattr(found, "layer4"):  # some models ignore what they do not know
+            raise self._undilated()
         return found
+
+    def _undilated(self) -> UserError:
+        return UserError(
+            f"{self.name}:{self.model} has no stride of {self.stride}: ResNets with bottleneck "
+            "blocks have, such as resnet50"
+        )
 
     def layout(self, model: nn.Module) -> Layout:
         """Return the layers of a ResNet, the blocks of a ViT, or the parts of `features`."""
         if hasattr(model, "layer4"):
-            return Layout(["relu", "layer1", "layer2", "layer3", "layer4"])
+            ends = ["relu", "layer1", "layer2", "layer3", "layer4"]
+            return Layout(ends, apart=self.stride < 32)
         layers = getattr(getattr(model, "encoder", None), "layers", None)
         if isinstance(layers, nn.Module):
             blocks = [f"encoder.layers.{name}" for name, _ in layers.named_children()]
