@@ -165,7 +165,7 @@ def _decisions(declaration: Declaration, results: Sequence[RowResult]) -> str:
     ]
     parts = ["## Decision", DECISION, "\n".join(lines)]
     if relative := relative_lines(found):
-        means = [(escape(name), _code(by), *map(escape, rest)) for name, by, *rest in relative]
+        means = [(escape(a), _code(by), escape(b), mean) for a, by, b, mean in relative]
         parts += [RELATIVE, grid(RELATIVE_COLUMNS, means)]
     if used := use_lines(found):
         rows = [(escape(name), _code(network), *figures) for name, network, *figures in used]
