@@ -401,8 +401,8 @@ class DataSource:
 class Glance:
     """What is known of a user's images before one is decoded: what settings are chosen from.
 
-    `train` and `test` are numbers of images, of the smallest of several sets. `side` is the shorter side in pixels of the middle one
-    of a sample, and `usable` are the tasks that can be trained.
+    `train` and `test` are numbers of images, of the smallest of several sets. `side` is the shorter
+    side in pixels of the middle one of a sample, and `usable` are the tasks that can be trained.
     """
 
     train: int

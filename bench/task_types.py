@@ -8,8 +8,9 @@ image nor the share of labels changes the scale of its gradient.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bench.networks import ClassificationHead, DenseHead, Shape
+from bench.networks import ClassificationHead, DeepLabHead, DenseHead, Shape
 
 #: The label of an image whose class is unknown.
 MISSING = -1
@@ -56,6 +57,10 @@ class TaskType(ABC):
     @abstractmethod
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a fresh head for features of the given shape."""
+
+    def chosen_head(self, kind: str, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a fresh head of the kind that a recipe names; without a choice, `head`."""
+        return self.head(features, image, outputs)
 
     @abstractmethod
     def known(self, labels: Tensor) -> Tensor:
@@ -460,15 +465,32 @@ class Reconstruction(TaskType):
         return images
 
 
-#: Decoder channels of scored tasks; only an auxiliary reconstruction makes do with eight.
-_DECODER_CHANNELS = 32
+#: The heads of label maps that a recipe may choose; only an auxiliary reconstruction makes do with
+#: a decoder of eight channels.
+DENSE_HEADS: Mapping[str, Callable[[Shape, Shape, int], nn.Module]] = {
+    "decoder": partial(DenseHead, channels=32),
+    "deeplab": DeepLabHead,
+}
 
 
-class Segmentation(TaskType):
+class LabelMap(TaskType):
+    """A label per pixel. Its head is one of `DENSE_HEADS`."""
+
+    dense = True
+
+    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a decoder."""
+        return self.chosen_head("decoder", features, image, outputs)
+
+    def chosen_head(self, kind: str, features: Shape, image: Shape, outputs: int) -> nn.Module:
+        """Return a fresh head of a kind."""
+        return DENSE_HEADS[kind](features, image, outputs)
+
+
+class Segmentation(LabelMap):
     """One class per pixel; labels uint8 `[N, H, W]`, outputs `[N, classes, H, W]`."""
 
     name = "segmentation"
-    dense = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -477,10 +499,6 @@ class Segmentation(TaskType):
             Metric("mIoU", "%", higher_is_better=True),
             Metric("pixel accuracy", "%", higher_is_better=True),
         )
-
-    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a decoder."""
-        return DenseHead(features, image, outputs, _DECODER_CHANNELS)
 
     def known(self, labels: Tensor) -> Tensor:
         """Return which images have a labelled pixel."""
@@ -537,7 +555,7 @@ class Segmentation(TaskType):
 
 
 @dataclass(frozen=True)
-class Depth(TaskType):
+class Depth(LabelMap):
     """One distance per pixel, above 0; labels float `[N, H, W]`, outputs `[N, 1, H, W]`.
 
     `mean` and `deviation` are those of the training pool's labels. The network learns the
@@ -545,7 +563,6 @@ class Depth(TaskType):
     """
 
     name: ClassVar[str] = "depth"
-    dense: ClassVar[bool] = True
 
     unit: str = "m"
     mean: float = 0.0
@@ -563,10 +580,6 @@ class Depth(TaskType):
             Metric("absolute error", self.unit, higher_is_better=False),
             Metric("relative error", "%", higher_is_better=False),
         )
-
-    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a decoder."""
-        return DenseHead(features, image, outputs, _DECODER_CHANNELS)
 
     def known(self, labels: Tensor) -> Tensor:
         """Return which images have a pixel with a known distance."""
@@ -598,7 +611,7 @@ class Depth(TaskType):
         return (_mean_known(labels[:, None]) - self.mean) / self.deviation
 
 
-class SurfaceNormals(TaskType):
+class SurfaceNormals(LabelMap):
     """One direction per pixel; labels unit vectors `[N, 3, H, W]`, outputs of the same shape.
 
     x points to the right of the image, so mirroring changes its sign. A pixel is missing where any
@@ -606,7 +619,6 @@ class SurfaceNormals(TaskType):
     """
 
     name = "normals"
-    dense = True
 
     #: Angles are counted to a tenth of a degree; the median is read off the counts.
     _BINS: ClassVar[int] = 1800
@@ -623,10 +635,6 @@ class SurfaceNormals(TaskType):
             Metric("median angle", "°", higher_is_better=False),
             *within,
         )
-
-    def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a decoder."""
-        return DenseHead(features, image, outputs, _DECODER_CHANNELS)
 
     def known(self, labels: Tensor) -> Tensor:
         """Return which images have a pixel with a known direction."""

@@ -28,8 +28,8 @@ class Cityscapes(Dataset):
     Part `train` (2,975) is the training pool, part `val` (500) the test set. The task called depth
     is the disparity of the two cameras, from 0, far away, to about 0.5, without a unit. Its
     relative error is inherently large, because it divides by numbers near 0 wherever the view is
-    far. Scores are over all pixels of the test set; MTAN and LibMTL average those of images or
-    batches.
+    far. Scores are over all pixels of the test set, as LibMTL's are; MTAN averages those of images
+    and batches.
     """
 
     name = "cityscapes"

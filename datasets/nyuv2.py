@@ -25,8 +25,8 @@ class NYUv2(Dataset):
     """Indoor scenes (Silberman et al. 2012) as MTAN and LibMTL read them, 288 × 384.
 
     Part `train` (795) is the training pool, part `val` (654) the test set. Scores are over all
-    pixels of the test set. MTAN and LibMTL average those of images or batches, so figures compare
-    in size, not to the digit.
+    pixels of the test set, as LibMTL's are. MTAN averages those of images and batches, so its
+    figures compare in size, not to the digit.
     """
 
     name = "nyuv2"

@@ -63,6 +63,13 @@ class TargetGains:
         return list(self.gains.values())
 
     @property
+    def relative(self) -> float:
+        """The mean gain as a share of the single-task networks' mean score; NaN without any."""
+        if not self.gains or not self.reference:
+            return math.nan
+        return sum(self._values) / len(self.gains) / abs(self.reference)
+
+    @property
     def keeps(self) -> float:
         """The p-value of losing no more than the margin; 1 where there is no test."""
         return self._corrected(non_inferiority_p(self._values, self.margin))

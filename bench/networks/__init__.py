@@ -17,9 +17,10 @@ Batch normalisation has none of these properties.
 """
 
 from bench import plugin_folders
+from bench.networks.deeplab import DeepLabHead
 from bench.networks.encoder import Encoder, Shape
 from bench.networks.heads import ClassificationHead, DenseHead
 
-__all__ = ["ClassificationHead", "DenseHead", "Encoder", "Shape"]
+__all__ = ["ClassificationHead", "DeepLabHead", "DenseHead", "Encoder", "Shape"]
 
 __path__.extend(str(folder / "networks") for folder in plugin_folders)

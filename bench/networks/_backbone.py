@@ -31,7 +31,8 @@ class Layout:
     """How a model is cut: the modules at which features end, and the method that computes them.
 
     What the method does after the last of them belongs to the encoder, if `rest`. `prefix` tokens
-    belong to no place of an image; `channels_last` are maps `[N, h, w, C]`.
+    belong to no place of an image; `channels_last` are maps `[N, h, w, C]`. Stages are the parts up
+    to each end, if `apart`; otherwise parts whose maps have one size are a stage together.
     """
 
     ends: Sequence[str]
@@ -39,6 +40,7 @@ class Layout:
     rest: bool = False
     prefix: int = 0
     channels_last: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Backbone(Network):
         layout = self.layout(model.eval())
         try:
             parts = pieces(model, layout.method, layout.ends, layout.rest)
-            stages = staged(parts, image, layout.prefix, layout.channels_last)
+            stages = staged(parts, image, layout.prefix, layout.channels_last, layout.apart)
             encoder = Encoder(stages, image).train()
         except UserError as error:
             raise UserError(f"{self._spelled} cannot be used: {error}") from None

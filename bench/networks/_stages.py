@@ -119,20 +119,26 @@ class _ChannelsLast(nn.Module):
 
 @torch.no_grad()
 def staged(
-    parts: Sequence[nn.Module], image: Sequence[int], prefix: int, channels_last: bool
+    parts: Sequence[nn.Module],
+    image: Sequence[int],
+    prefix: int,
+    channels_last: bool,
+    apart: bool = False,
 ) -> list[nn.Module]:
     """Join pieces to stages: those whose features have one size, or a quarter of all blocks.
 
-    `prefix` tokens of a transformer belong to no place of the image.
+    `prefix` tokens of a transformer belong to no place of the image. If `apart`, every piece is a
+    stage.
     """
     device = next(parts[0].parameters()).device
     x, shapes = torch.zeros(1, *image, device=device), []
     for part in parts:
         x = part(x)
         shapes.append(x.shape[1:])
+    keys: list[Any] = list(range(len(parts)))
     if tokens := len(shapes[-1]) == 2:
-        keys: list[Any] = [place * _GROUPS // len(parts) for place in range(len(parts))]
-    else:
+        keys = [place * _GROUPS // len(parts) for place in range(len(parts))]
+    elif not apart:
         keys = [shape[:2] if channels_last else shape[1:] for shape in shapes]
     places = [list(group) for _, group in groupby(range(len(parts)), key=lambda i: keys[i])]
     stages: list[nn.Module] = [

@@ -24,26 +24,32 @@ class ClassificationHead(nn.Module):
         return logits
 
 
+def laid_out(features: Shape, image: Shape, channels: int) -> tuple[nn.Module, Shape]:
+    """Return a module that makes a map of features, and the shape of one image's map.
+
+    A map stays as it is. A vector is laid out on a grid of a quarter of the image's side.
+    """
+    if len(features) == 3:
+        return nn.Identity(), features
+    grid = (channels, *(-(-side // 4) for side in image[1:]))
+    linear = nn.Linear(features[0], math.prod(grid))
+    return nn.Sequential(linear, nn.Unflatten(1, grid), nn.ReLU()), grid
+
+
 class DenseHead(nn.Module):
     """Maps features to an image-sized map `[N, outputs, H, W]`: the decoder of an autoencoder.
 
     A vector of features is first laid out on a grid of a quarter of the image's side. Blocks of
     nearest-neighbour doubling and a 3 × 3 convolution follow. The last doubling is a sub-pixel
     convolution (Shi et al. 2016), which works on the coarser grid. A convolution at full resolution
-    would cost several times as much as a small encoder, and the decoder's compute is billed.
+    would cost several times as much as a small encoder, and the decoder's compute is billed. Where
+    the features cover the image already, a 3 × 3 and a 1 × 1 convolution are all.
     """
 
     def __init__(self, features: Shape, image: Shape, outputs: int, channels: int = 8) -> None:
         super().__init__()
         self.height, self.width = image[1:]
-        self.lay_out: nn.Module = nn.Identity()
-        grid = features
-        if len(features) == 1:
-            grid = (channels, -(-self.height // 4), -(-self.width // 4))
-            self.lay_out = nn.Sequential(
-                nn.Linear(features[0], math.prod(grid)), nn.Unflatten(1, grid), nn.ReLU()
-            )
-        inputs, *sides = grid
+        self.lay_out, (inputs, *sides) = laid_out(features, image, channels)
         # The number of doublings until the grid covers the image, which may not be square.
         doublings = max(
             (-(-whole // side) - 1).bit_length()
@@ -57,7 +63,8 @@ class DenseHead(nn.Module):
         if doublings:
             blocks += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2)]
         else:
-            blocks.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+            blocks += [nn.Conv2d(inputs, channels, 3, padding=1), nn.ReLU()]
+            blocks.append(nn.Conv2d(channels, outputs, 1))
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, features: Tensor) -> Tensor:

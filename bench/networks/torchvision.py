@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,12 @@ from bench.contracts import Normalisation, UserError
 from bench.networks._backbone import Backbone, Layout
 from bench.networks.encoder import Shape
 
+#: By stride: which of the layers 2, 3 and 4 dilate instead of striding.
+_DILATED: Mapping[int, tuple[bool, ...]] = {
+    32: (),
+    16: (False, False, True),
+    8: (False, True, True),
+}
 #: What classifies, by the names that torchvision uses.
 _HEADS = ("fc", "classifier", "heads", "head")
 #: Seconds until a server that does not answer is given up.
@@ -30,25 +36,51 @@ class Torchvision(Backbone):
     paper = "TorchVision maintainers 2016, TorchVision: PyTorch's Computer Vision library"
     models = "torchvision.models"
 
+    stride: int = 32
+    """Pixels of the image per step of the last map. At 8 or 16 the last layers of a ResNet dilate
+    instead of striding (Yu et al. 2017), as label maps ask for."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride not in _DILATED:
+            raise ValueError(f"stride is one of 8, 16 and 32, not {self.stride}")
+
     def made(self, image: Shape) -> nn.Module:
         """Return the model. Raises `UserError` where there is none, or images are not in colour."""
         from torchvision.models import get_model
 
         if image[0] != 3:
             raise UserError(f"torchvision's models take images of 3 channels, not {image[0]}")
-        sized = {"image_size": image[1]} if self.model.startswith("vit_") else {}
-        if sized and image[1] != image[2]:
-            raise UserError(f"{self.name}:{self.model} takes square images alone")
+        options: dict[str, Any] = {}
+        if self.model.startswith("vit_"):
+            options["image_size"] = image[1]
+            if image[1] != image[2]:
+                raise UserError(f"{self.name}:{self.model} takes square images alone")
+        if dilated := _DILATED[self.stride]:
+            options["replace_stride_with_dilation"] = dilated
         try:
-            found: nn.Module = get_model(self.model, weights=None, **sized)
+            found: nn.Module = get_model(self.model, weights=None, **options)
         except ValueError as error:
             raise UserError(f"{self.name} has no such model: {error}") from None
+        except (TypeError, NotImplementedError):
+            if not dilated:
+                raise
+            raise self._undilated() from None
+        if dilated and not hasattr(found, "layer4"):  # some models ignore what they do not know
+            raise self._undilated()
         return found
+
+    def _undilated(self) -> UserError:
+        return UserError(
+            f"{self.name}:{self.model} has no stride of {self.stride}: ResNets with bottleneck "
+            "blocks have, such as resnet50"
+        )
 
     def layout(self, model: nn.Module) -> Layout:
         """Return the layers of a ResNet, the blocks of a ViT, or the parts of `features`."""
         if hasattr(model, "layer4"):
-            return Layout(["relu", "layer1", "layer2", "layer3", "layer4"])
+            ends = ["relu", "layer1", "layer2", "layer3", "layer4"]
+            return Layout(ends, apart=self.stride < 32)
         layers = getattr(getattr(model, "encoder", None), "layers", None)
         if isinstance(layers, nn.Module):
             blocks = [f"encoder.layers.{name}" for name, _ in layers.named_children()]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.clean import printable
 from bench.spec.experiment import Recipe
-from bench.task_types import Classification, MultiLabel, Segmentation
+from bench.task_types import Classification, LabelMap, MultiLabel, Segmentation
 from bench.tasks import ImageSet, TaskData
 from bench.train.splits import asked_sizes, split_sizes
 
@@ -25,6 +25,8 @@ def describe(dataset: str, data: Sequence[TaskData], recipe: Recipe) -> Iterator
 
 
 def _lines(dataset: str, data: Sequence[TaskData], recipe: Recipe) -> Iterator[str]:
+    if recipe.dense_head != "decoder" and not any(isinstance(d.task.type, LabelMap) for d in data):
+        yield f"{dataset}: no task has a label per pixel, so dense-head changes nothing"
     together: dict[int, list[TaskData]] = {}
     for d in data:
         together.setdefault(id(d.images), []).append(d)

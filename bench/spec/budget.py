@@ -171,8 +171,8 @@ def steps_bought(
         if steps < 1:
             phase = f" in phase {number} of {len(prices)}" if len(prices) > 1 else ""
             raise UserError(
-                f"{budget} buys no step of {arm}{phase}: one step costs {each:.4g} {budget.axis}; "
-                "give a larger --budget"
+                f"{budget.amount:.4g}{budget.axis} buys no step of {arm}{phase}: one step costs "
+                f"{each:.4g} {budget.axis}; give a larger --budget"
             )
         if steps > MOST_STEPS:
             raise UserError(

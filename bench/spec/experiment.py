@@ -15,9 +15,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -37,7 +39,8 @@ from bench.spec.limits import (
 from bench.spec.shorthand import of_table, spelled_out
 
 Precision = Literal["fp32", "bf16"]
-
+#: The keys of `bench.task_types.DENSE_HEADS`.
+DenseHeadName = Literal["decoder", "deeplab"]
 
 #: The most seeds of an experiment that goes on until it is decided, where nothing else is said.
 MOST_SEEDS = 20
@@ -55,6 +58,8 @@ class Recipe(BaseModel):
 
     network: str = "lenet"
     """Encoder, as `list networks` names it, such as resnet8 or timm:MODEL@weights=PATH."""
+    dense_head: DenseHeadName = "decoder"
+    """Head of tasks with a label per pixel: a light decoder, or DeepLab's (ASPP)."""
     batch_size: int = Field(default=32, ge=1, le=MOST_BATCH, strict=True)
     """Images per step."""
     learning_rate: float = Field(default=3e-3, gt=0)
@@ -76,6 +81,14 @@ class Recipe(BaseModel):
     """Evaluations on the validation split, evenly over the steps."""
     precision: Precision = "fp32"
     """Precision of the networks' passes, the same for all arms."""
+
+    @model_serializer(mode="wrap")
+    def _older_documents(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is younger than the committed results where it is as it was before."""
+        values: dict[str, Any] = dump(self)
+        if values.get("dense_head") == "decoder":
+            del values["dense_head"]
+        return values
 
 
 class Group(BaseModel):

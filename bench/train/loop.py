@@ -24,7 +24,7 @@ from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
 from bench.errors import UserError
 from bench.networks import Encoder, Shape
 from bench.randomness import seeded, stream
-from bench.spec.experiment import Precision, Recipe
+from bench.spec.experiment import DenseHeadName, Precision, Recipe
 from bench.spec.registry import Strategy, parse_network
 from bench.tasks import TaskData
 from bench.train.batches import Batch, Batches
@@ -52,18 +52,28 @@ def build_encoder(network: str, image: Shape, width: float = 1.0) -> Encoder:
 
 
 def build_network(
-    strategy: Strategy, data: Sequence[TaskData], network: str, width: float, seed: int
+    strategy: Strategy,
+    data: Sequence[TaskData],
+    network: str,
+    width: float,
+    seed: int,
+    dense_head: DenseHeadName = "decoder",
 ) -> MultiTaskNetwork:
     """Return a freshly drawn network on torch's default device.
 
     The encoder and each head are drawn from their own streams, so that adding a task moves no other
     weight. Raises `ValueError` where images differ in shape.
     """
-    return _network_and_encoders(strategy, data, network, width, seed)[0]
+    return _network_and_encoders(strategy, data, network, width, seed, dense_head)[0]
 
 
 def _network_and_encoders(
-    strategy: Strategy, data: Sequence[TaskData], network: str, width: float, seed: int
+    strategy: Strategy,
+    data: Sequence[TaskData],
+    network: str,
+    width: float,
+    seed: int,
+    dense_head: DenseHeadName,
 ) -> tuple[MultiTaskNetwork, frozenset[int]]:
     """Return a freshly drawn network, and the identities of its encoders' parameters."""
     image = data[0].images.image
@@ -80,7 +90,8 @@ def _network_and_encoders(
     def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
         def head(encoder: Encoder) -> nn.Module:
             with seeded(seed, "init", "head", d.task.name):
-                return d.task.type.head(encoder.features, image, d.task.outputs)
+                make = partial(d.task.type.chosen_head, dense_head)
+                return make(encoder.features, image, d.task.outputs)
 
         return head
 
@@ -143,7 +154,7 @@ class TrainingState:
         self._strategy, self._seed = strategy, seed
         with device if device.type == "meta" else nullcontext():
             self.network, self._encoders = _network_and_encoders(
-                strategy, data, recipe.network, width, seed
+                strategy, data, recipe.network, width, seed, recipe.dense_head
             )
         if device.type != "meta":
             self.network.to(device).to(memory_format=torch.channels_last)

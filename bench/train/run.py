@@ -277,7 +277,7 @@ def _use(
 ) -> Use:
     recipe = spec.recipe
     with torch.device("meta"):
-        shadow = build_network(strategy, data, recipe.network, spec.width, seed=0)
+        shadow = build_network(strategy, data, recipe.network, spec.width, 0, recipe.dense_head)
     return cost_of_use(state.network, shadow, data, recipe.precision, device)
 
 

@@ -103,7 +103,9 @@ def arm_parameters(spec: RunSpec, source: DataSource) -> int:
     """Return the number of parameters of an arm's network, auxiliary heads included."""
     strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
     with torch.device("meta"):
-        network = build_network(strategy, data, spec.recipe.network, spec.width, seed=0)
+        network = build_network(
+            strategy, data, spec.recipe.network, spec.width, 0, spec.recipe.dense_head
+        )
     return sum(p.numel() for p in network.parameters())
 
 

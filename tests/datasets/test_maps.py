@@ -1,5 +1,6 @@
 """NYUv2 and Cityscapes in the `.npy` files that MTAN's authors released."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -289,3 +290,54 @@ def test_its_tasks_train_to_a_table(
     assert end.value.code == 0, said.err
     for metric in ("mIoU", "absolute error"):
         assert metric in said.out
+
+
+def test_the_experiment_that_ships_trains_all_tasks_to_a_table_with_delta_m(
+    root: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(root)
+    pair = f"{name}@shrink=8:{'+'.join(TASKS[name])}"
+    arguments = (
+        f"run {name} -p {pair} -s hard -s hard+pcgrad --reference hard --seeds 1 --budget 6steps "
+        f"--batch-size 2 --network resnet8 --workers 1 --name small --root"
+    )
+    with pytest.raises(SystemExit) as end:
+        main([*arguments.split(), str(root)])
+    said = capsys.readouterr()
+    assert end.value.code == 0, said.err
+    report = root / "results/reports/small"
+    found = json.loads((report / "gains.json").read_text("utf-8"))
+    table = (report / "table.md").read_text("utf-8")
+    assert "dense head: deeplab" in table
+    assert [row["strategy"] for row in found["delta_m"]["rows"]] == ["hard", "hard+pcgrad"]
+    for row in found["delta_m"]["rows"]:
+        assert row["targets"] == TASKS[name]
+        rows = [r for r in found["rows"] if r["strategy"] == row["strategy"]]
+        better = {r["target"]: r["higher_is_better"] for r in rows}
+        assert better == {task: task == "segmentation" for task in TASKS[name]}
+        # Better is positive, whatever way the metric goes: less of an error, more of the overlap.
+        shares = [
+            (1 if r["higher_is_better"] else -1)
+            * (r["score_mean"] / r["against"]["full"]["anchor_mean"] - 1)
+            for r in rows
+        ]
+        assert row["delta_m"] == pytest.approx(sum(shares) / len(shares), rel=1e-6)
+        cells = ", ".join(
+            f"{task} {100 * share:+.2f} %" for task, share in zip(TASKS[name], shares, strict=True)
+        )
+        assert f"| `{row['strategy']}` | {cells} | {100 * row['delta_m']:+.2f} |" in table
+
+
+def test_the_experiment_that_ships_asks_for_what_is_missing(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(root / "empty"))
+    with pytest.raises(SystemExit) as end:
+        main(["run", name, "--root", str(root), "--results", str(root / "results"), "--dry-run"])
+    assert end.value.code
+    assert "--download, or give a file with weights=PATH" in " ".join(
+        capsys.readouterr().err.split()
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.decide.pairs import Candidate, Choice, TaskSet
-from bench.report.text.wording import amount
+from bench.report.text.wording import amount, gain, spread
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.store.records import SCREEN_BELOW, Use
@@ -71,7 +71,8 @@ def _reason(tasks: TaskSet) -> str:
         return f"{_listed(sorted(excluded))}"
     fewest = min(len(t.gains) for c in candidates for t in c.targets)
     if fewest < SCREEN_BELOW:
-        return f"{fewest} seeds are too few, a decision needs {SCREEN_BELOW} or more"
+        few = "one seed is" if fewest == 1 else f"{fewest} seeds are"
+        return f"{few} too few, a decision needs {SCREEN_BELOW} or more"
     if (seeds := tasks.decision.seeds) is not None:
         return f"about {seeds} seeds would decide, if means and spreads stay as they are"
     return "no number of seeds within reach would decide, if means and spreads stay as they are"
@@ -114,6 +115,24 @@ def _figures(use: Use) -> tuple[str, ...]:
         f"{use.seconds_in_batch * 1e3:.3g}",
         f"{use.peak_bytes / 1e6:.3g}",
     )
+
+
+#: The columns of `relative_lines`.
+RELATIVE_COLUMNS = ("set of tasks", "strategy", "relative gain of each task", "Δm (%) [95 % CI]")
+
+
+def relative_lines(found: Sequence[TaskSet]) -> list[tuple[str, ...]]:
+    """Return Δm of each strategy, or why there is none, and the gains that it is the mean of."""
+    lines: list[tuple[str, ...]] = []
+    for tasks in found:
+        for candidate in tasks.decision.candidates:
+            gains = [
+                f"{target.target} {gain(100 * target.relative)} %" for target in candidate.targets
+            ]
+            none = [target.excluded for target in candidate.targets if target.excluded]
+            mean = none[0] if none else spread(candidate.delta_m, "%")
+            lines.append((_listed(tasks.targets), candidate.strategy, ", ".join(gains), mean))
+    return lines
 
 
 def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:

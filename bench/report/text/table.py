@@ -11,7 +11,15 @@ from bench.clean import markdown as escape
 from bench.clean import markdown_code as _code
 from bench.decide.pairs import decisions
 from bench.report.text import levels
-from bench.report.text.decision import DECISION, USE, USE_COLUMNS, sentence, use_lines
+from bench.report.text.decision import (
+    DECISION,
+    RELATIVE_COLUMNS,
+    USE,
+    USE_COLUMNS,
+    relative_lines,
+    sentence,
+    use_lines,
+)
 from bench.report.text.pilot import PILOT, pilot_cost, pilot_table, pilot_verdict
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
@@ -24,6 +32,7 @@ from bench.report.text.wording import (
     RANKING,
     REFERENCE,
     REFERENCE_MEANING,
+    RELATIVE,
     VERDICTS,
     WEIGHTS,
     audit,
@@ -156,6 +165,9 @@ def _decisions(declaration: Declaration, results: Sequence[RowResult]) -> str:
         for tasks in found
     ]
     parts = ["## Decision", DECISION, "\n".join(lines)]
+    if relative := relative_lines(found):
+        means = [(escape(a), _code(by), escape(b), mean) for a, by, b, mean in relative]
+        parts += [RELATIVE, grid(RELATIVE_COLUMNS, means)]
     if used := use_lines(found):
         rows = [(escape(name), _code(network), *figures) for name, network, *figures in used]
         parts += [USE, grid(USE_COLUMNS, rows)]

@@ -451,6 +451,7 @@ def settings(experiment: Experiment) -> dict[str, str]:
         "budget": f"{amount(Budget.parse(experiment.budget))} a shared run",
         "seeds": f"{experiment.seeds}{' at most a pair' if experiment.until_decided else ''}",
         "network": recipe.network,
+        **({} if recipe.dense_head == "decoder" else {"dense head": recipe.dense_head}),
         "batch size": str(recipe.batch_size),
         "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}{encoders}",
         "weight decay": f"{tuned if recipe.weight_decay else ''}{recipe.weight_decay:g}",
