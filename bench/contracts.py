@@ -417,6 +417,7 @@ class Dataset(ABC):
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
     #: Endings of paths that stand for this data set where its name is left out, `PATH:task+task`.
+    #: `/` is the ending of folders, and a folder that is there needs none.
     #: They are written out as a tuple, since they are read without an import.
     suffixes: ClassVar[Sequence[str]] = ()
 

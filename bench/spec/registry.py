@@ -35,7 +35,7 @@ from bench.contracts import (
 from bench.errors import UserError, described, message_of, readable, unknown
 from bench.spec.guarded import deadly, unforked
 from bench.spec.limits import MOST_KNOB
-from bench.spec.names import ENTRY_POINTS
+from bench.spec.shorthand import ENTRY_POINTS
 from bench.tasks import Pair, split_placebo
 
 #: What a user can put behind a task's name to make a placebo of it, and what that does.

@@ -1,0 +1,114 @@
+"""Where the images of rows are: in files below a folder, or in another file. Not a data set itself.
+
+Images in another file, a Parquet table for example, are copied once into a temporary file, which
+has no name and ends with the process. There each can be read on its own and in any order.
+"""
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import BinaryIO
+
+from bench.contracts import UserError
+from bench.images import Embedded
+
+from ._root import Root
+from ._tables import Pictures, printable
+
+#: The most bytes of all images that are copied out of a table.
+_MOST_COPIED = 2**35
+
+
+class Files(Pictures):
+    """Images in files of their own, named by paths from a folder on."""
+
+    def __init__(self, paths: Sequence[str | None], root: Root, named: bool = True) -> None:
+        """Take the path of each row's image, and whether they are to be named in errors."""
+        self._paths = paths
+        self._root = root
+        self._named = named
+
+    def key(self, row: int) -> str:
+        """Return the path in one spelling."""
+        return self._root.key(self._paths[row] or "")
+
+    def locate(self, row: int) -> str:
+        """Return the real path, which lies in the folder."""
+        path = self._paths[row]
+        if path is None:
+            raise ValueError("has no image")
+        try:
+            return self._root.locate(path)
+        except ValueError as error:
+            raise ValueError(f"{self.shown(row)} {error}") from None
+
+    def shown(self, row: int) -> str:
+        """Return the path, unless the row is called by it."""
+        return f"image '{printable(str(self._paths[row]))}'" if self._named else "its image"
+
+
+class Copied(Pictures):
+    """Images out of another file. `read` yields the bytes of each row's image, or None."""
+
+    hashed = "contents"
+
+    def __init__(self, path: Path, read: Callable[[], Iterator[bytes | None]]) -> None:
+        """Take the path that the user named, and what yields the bytes in the order of the rows."""
+        self._path = path
+        self._read = read
+        self._lock = threading.Lock()
+
+    def key(self, row: int) -> str:
+        """Return the hash of the image: its name, if it has one, is not always kept."""
+        image = self._images[row]
+        return image.sha256 if image else f"row {row}"
+
+    def locate(self, row: int) -> Embedded:
+        """Return the image."""
+        image = self._images[row]
+        if image is None:
+            raise ValueError("has no image")
+        return image
+
+    def shown(self, row: int) -> str:
+        """Return that the row has one."""
+        return "its image"
+
+    @cached_property
+    def _images(self) -> list[Embedded | None]:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the images are used
+        found: list[Embedded | None] = []
+        start = 0
+        try:
+            for content in self._read():
+                if not content:
+                    found.append(None)
+                    continue
+                size = len(content)
+                if start + size > _MOST_COPIED:
+                    raise UserError(
+                        f"'{self._path}' holds over {_MOST_COPIED:,} bytes of images: make them "
+                        "smaller, or save fewer"
+                    )
+                file.write(content)
+                read = partial(self._piece, file, start, size)
+                found.append(Embedded(hashlib.sha256(content).hexdigest(), size, read))
+                start += size
+            file.flush()
+        except OSError as error:
+            raise UserError(
+                f"the images of '{self._path}' cannot be copied to '{tempfile.gettempdir()}' "
+                f"({error.strerror or error}): name a folder with room for them in TMPDIR"
+            ) from None
+        return found
+
+    def _piece(self, file: BinaryIO, start: int, size: int) -> bytes:
+        if hasattr(os, "pread"):  # a forked process shares the position in the file
+            return os.pread(file.fileno(), size, start)
+        with self._lock:
+            file.seek(start)
+            return file.read(size)
