@@ -301,7 +301,9 @@ def read_rows(
     data, page = cache / f"{name}.rows", cache / f"{name}.json"
     found = _load(data, page, shape, dtype, len(files))
     # A file that failed for an outside reason may be readable by now.
-    if found and any(not isinstance(_attempt(files[index], read), str) for index in found.bad):
+    retried = [files[index] for index in found.bad] if found else []
+    retried = [file for file in retried if not isinstance(file, Embedded)]
+    if any(not isinstance(_attempt(file, read), str) for file in retried):
         found = None
     if found is None:
         try:
@@ -343,8 +345,8 @@ def _attempt(path: ImageSource, read: Callable[..., Row]) -> Row | str:
         return read(path if isinstance(path, Embedded) else Path(path))
     except FileNotFoundError:
         return "is missing"
-    except MemoryError:
-        raise  # this is not the file's fault
+    except (MemoryError, UserError):
+        raise  # this is not the image's fault
     except Exception as error:  # decoders' errors on damaged bytes have no common base class
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "").split())

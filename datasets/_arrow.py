@@ -7,6 +7,7 @@ no code of theirs is run. Hugging Face's own package is not needed.
 """
 
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
@@ -28,7 +29,7 @@ from bench.files import DocumentError, open_regular, read_document
 from ._pictures import Copied
 from ._root import Root
 from ._splits import says_split, told_by
-from ._tables import MOST_BYTES, Cell, Table, cell_of, check_size, named, printable
+from ._tables import MOST_BYTES, Cell, Table, Told, cell_of, check_size, named, printable
 
 PARQUET = (".parquet", ".pq")
 #: What a column of images is called, where there are several.
@@ -122,7 +123,7 @@ class _Stream(_File):
             what = f"'{self.path.parent}', a data set of Hugging Face,"
             raise missing_package(what, "pyarrow", "hf") from None
         places = columns and [self.schema.get_field_index(name) for name in columns]
-        with _read(self.path, "Arrow") as file:
+        with _read(self.path, "Arrow file") as file:
             yield ipc.open_stream(file, options=ipc.IpcReadOptions(included_fields=places))
 
     @cached_property
@@ -149,8 +150,12 @@ def _read(path: Path, what: str) -> Iterator[BinaryIO]:
     with file:
         try:
             yield file
-        except (UserError, MemoryError):
+        except UserError:
             raise
+        except MemoryError:  # it may claim to hold more than it does
+            raise UserError(
+                f"'{path}' does not fit into memory: is it whole? If so, save it in smaller parts"
+            ) from None
         except Exception as error:  # damaged bytes may raise almost anything, also as they are read
             reason = printable(str(error), 200)
             raise UserError(f"'{path}' is no {what} that can be read: {reason}") from None
@@ -167,20 +172,21 @@ def read_parquet(path: Path, image: str = "") -> Table:
 def parquet_files(folder: Path) -> list[Path]:
     """Return the Parquet files of a folder and of the folders in it, in order."""
     found: list[Path] = []
-    levels = [folder]
+    level = [folder]
     for _ in range(_DEEPEST):
         below: list[Path] = []
-        for each in levels:
-            for entry in sorted(each.iterdir()) if each.is_dir() else ():
-                if entry.name.startswith("."):
-                    continue
-                if entry.suffix.lower() in PARQUET and not entry.is_dir():
-                    found.append(entry)
-                elif entry.is_dir() and not entry.is_symlink():
-                    below.append(entry)
-            if max(len(found), len(below)) > _MOST_FILES:
-                return found
-        levels = below
+        for above in level:
+            with os.scandir(above) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(above / entry.name)
+                    elif entry.name.lower().endswith(PARQUET):
+                        found.append(above / entry.name)
+        if max(len(found), len(below)) > _MOST_FILES:
+            break
+        level = below
     return sorted(found)
 
 
@@ -202,9 +208,16 @@ def read_parts(folder: Path, files: Sequence[Path], image: str = "") -> Table:
 
 
 def _table(
-    path: Path, files: Sequence[_File], image: str, features: Mapping[str, Any] | None = None
+    path: Path,
+    files: Sequence[_File],
+    image: str,
+    features: Mapping[str, Any] | None = None,
+    by: str = "the names of the files",
 ) -> Table:
-    """Return the rows of files that are one table. `features` say what its columns are."""
+    """Return the rows of files that are one table. `features` say what its columns are.
+
+    `by` says in words what names the splits.
+    """
     first = files[0]
     for other in files[1:]:
         if other.schema.names != first.schema.names:
@@ -266,7 +279,7 @@ def _table(
         faults,
         declared=declared,
         pictures=pictures,
-        told=_told(path, files, counts),
+        told=_told(path, files, counts, by),
         notes=notes,
         spot=spot if len(files) > 1 else None,
     )
@@ -276,7 +289,7 @@ def _stripped(file: _File) -> list[str]:
     return [name.strip() for name in file.schema.names]
 
 
-def _told(path: Path, files: Sequence[_File], counts: Sequence[int]) -> Any:
+def _told(path: Path, files: Sequence[_File], counts: Sequence[int], by: str) -> Told | None:
     """Return the splits that the names of the files say."""
     silent = [file.name for file in files if not file.split]
     if silent and len(silent) < len(files):
@@ -288,7 +301,7 @@ def _told(path: Path, files: Sequence[_File], counts: Sequence[int]) -> Any:
     if silent:
         return None
     words = [file.split for file, count in zip(files, counts, strict=True) for _ in range(count)]
-    return told_by(words, "the names of the files")
+    return told_by(words, by)
 
 
 # ---------------------------------------------------------------------------------- columns
@@ -470,7 +483,8 @@ def read_saved(folder: Path, image: str = "") -> Table:
             f"'{folder}': its split '{printable(strange[0])}' is none of train, validation and "
             "test: name the folder of one split, or save these alone"
         )
-    return _table(folder, files, image, _described(root, f"{splits[0]}/"))
+    about = _described(root, f"{splits[0]}/")
+    return _table(folder, files, image, about, "its splits")
 
 
 def _streams(root: Root, folder: Path, above: str, split: str) -> list[_File]:

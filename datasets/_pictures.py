@@ -1,7 +1,7 @@
 """Where the images of rows are: in files below a folder, or in another file. Not a data set itself.
 
-Images in another file, a Parquet table for example, are copied once into a temporary file, which
-has no name and ends with the process. There each can be read on its own and in any order.
+Images in another file, a Parquet table for example, are copied into a temporary file, which has no
+name and ends with the process. There each can be read on its own and in any order.
 """
 
 import hashlib
@@ -44,15 +44,19 @@ class Files(Pictures):
         try:
             return self._root.locate(path)
         except ValueError as error:
-            raise ValueError(f"{self.shown(row)} {error}") from None
+            raise ValueError(f"{self.shown(row)}{error}") from None
 
     def shown(self, row: int) -> str:
         """Return the path, unless the row is called by it."""
-        return f"image '{printable(str(self._paths[row]))}'" if self._named else "its image"
+        return f"image '{printable(str(self._paths[row]))}' " if self._named else ""
 
 
 class Copied(Pictures):
-    """Images out of another file. `read` yields the bytes of each row's image, or None."""
+    """Images in another file. `read` yields the bytes of each row's image, or None.
+
+    They are hashed in one pass. They are copied in a second one, which is made when an image is
+    first asked for: where all decoded images are in a cache, nobody asks.
+    """
 
     hashed = "contents"
 
@@ -61,6 +65,7 @@ class Copied(Pictures):
         self._path = path
         self._read = read
         self._lock = threading.Lock()
+        self._copy: BinaryIO | None = None
 
     def key(self, row: int) -> str:
         """Return the hash of the image: its name, if it has one, is not always kept."""
@@ -76,39 +81,47 @@ class Copied(Pictures):
 
     def shown(self, row: int) -> str:
         """Return that the row has one."""
-        return "its image"
+        return "its image "
 
     @cached_property
     def _images(self) -> list[Embedded | None]:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the images are used
         found: list[Embedded | None] = []
         start = 0
-        try:
-            for content in self._read():
-                if not content:
-                    found.append(None)
-                    continue
-                size = len(content)
-                if start + size > _MOST_COPIED:
-                    raise UserError(
-                        f"'{self._path}' holds over {_MOST_COPIED:,} bytes of images: make them "
-                        "smaller, or save fewer"
-                    )
-                file.write(content)
-                read = partial(self._piece, file, start, size)
-                found.append(Embedded(hashlib.sha256(content).hexdigest(), size, read))
-                start += size
-            file.flush()
-        except OSError as error:
-            raise UserError(
-                f"the images of '{self._path}' cannot be copied to '{tempfile.gettempdir()}' "
-                f"({error.strerror or error}): name a folder with room for them in TMPDIR"
-            ) from None
+        for content in self._read():
+            if not content:
+                found.append(None)
+                continue
+            size, sha256 = len(content), hashlib.sha256(content).hexdigest()
+            found.append(Embedded(sha256, size, partial(self._piece, start, size, sha256)))
+            start += size
+            if start > _MOST_COPIED:
+                raise UserError(
+                    f"'{self._path}' holds over {_MOST_COPIED:,} bytes of images: make them "
+                    "smaller, or save fewer"
+                )
         return found
 
-    def _piece(self, file: BinaryIO, start: int, size: int) -> bytes:
-        if hasattr(os, "pread"):  # a forked process shares the position in the file
-            return os.pread(file.fileno(), size, start)
+    def _piece(self, start: int, size: int, sha256: str) -> bytes:
         with self._lock:
-            file.seek(start)
-            return file.read(size)
+            self._copy = file = self._copy or self._copied()
+            if not hasattr(os, "pread"):
+                file.seek(start)
+                content = file.read(size)
+        if hasattr(os, "pread"):  # a forked process shares the position in the file
+            content = os.pread(file.fileno(), size, start)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(f"'{self._path}' has changed while it was read: run again")
+        return content
+
+    def _copied(self) -> BinaryIO:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as this object lives
+        for content in self._read():
+            try:
+                file.write(content or b"")
+                file.flush()
+            except OSError as error:
+                raise UserError(
+                    f"the images of '{self._path}' cannot be copied to '{tempfile.gettempdir()}' "
+                    f"({error.strerror or error}): name a folder with room for them in TMPDIR"
+                ) from None
+        return file

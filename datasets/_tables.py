@@ -52,7 +52,7 @@ class Pictures(ABC):
 
     @abstractmethod
     def shown(self, row: int) -> str:
-        """Return a row's image in words, beside what the table calls the row."""
+        """Return a row's image in words and a blank; empty where the row is called by its image."""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def read_tree(
     order = _ordered(classes)
     if levels.domains is None:
         rows = range(len(found.images))
+        notes = [f"the images' folders are read as the task '{CLASS}'", *notes]
         return [_table(folder, found.images, classes, levels.splits, rows, order, CLASS, notes)]
     return [
         _table(
@@ -164,7 +165,10 @@ def _without_images(folder: Path, found: _Found) -> UserError:
     kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in found.others)
     known = ", ".join(SUFFIXES)
     if not found.others:
-        return UserError(f"'{folder}' is empty: name a folder with an image in it ({known})")
+        return UserError(
+            f"'{folder}' has no image in it: name a folder that has a folder for each class, with "
+            f"its images ({known})"
+        )
     there = ", ".join(f"{count:,} of {kind}" for kind, count in kinds.most_common(3))
     return UserError(
         f"'{folder}' has no image, and files of other kinds: {printable(there)}: convert them to "
@@ -281,8 +285,8 @@ def _check_clear(folder: Path, columns: Sequence[Sequence[str]], splits: Sequenc
         if at not in splits and len({SPLITS[name.casefold()] for name in said}) > 1:
             other = sorted(name for name in set(names) if not says_split(name))
             raise UserError(
-                f"'{folder}': the folders {quoted(said)} are named after splits, and "
-                f"{quoted(other)} are not: move the others away, or say folder@folders=classes:… "
+                f"'{folder}': the folders {quoted(said)} are named after splits, and others are "
+                f"not ({quoted(other)}): move these away, or say folder@folders=classes:… "
                 "or folder@folders=domains:… if they are the classes or the domains at the top"
             )
     if len(splits) > 1:

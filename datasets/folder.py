@@ -45,7 +45,7 @@ from ._root import Root
 from ._sources import Wanted, read_source
 from ._splits import NONE, SplitReading, read_splits
 from ._tables import Cell, Pictures, Table, printable
-from ._trees import LAYOUTS, RESERVED, nameable
+from ._trees import CLASS, LAYOUTS, RESERVED, nameable
 
 #: The side that images are stretched to, unless they are small and of one size. The networks here
 #: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
@@ -142,7 +142,16 @@ class _Part:
         return f"{doubt.what}{where}{f': say {knobs}' if knobs else ''}"
 
     def check_any_there(self, faults: Sequence[_Fault]) -> None:
-        """Raise `UserError` in one line where all images are missing."""
+        """Raise `UserError` in one line where all images are missing, or none is an image."""
+        if not self.naming:
+            bad = {f.row: f.text for f in faults if f.table == self.name and f.image}
+            if 1 < len(bad) == len(self.table.numbers):
+                row = min(bad)
+                fix = "" if self.table.knobs else ": say which column has them with folder@image="
+                raise UserError(
+                    f"'{self.table.path}': none of its {len(bad):,} images can be read; "
+                    f"{self.table.spots([row])}: {bad[row]}{fix}"
+                )
         missing = {f.row: f.text for f in faults if f.table == self.name and _MISSING in f.text}
         if self.naming and 1 < len(missing) == len(self.table.numbers):
             row = min(missing)
@@ -285,7 +294,18 @@ class Folder(Dataset):
         sets = [name[1:-1] for name in names if name[:1] + name[-1:] == "[]"]
         groups = ["=".join(part.strip() for part in each.split(",")) for each in sets]
         new = [group for group in dict.fromkeys(groups) if group and group not in self.onehot]
+        self._check_layout(names)
         return replace(self, onehot=(*self.onehot, *new)) if new else self
+
+    def _check_layout(self, names: Collection[str]) -> None:
+        """Raise `UserError` where the classes are asked for, and the folders are domains."""
+        domains = [part.name for part in self._parts if part.table.knobs and part.table.name]
+        if domains and CLASS in names and CLASS not in domains:
+            raise UserError(
+                f"'{self.path}' has no task '{CLASS}', since its folders are read as domains: name "
+                f"some of these ({', '.join(domains)}), or say folder@folders=classes:… if they "
+                "are the classes"
+            )
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -294,9 +314,9 @@ class Folder(Dataset):
 
     @property
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
-        """The two tasks, where there are two; among more, only a user can choose."""
+        """The task, or the two, where there are no more; among more, only a user can choose."""
         usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
-        return [(tuple(usable), None, "")] if len(usable) == 2 else []
+        return [(tuple(usable), None, "")] if 1 <= len(usable) <= 2 else []
 
     def check(self, source: DataSource, tasks: Collection[str]) -> None:
         """Raise `UserError` with every fault of the images and of the requested labels."""
@@ -692,10 +712,10 @@ def _list(
         if its_part is part and its_row != row:
             one, other = sorted((row, its_row))
             where = part.table.spots([part.table.numbers[one]])
-            text = (
-                f"{part.pictures.shown(other)} stands in {where} already "
-                "(several labels of one image go into one cell)"
-            )
+            what = f"stands in {where} already (several labels of one image go into one cell)"
+            if not part.naming:
+                what = f"is the same file as {where}: delete one of them"
+            text = f"{part.pictures.shown(other)}{what}"
             faults.append(part.fault(other, text, image=False))
             continue
         shared += its_part is not part
@@ -732,7 +752,7 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
         )
         for at, why in read.bad.items():
             row = files.rows[at]
-            faults.append(files.part.fault(row, f"{files.part.pictures.shown(row)} {why}"))
+            faults.append(files.part.fault(row, f"{files.part.pictures.shown(row)}{why}"))
         skipped = [f for f in faults if f.image and f.table == files.part.name]
         rows = [files.rows[at] for at in read.kept]
         notes = [*files.notes, *form.notes, _skipped(files.part.table, skipped)]

@@ -7,6 +7,7 @@ Suffixes are read from the sources of the plugins, since importing one takes sec
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -88,9 +89,9 @@ def _names() -> frozenset[str]:
 
 
 def _is_folder(path: str) -> bool:
-    """Return whether a text is the path of a folder that is there, and of no data set the name."""
+    """Return whether a text has paths of folders that are there, and is of no data set the name."""
     try:
-        return bool(path) and Path(path).is_dir() and path not in _names()
+        return all(map(os.path.isdir, path.split(","))) and path not in _names()  # noqa: PTH112
     except (OSError, ValueError):
         return False
 
@@ -105,12 +106,13 @@ def of_path(text: str) -> str | None:
 
 def spelled_out(pair: str) -> str:
     """Return a pair with the name of its data set, where the path of its data stands for it."""
-    name = of_path(pair)
-    if name is None:
-        return pair
     path, sign, rest = (
         re.split("([:@])", pair, maxsplit=1) if re.search("[:@]", pair) else (pair, "", "")
     )
+    # No name of a data set has a `/`, so that a path that is wrong is told as one.
+    name = of_path(pair) or (_suffixes().get(_FOLDER) if _FOLDER in path else None)
+    if name is None:
+        return pair
     if sign == "@":
         knobs, colon, tasks = rest.partition(":")
         return f"{name}@{knobs}:{path}{colon}{tasks}"
