@@ -263,7 +263,7 @@ def _table(
     pictures = None
     notes: tuple[str, ...] = ()
     if pictured:
-        pictures, paths, notes = _pictures(path, files, pictured, raw[pictured])
+        pictures, paths, notes = _pictures(path, files, pictured, raw[pictured], sum(counts))
         if pictures is None:
             cells_of[pictured] = paths
     starts = [0, *accumulate(counts)]
@@ -358,7 +358,7 @@ def _image_column(path: Path, kinds: Mapping[str, Any], image: str) -> str:
 
 
 def _pictures(
-    path: Path, files: Sequence[_File], name: str, raw: str
+    path: Path, files: Sequence[_File], name: str, raw: str, rows: int
 ) -> tuple[Copied | None, Sequence[Cell], tuple[str, ...]]:
     """Return the images of a column, or the paths of their files; and what a user must know."""
     values = (
@@ -375,9 +375,11 @@ def _pictures(
             for batch in file.batches([raw], _FEW)
             for value in batch.column(0).to_pylist()
         ]
+        if len(cells) != rows:
+            raise UserError(f"'{path}' is damaged: its columns are not equally long")
         return None, cells, (f"column '{printable(name)}' has paths of images, and no bytes",)
     note = f"the images are in column '{printable(name)}' itself (image=COLUMN says otherwise)"
-    return Copied(path, partial(_bytes, files, raw)), (), (note,)
+    return Copied(path, rows, partial(_bytes, files, raw)), (), (note,)
 
 
 def _bytes(files: Sequence[_File], column: str) -> Iterator[bytes | None]:
@@ -484,7 +486,7 @@ def read_saved(folder: Path, image: str = "") -> Table:
             "test: name the folder of one split, or save these alone"
         )
     about = _described(root, f"{splits[0]}/")
-    return _table(folder, files, image, about, "its splits")
+    return _table(folder, files, image, about, "the names of its splits")
 
 
 def _streams(root: Root, folder: Path, above: str, split: str) -> list[_File]:
@@ -521,6 +523,6 @@ def _page(root: Root, name: str, model: type[Any]) -> Any:
     except (OSError, ValueError, DocumentError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UserError(
-            f"'{name}' of a data set of Hugging Face cannot be read ({why}): save it again with "
-            "save_to_disk"
+            f"'{root.folder / name}' of a Hugging Face data set cannot be read ({why}): "
+            "save it again with save_to_disk"
         ) from None

@@ -60,9 +60,10 @@ class Copied(Pictures):
 
     hashed = "contents"
 
-    def __init__(self, path: Path, read: Callable[[], Iterator[bytes | None]]) -> None:
-        """Take the path that the user named, and what yields the bytes in the order of the rows."""
+    def __init__(self, path: Path, rows: int, read: Callable[[], Iterator[bytes | None]]) -> None:
+        """Take the path that the user named, and what yields the bytes of so many rows in order."""
         self._path = path
+        self._rows = rows
         self._read = read
         self._lock = threading.Lock()
         self._copy: BinaryIO | None = None
@@ -99,6 +100,11 @@ class Copied(Pictures):
                     f"'{self._path}' holds over {_MOST_COPIED:,} bytes of images: make them "
                     "smaller, or save fewer"
                 )
+        if len(found) != self._rows:
+            raise UserError(
+                f"'{self._path}' is damaged: it has {self._rows:,} rows of labels and "
+                f"{len(found):,} of images"
+            )
         return found
 
     def _piece(self, start: int, size: int, sha256: str) -> bytes:

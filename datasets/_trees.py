@@ -147,7 +147,7 @@ def _walk(folder: Path, below: str, found: _Found, depth: int) -> None:
                     f"'{folder}' has folders in folders, over {_DEEPEST} deep: '{path}'"
                 )
             _walk(folder, path, found, depth + 1)
-        elif entry.is_symlink() and entry.is_dir():
+        elif entry.is_symlink() and (folder / path).is_dir():
             raise UserError(
                 f"'{folder}': '{printable(path)}' is a link to a folder, and such links are not "
                 "followed: put the folder itself there, or name the folder that it leads to"

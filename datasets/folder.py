@@ -147,7 +147,8 @@ class _Part:
             bad = {f.row: f.text for f in faults if f.table == self.name and f.image}
             if 1 < len(bad) == len(self.table.numbers):
                 row = min(bad)
-                fix = "" if self.table.knobs else ": say which column has them with folder@image="
+                fix = ": say which column has them with folder@image=COLUMN:…"
+                fix = "" if self.table.knobs else fix
                 raise UserError(
                     f"'{self.table.path}': none of its {len(bad):,} images can be read; "
                     f"{self.table.spots([row])}: {bad[row]}{fix}"

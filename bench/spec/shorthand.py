@@ -91,7 +91,7 @@ def _names() -> frozenset[str]:
 def _is_folder(path: str) -> bool:
     """Return whether a text has paths of folders that are there, and is of no data set the name."""
     try:
-        return all(map(os.path.isdir, path.split(","))) and path not in _names()  # noqa: PTH112
+        return all(map(os.path.isdir, path.split(","))) and path not in _names()
     except (OSError, ValueError):
         return False
 
