@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -109,7 +110,10 @@ class Copied(Pictures):
 
     def _piece(self, start: int, size: int, sha256: str) -> bytes:
         with self._lock:
-            self._copy = file = self._copy or self._copied()
+            if self._copy is None:
+                self._copy = self._copied()
+                weakref.finalize(self, self._copy.close)
+            file = self._copy
             if not hasattr(os, "pread"):
                 file.seek(start)
                 content = file.read(size)

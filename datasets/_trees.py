@@ -143,9 +143,8 @@ def _walk(folder: Path, below: str, found: _Found, depth: int) -> None:
             )
         if entry.is_dir(follow_symlinks=False):
             if depth == _DEEPEST:
-                raise UserError(
-                    f"'{folder}' has folders in folders, over {_DEEPEST} deep: '{path}'"
-                )
+                where = printable(path)
+                raise UserError(f"'{folder}' is over {_DEEPEST} folders deep, as in '{where}'")
             _walk(folder, path, found, depth + 1)
         elif entry.is_symlink() and (folder / path).is_dir():
             raise UserError(
