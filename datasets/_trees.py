@@ -78,6 +78,7 @@ def read_tree(
         rows = range(len(found.images))
         notes = [f"the images' folders are read as the task '{CLASS}'", *notes]
         return [_table(folder, found.images, classes, levels.splits, rows, order, CLASS, notes)]
+    domains = sorted(set(levels.domains))
     return [
         _table(
             folder,
@@ -87,9 +88,13 @@ def read_tree(
             [row for row, each in enumerate(levels.domains) if each == domain],
             order,
             domain,
-            notes if not place else [],
+            [
+                f"the folder '{domain}' is read as one of {len(domains):,} domains, with one set "
+                f"of {len(order):,} classes (folders=classes says otherwise)",
+                *notes,
+            ],
         )
-        for place, domain in enumerate(sorted(set(levels.domains)))
+        for domain in domains
     ]
 
 
@@ -232,10 +237,6 @@ def _levels(folder: Path, found: _Found, layout: str) -> tuple[_Levels, list[str
         _check_domains(folder, domains, classes)
     for name in names:
         _check_name(folder, name)
-    notes.append(
-        f"the folders {_shown(domains)} are read as domains, a task each, with one set of "
-        f"{len(set(classes)):,} classes (folders=classes says otherwise)"
-    )
     return _Levels(classes, domains, said), notes
 
 

@@ -151,7 +151,7 @@ class _Part:
                 fix = "" if self.table.knobs else fix
                 raise UserError(
                     f"'{self.table.path}': none of its {len(bad):,} images can be read; "
-                    f"{self.table.spots([row])}: {bad[row]}{fix}"
+                    f"{self.table.spots([row])}: {bad[row].rstrip('.')}{fix}"
                 )
         missing = {f.row: f.text for f in faults if f.table == self.name and _MISSING in f.text}
         if self.naming and 1 < len(missing) == len(self.table.numbers):
