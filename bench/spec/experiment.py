@@ -284,7 +284,7 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     one) and a value out of range.
     """
     shipped = shipped_experiments()
-    if name_or_path not in shipped and of_path(name_or_path):
+    if not (name_or_path in shipped or name_or_path.endswith(".toml")) and of_path(name_or_path):
         if overrides.get("pair"):
             raise UserError(
                 f"give '{shortened(name_or_path)}' or --pair, not both: -p may be repeated"

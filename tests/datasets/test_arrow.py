@@ -274,7 +274,9 @@ def test_a_table_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
     contents[1] = b"tow"
     assert first.read() == b"one"
     with pytest.raises(UserError, match="has changed while it was read"):
-        read_rows([first, second], lambda image: list(image.read()), "x", (3,), None)
+        read_rows(
+            [first, second], lambda image: np.frombuffer(image.read(), np.uint8), "x", (3,), None
+        )
 
 
 def test_an_image_without_a_file_is_read_as_one(tmp_path: Path) -> None:
