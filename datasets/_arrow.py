@@ -468,7 +468,9 @@ class _About(_Page):
 
 def is_saved(folder: Path) -> bool:
     """Return whether `datasets` has saved a data set, or several splits, in a folder."""
-    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    pages = ("state.json", "dataset_info.json")
+    several = (folder / "dataset_dict.json").is_file()
+    return several or all((folder / name).is_file() for name in pages)
 
 
 def read_saved(folder: Path, image: str = "") -> Table:

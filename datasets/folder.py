@@ -18,14 +18,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, UserError, unknown
-from bench.images import ImageSource, identity, read_header, read_image, read_mask, read_rows
+from bench.images import ImageSource, identity, read_header, read_mask, read_rows
 from bench.task_types import (
     MISSING,
     VOID,
@@ -38,6 +38,7 @@ from bench.task_types import (
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
 from ._columns import Column, Declared, KindName, OneHot, infer_kind, names_files
+from ._form import BACKGROUNDS, Form, form_of
 from ._naming import Naming, find_images
 from ._pictures import Files
 from ._readings import BALANCED, Choices, Doubt, read_column, read_flags, without_missing
@@ -47,10 +48,6 @@ from ._splits import NONE, SplitReading, read_splits
 from ._tables import Cell, Pictures, Table, printable
 from ._trees import CLASS, LAYOUTS, RESERVED, nameable
 
-#: The side that images are stretched to, unless they are small and of one size. The networks here
-#: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
-_SIDE = 32
-_OWN_SIDE = 64
 _LARGEST_SIDE = 1024
 #: One in so many images is drawn for the test set where no column says which.
 _TEST_SHARE = 5
@@ -64,7 +61,6 @@ _MOST_ROWS = 3
 _MOST_CLASSES = 64
 #: Classes count alike where the largest is over so many times the smallest.
 _UNEVEN = 2
-_BACKGROUNDS = ("white", "black", "hidden")
 #: Values this near 0 and as near 255 are those of a black and white mask that was blurred.
 _BLUR = 10
 _PIECE = 256
@@ -277,8 +273,8 @@ class Folder(Dataset):
             raise ValueError(f"folders are {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}")
         if self.bits and not 8 <= self.bits <= 16:
             raise ValueError("bits are 8 to 16")
-        if self.background not in _BACKGROUNDS:
-            raise ValueError(f"background is {', '.join(_BACKGROUNDS[:-1])} or {_BACKGROUNDS[-1]}")
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"background is {', '.join(BACKGROUNDS[:-1])} or {BACKGROUNDS[-1]}")
         if self.test and self.split in ("", NONE):
             raise ValueError("test= has values of the column of splits: name it with split=COLUMN")
         named = [column for kind in _KINDS for column in getattr(self, kind)]
@@ -788,100 +784,14 @@ def _skipped(table: Table, faults: Sequence[_Fault]) -> str:
     return f"{count} skipped ({table.spots(sorted({f.row for f in faults}))})"
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How all images are read: their side (H, W), mode, bits and background; and notes on it."""
-
-    side: tuple[int, int]
-    mode: Literal["L", "RGB"]
-    bits: int
-    background: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def how(self) -> list[object]:
-        """All that the rows depend on beside the files."""
-        return [self.mode, *self.side, self.bits, self.background]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an image."""
-        return (1 if self.mode == "L" else 3, *self.side)
-
-    def read(self, path: ImageSource) -> np.ndarray:
-        """Read an image file."""
-        ground = "" if self.background == "hidden" else self.background
-        return read_image(path, self.side, self.mode, bits=self.bits, background=ground)
-
-
-def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> _Form:
+def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> Form:
     """Return how all images are read, from what their headers say."""
-    headers = torch.cat(
-        [
-            read_rows(
-                part.files, read_header, "header", (6,), source.cache, np.float32, part.seen
-            ).rows
-            for part in listed
-        ]
-    ).int()
-    if not len(headers):  # there is no image, which is reported elsewhere
-        return _Form((_SIDE, _SIDE), "RGB", 16, folder.background)
-    # Grey only if every image is.
-    mode: Literal["L", "RGB"] = "L" if bool((headers[:, 2] == 1).all()) else "RGB"
-    side, stretched = _side(headers[:, :2], folder.size)
-    bits, cut = _bits(headers[:, 2], headers[:, 3], folder)
-    notes = (stretched, cut, _transparent(headers[:, 4], folder), _frames(headers[:, 5]))
-    return _Form(side, mode, bits, folder.background, tuple(filter(None, notes)))
-
-
-def _side(every: Tensor, asked: int) -> tuple[tuple[int, int], str]:
-    """Return the size (H, W) that all images get, and a note. `every` has theirs, `[N, 2]`."""
-    sizes = torch.unique(every, dim=0).tolist()
-    height, width = asked or _SIDE, asked or _SIDE
-    if not asked and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
-        height, width = sizes[0]
-    if sizes == [[height, width]]:
-        return (height, width), ""
-    what = f"images of {sizes[0][0]} × {sizes[0][1]}"
-    if len(sizes) > 1:
-        what = f"images of {len(sizes):,} different sizes"
-    note = f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
-    return (height, width), note
-
-
-def _bits(channels: Tensor, largest: Tensor, folder: Folder) -> tuple[int, str]:
-    """Return how many of their 16 bits images use, and a note; 16 where none has 16.
-
-    Raises `UserError` where colours use fewer, since their lower bits are lost when they are read.
-    """
-    deep = largest > 0
-    if not deep.any():
-        return 16, ""
-    top = int(largest.max())
-    bits = folder.bits or max(8, top.bit_length())
-    if bits < 16 and (deep & (channels == 3)).any():
-        raise UserError(
-            f"'{folder.path}': its colour images have 16 bits and use {bits} of them (up to "
-            f"{top:,}): save them with 8 bits, or say folder@bits=16:… if they are that dark"
-        )
-    return bits, (
-        f"{int(deep.sum()):,} images have 16 bits, with values up to {top:,}: the upper 8 of "
-        f"{bits} bits are kept (bits=N says otherwise)"
-    )
-
-
-def _transparent(clear: Tensor, folder: Folder) -> str:
-    count = int((clear > 0).sum())
-    if not count:
-        return ""
-    shown = "their hidden colours" if folder.background == "hidden" else folder.background
-    what = f"{count:,} image{' has' if count == 1 else 's have'} transparent pixels"
-    return f"{what}, which show {shown} (background={'/'.join(_BACKGROUNDS)})"
-
-
-def _frames(several: Tensor) -> str:
-    count = int((several > 0).sum())
-    return f"{count:,} files hold several frames, of which the first is read" if count else ""
+    headers = [
+        read_rows(part.files, read_header, "header", (6,), source.cache, np.float32, part.seen).rows
+        for part in listed
+    ]
+    every = torch.cat(headers).int()
+    return form_of(every, folder.path, folder.size, folder.bits, folder.background)
 
 
 # ---------------------------------------------------------------------------------- masks

@@ -273,10 +273,12 @@ def test_a_table_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
     first, second = (pictures.locate(row) for row in range(2))
     contents[1] = b"tow"
     assert first.read() == b"one"
+
+    def read(image: Embedded) -> np.ndarray[Any, np.dtype[Any]]:
+        return np.frombuffer(image.read(), np.uint8)
+
     with pytest.raises(UserError, match="has changed while it was read"):
-        read_rows(
-            [first, second], lambda image: np.frombuffer(image.read(), np.uint8), "x", (3,), None
-        )
+        read_rows([first, second], read, "x", (3,), None)
 
 
 def test_an_image_without_a_file_is_read_as_one(tmp_path: Path) -> None:
