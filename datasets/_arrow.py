@@ -9,6 +9,7 @@ no code of theirs is run. Hugging Face's own package is not needed.
 import json
 import os
 import re
+import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
@@ -116,28 +117,57 @@ class _Stream(_File):
     """A file of record batches, as `datasets` saves them."""
 
     @contextmanager
-    def _open(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    def _open(self) -> Iterator[tuple[Any, Iterator[Any]]]:
+        """Yield its columns, and the messages that follow, none of which is unpacked yet."""
         try:
             from pyarrow import ipc
         except ImportError:
             what = f"'{self.path.parent}', a data set of Hugging Face,"
             raise missing_package(what, "pyarrow", "hf") from None
-        places = columns and [self.schema.get_field_index(name) for name in columns]
         with _read(self.path, "Arrow file") as file:
-            yield ipc.open_stream(file, options=ipc.IpcReadOptions(included_fields=places))
+            messages = iter(ipc.MessageReader.open_stream(file))
+            yield ipc.read_schema(next(messages)), messages
 
     @cached_property
     def schema(self) -> Any:
         """Its columns, as pyarrow has them."""
-        with self._open() as stream:
-            return stream.schema
+        with self._open() as (schema, _):
+            return schema
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
         """Yield record batches with these columns, in this order, of as many rows as they have."""
-        with self._open(columns) as stream:
-            for batch in stream:
+        from pyarrow import ipc
+
+        with self._open() as (schema, messages):
+            for message in messages:
+                if message.type != "record batch" or _is_packed(message.metadata.to_pybytes()):
+                    raise UserError(
+                        f"'{self.path}' is compressed or has dictionaries, as datasets saves none: "
+                        "load it and save it again with save_to_disk"
+                    )
+                batch = ipc.read_record_batch(message, schema).select([*columns])
                 batch.validate(full=True)  # pyarrow would believe offsets that lead elsewhere
-                yield batch.select([*columns])
+                yield batch
+
+
+def _is_packed(about: bytes) -> bool:
+    """Return whether what a message of a record batch says of itself names a compression.
+
+    The few bytes of a packed one may hold gigabytes. It is a flatbuffer: a table has the distance
+    of each of its fields, 0 for one that is not there, in a list that lies before it.
+    """
+
+    def number(code: str, at: int) -> int:
+        return int(struct.unpack_from(f"<{code}", about, at)[0])
+
+    def field(table: int, place: int) -> int:
+        fields = table - number("i", table)
+        at = 4 + 2 * place
+        distance = number("H", fields + at) if at < number("H", fields) else 0
+        return table + distance if distance else 0
+
+    header = field(number("I", 0), 2)
+    return field(header + number("I", header), 3) != 0
 
 
 @contextmanager

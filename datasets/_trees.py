@@ -69,8 +69,8 @@ def read_tree(
     notes = [*notes, *told]
     if found.others:
         count = "1 file" if len(found.others) == 1 else f"{len(found.others):,} files"
-        is_no = "is no image" if len(found.others) == 1 else "are no images"
-        notes.append(f"{count} that {is_no} left out: {quoted(found.others)}")
+        are = "is no image was" if len(found.others) == 1 else "are no images were"
+        notes.append(f"{count} that {are} left out: {quoted(found.others)}")
     if found.empty:
         notes.append(f"folders without an image: {quoted(found.empty)}")
     order = _ordered(classes)

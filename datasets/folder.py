@@ -311,9 +311,9 @@ class Folder(Dataset):
 
     @property
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
-        """The task, or the two, where there are no more; among more, only a user can choose."""
+        """The two tasks, where there are two; among more, only a user can choose."""
         usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
-        return [(tuple(usable), None, "")] if 1 <= len(usable) <= 2 else []
+        return [(tuple(usable), None, "")] if len(usable) == 2 else []
 
     def check(self, source: DataSource, tasks: Collection[str]) -> None:
         """Raise `UserError` with every fault of the images and of the requested labels."""

@@ -525,6 +525,8 @@ def _cut(text: str) -> tuple[str, str]:
 def _unnamed(text: str, tasks: Mapping[str, str]) -> str:
     """Return what to say where a user has to name tasks: how, and what there is."""
     usable = [task for task, what in tasks.items() if not what.startswith("no task")] or [*tasks]
+    if len(tasks) == 1:
+        return f"'{text}': name its task, {text}:{usable[0]}, which is {tasks[usable[0]]}"
     first, second = [*usable, "TASK", "TASK"][:2]
     known = "; ".join(f"{task}: {what}" for task, what in tasks.items())
     return (

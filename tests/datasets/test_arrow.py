@@ -429,6 +429,20 @@ def test_a_saved_data_set_that_is_cut_short_or_no_arrow_is_refused(tmp_path: Pat
     assert "is no Arrow file that can be read" in _refusal(f"folder:{text}/")
 
 
+@pytest.mark.parametrize("how", ["zstd", "lz4", "dictionary"])
+def test_a_saved_data_set_that_is_packed_is_not_unpacked(tmp_path: Path, how: str) -> None:
+    text = _save(tmp_path / "saved", _numbered(), CLASSES)
+    rows = _table(range(20), kind=lambda i: 0, tags=lambda i: [i])
+    if how == "dictionary":
+        rows = rows.set_column(1, "kind", rows["kind"].dictionary_encode())
+    packed = ipc.IpcWriteOptions(compression=None if how == "dictionary" else how)
+    with ipc.new_stream(
+        tmp_path / "saved/data-00000-of-00002.arrow", rows.schema, options=packed
+    ) as stream:
+        stream.write_table(rows)
+    assert "is compressed or has dictionaries" in _refusal(text)
+
+
 def test_without_pyarrow_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

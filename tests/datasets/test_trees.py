@@ -71,8 +71,9 @@ def _counts(data: TaskData) -> tuple[list[int], list[int]]:
 
 def test_a_folder_for_each_class_is_one_task(make: Make) -> None:
     folder = make(_of("cat", "dog", "bird"))
-    (pair,) = parse_pairs(f"folder:{folder}")
-    assert pair.tasks == ("class",)
+    (pair,) = parse_pairs(f"folder:{folder}:class")
+    with pytest.raises(UserError, match=r"name its task, .*:class, which is classification"):
+        parse_pairs(f"folder:{folder}")
     (data,) = _load(pair.dataset, "class")
     assert data.task.classes == ("bird", "cat", "dog")
     assert isinstance(data.task.type, Classification)
@@ -133,7 +134,7 @@ def test_what_a_system_leaves_in_folders_is_ignored_and_other_files_are_told(mak
     (folder / "horse").mkdir()
     (data,) = _load(f"folder:{folder}", "class")
     assert len(data.images.train) + len(data.images.test) == 16
-    assert "1 file that is no image left out: 'cat/about.txt'" in data.images.notes
+    assert "1 file that is no image was left out: 'cat/about.txt'" in data.images.notes
     assert "folders without an image: 'horse'" in data.images.notes
 
 
