@@ -187,7 +187,7 @@ def _read(path: Path, what: str) -> Iterator[BinaryIO]:
                 f"'{path}' does not fit into memory: is it whole? If so, save it in smaller parts"
             ) from None
         except Exception as error:  # damaged bytes may raise almost anything, also as they are read
-            reason = printable(str(error), 200)
+            reason = printable(str(error), 200) or "it ends at once"
             raise UserError(f"'{path}' is no {what} that can be read: {reason}") from None
 
 

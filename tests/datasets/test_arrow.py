@@ -425,6 +425,8 @@ def test_a_saved_data_set_that_is_cut_short_or_no_arrow_is_refused(tmp_path: Pat
     victim = tmp_path / "saved/data-00001-of-00002.arrow"
     victim.write_bytes(victim.read_bytes()[:-3000])
     assert "is no Arrow file that can be read" in _refusal(f"folder:{text}")
+    victim.write_bytes(b"")
+    assert "is no Arrow file that can be read: it ends at once" in _refusal(f"folder:{text}//")
     victim.write_bytes(b"nothing of the kind")
     assert "is no Arrow file that can be read" in _refusal(f"folder:{text}/")
 
