@@ -341,11 +341,23 @@ class Network(ABC):
     #: Whether it can be built narrower and wider. The anchor `slim`, and the references `wide` and
     #: `same-size`, are left out where it cannot.
     widths: ClassVar[bool] = True
+    #: The training images from which it suits a user's own images where nothing pretrained is at
+    #: hand. None where it is not chosen for anybody.
+    suits: ClassVar[int | None] = None
     #: Whether the features of an image depend on the others of its batch, as with batch statistics.
     mixes_images: ClassVar[bool] = False
     #: The package whose functions marked `register_model` are its models, if it has models. Users
     #: then type `name:MODEL`, and the model becomes the field `model`.
     models: ClassVar[str] = ""
+
+    @classmethod
+    def pretrained(cls, device: str, download: bool) -> str | None:
+        """Return a pretrained encoder for a user's photographs, as `--network` spells it.
+
+        One whose weights are on this machine, or may be fetched if `download`; None if there is
+        none. `device` is cpu or cuda.
+        """
+        return None
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -432,6 +444,7 @@ class Dataset(ABC):
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
     #: Endings of paths that stand for this data set where its name is left out, `PATH:task+task`.
+    #: `/` is the ending of folders, and a folder that is there needs none.
     #: They are written out as a tuple, since they are read without an import.
     suffixes: ClassVar[Sequence[str]] = ()
 

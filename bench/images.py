@@ -7,7 +7,9 @@ one is not. A cache is written under another name and moved into place; a damage
 It may be deleted at any time.
 """
 
+import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from torch import Tensor
 
 from bench.digest import digest
 from bench.errors import UserError
-from bench.files import DocumentError, open_regular, read_document, replacing
+from bench.files import DocumentError, UnfitFileError, open_regular, read_document, replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -64,6 +66,22 @@ Row = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, eq=False)
+class Embedded:
+    """An image whose bytes are a part of another file, of a table for example.
+
+    `read` returns them. There are `size` of them, and `sha256` is their hash.
+    """
+
+    sha256: str
+    size: int
+    read: Callable[[], bytes]
+
+
+#: Where the bytes of an image are: in a file of its own, or in another file.
+ImageSource = Path | str | Embedded
+
+
+@dataclass(frozen=True, eq=False)
 class FileRows:
     """Rows read from a list of files: `rows` `[n, ...]` of the files in `kept`, in their order.
 
@@ -95,14 +113,23 @@ def content_digest(tensor: Tensor) -> str:
     return _digest(tensor, tensor_version(tensor))
 
 
+def _bytes_of(source: ImageSource) -> BinaryIO:
+    """Return the bytes of an image as a file."""
+    if not isinstance(source, Embedded):
+        return open_regular(source, _MOST_BYTES)
+    if source.size > _MOST_BYTES:
+        raise UnfitFileError(errno.EFBIG, f"it has over {_MOST_BYTES:,} bytes")
+    return io.BytesIO(source.read())
+
+
 @contextmanager
-def _open(path: Path) -> Iterator["ImageFile"]:
+def _open(source: ImageSource) -> Iterator["ImageFile"]:
     """Open an image of one of the formats; its pixels are decoded on first use."""
     from PIL import Image, UnidentifiedImageError
 
     # Pillow's own limit is higher, and below twice that it only warns.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    with open_regular(path, _MOST_BYTES) as file:
+    with _bytes_of(source) as file:
         try:
             image = Image.open(file, formats=_FORMATS)
         except UnidentifiedImageError:
@@ -140,7 +167,7 @@ def _has_alpha(image: "PillowImage") -> bool:
     return not image.mode.startswith("I;16") and image.has_transparency_data
 
 
-def read_header(path: Path) -> Row:
+def read_header(path: ImageSource) -> Row:
     """Return what is known of an image before it is stretched, float32 `[6]`.
 
     It is height, width, and channels (1 where it is grey, else 3); the largest value where it has
@@ -176,7 +203,7 @@ def _shown_on(image: "PillowImage", background: str) -> "PillowImage":
 
 
 def read_image(
-    path: Path,
+    path: ImageSource,
     side: tuple[int, int],
     mode: Literal["L", "RGB"],
     upright: bool = True,
@@ -253,8 +280,8 @@ def _classes(image: "PillowImage") -> "PillowImage":
 
 
 def read_rows(
-    files: Sequence[Path | str],
-    read: Callable[[Path], Row],
+    files: Sequence[ImageSource],
+    read: Callable[..., Row],
     how: object,
     shape: tuple[int, ...],
     cache: Path | None,
@@ -263,9 +290,10 @@ def read_rows(
 ) -> FileRows:
     """Read files into rows of `shape` and `dtype`, or take them from the cache.
 
-    `read` returns one row, or raises where a file is bad. `how` is JSON-able and states everything
-    that `read` depends on apart from the file. Without a cache the rows are held in memory. `seen`
-    is the `identity` of the files, for a caller who reads them twice.
+    `read` takes a path, or an `Embedded` where there are some. It returns one row, or raises where
+    a file is bad. `how` is JSON-able and states everything that `read` depends on apart from the
+    file. Without a cache the rows are held in memory. `seen` is the `identity` of the files, for a
+    caller who reads them twice.
     """
     if cache is None:
         return _in_memory(files, read, shape, dtype)
@@ -273,7 +301,9 @@ def read_rows(
     data, page = cache / f"{name}.rows", cache / f"{name}.json"
     found = _load(data, page, shape, dtype, len(files))
     # A file that failed for an outside reason may be readable by now.
-    if found and any(not isinstance(_attempt(files[index], read), str) for index in found.bad):
+    retried = [files[index] for index in found.bad] if found else []
+    retried = [file for file in retried if not isinstance(file, Embedded)]
+    if any(not isinstance(_attempt(file, read), str) for file in retried):
         found = None
     if found is None:
         try:
@@ -289,14 +319,16 @@ def read_rows(
     return found
 
 
-def identity(files: Sequence[Path | str]) -> str:
+def identity(files: Sequence[ImageSource]) -> str:
     """Return the hash of the files' contents, in their order: neither names nor times count."""
     with ThreadPoolExecutor(os.cpu_count()) as readers:
         return digest(*readers.map(_content, files, chunksize=_BLOCK))
 
 
-def _content(path: Path | str) -> str:
+def _content(path: ImageSource) -> str:
     """Return the SHA-256 of a file, or why it cannot be read."""
+    if isinstance(path, Embedded):
+        return path.sha256
     try:
         with open_regular(path, _MOST_BYTES) as file:
             total = hashlib.sha256()
@@ -307,21 +339,21 @@ def _content(path: Path | str) -> str:
         return type(error).__name__
 
 
-def _attempt(path: Path | str, read: Callable[[Path], Row]) -> Row | str:
+def _attempt(path: ImageSource, read: Callable[..., Row]) -> Row | str:
     """Return a file's row, or why it has none."""
     try:
-        return read(Path(path))
+        return read(path if isinstance(path, Embedded) else Path(path))
     except FileNotFoundError:
         return "is missing"
-    except MemoryError:
-        raise  # this is not the file's fault
+    except (MemoryError, UserError):
+        raise  # this is not the image's fault
     except Exception as error:  # decoders' errors on damaged bytes have no common base class
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "").split())
 
 
 def _readings(
-    files: Sequence[Path | str], read: Callable[[Path], Row]
+    files: Sequence[ImageSource], read: Callable[..., Row]
 ) -> Iterator[tuple[int, Row | str]]:
     """Yield each file's row, or why it has none, in order; several are read at once."""
     with ThreadPoolExecutor(os.cpu_count()) as readers:
@@ -331,7 +363,7 @@ def _readings(
 
 
 def _in_memory(
-    files: Sequence[Path | str], read: Callable[[Path], Row], shape: tuple[int, ...], dtype: Any
+    files: Sequence[ImageSource], read: Callable[..., Row], shape: tuple[int, ...], dtype: Any
 ) -> FileRows:
     rows = np.empty((len(files), *shape), dtype)
     kept: list[int] = []
@@ -346,8 +378,8 @@ def _in_memory(
 
 
 def _write(
-    files: Sequence[Path | str],
-    read: Callable[[Path], Row],
+    files: Sequence[ImageSource],
+    read: Callable[..., Row],
     shape: tuple[int, ...],
     dtype: Any,
     data: Path,

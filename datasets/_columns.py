@@ -118,6 +118,11 @@ class Column:
             return tuple(names[index] for index in range(len(names)))
         return ()
 
+    @property
+    def unheld(self) -> frozenset[str]:
+        """The classes that no cell has, which a column does not know unless they are declared."""
+        return frozenset()
+
     @cached_property
     def faults(self) -> Mapping[int, str]:
         """What is wrong with single cells, by their position."""
@@ -209,6 +214,8 @@ class Column:
         counts = [_occurrences(part, len(self.names)) for part in (train, test)]
         where: dict[str, list[str]] = {}
         for name, trained, tested in zip(self.names, *counts, strict=True):
+            if name in self.unheld:
+                continue
             if not trained and not tested:
                 where.setdefault("in no image that could be read", []).append(name)
             elif not trained:
@@ -221,6 +228,11 @@ class Column:
             f"{_listed(names)} occur{'s' if len(names) == 1 else ''} {place}"
             for place, names in where.items()
         ]
+        if self.unheld:
+            absent = [name for name in self.names if name in self.unheld]
+            count = f"{len(absent):,} of the {len(self.names):,} classes"
+            has = "has" if len(absent) == 1 else "have"
+            occurring.append(f"{count} {has} no image here: {_listed(absent)}")
         return [*self.told, *occurring]
 
 
@@ -257,6 +269,40 @@ class OneHot(Column):
             for flags in self.flags.values()
         ]
         return torch.tensor(values).T.contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Declared(Column):
+    """A column whose classes are given: the names of folders, or what a file says of itself.
+
+    `order` has them all, also those that no cell holds, so that several columns may share them.
+    """
+
+    order: Sequence[str] = ()
+
+    @cached_property
+    def classes(self) -> Mapping[str, int]:
+        """The class of each name."""
+        return {name: place for place, name in enumerate(self.order)}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes, in their order."""
+        return tuple(self.order)
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why the column cannot be a task; empty if it can."""
+        present = {cell for cell in self.cells if cell is not None}
+        if len(present) > 1:
+            return ""
+        one = f"all of its images are of one class, '{printable(str(*present))}'"
+        return one if present else "no image has a label"
+
+    @cached_property
+    def unheld(self) -> frozenset[str]:
+        """The classes that no cell has."""
+        return frozenset(self.order) - set(filter(None, self.cells))
 
 
 def _text(cell: str | tuple[str, ...]) -> str:

@@ -52,7 +52,7 @@ class Naming:
     def root(self, table: Table) -> Root:
         """Return the folder that no path leads out of."""
         what = f"'{self.folder}'" if self.folder else "the table's folder"
-        return Root(table.path.parent / self.folder, what)
+        return Root(table.base / self.folder, what)
 
 
 def _of_windows(cells: Sequence[Cell]) -> bool:
@@ -71,7 +71,7 @@ def find_images(table: Table, image: str = "", root: str = "", suffix: str = "")
 
     `image`, `root` and `suffix` are what the user said; the folder may be an absolute path.
     """
-    if root and not (table.path.parent / root).is_dir():
+    if root and not (table.base / root).is_dir():
         raise UserError(f"'{table.path}': root={root} is no folder")
     if suffix:
         suffix = suffix if suffix.startswith(".") else f".{suffix}"
@@ -117,7 +117,7 @@ def _elsewhere(table: Table, cells: Sequence[Cell]) -> bool:
     names = [cell for cell in cells if isinstance(cell, str)][:20]
     if any("/" in name or "\\" in name for name in names):
         return False
-    return not any((table.path.parent / name).exists() for name in names)
+    return not any((table.base / name).exists() for name in names)
 
 
 def _like_ids(present: Mapping[str, Sequence[Cell]]) -> dict[str, Sequence[Cell]]:
@@ -139,7 +139,7 @@ def _probed(
     Raises `UserError` where several folders would do.
     """
     found: dict[tuple[str, str, str], float] = {}
-    for folder, files in _folders(table.path.parent, root):
+    for folder, files in _folders(table.base, root):
         for column, cells in columns.items():
             texts = [cell for cell in cells if isinstance(cell, str)]
             for end in _ends(files, suffix, bare=names_files(cells)):

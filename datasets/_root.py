@@ -25,6 +25,7 @@ class Root:
     """The folder that paths are relative to; `what` names it in errors."""
 
     def __init__(self, folder: Path, what: str = "the table's folder") -> None:
+        self.folder = folder
         self._path = os.path.realpath(folder)
         self._below = os.path.join(self._path, "")
         self._parents: dict[str, str] = {}

@@ -27,7 +27,7 @@ from ._conventions import (
     TRUE,
 )
 from ._readings import Doubt, quoted
-from ._tables import Cell, number, printable
+from ._tables import Cell, Told, number, printable
 
 #: What the knob `split` says where no column is meant.
 NONE = "none"
@@ -59,15 +59,19 @@ def read_splits(
     paths: Sequence[Cell],
     split: str = "",
     test: Sequence[str] = (),
+    told: Told | None = None,
 ) -> SplitReading:
     """Return the splits of a table's rows. `paths` are those of its images.
 
     `split` is the column that the user named, or `none`; `test` are its values of test images.
+    `told` is what names of folders or files say, which counts before all columns but that one.
     """
     if split and split in columns:
         return _finished(_of_named(split, columns[split], test))
     if split == NONE:
         return SplitReading()
+    if told:
+        return _finished(_of_words(told))
     found = [r for name, cells in columns.items() if (r := _plain(name, cells))]
     found += _flags(columns)
     if len(found) > 1:
@@ -269,15 +273,35 @@ def _true_part(reading: SplitReading) -> str:
 
 def _of_folders(paths: Sequence[Cell]) -> SplitReading | None:
     """Return the splits that the folders of the images say, where each image lies in one."""
-    parts: list[str | None] = []
+    words: list[str] = []
     for path in paths:
         folders = str(path or "").replace("\\", "/").casefold().split("/")[:-1]
         said = {SPLITS[folder] for folder in folders if folder in SPLITS}
         if len(said) != 1:
             return None
-        parts.append(said.pop())
-    if "train" not in parts or len(set(parts)) < 2:
+        words.append(said.pop())
+    if "train" not in words or len(set(words)) < 2:
         return None
+    return _of_words(Told(words, "the images' folders"))
+
+
+def told_by(words: Sequence[str], by: str) -> Told | None:
+    """Return splits that names say, a word for each row; None where they part nothing.
+
+    `by` says in words whose names they are. Each word is one of a split.
+    """
+    parts = {SPLITS[word.casefold()] for word in words}
+    return Told(words, by) if "train" in parts and len(parts) > 1 else None
+
+
+def says_split(name: str) -> bool:
+    """Return whether the name of a folder or a file says a split."""
+    return name.casefold() in SPLITS
+
+
+def _of_words(told: Told) -> SplitReading:
+    """Return the splits that words say, each of which is one of a split."""
+    parts = [SPLITS[word.casefold()] for word in told.words]
     counts = ", ".join(f"{count:,} {part}" for part, count in Counter(parts).items())
-    note = f"the images' folders are read as the split: {counts} (split={NONE} draws one)"
+    note = f"{told.by} are read as the split: {counts} (split={NONE} draws one)"
     return SplitReading((), parts, {}, (note,))

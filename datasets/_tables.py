@@ -1,69 +1,101 @@
-"""Tables of labels as CSV or Parquet: cells by column, with spreadsheet row numbers. No data set.
+"""Tables of labels: cells by column, with spreadsheet row numbers; and CSV. No data set.
 
-A cell is a text, a tuple of texts (a Parquet list), or None where it is blank. What else means that
-a value is missing is for `_readings.py` to say.
+Whatever a user's images come in becomes a table: see `_sources.py`. A cell is a text, a tuple of
+texts (a Parquet list), or None where it is blank. What else means that a value is missing is for
+`_readings.py` to say.
 """
 
 import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bench.clean import printable as clean
 from bench.contracts import UserError
-from bench.files import open_regular, read_bytes
-from bench.images import SUFFIXES
+from bench.files import read_bytes
+from bench.images import SUFFIXES, Embedded
 
 Cell = str | tuple[str, ...] | None
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_CSV = (".csv", ".tsv", ".txt")
-_PARQUET = (".parquet", ".pq")
+#: Endings of tables as text, in lower case.
+CSV = (".csv", ".tsv", ".txt")
+#: Rows that are named; the others are counted.
+_NAMED = 5
 #: Number of records used to choose the delimiter.
 _SAMPLE = 50
-#: The most bytes of a file, also unpacked, and what it may hold: memory is taken by the cell.
-_MOST_BYTES = 2**28
-_MOST_UNPACKED = 2**29
+#: The most bytes of a file, and what it may hold: memory is taken by the cell.
+MOST_BYTES = 2**28
 _MOST_ROWS = 2**22
 _MOST_CELLS = 2**25
 
 
+class Pictures(ABC):
+    """Where the images of a table's rows are, where none of its columns names files."""
+
+    #: What the draw of a test set hashes.
+    hashed: str = "paths"
+
+    @abstractmethod
+    def key(self, row: int) -> str:
+        """Return what a row's image is known by, wherever the data lie and however sorted."""
+
+    @abstractmethod
+    def locate(self, row: int) -> str | Embedded:
+        """Return where a row's image is. Raises a `ValueError` that says what is wrong with it."""
+
+    @abstractmethod
+    def shown(self, row: int) -> str:
+        """Return a row's image in words and a blank; empty where the row is called by its image."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What names of folders or files say of the splits: a word for each row, or none."""
+
+    words: Sequence[str]
+    by: str
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The cells of a file by column, all columns equally long.
+    """The rows that a file or a folder has: their cells by column, all columns equally long.
 
-    `numbers` are the row numbers; the header is row 1. `faults` says what is wrong with a row, as
-    (number, text).
+    `numbers` are the row numbers; the header of a table is row 1. `faults` says what is wrong with
+    a row, as (number, text). `declared` has the classes of columns whose classes are not inferred,
+    in order; all that their cells hold is among them. `pictures` has the images where no column
+    names them. `told` are splits that names say. `knobs` are names that knobs may give beside the
+    columns'. `spot` names a row by its number, and `name` the whole.
     """
 
     path: Path
     numbers: Sequence[int]
     columns: Mapping[str, Sequence[Cell]]
     faults: Sequence[tuple[int, str]]
+    declared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pictures: Pictures | None = None
+    told: Told | None = None
+    notes: tuple[str, ...] = ()
+    knobs: tuple[str, ...] = ()
+    spot: Callable[[int], str] | None = None
+    name: str = ""
 
+    @property
+    def base(self) -> Path:
+        """The folder that paths start from."""
+        return self.path if self.path.is_dir() else self.path.parent
 
-def read_table(path: Path) -> Table:
-    """Read a table. Raises `UserError` where the file is not one."""
-    suffix = path.suffix.lower()
-    if suffix not in _CSV + _PARQUET:
-        raise UserError(
-            f"'{path}' is no table: give the path of a .csv, .tsv or .parquet file with a column "
-            "of image paths"
-        )
-    try:
-        table = _read_csv(path) if suffix in _CSV else _read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"there is no table '{path}': give the path of a CSV or Parquet") from None
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror or error}") from None
-    if not table.numbers:
-        raise UserError(f"'{path}' has no rows below its header")
-    return table
+    def spots(self, numbers: Sequence[int], most: int = _NAMED) -> str:
+        """Return rows by name, the first few of many."""
+        shown = [self.spot(number) if self.spot else str(number) for number in numbers[:most]]
+        more = f" and {len(numbers) - most:,} more" if len(numbers) > most else ""
+        return f"{'' if self.spot else 'row '}{', '.join(shown)}{more}"
 
 
 def printable(text: str, longest: int = 60) -> str:
@@ -72,7 +104,7 @@ def printable(text: str, longest: int = 60) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
-def _check_size(path: Path, rows: int, cells: int) -> None:
+def check_size(path: Path, rows: int, cells: int = 0) -> None:
     """Raise `UserError` where a table is larger than any that is meant."""
     if rows > _MOST_ROWS or cells > _MOST_CELLS:
         raise UserError(
@@ -91,7 +123,7 @@ def _cell(text: str) -> str | None:
     return text.strip() or None
 
 
-def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
+def named(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Return the position of each column by its name; a column without a name is left out."""
     positions: dict[str, int] = {}
     for position, name in enumerate(header):
@@ -107,9 +139,10 @@ def _named(path: Path, header: Sequence[str]) -> dict[str, int]:
     return positions
 
 
-def _read_csv(path: Path) -> Table:
+def read_csv(path: Path) -> Table:
+    """Read a table as text. Raises `UserError` where it is none, and `OSError`."""
     try:
-        text = read_bytes(path, _MOST_BYTES).decode("utf-8-sig")
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"'{path}' is not UTF-8: save it as 'CSV UTF-8'") from None
     # Line endings stay as they are, because a quoted cell may contain some.
@@ -119,12 +152,12 @@ def _read_csv(path: Path) -> Table:
     try:
         for record in reader:
             cells += len(record)
-            _check_size(path, len(records), cells)
+            check_size(path, len(records), cells)
             records.append(record)
     except csv.Error as error:
         raise UserError(f"'{path}' is no CSV: line {reader.line_num}: {error}") from None
     header = [name.strip() for name in records[0]] if records else []
-    positions = _named(path, header)
+    positions = named(path, header)
     numbers: list[int] = []
     faults: list[tuple[int, str]] = []
     rows: list[list[str]] = []
@@ -160,35 +193,8 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=fitness)
 
 
-def _read_parquet(path: Path) -> Table:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError(
-            f"'{path}' is Parquet, which needs pyarrow: pip install 'mtl-sharing-bench[parquet]', "
-            "or -e '.[parquet]' in a checkout, or save the table as CSV"
-        ) from None
-    with open_regular(path, _MOST_BYTES) as file:
-        try:
-            # What it says of itself, before any of it is unpacked.
-            about = parquet.ParquetFile(file).metadata
-            _check_size(path, about.num_rows, about.num_rows * about.num_columns)
-            size = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
-            if size > _MOST_UNPACKED:
-                raise UserError(f"'{path}' unpacks to {size:,} bytes, over {_MOST_UNPACKED:,}")
-            table = parquet.read_table(file)
-            names = [name.strip() for name in table.column_names]
-            columns = [[_parquet_cell(v) for v in column.to_pylist()] for column in table.columns]
-        except UserError:
-            raise
-        except Exception as error:  # damaged bytes may raise almost anything, also as they are read
-            reason = printable(str(error), 200)
-            raise UserError(f"'{path}' is no Parquet that can be read: {reason}") from None
-    cells = {name: columns[at] for name, at in _named(path, names).items()}
-    return Table(path, range(2, table.num_rows + 2), cells, ())
-
-
-def _parquet_cell(value: Any) -> Cell:
+def cell_of(value: Any) -> Cell:
+    """Return a value of Python as a cell."""
     if isinstance(value, list):
         return tuple(str(part) for part in value if part is not None)
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -1,11 +1,14 @@
-"""Your own images: a table of labels next to a folder of image files. Nothing else is written.
+"""Your own images and their labels, in the form that you have them in.
 
 `folder:PATH/labels.csv:species+coat` names a CSV or Parquet table and two of its columns. One
 column holds the images' paths, relative to the table's folder. A column `split` says train or test.
 Every other column is a task, whose type follows from its cells (see `_columns.py`). Several tables,
 joined by a comma, are tasks on different images.
 
-No file outside the table's folder is opened, whatever the table or a link says.
+`folder:PATH:class` names a folder with a folder for each class. Other forms become tables as well:
+`_sources.py` has the list.
+
+No file outside the named folder is opened, whatever a table or a link says.
 """
 
 import hashlib
@@ -16,14 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.contracts import Dataset, DataSource, Glance, UserError, unknown
-from bench.images import identity, read_header, read_image, read_mask, read_rows
+from bench.images import ImageSource, identity, read_header, read_mask, read_rows
 from bench.task_types import (
     MISSING,
     VOID,
@@ -35,24 +38,22 @@ from bench.task_types import (
 )
 from bench.tasks import Expectation, ImageSet, Task, TaskData
 
-from ._columns import Column, KindName, OneHot, infer_kind
+from ._columns import Column, Declared, KindName, OneHot, infer_kind, names_files
+from ._form import BACKGROUNDS, SIDE, Form, form_of
 from ._naming import Naming, find_images
+from ._pictures import Files
 from ._readings import BALANCED, Choices, Doubt, read_column, read_flags, without_missing
 from ._root import Root
+from ._sources import Wanted, read_source
 from ._splits import NONE, SplitReading, read_splits
-from ._tables import Cell, Table, printable, read_table
+from ._tables import Cell, Pictures, Table, printable
+from ._trees import CLASS, LAYOUTS, RESERVED, nameable
 
-#: The side that images are stretched to, unless they are small and of one size. The networks here
-#: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
-_SIDE = 32
-_OWN_SIDE = 64
 _LARGEST_SIDE = 1024
 #: Images of a table whose sizes are looked at before settings are chosen.
 _GLANCED = 100
 #: One in so many images is drawn for the test set where no column says which.
 _TEST_SHARE = 5
-#: Signs that a pair, a knob or the name of a pair gives a meaning to.
-_RESERVED = "+~:/\\,="
 #: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
@@ -63,7 +64,6 @@ _MOST_ROWS = 3
 _MOST_CLASSES = 64
 #: Classes count alike where the largest is over so many times the smallest.
 _UNEVEN = 2
-_BACKGROUNDS = ("white", "black", "hidden")
 #: Values this near 0 and as near 255 are those of a black and white mask that was blurred.
 _BLUR = 10
 _PIECE = 256
@@ -83,13 +83,15 @@ class _Fault:
 class _Part:
     """A table whose columns have their roles: images, split, and labels by task name.
 
-    `doubts` has the cells of each label that can be read in several ways. `groups` has the group of
-    each row, if there are any. `joined` is set where there are other tables.
+    `naming` says how a column names the images, if one does. `doubts` has the cells of each label
+    that can be read in several ways. `groups` has the group of each row, if there are any. `joined`
+    is set where there are other tables.
     """
 
     name: str
     table: Table
-    naming: Naming
+    pictures: Pictures
+    naming: Naming | None
     splits: SplitReading
     labels: Mapping[str, Column]
     doubts: Mapping[str, Sequence[Doubt]]
@@ -97,26 +99,21 @@ class _Part:
     joined: bool = False
 
     @cached_property
-    def paths(self) -> Sequence[str | None]:
-        """The path of each row's image."""
-        return self.naming.paths(self.table)
-
-    @cached_property
     def drawn(self) -> Sequence[int]:
-        """The rows in the order of the hashes of their images' paths: a draw.
+        """The rows in the order of the hashes of their images' paths, or contents: a draw.
 
         It does not depend on the order of the table, nor on where the folder lies.
         """
 
         def draw(row: int) -> tuple[bytes, ...]:
-            return _hash(self.group(row)), _hash(self.root.key(self.paths[row] or ""))
+            return _hash(self.group(row)), _hash(self.pictures.key(row))
 
         return sorted(range(len(self.table.numbers)), key=draw)
 
     def group(self, row: int) -> str:
         """Return the group of a row's image, which is alone in it if nothing is said."""
         cell = self.groups[row] if self.groups else None
-        return f"group {cell}" if cell is not None else self.root.key(self.paths[row] or "")
+        return f"group {cell}" if cell is not None else self.pictures.key(row)
 
     def first_of(self, count: int) -> set[int]:
         """Return so many rows of the draw, and the others of the last one's group."""
@@ -124,9 +121,10 @@ class _Part:
         return {row for row in self.drawn if self.group(row) in groups}
 
     @cached_property
-    def root(self) -> Root:
-        """The folder that these paths start from."""
-        return self.naming.root(self.table)
+    def roots(self) -> Sequence[Root]:
+        """The folders that the paths of masks may start from."""
+        images = [self.naming.root(self.table)] if self.naming and self.naming.folder else []
+        return [Root(self.table.base), *images]
 
     def beside(self, columns: Collection[str]) -> "_Part":
         """Return the part among others: those of its labels that another has are named after it."""
@@ -137,20 +135,30 @@ class _Part:
 
     def asked(self, doubt: Doubt) -> str:
         """Return a doubt in words: the cells, the first of their rows, and what decides."""
-        rows = [str(self.table.numbers[at]) for at in doubt.at]
-        more = f" and {len(rows) - _MOST_ROWS:,} more" if len(rows) > _MOST_ROWS else ""
-        where = f" (row {', '.join(rows[:_MOST_ROWS])}{more})" if rows else ""
+        rows = [self.table.numbers[at] for at in doubt.at]
+        where = f" ({self.table.spots(rows, _MOST_ROWS)})" if rows else ""
         knobs = " or ".join(f"folder@{knob}:…" for knob in doubt.knobs)
         return f"{doubt.what}{where}{f': say {knobs}' if knobs else ''}"
 
     def check_any_there(self, faults: Sequence[_Fault]) -> None:
-        """Raise `UserError` in one line where all images are missing."""
+        """Raise `UserError` in one line where all images are missing, or none is an image."""
+        if not self.naming:
+            bad = {f.row: f.text for f in faults if f.table == self.name and f.image}
+            if 1 < len(bad) == len(self.table.numbers):
+                row = min(bad)
+                fix = ": say which column has them with folder@image=COLUMN:…"
+                fix = "" if self.table.knobs else fix
+                raise UserError(
+                    f"'{self.table.path}': none of its {len(bad):,} images can be read; "
+                    f"{self.table.spots([row])}: {bad[row].rstrip('.')}{fix}"
+                )
         missing = {f.row: f.text for f in faults if f.table == self.name and _MISSING in f.text}
-        if 1 < len(missing) == len(self.table.numbers):
+        if self.naming and 1 < len(missing) == len(self.table.numbers):
             row = min(missing)
+            column = printable(self.naming.column)
             raise UserError(
-                f"'{self.table.path}': none of its {len(missing):,} images is there; row {row}: "
-                f"{missing[row]}: correct the column '{printable(self.naming.column)}', or say "
+                f"'{self.table.path}': none of its {len(missing):,} images is there; "
+                f"{self.table.spots([row])}: {missing[row]}: correct the column '{column}', or say "
                 "where they are with folder@root=DIR:…"
             )
 
@@ -173,9 +181,8 @@ class _Images:
             if not len(images):
                 path = self.part.table.path
                 columns = " and ".join(map(printable, self.part.splits.columns))
-                why = (
-                    f": column {columns} says so (split={NONE} draws a test set)" if columns else ""
-                )
+                why = f": column {columns} says so (split={NONE} draws a test set)"
+                why = why if columns else ""
                 raise UserError(f"'{path}' has no {half} image that can be read{why}")
 
     def halves(self, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,17 +212,19 @@ class _Lazy(Mapping[str, TaskData]):
 
 @dataclass(frozen=True)
 class Folder(Dataset):
-    """A folder of images with a table of labels: any number of tasks of four types."""
+    """Images with labels, of a table or of folders: any number of tasks of four types."""
 
     name = "folder"
-    summary = "your own images: a CSV or Parquet table with a column of paths, the others are tasks"
-    needs = "PATH of the table, such as photos/labels.csv; see docs/tutorial.md"
+    summary = "your own images: a table with a column of paths, or a folder for each class"
+    needs = "PATH of the table or the folder, such as photos/labels.csv; see docs/tutorial.md"
     takes_path = True
-    suffixes = (".csv", ".tsv", ".parquet", ".pq")
+    suffixes = (".csv", ".tsv", ".parquet", ".pq", "/")
 
     path: str = ""
     image: str = ""
-    """Column of the image files' paths, names or ids; inferred where it is not given."""
+    """Column of the image files' paths, names or ids, or of the images; inferred if not given."""
+    folders: str = ""
+    """What the folders at the top are: classes, splits or domains; inferred where not given."""
     root: str = ""
     """Folder of the images, from the table's folder on or absolute; found where not given."""
     suffix: str = ""
@@ -263,10 +272,12 @@ class Folder(Dataset):
         if not 0 <= self.size <= _LARGEST_SIDE:
             raise ValueError(f"size is a side in pixels, up to {_LARGEST_SIDE}")
         self._choices.check()
+        if self.folders and self.folders not in LAYOUTS:
+            raise ValueError(f"folders are {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}")
         if self.bits and not 8 <= self.bits <= 16:
             raise ValueError("bits are 8 to 16")
-        if self.background not in _BACKGROUNDS:
-            raise ValueError(f"background is {', '.join(_BACKGROUNDS[:-1])} or {_BACKGROUNDS[-1]}")
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"background is {', '.join(BACKGROUNDS[:-1])} or {BACKGROUNDS[-1]}")
         if self.test and self.split in ("", NONE):
             raise ValueError("test= has values of the column of splits: name it with split=COLUMN")
         named = [column for kind in _KINDS for column in getattr(self, kind)]
@@ -283,7 +294,18 @@ class Folder(Dataset):
         sets = [name[1:-1] for name in names if name[:1] + name[-1:] == "[]"]
         groups = ["=".join(part.strip() for part in each.split(",")) for each in sets]
         new = [group for group in dict.fromkeys(groups) if group and group not in self.onehot]
+        self._check_layout(names)
         return replace(self, onehot=(*self.onehot, *new)) if new else self
+
+    def _check_layout(self, names: Collection[str]) -> None:
+        """Raise `UserError` where the classes are asked for, and the folders are domains."""
+        domains = [part.name for part in self._parts if part.table.knobs and part.table.name]
+        if domains and CLASS in names and CLASS not in domains:
+            raise UserError(
+                f"'{self.path}' has no task '{CLASS}', since its folders are read as domains: name "
+                f"some of these ({', '.join(domains)}), or say folder@folders=classes:… if they "
+                "are the classes"
+            )
 
     @property
     def tasks(self) -> Mapping[str, str]:
@@ -315,19 +337,17 @@ class Folder(Dataset):
 
     def glance(self, source: DataSource) -> Glance:
         """Return the images of the smallest table, and the middle shorter side of a sample."""
-        first: dict[str, tuple[_Part, int, bool]] = {}
+        first: dict[ImageSource, tuple[_Part, int, bool]] = {}
         listed = [_list(part, first)[1] for part in self._parts]
         sides = []
         for part in listed:
             for file in part.files[:: len(part.files) // _GLANCED + 1]:
-                with suppress(
-                    ValueError, OSError, UserError
-                ):  # a bad image is told when it is read
-                    sides.append(int(read_header(Path(file))[:2].min()))
+                with suppress(ValueError, OSError, UserError):  # it is told when it is read
+                    sides.append(int(read_header(file)[:2].min()))
         sizes = [(sum(row not in p.test for row in p.rows), len(p.rows)) for p in listed]
         train, every = min(sizes)
         usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
-        middle = sorted(sides)[len(sides) // 2] if sides else _SIDE
+        middle = sorted(sides)[len(sides) // 2] if sides else SIDE
         return Glance(train, every - train, middle, tuple(usable))
 
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
@@ -448,8 +468,9 @@ class Folder(Dataset):
         several = len(self._parts) > 1
         left = list(dict.fromkeys(left))
         left.sort(key=lambda f: (f.table, f.row))
+        tables = {part.name: part.table for part in self._parts}
         lines = [
-            f"  {f'{f.table}, ' if several else ''}row {f.row}: {f.text}"
+            f"  {f'{f.table}, ' if several else ''}{tables[f.table].spots([f.row])}: {f.text}"
             for f in left[:_MOST_FAULTS]
         ]
         if len(left) > _MOST_FAULTS:
@@ -469,13 +490,18 @@ class Folder(Dataset):
         """The tables with the roles of their columns. Raises where the roles are not clear."""
         whole = Path(self.path)
         paths = (
-            [whole] if whole.is_file() else [Path(piece.strip()) for piece in self.path.split(",")]
+            [whole] if whole.exists() else [Path(piece.strip()) for piece in self.path.split(",")]
         )
         if len({os.path.realpath(path) for path in paths}) < len(paths):
             raise UserError(f"'{self.path}' names a table twice")
-        tables = [read_table(path) for path in paths]
+        wanted = Wanted(self.image, self.folders, self.exact, self.folded)
+        tables = [table for path in paths for table in read_source(path, wanted)]
         self._check_knobs(tables)
-        names = _table_names(paths)
+        names = [table.name for table in tables]
+        if not all(names):
+            if any(names):
+                raise UserError(f"'{self.path}': domains are joined with nothing: name them alone")
+            names = _table_names(paths)
         parts = [self._roles(name, table) for name, table in zip(names, tables, strict=True)]
         counts = Counter(label for part in parts for label in part.labels)
         if len(parts) == 1:
@@ -483,12 +509,18 @@ class Folder(Dataset):
         return tuple(part.beside([c for c in part.labels if counts[c] > 1]) for part in parts)
 
     def _check_knobs(self, tables: Sequence[Table]) -> None:
-        known = {column for table in tables for column in table.columns}
+        known = {name for table in tables for name in (*table.columns, *table.knobs)}
+        trees = any(table.knobs for table in tables)
+        if trees and (self.image or self.root or self.suffix):
+            raise UserError(
+                f"'{self.path}' is a folder whose folders are the labels: image=, root= and "
+                "suffix= are for tables"
+            )
         kinds = (column for kind in _KINDS for column in getattr(self, kind))
         split = "" if self.split == NONE else self.split
         sets = (column for group in self.onehot for column in group.split("="))
         named = (
-            self.image,
+            "" if any(table.pictures for table in tables) else self.image,
             split,
             self.group,
             *kinds,
@@ -503,21 +535,33 @@ class Folder(Dataset):
     def _roles(self, name: str, table: Table) -> _Part:
         """Return a table with the roles of its columns: images, splits and labels."""
         asked = self.image if self.image in table.columns else ""
-        naming = find_images(table, asked, self.root, self.suffix)
-        others = {c: cells for c, cells in table.columns.items() if c != naming.column}
-        splits = read_splits(others, naming.paths(table), self.split, self.test)
+        naming, pictures, paths = None, table.pictures, []
+        others = dict(table.columns)
+        if pictures is None:
+            naming = find_images(table, asked, self.root, self.suffix)
+            paths = naming.paths(table)
+            pictures = Files(paths, naming.root(table))
+            del others[naming.column]
+        else:
+            others = {c: cells for c, cells in others.items() if not names_files(cells)}
+        splits = read_splits(others, paths, self.split, self.test, table.told)
         labels: dict[str, Column] = {}
         doubts: dict[str, Sequence[Doubt]] = {}
         for column, cells in others.items():
-            if column in (*splits.columns, self.group) or not _nameable(column):
+            if column in (*splits.columns, self.group) or not nameable(column):
                 continue
             kind = next((k for k in _KINDS if column in getattr(self, k)), None)
+            if column in table.declared and kind in (None, "classification"):
+                order = table.declared[column]
+                labels[column] = Declared(column, cells, "classification", True, order=order)
+                doubts[column] = ()
+                continue
             read = read_column(column, cells, self._choices, kind)
             inferred = kind or ("classification" if read.codes else infer_kind(read.cells))
             labels[column] = Column(column, read.cells, inferred, kind is not None, read.notes)
             doubts[column] = read.doubts
         groups = without_missing(table.columns[self.group]) if self.group in others else None
-        part = _Part(name, table, naming, splits, labels, doubts, groups)
+        part = _Part(name, table, pictures, naming, splits, labels, doubts, groups)
         for group in self.onehot:
             self._join(part, group.split("="), labels, doubts)
         return part
@@ -537,9 +581,10 @@ class Folder(Dataset):
             flags[column], odd = read_flags(labels[column].cells)
             if odd is not None:
                 cell = printable(str(labels[column].cells[odd]), 30)
+                where = part.table.spots([part.table.numbers[odd]])
                 raise UserError(
-                    f"'{part.table.path}', column '{printable(column)}': '{cell}' (row "
-                    f"{part.table.numbers[odd]}) is neither true nor false, so it is no label of "
+                    f"'{part.table.path}', column '{printable(column)}': '{cell}' "
+                    f"({where}) is neither true nor false, so it is no label of "
                     f"[{','.join(columns)}]: give columns of 0 and 1, or yes and no"
                 )
         told = tuple(note for column in columns for note in labels[column].told)
@@ -552,21 +597,16 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _nameable(text: str) -> bool:
-    """Return whether this text may name a task, or a table, which gives tasks their names."""
-    return text.isprintable() and not any(sign in text for sign in _RESERVED)
-
-
 def _table_names(paths: Sequence[Path]) -> list[str]:
     """Return short, distinct names of tables: those of the files, or of their folders."""
     for names in ([p.stem for p in paths], [Path(os.path.realpath(p)).parent.name for p in paths]):
-        if len(set(names)) == len(names) and all(map(_nameable, names)):
+        if len(set(names)) == len(names) and all(map(nameable, names)):
             return names
     if len(paths) == 1:
         return ["table"]
     raise UserError(
         "tables that are joined need names of their own, of the files or of their folders, "
-        f"without any of {' '.join(_RESERVED)}: rename one of {', '.join(map(str, paths))}"
+        f"without any of {' '.join(RESERVED)}: rename one of {', '.join(map(str, paths))}"
     )
 
 
@@ -583,27 +623,27 @@ def _label_faults(part: _Part, column: Column) -> list[_Fault]:
 # ---------------------------------------------------------------------------------- files
 
 
-def _locate(
-    part: _Part, cells: Sequence[Cell], rows: Sequence[int], what: str, roots: Sequence[Root]
-) -> dict[int, str | _Fault]:
-    """Return the real path of the file that each row names, or what is wrong with it.
+def _masks_of(
+    part: _Part, cells: Sequence[Cell], rows: Sequence[int]
+) -> tuple[dict[int, str], list[_Fault]]:
+    """Return the real path of the mask that each row names, and what is wrong with the others.
 
-    A file lies below the first of `roots` that has it.
+    A mask lies below the first of the part's roots that has it.
     """
-    found: dict[int, str | _Fault] = {}
+    found: dict[int, str] = {}
+    faults = []
     for row in rows:
-        cell = cells[row]
-        if not isinstance(cell, str):
-            found[row] = part.fault(row, f"has no {what}")
-            continue
-        for root in roots:
+        cell, why = cells[row], "has no mask"
+        for root in part.roots if isinstance(cell, str) else ():
             try:
-                found[row] = root.locate(cell)
+                found[row] = root.locate(str(cell))
                 break
             except ValueError as error:
-                fault = part.fault(row, f"{what} '{printable(cell)}' {error}")
-                found.setdefault(row, fault)
-    return found
+                if why == "has no mask":
+                    why = f"mask '{printable(str(cell))}' {error}"
+        else:
+            faults.append(part.fault(row, why))
+    return found, faults
 
 
 def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
@@ -615,9 +655,10 @@ def _test_rows(part: _Part) -> tuple[set[int], list[_Fault], Sequence[str]]:
         # Chosen by the hash of its path, an image keeps its part when the table is sorted. Few
         # images change it when the table grows.
         test = part.first_of(max(1, count // _TEST_SHARE))
+        which = "folder" if table.knobs else "column"
         note = (
-            f"no split column: {len(test):,} of {count:,} images were drawn as test set by the "
-            "hashes of their paths, the same at every seed"
+            f"no split {which}: {len(test):,} of {count:,} images were drawn as test set by the "
+            f"hashes of their {part.pictures.hashed}, the same at every seed"
         )
         return test, [], [note]
     faults = [part.fault(row, text, image=False) for row, text in (splits.faults or {}).items()]
@@ -635,7 +676,7 @@ def _crossing(part: _Part, test: Collection[int]) -> list[_Fault]:
         part.fault(
             row,
             f"group '{printable(str(part.groups[row]))}' is in the test set here, and in the "
-            f"training pool in row {part.table.numbers[trained[group]]}",
+            f"training pool in {part.table.spots([part.table.numbers[trained[group]]])}",
             image=False,
         )
         for group, row in both.items()
@@ -651,7 +692,7 @@ class _Listed:
 
     part: _Part
     rows: Sequence[int]
-    files: Sequence[str]
+    files: Sequence[ImageSource]
     test: Collection[int]
     notes: Sequence[str]
 
@@ -661,11 +702,9 @@ class _Listed:
         return identity(self.files)
 
 
-def _image_path(part: _Part, row: int) -> str:
-    return f"image '{printable(str(part.paths[row]))}'"
-
-
-def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[_Fault], _Listed]:
+def _list(
+    part: _Part, first: dict[ImageSource, tuple[_Part, int, bool]]
+) -> tuple[list[_Fault], _Listed]:
     """Return the faults of a part's rows, and the files of the other rows.
 
     `first` says where each file first occurs, in any table, and whether it is a test image there.
@@ -676,25 +715,30 @@ def _list(part: _Part, first: dict[str, tuple[_Part, int, bool]]) -> tuple[list[
     # The training pool first, so that both halves are pieces of one mapped file. In the order of
     # the draw, so that a seed's images are the same if the table is sorted.
     order = sorted(part.drawn, key=test.__contains__)
-    rows, files, shared, crossing = [], [], 0, 0
-    for row, path in _locate(part, part.paths, order, "image", [part.root]).items():
-        if isinstance(path, _Fault):
-            faults.append(path)
+    rows, shared, crossing = [], 0, 0
+    files: list[ImageSource] = []
+    for row in order:
+        try:
+            path = part.pictures.locate(row)
+        except ValueError as error:
+            faults.append(part.fault(row, str(error)))
             continue
         its_part, its_row, tested = first.setdefault(path, (part, row, row in test))
         if its_part is part and its_row != row:
             one, other = sorted((row, its_row))
-            text = (
-                f"{_image_path(part, other)} stands in row {part.table.numbers[one]} already "
-                "(several labels of one image go into one cell)"
-            )
+            where = part.table.spots([part.table.numbers[one]])
+            what = f"stands in {where} already (several labels of one image go into one cell)"
+            if not part.naming:
+                what = f"is the same file as {where}: delete one of them"
+            text = f"{part.pictures.shown(other)}{what}"
             faults.append(part.fault(other, text, image=False))
             continue
         shared += its_part is not part
         crossing += tested != (row in test)
         rows.append(row)
         files.append(path)
-    notes = [*filter(None, (part.naming.note,)), *told]
+    naming = [part.naming.note] if part.naming and part.naming.note else []
+    notes = [*naming, *part.table.notes, *told]
     if shared:
         notes.append(f"{shared:,} of its images are those of another table too")
     if crossing:
@@ -710,7 +754,7 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
     """Return all faults of rows and images, and the images of each table."""
     faults: list[_Fault] = []
     listed: list[_Listed] = []
-    first: dict[str, tuple[_Part, int, bool]] = {}
+    first: dict[ImageSource, tuple[_Part, int, bool]] = {}
     for part in folder._parts:
         wrong, files = _list(part, first)
         faults += wrong
@@ -723,10 +767,10 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
         )
         for at, why in read.bad.items():
             row = files.rows[at]
-            faults.append(files.part.fault(row, f"{_image_path(files.part, row)} {why}"))
+            faults.append(files.part.fault(row, f"{files.part.pictures.shown(row)}{why}"))
         skipped = [f for f in faults if f.image and f.table == files.part.name]
         rows = [files.rows[at] for at in read.kept]
-        notes = [*files.notes, *form.notes, _skipped(skipped)]
+        notes = [*files.notes, *form.notes, _skipped(files.part.table, skipped)]
         found.append(_images(files.part, rows, files.test, read.rows, notes))
     return faults, found
 
@@ -751,109 +795,21 @@ def _images(
     return _Images(part, rows, images)
 
 
-def _skipped(faults: Sequence[_Fault]) -> str:
+def _skipped(table: Table, faults: Sequence[_Fault]) -> str:
     if not faults:
         return ""
     count = "1 bad image was" if len(faults) == 1 else f"{len(faults):,} bad images were"
-    rows = ", ".join(str(row) for row in sorted({f.row for f in faults})[:5])
-    more = f" and {len(faults) - 5:,} more" if len(faults) > 5 else ""
-    return f"{count} skipped (row {rows}{more})"
+    return f"{count} skipped ({table.spots(sorted({f.row for f in faults}))})"
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How all images are read: their side (H, W), mode, bits and background; and notes on it."""
-
-    side: tuple[int, int]
-    mode: Literal["L", "RGB"]
-    bits: int
-    background: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def how(self) -> list[object]:
-        """All that the rows depend on beside the files."""
-        return [self.mode, *self.side, self.bits, self.background]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an image."""
-        return (1 if self.mode == "L" else 3, *self.side)
-
-    def read(self, path: Path) -> np.ndarray:
-        """Read an image file."""
-        ground = "" if self.background == "hidden" else self.background
-        return read_image(path, self.side, self.mode, bits=self.bits, background=ground)
-
-
-def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> _Form:
+def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> Form:
     """Return how all images are read, from what their headers say."""
-    headers = torch.cat(
-        [
-            read_rows(
-                part.files, read_header, "header", (6,), source.cache, np.float32, part.seen
-            ).rows
-            for part in listed
-        ]
-    ).int()
-    if not len(headers):  # there is no image, which is reported elsewhere
-        return _Form((_SIDE, _SIDE), "RGB", 16, folder.background)
-    # Grey only if every image is.
-    mode: Literal["L", "RGB"] = "L" if bool((headers[:, 2] == 1).all()) else "RGB"
-    side, stretched = _side(headers[:, :2], folder.size)
-    bits, cut = _bits(headers[:, 2], headers[:, 3], folder)
-    notes = (stretched, cut, _transparent(headers[:, 4], folder), _frames(headers[:, 5]))
-    return _Form(side, mode, bits, folder.background, tuple(filter(None, notes)))
-
-
-def _side(every: Tensor, asked: int) -> tuple[tuple[int, int], str]:
-    """Return the size (H, W) that all images get, and a note. `every` has theirs, `[N, 2]`."""
-    sizes = torch.unique(every, dim=0).tolist()
-    height, width = asked or _SIDE, asked or _SIDE
-    if not asked and len(sizes) == 1 and max(sizes[0]) <= _OWN_SIDE:
-        height, width = sizes[0]
-    if sizes == [[height, width]]:
-        return (height, width), ""
-    what = f"images of {sizes[0][0]} × {sizes[0][1]}"
-    if len(sizes) > 1:
-        what = f"images of {len(sizes):,} different sizes"
-    note = f"{what} were stretched to {height} × {width} (size=PIXELS sets the side)"
-    return (height, width), note
-
-
-def _bits(channels: Tensor, largest: Tensor, folder: Folder) -> tuple[int, str]:
-    """Return how many of their 16 bits images use, and a note; 16 where none has 16.
-
-    Raises `UserError` where colours use fewer, since their lower bits are lost when they are read.
-    """
-    deep = largest > 0
-    if not deep.any():
-        return 16, ""
-    top = int(largest.max())
-    bits = folder.bits or max(8, top.bit_length())
-    if bits < 16 and (deep & (channels == 3)).any():
-        raise UserError(
-            f"'{folder.path}': its colour images have 16 bits and use {bits} of them (up to "
-            f"{top:,}): save them with 8 bits, or say folder@bits=16:… if they are that dark"
-        )
-    return bits, (
-        f"{int(deep.sum()):,} images have 16 bits, with values up to {top:,}: the upper 8 of "
-        f"{bits} bits are kept (bits=N says otherwise)"
-    )
-
-
-def _transparent(clear: Tensor, folder: Folder) -> str:
-    count = int((clear > 0).sum())
-    if not count:
-        return ""
-    shown = "their hidden colours" if folder.background == "hidden" else folder.background
-    what = f"{count:,} image{' has' if count == 1 else 's have'} transparent pixels"
-    return f"{what}, which show {shown} (background={'/'.join(_BACKGROUNDS)})"
-
-
-def _frames(several: Tensor) -> str:
-    count = int((several > 0).sum())
-    return f"{count:,} files hold several frames, of which the first is read" if count else ""
+    headers = [
+        read_rows(part.files, read_header, "header", (6,), source.cache, np.float32, part.seen).rows
+        for part in listed
+    ]
+    every = torch.cat(headers).int()
+    return form_of(every, folder.path, folder.size, folder.bits, folder.background)
 
 
 # ---------------------------------------------------------------------------------- masks
@@ -870,11 +826,8 @@ def _read_masks(
     """
     part, (_, height, width) = images.part, images.set.image
     given = [row for row in images.rows if column.cells[row] is not None]
-    roots = [Root(part.table.path.parent), *([part.root] if part.naming.folder else [])]
-    located = _locate(part, without_missing(column.cells), given, "mask", roots)
-    faults = [path for path in located.values() if isinstance(path, _Fault)]
-    rows = [row for row, path in located.items() if isinstance(path, str)]
-    files = [path for path in located.values() if isinstance(path, str)]
+    located, faults = _masks_of(part, without_missing(column.cells), given)
+    rows, files = list(located), list(located.values())
     side = height, width
     read = read_rows(
         files,

@@ -8,7 +8,7 @@ from bench.cli.session import Session
 from bench.errors import note
 from bench.files import write_atomically
 from bench.launch import WorkerPool
-from bench.plan.configure import configured, look_at, pretrained
+from bench.plan.configure import configured, encoders, look_at
 from bench.spec.experiment import Experiment, experiment_toml
 from bench.train.device import resolve_device
 
@@ -28,8 +28,8 @@ def configure(
     ]
     if any(each.glance is None for each in seen):
         return experiment
-    (encoder,) = pool.ask(pretrained, device, session.download, limited=False)
-    found, choices = configured(experiment, free, seen, encoder, device)
+    (known,) = pool.ask(encoders, device, session.download, limited=False)
+    found, choices = configured(experiment, free, seen, known, device)
     for choice in choices:
         note(f"chosen: {printable(str(choice))}")
     return found

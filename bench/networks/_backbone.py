@@ -52,6 +52,8 @@ class Backbone(Network):
     """
 
     widths: ClassVar[bool] = False
+    #: Models that are looked for on a machine for a user's photographs, by device, the best first.
+    favourites: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     model: str = ""
     """Name of the model."""
@@ -75,6 +77,18 @@ class Backbone(Network):
             raise ValueError(f"frozen is a number of stages of at least 0, not {self.frozen}")
         if self.frozen and self.weights is None:
             raise ValueError("frozen stages need weights: without them they have learned nothing")
+
+    @classmethod
+    def pretrained(cls, device: str, download: bool) -> str | None:
+        """Return the first favourite whose published weights are here."""
+        named = cls.favourites.get(device, ())
+        for model in named:
+            try:
+                if cls(model=model, weights=DEFAULT).files:
+                    return f"{cls.name}:{model}@weights={DEFAULT}"
+            except UserError:
+                continue
+        return f"{cls.name}:{named[0]}@weights={DEFAULT}" if named and download else None
 
     @abstractmethod
     def made(self, image: Shape) -> nn.Module:

@@ -32,6 +32,7 @@ class LeNet(Network):
     name = "lenet"
     summary = "two convolutions and one linear layer: the network of MultiMNIST studies"
     paper = "Sener & Koltun 2018, Multi-Task Learning as Multi-Objective Optimization"
+    suits = 0
 
     def build(self, image: Shape, width: float) -> Encoder:
         """Return three stages. Raises `UserError` where images would shrink to nothing."""

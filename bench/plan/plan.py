@@ -393,7 +393,8 @@ def _doubts(survey: Survey, row: RowPlan, jobs: Mapping[tuple[Arm, int], Job]) -
     if len(row.arm.tasks) == 1 and not parse_strategy(row.strategy).auxiliaries:
         yield (
             f"{row.strategy} on {row.pair.name} has one task, so nothing is shared: join another "
-            f"to it, {row.pair.name}+TASK"
+            f"to it, {row.pair.name}+TASK, or an auxiliary task to the strategy, "
+            f"{row.strategy}+AUXILIARY (`list strategies` has them)"
         )
     strategy = parse_strategy(row.strategy)
     idle = [

@@ -36,7 +36,7 @@ from bench.spec.limits import (
     MOST_NESTED,
     nested,
 )
-from bench.spec.shorthand import of_table, spelled_out
+from bench.spec.shorthand import of_path, spelled_out
 
 Precision = Literal["fp32", "bf16"]
 #: The keys of `bench.task_types.DENSE_HEADS`.
@@ -97,7 +97,7 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     pair: tuple[str, ...]
-    """DATASET, DATASET:TASK+TASK, or TABLE.csv:COLUMN+COLUMN. May be repeated."""
+    """DATASET, DATASET:TASK+TASK, TABLE.csv:COLUMN+COLUMN, or FOLDER:class. May be repeated."""
     strategy: tuple[str, ...]
     """Strategy, as `list strategies` names it. May be repeated."""
 
@@ -296,13 +296,13 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     Raises `UserError` for a missing or malformed file, an unknown key (with the nearest known
     one) and a value out of range.
     """
-    if of_table(name_or_path):
+    shipped = shipped_experiments()
+    if _is_data(name_or_path):
         if overrides.get("pair"):
             raise UserError(
                 f"give '{shortened(name_or_path)}' or --pair, not both: -p may be repeated"
             )
         return load_experiment("default", {**overrides, "pair": (name_or_path,)})
-    shipped = shipped_experiments()
     path = shipped.get(name_or_path, Path(name_or_path))
     try:
         if path.suffix != ".toml" and not path.is_file():
@@ -346,14 +346,20 @@ def free_fields(name_or_path: str, overrides: Mapping[str, Any]) -> frozenset[st
     """
     pairs = overrides.get("pair") or ()
     own = bool(pairs) and name_or_path == "default" and all(map(_of_a_file, pairs))
-    if not (own or of_table(name_or_path)):
+    if not (own or _is_data(name_or_path)):
         return frozenset()
     return frozenset(Experiment.model_fields) - {k for k, v in overrides.items() if v is not None}
 
 
+def _is_data(name_or_path: str) -> bool:
+    """Return whether what stands for an experiment is a path of a user's own images."""
+    known = name_or_path in shipped_experiments() or name_or_path.endswith(".toml")
+    return not known and of_path(name_or_path) is not None
+
+
 def _of_a_file(pair: str) -> bool:
-    """Return whether a pair is of a user's own images: `DATASET:PATH:TASKS`, or `TABLE:TASKS`."""
-    return spelled_out(pair).count(":") > 1 or of_table(pair) is not None
+    """Return whether a pair is of a user's own images: `DATASET:PATH:TASKS`, or `PATH:TASKS`."""
+    return spelled_out(pair).count(":") > 1 or of_path(pair) is not None
 
 
 #: More parts of a dotted key than an experiment has a use for. Reading one takes the square of

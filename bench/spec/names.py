@@ -16,12 +16,16 @@ from pathlib import Path
 
 from bench.errors import UserError, missing_package, shortened, unknown
 from bench.spec.experiment import Experiment
-from bench.spec.shorthand import assigned, class_values, constant_text, plugin_modules
+from bench.spec.shorthand import (
+    ENTRY_POINTS,
+    assigned,
+    class_values,
+    constant_text,
+    plugin_modules,
+)
 
 #: Functions that make classes.
 _MAKERS = ("type", "make_dataclass", "new_class")
-#: The group of entry points under which installed packages name their plugins.
-ENTRY_POINTS = "mtl_sharing_bench"
 
 
 @cache

