@@ -10,7 +10,7 @@ image nor the share of labels changes the scale of its gradient.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -187,6 +187,12 @@ def _moments(labels: Tensor) -> tuple[float, float]:
     return centre, mean(lambda values: (values - centre) ** 2) ** 0.5 or 1.0
 
 
+@lru_cache(maxsize=64)
+def _on(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers on a device, float32: copied once, since a step must not wait for it."""
+    return torch.tensor(values, device=device)
+
+
 # --------------------------------------------------------------------------------- one per image
 
 
@@ -195,16 +201,29 @@ class Classification(TaskType):
     """One class per image; labels int64 `[N]`, outputs `[N, classes]`.
 
     If `balanced`, gains are computed in the balanced accuracy: where a class is rare, accuracy
-    hardly counts it.
+    hardly counts it. `weights` are those of the classes in the loss, which is then a weighted mean
+    over the examples; all count alike if it is empty.
     """
 
     name: ClassVar[str] = "classification"
 
     balanced: bool = False
+    weights: tuple[float, ...] = ()
+
+    @staticmethod
+    def inverse_shares(labels: Tensor, classes: int) -> tuple[float, ...]:
+        """Return weights inverse to the number of known labels of each class, one on average.
+
+        A class without a label weighs as much as one with a single one.
+        """
+        counts = labels[labels != MISSING].bincount(minlength=classes).clamp(min=1).double()
+        return tuple((counts.reciprocal() * classes / counts.reciprocal().sum()).tolist())
 
     def __repr__(self) -> str:
-        # It is part of the data's fingerprint, which is older than the field.
-        return f"Classification({'balanced=True' if self.balanced else ''})"
+        # It is part of the data's fingerprint, which is older than the fields.
+        fields = ["balanced=True"] * self.balanced
+        fields += [f"weights={self.weights}"] * bool(self.weights)
+        return f"Classification({', '.join(fields)})"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -225,11 +244,18 @@ class Classification(TaskType):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy in nats."""
+        known = targets != MISSING
+        if self.weights:
+            each = F.cross_entropy(outputs, targets, ignore_index=MISSING, reduction="none")
+            weights = _on(self.weights, outputs.device)[targets.clamp(min=0)] * known
+            return (each * weights).sum() / torch.where(known.any(), weights.sum(), 1)
         total = F.cross_entropy(outputs, targets, ignore_index=MISSING, reduction="sum")
-        return total / (targets != MISSING).sum().clamp(min=1)
+        return total / known.sum().clamp(min=1)
 
     def loss_of_known(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy in nats; the same bits with a third of the operators."""
+        if self.weights:
+            return self.loss(outputs, targets)
         return F.cross_entropy(outputs, targets)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:

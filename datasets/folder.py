@@ -251,6 +251,8 @@ class Folder(Dataset):
     metric: tuple[str, ...] = ()
     """What classes are scored by, `accuracy` or `balanced`, or `COLUMN=accuracy`; balanced where
     the largest class is over twice the smallest."""
+    weighted: tuple[str, ...] = ()
+    """Columns whose classes weigh alike in the loss, whatever their number of images."""
     onehot: tuple[str, ...] = ()
     """Columns of true and false that are one multi-label task, `A=B=C`; `[A,B,C]` says the same."""
     group: str = ""
@@ -385,7 +387,11 @@ class Folder(Dataset):
                 kind = MultiLabel()
             case _:
                 balanced, note = self._balanced(column, train)
-                kind, notes = Classification(balanced), [note]
+                classes = max(1, len(column.names))
+                weighted = column.name in self.weighted
+                weights = Classification.inverse_shares(train, classes) if weighted else ()
+                kind, notes = Classification(balanced, weights), [note]
+                notes += ["in the loss each class weighs as much as another"] * weighted
         task = Task(name, kind, max(1, len(column.names)), classes=column.names)
         told = tuple(filter(None, (*notes, *column.notes(train, test))))
         return TaskData(task, images.set, train, test, told)
@@ -525,6 +531,7 @@ class Folder(Dataset):
             self.group,
             *kinds,
             *self.binary,
+            *self.weighted,
             *sets,
             *self._choices.columns(),
         )

@@ -425,3 +425,24 @@ def test_every_class_and_label_has_a_score_of_its_own() -> None:
     outputs = torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])  # class 0 at both pixels
     found = Segmentation().each(Segmentation().measure(outputs, maps))
     assert found == ("IoU, %", [50, 0])
+
+
+def test_weights_of_classes_make_a_rare_class_count_as_much_as_a_common_one() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0] * 9 + [1, MISSING])
+    weights = Classification.inverse_shares(labels, 3)
+    assert weights == pytest.approx((3 / 19, 27 / 19, 27 / 19))
+    kind, outputs = Classification(weights=weights), torch.randn(11, 3, requires_grad=True)
+    loss = kind.loss(outputs, labels)
+    of_weights = torch.nn.functional.cross_entropy(
+        outputs[:10], labels[:10], weight=torch.tensor(weights)
+    )
+    assert loss.item() == pytest.approx(of_weights.item(), rel=1e-6)
+    assert kind.loss_of_known(outputs[:10], labels[:10]).item() == pytest.approx(of_weights.item())
+    nothing = kind.loss(outputs, torch.full((11,), MISSING))
+    assert nothing.item() == 0
+    nothing.backward()
+    assert outputs.grad is not None
+    assert not outputs.grad.isnan().any()
+    assert repr(Classification()) == "Classification()"
+    assert repr(kind) != repr(Classification())

@@ -15,7 +15,7 @@ from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_dataset, parse_pairs
-from bench.task_types import MISSING
+from bench.task_types import MISSING, Classification
 from bench.tasks import TaskData
 from bench.train.splits import draw_split
 
@@ -203,6 +203,17 @@ def test_uneven_classes_count_alike_unless_the_user_says_otherwise(
         "(metric=kind=accuracy)"
     )
     assert (told in kind.notes) == (metric == "balanced accuracy" and not knob)
+
+
+def test_the_classes_of_a_column_weigh_alike_in_the_loss_where_a_user_says_so(
+    table: Write,
+) -> None:
+    path = table({"kind": lambda i: "ab"[i % 5 == 0], "split": lambda i: _TEST[i < 10]})
+    (kind,) = _load(f"folder@weighted=kind:{path}", "kind")
+    assert isinstance(kind.task.type, Classification)
+    assert kind.task.type.weights == pytest.approx((0.4, 1.6))
+    assert "in the loss each class weighs as much as another" in kind.notes
+    assert "column of" in _told(f"folder@weighted=knd:{path}", "kind")
 
 
 def test_a_metric_that_there_is_not_says_which_there_are(table: Write) -> None:
