@@ -126,10 +126,10 @@ def _flags(*commands: list[str], capsys: pytest.CaptureFixture[str]) -> set[str]
 
 
 def test_every_flag_in_the_readme_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    known = _flags(["run"], ["check"], ["list"], capsys=capsys)
+    known = _flags(["run"], ["plan"], ["check"], ["list"], capsys=capsys)
     commands = "\n".join(_blocks("README.md", "(?:bash)?"))
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", commands))
-    assert {"--baseline", "--dry-run"} <= used <= known
+    assert {"--baseline", "--within"} <= used <= known
 
 
 def test_every_flag_of_the_page_on_ci_is_one(capsys: pytest.CaptureFixture[str]) -> None:
