@@ -102,7 +102,10 @@ def plan_within(
         f"single-task network over its images), {count}, "
         f"about {clock(schedule.seconds)} on {workers} workers"
     )
-    note(f"note: {planner.promise(schedule, heard)}")
+    if dry_run and schedule.seeds >= SCREEN_BELOW:
+        note("note: prices alone; `run` rehearses first, plans anew and says what it could detect")
+    else:
+        note(f"note: {planner.promise(schedule, heard)}")
     amounts = {"budget": schedule.budget.text, "seeds": schedule.seeds}
     return experiment.model_copy(update=amounts), True
 

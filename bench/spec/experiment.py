@@ -306,6 +306,9 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     path = shipped.get(name_or_path, Path(name_or_path))
     try:
         if path.suffix != ".toml" and not path.is_file():
+            if ":" in name_or_path:
+                text = shortened(name_or_path)
+                raise UserError(f"'{text}' is no experiment: a data set follows -p, as in -p {text}")
             raise unknown("experiment", name_or_path, shipped)
         values = _toml(path)
     except OSError as error:

@@ -143,3 +143,10 @@ def test_of_many_columns_a_user_chooses(
         csv.writer(file).writerows(wide)
     assert _exit("plan", str(table), "--results", str(tmp_path / "results")) == 2
     assert "name its tasks" in capsys.readouterr().err
+
+
+def test_a_data_set_in_the_place_of_an_experiment_is_told_where_it_goes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _exit("run", "creatures:species+kin") == 2
+    assert "a data set follows -p, as in -p creatures:species+kin" in capsys.readouterr().err
