@@ -308,7 +308,7 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
         if path.suffix != ".toml" and not path.is_file():
             if ":" in name_or_path:
                 text = shortened(name_or_path)
-                raise UserError(f"'{text}' is no experiment: a data set follows -p, as in -p {text}")
+                raise UserError(f"'{text}' is no experiment: data sets follow -p, as in -p {text}")
             raise unknown("experiment", name_or_path, shipped)
         values = _toml(path)
     except OSError as error:

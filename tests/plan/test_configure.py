@@ -149,4 +149,4 @@ def test_a_data_set_in_the_place_of_an_experiment_is_told_where_it_goes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert _exit("run", "creatures:species+kin") == 2
-    assert "a data set follows -p, as in -p creatures:species+kin" in capsys.readouterr().err
+    assert "data sets follow -p, as in -p creatures:species+kin" in capsys.readouterr().err
