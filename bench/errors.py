@@ -147,10 +147,10 @@ def unknown(what: str, given: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} '{given}': {fix}")
 
 
-def missing_package(who: str, package: str) -> UserError:
-    """Return the error for a package that an extra of the same name installs, as a rule."""
+def missing_package(who: str, package: str, extra: str = "") -> UserError:
+    """Return the error for a package that an extra installs: one of the same name, as a rule."""
     return UserError(
-        f"{who} needs the package {package}: pip install 'mtl-sharing-bench[{package}]'"
+        f"{who} needs the package {package}: pip install 'mtl-sharing-bench[{extra or package}]'"
     )
 
 

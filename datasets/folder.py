@@ -32,7 +32,7 @@ from bench.task_types import (
     Segmentation,
     TaskType,
 )
-from bench.tasks import Expectation, ImageSet, Task, TaskData
+from bench.tasks import Expectation, ImageSet, Reading, Task, TaskData
 
 from ._columns import Column, KindName, OneHot, infer_kind
 from ._naming import Naming, find_images
@@ -707,12 +707,17 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
         skipped = [f for f in faults if f.image and f.table == files.part.name]
         rows = [files.rows[at] for at in read.kept]
         notes = [*files.notes, *form.notes, _skipped(skipped)]
-        found.append(_images(files.part, rows, files.test, read.rows, notes))
+        found.append(_images(files.part, rows, files.test, read.rows, notes, form.reading))
     return faults, found
 
 
 def _images(
-    part: _Part, rows: Sequence[int], test: Collection[int], pixels: Tensor, notes: Sequence[str]
+    part: _Part,
+    rows: Sequence[int],
+    test: Collection[int],
+    pixels: Tensor,
+    notes: Sequence[str],
+    reading: Reading,
 ) -> _Images:
     count = sum(row not in test for row in rows)
     train, held_out = pixels[:count], pixels[count:]
@@ -727,7 +732,9 @@ def _images(
         order = {group: at for at, group in enumerate(dict.fromkeys(map(part.group, part.drawn)))}
         groups = torch.tensor([order[part.group(row)] for row in rows[:count]])
         told = (*told, f"images of one of the {len(order):,} groups stay on one side of all splits")
-    images = ImageSet(name, train, held_out, scarce=True, notes=told, groups=groups)
+    images = ImageSet(
+        name, train, held_out, scarce=True, notes=told, groups=groups, reading=reading
+    )
     return _Images(part, rows, images)
 
 
@@ -760,10 +767,15 @@ class _Form:
         """Shape (C, H, W) of an image."""
         return (1 if self.mode == "L" else 3, *self.side)
 
+    @property
+    def reading(self) -> Reading:
+        """What `read_image` is told beside the side and the mode."""
+        return Reading(self.bits, "" if self.background == "hidden" else self.background)
+
     def read(self, path: Path) -> np.ndarray:
         """Read an image file."""
-        ground = "" if self.background == "hidden" else self.background
-        return read_image(path, self.side, self.mode, bits=self.bits, background=ground)
+        how = self.reading
+        return read_image(path, self.side, self.mode, bits=how.bits, background=how.background)
 
 
 def _form(listed: Sequence[_Listed], folder: Folder, source: DataSource) -> _Form:

@@ -122,6 +122,12 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again what is finished already.")
     ] = False,
+    save_weights: Annotated[
+        bool,
+        typer.Option(
+            "--save-weights", help="Keep the networks that are recommended, for use elsewhere."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train what is missing of an experiment, then show its table and plots.
@@ -136,7 +142,15 @@ def run(
         # It takes a second, and so does the start of the pool's first worker.
         from bench.cli.run import run_experiment
 
-        code = run_experiment(asked, session, pool, dry_run=dry_run, fresh=fresh, as_json=as_json)
+        code = run_experiment(
+            asked,
+            session,
+            pool,
+            dry_run=dry_run,
+            fresh=fresh,
+            as_json=as_json,
+            save_weights=save_weights,
+        )
     raise typer.Exit(code)
 
 

@@ -9,6 +9,7 @@ from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.report import report_experiment
 from bench.cli.session import Session
 from bench.cli.settle import settle
+from bench.cli.weights import weights_of
 from bench.contracts import DataSource
 from bench.errors import EXIT_OK, EXIT_RUNS_FAILED, note, say
 from bench.launch import WorkerPool
@@ -20,6 +21,7 @@ from bench.stats.gains import results as results_of
 from bench.stats.interim import analysed, extended, opening
 from bench.store.records import Declaration, Pilot, Record
 from bench.store.store import Store
+from bench.weights.file import check_package
 
 
 def run_experiment(
@@ -30,11 +32,15 @@ def run_experiment(
     dry_run: bool = False,
     fresh: bool = False,
     as_json: bool = False,
+    save_weights: bool = False,
 ) -> int:
     """Run an experiment at each of its levels and show the report of the largest.
 
-    Returns the exit code of the command.
+    With `save_weights` the networks that it recommends are kept. Returns the exit code of the
+    command.
     """
+    if save_weights:
+        check_package()
     if dry_run:
         return _show_plans(experiment, session, pool, fresh, as_json)
     store = Store(session.results)
@@ -51,6 +57,9 @@ def run_experiment(
         code = max(code, lost)
         shown = number == len(levels)
         code = max(code, report_experiment(store, declaration, records, as_json, shown=shown))
+        if save_weights and shown:
+            saved = weights_of(store, declaration, records, session.source, pool, fresh, as_json)
+            code = max(code, saved)
     return code
 
 
