@@ -25,6 +25,8 @@ _LENGTH = 8
 #: The longest header in bytes, and the longest text in it, in signs.
 _MOST_HEADER = 2**24
 _MOST_TEXT = 10_000
+#: The most numbers in a line of an image, over all channels: there is a mean for each.
+_MOST_LINE = 2**18
 
 Text = Annotated[str, Field(max_length=_MOST_TEXT)]
 Side = Annotated[int, Field(ge=1, le=2**14)]
@@ -86,7 +88,7 @@ class Saved(_Part):
     bits: Annotated[int, Field(ge=8, le=16)] = 16
     background: Literal["", "white", "black"] = ""
     precision: Precision = "fp32"
-    tasks: Annotated[tuple[SavedTask, ...], Field(min_length=1, max_length=2**12)]
+    tasks: Annotated[tuple[SavedTask, ...], Field(min_length=1, max_length=2**10)]
     run: SavedRun
     plugins: tuple[Text, ...] = ()
     made: dict[Text, Text] = {}
@@ -95,6 +97,8 @@ class Saved(_Part):
     def _whole(self) -> Self:
         if len({task.name for task in self.tasks}) < len(self.tasks):
             raise ValueError("a network has each task once")
+        if self.image[0] * self.image[2] > _MOST_LINE:
+            raise ValueError(f"a line of an image has up to {_MOST_LINE:,} numbers")
         for task in self.tasks:
             if not len(task.mean) == len(task.deviation) == self.image[0]:
                 raise ValueError(f"'{task.name}' has a mean and a deviation per channel")

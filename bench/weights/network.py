@@ -44,13 +44,7 @@ class SavedNetwork:
     ) -> None:
         self.about, self.module, self._device = about, module, device
         self.tasks: Mapping[str, Task] = {task.name: task for task in tasks if task.scored}
-        width = about.image[2]
-        self._standardised = {
-            task.images: Standardise.by(
-                torch.tensor(task.mean), torch.tensor(task.deviation), width, device
-            )
-            for task in about.tasks
-        }
+        self._scaled: dict[str, Standardise] = {}
 
     def read(self, files: Sequence[str | Path]) -> Tensor:
         """Return image files as uint8 `[N, C, H, W]`, as those of the training set were read.
@@ -100,7 +94,7 @@ class SavedNetwork:
     def _answers(self, images: Tensor, asked: Collection[str]) -> dict[str, Tensor]:
         rows = images.to(self._device).permute(0, 2, 3, 1).contiguous()
         # Tasks on the same images get the identical tensor, which is encoded once.
-        inputs = {name: scale(rows) for name, scale in self._standardised.items()}
+        inputs = {t.images: self._scale(t)(rows) for t in self.about.tasks if t.name in asked}
         given = [inputs[t.images] if t.name in asked else None for t in self.about.tasks]
         with passes_in(self.about.precision, self._device):
             outputs = self.module(given)
@@ -109,6 +103,14 @@ class SavedNetwork:
             for task, output in zip(self.about.tasks, outputs, strict=True)
             if task.name in asked
         }
+
+    def _scale(self, task: SavedTask) -> Standardise:
+        """Return what standardises the images of a task; tasks of one image set share it."""
+        if task.images not in self._scaled:
+            mean, deviation = torch.tensor(task.mean), torch.tensor(task.deviation)
+            width = self.about.image[2]
+            self._scaled[task.images] = Standardise.by(mean, deviation, width, self._device)
+        return self._scaled[task.images]
 
     def in_words(self, answers: Mapping[str, Tensor]) -> Iterator[dict[str, str]]:
         """Yield what the answers are in a few words, by task, for one image after the other."""
