@@ -125,7 +125,8 @@ def to_bytes(saved: Saved, tensors: dict[str, Tensor]) -> bytes:
     check_package()
     from safetensors.torch import save
 
-    content: bytes = save(tensors, {_OURS: saved.model_dump_json(), "format": "pt"})
+    # One entry: several would come in no fixed order, and the same run gives the same bytes.
+    content: bytes = save(tensors, {_OURS: saved.model_dump_json()})
     return content
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from bench.contracts import DataSource
 from bench.errors import UserError
-from bench.spec.registry import parse_strategy
+from bench.spec.budget import Price
+from bench.spec.experiment import Recipe
+from bench.spec.registry import parse_pairs, parse_strategy
 from bench.store.records import Record
 from bench.task_types import (
     Classification,
@@ -29,7 +31,7 @@ from bench.train.run import trained
 from bench.weights import SavedNetwork, load
 from bench.weights.file import Saved, read_saved
 from bench.weights.keep import train_again
-from tests.conftest import toy_jobs
+from tests.conftest import plain_spec
 
 pytest.importorskip("safetensors")
 
@@ -38,9 +40,20 @@ from safetensors.torch import load_file, save_file
 CPU = torch.device("cpu")
 
 
-def _job(folder: Path, strategy: str, pair: str = "toy:row+column", **how: object) -> Job:
-    jobs = toy_jobs(folder, strategy, pair, **how)
-    return next(job for job in jobs if job.spec.strategy == parse_strategy(strategy).name)
+def _job(strategy: str, pair: str = "toy:row+column", **how: object) -> Job:
+    """Return a run of a few steps in each phase, whose price nobody has measured."""
+    parsed = parse_strategy(strategy)
+    dataset, tasks = parse_pairs(pair)[0].dataset, parse_pairs(pair)[0].tasks
+    values = {"train_size": 100, "validation_size": 50, "batch_size": 16, "curve_points": 1}
+    recipe = Recipe.model_validate(values | how)
+    scored = tasks[:1] if parsed.auxiliaries else tasks
+    spec = plain_spec(
+        dataset=dataset, tasks=tasks, scored=scored, strategy=parsed.name, recipe=recipe
+    )
+    phases = len(parsed.schedule.phases([d.task for d in arm_data(spec, DataSource())]))
+    price = Price(flops=1.0, samples=16, peak_bytes=1, parameters=1, seconds=1.0)
+    spec = spec.model_copy(update={"steps": (6,) * phases})
+    return Job(spec, (price,) * phases, "k", DataSource())
 
 
 def _saved(folder: Path, job: Job) -> tuple[Path, Record]:
@@ -70,7 +83,7 @@ STRATEGIES = [
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_loaded_network_scores_as_its_run_did(tmp_path: Path, strategy: str) -> None:
-    job = _job(tmp_path, strategy)
+    job = _job(strategy)
     path, record = _saved(tmp_path, job)
     network = load(path)
     assert [*network.tasks] == [*job.spec.scored]
@@ -79,7 +92,7 @@ def test_a_loaded_network_scores_as_its_run_did(tmp_path: Path, strategy: str) -
 
 
 def test_a_loaded_network_has_the_outputs_of_the_trained_one(tmp_path: Path) -> None:
-    job = _job(tmp_path, "hard")
+    job = _job("hard")
     _, _, state = trained(job)
     path, _ = _saved(tmp_path, job)
     data = arm_data(job.spec, job.source)
@@ -94,7 +107,7 @@ def test_a_loaded_network_has_the_outputs_of_the_trained_one(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_precision_is_that_of_the_run(tmp_path: Path, precision: str) -> None:
-    job = _job(tmp_path, "hard", precision=precision)
+    job = _job("hard", precision=precision)
     path, record = _saved(tmp_path, job)
     assert read_saved(path).precision == precision
     scored = {name: record.scores[name]["accuracy"].value for name in job.spec.scored}
@@ -102,7 +115,7 @@ def test_the_precision_is_that_of_the_run(tmp_path: Path, precision: str) -> Non
 
 
 def test_training_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    job = _job(tmp_path, "hard")
+    job = _job("hard")
     assert train_again(job)[1] == train_again(job)[1]
 
 
@@ -125,7 +138,7 @@ def test_frozen_statistics_and_weights_are_saved_so_that_the_weights_file_is_not
         # Its own normalisation has three channels, and these images have one.
         m.setattr(Timm, "normalisation", None)
         network = f"timm:resnet10t@weights={file}"
-        job = _job(tmp_path, "hard", network=network)
+        job = _job("hard", network=network)
         path, record = _saved(tmp_path, job)
         file.unlink()
         loaded = load(path)
@@ -172,7 +185,7 @@ def test_words_name_classes_and_units() -> None:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("file")
-    return _saved(folder, _job(folder, "hard"))[0]
+    return _saved(folder, _job("hard"))[0]
 
 
 def test_images_of_another_form_and_unknown_tasks_are_refused(file: Path, tmp_path: Path) -> None:
@@ -311,13 +324,15 @@ def test_a_plugin_that_is_missing_is_named(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_of_a_plugin_is_told_to_need_it(tmp_path: Path) -> None:
-    path, _ = _saved(tmp_path, _job(tmp_path, "hard", network="patches"))
+    path, _ = _saved(tmp_path, _job("hard", network="patches"))
     assert read_saved(path).plugins == ("'patches' (patches.py)",)
     load(path)
 
 
 def test_tasks_on_different_images_keep_their_own_scaling(tmp_path: Path) -> None:
-    job = next(job for job in toy_jobs(tmp_path, "hard", "teachers") if len(job.spec.scored) > 1)
+    job = _job(
+        "hard", next(p.name for p in parse_pairs("teachers") if len(p.targets) > 1), network="mlp"
+    )
     path, _ = _saved(tmp_path, job)
     about: Saved = read_saved(path)
     assert len({task.images for task in about.tasks}) == len(about.tasks)
