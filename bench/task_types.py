@@ -8,8 +8,8 @@ image nor the share of labels changes the scale of its gradient.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
@@ -24,6 +24,8 @@ from bench.networks import ClassificationHead, DeepLabHead, DenseHead, Shape
 MISSING = -1
 #: The label of a pixel whose class is unknown, as in the files of VOC.
 VOID = 255
+#: Marks a field of a task type that changes the loss and nothing else.
+TRAINING_ONLY = "training only"
 #: Number of examples whose labels are summed at once.
 _EXAMPLES = 64
 #: Number of examples with one label each that are measured at once.
@@ -48,6 +50,8 @@ class TaskType(ABC):
     name: ClassVar[str]
     #: Whether labels are maps of the image's size, which move with it under augmentation.
     dense: ClassVar[bool] = False
+    #: What `answers` are, in words.
+    answered: ClassVar[str] = "the outputs of its head"
 
     @property
     @abstractmethod
@@ -114,6 +118,14 @@ class TaskType(ABC):
         """
         return None
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return outputs `[N, ...]` as who uses the network wants them, as `answered` says."""
+        return outputs
+
+    def in_words(self, answer: Tensor, classes: Sequence[str]) -> str:
+        """Return the answer for one image in a few words. `classes` are names of the outputs."""
+        return " × ".join(map(str, answer.shape)) + " numbers"
+
     def floor(self, labels: Tensor, test_labels: Tensor, outputs: int) -> dict[str, float]:
         """Return every metric of `blind` outputs on a test set; empty where there are none."""
         blind = self.blind(labels, outputs)
@@ -143,6 +155,11 @@ def _calibration_error(confidence: Tensor, right: Tensor) -> float:
         0, bins, confidence - right.double()
     )
     return (apart.abs().sum() / len(confidence)).item()
+
+
+def _called(place: int, classes: Sequence[str]) -> str:
+    """Return the name of an output; its number where it has none."""
+    return classes[place] if place < len(classes) else str(place)
 
 
 def _mean_known(labels: Tensor) -> Tensor:
@@ -206,9 +223,10 @@ class Classification(TaskType):
     """
 
     name: ClassVar[str] = "classification"
+    answered: ClassVar[str] = "probabilities `[N, classes]`, which sum to 1"
 
     balanced: bool = False
-    weights: tuple[float, ...] = ()
+    weights: tuple[float, ...] = field(default=(), metadata={TRAINING_ONLY: True})
 
     @staticmethod
     def inverse_shares(labels: Tensor, classes: int) -> tuple[float, ...]:
@@ -264,6 +282,15 @@ class Classification(TaskType):
         confidence, predicted = outputs.softmax(1).max(1)
         return torch.stack([targets.float(), predicted.float(), nll, confidence], dim=1)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each class."""
+        return outputs.softmax(1)
+
+    def in_words(self, answer: Tensor, classes: Sequence[str]) -> str:
+        """Return the most probable class."""
+        place = int(answer.argmax())
+        return f"{_called(place, classes)} ({answer[place]:.0%})"
+
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics; the balanced one is the mean over the classes that occur."""
         true, predicted = measured[:, :2].long().unbind(1)
@@ -300,6 +327,7 @@ class MultiLabel(TaskType):
     """Any number of labels per image; targets float `[N, L]` of 0, 1 or NaN, outputs `[N, L]`."""
 
     name = "multi-label"
+    answered = "probabilities `[N, labels]`, each for itself"
 
     def __repr__(self) -> str:
         # It is part of the data's fingerprint: runs that were scored by macro F1 are others.
@@ -333,6 +361,15 @@ class MultiLabel(TaskType):
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the labels, then the probabilities."""
         return torch.cat([targets, outputs.sigmoid()], dim=1)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each label."""
+        return outputs.sigmoid()
+
+    def in_words(self, answer: Tensor, classes: Sequence[str]) -> str:
+        """Return the labels that are more probable than not."""
+        likely = [place for place, p in enumerate(answer.tolist()) if p > 0.5]
+        return ", ".join(f"{_called(p, classes)} ({answer[p]:.0%})" for p in likely) or "none"
 
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics; a label counts where some image of the set has it."""
@@ -392,6 +429,7 @@ class Regression(TaskType):
     """
 
     name: ClassVar[str] = "regression"
+    answered: ClassVar[str] = "numbers `[N]` in the label's unit"
 
     unit: str = ""
     mean: float = 0.0
@@ -427,6 +465,14 @@ class Regression(TaskType):
         """Return the true number and the predicted one, in the label's unit."""
         return torch.stack([targets, outputs[:, 0] * self.deviation + self.mean], dim=1)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the numbers in the label's unit."""
+        return outputs[:, 0] * self.deviation + self.mean
+
+    def in_words(self, answer: Tensor, classes: Sequence[str]) -> str:
+        """Return the number with its unit."""
+        return f"{answer:.4g} {self.unit}".rstrip()
+
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics. R² needs two examples."""
         from torchmetrics.functional import r2_score
@@ -456,6 +502,7 @@ class Reconstruction(TaskType):
 
     name = "reconstruction"
     dense = True
+    answered = "standardised images `[N, C, H, W]`"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -517,6 +564,7 @@ class Segmentation(LabelMap):
     """One class per pixel; labels uint8 `[N, H, W]`, outputs `[N, classes, H, W]`."""
 
     name = "segmentation"
+    answered = "probabilities `[N, classes, H, W]`, which sum to 1 at each pixel"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -548,6 +596,15 @@ class Segmentation(LabelMap):
         cells = cells + classes**2 * torch.arange(count, device=cells.device)[:, None, None]
         found = torch.bincount(cells[targets != VOID], minlength=count * classes**2)
         return found.view(count, classes**2).float()
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each class at each pixel."""
+        return outputs.softmax(1)
+
+    def in_words(self, answer: Tensor, classes: Sequence[str]) -> str:
+        """Return the class of most pixels."""
+        place = int(answer.argmax(0).flatten().mode().values)
+        return f"most pixels are {_called(place, classes)}"
 
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics, over all pixels of the set. A class that neither occurs nor is
@@ -589,6 +646,7 @@ class Depth(LabelMap):
     """
 
     name: ClassVar[str] = "depth"
+    answered: ClassVar[str] = "distances `[N, H, W]` in the label's unit"
 
     unit: str = "m"
     mean: float = 0.0
@@ -623,6 +681,14 @@ class Depth(LabelMap):
         sums = [torch.where(known, e, 0).flatten(1).sum(1) for e in (error, error / targets)]
         return torch.stack([*sums, known.flatten(1).sum(1).float()], dim=1)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the distances in the label's unit."""
+        return outputs[:, 0] * self.deviation + self.mean
+
+    def in_words(self, answer: Tensor, classes: Sequence[str]) -> str:
+        """Return the mean distance with its unit."""
+        return f"{answer.mean():.4g} {self.unit} on average"
+
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics."""
         absolute, relative, pixels = measured.double().sum(0).tolist()
@@ -645,6 +711,7 @@ class SurfaceNormals(LabelMap):
     """
 
     name = "normals"
+    answered = "unit vectors `[N, 3, H, W]`"
 
     #: Angles are counted to a tenth of a degree; the median is read off the counts.
     _BINS: ClassVar[int] = 1800
@@ -686,6 +753,10 @@ class SurfaceNormals(LabelMap):
         parts = [torch.where(known, angle, 0), *((angle < a) & known for a in self._WITHIN), known]
         sums = torch.stack([part.flatten(1).sum(1).float() for part in parts], dim=1)
         return torch.cat([sums, histogram.view(count, self._BINS).float()], dim=1)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return directions of length 1."""
+        return F.normalize(outputs, dim=1)
 
     def scores(self, measured: Tensor) -> dict[str, float]:
         """Return all metrics; the median lies in the middle of its tenth of a degree."""

@@ -55,6 +55,14 @@ class Task:
                 return self.weight * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How image files were read, beside their size and channels: see `bench.images.read_image`."""
+
+    bits: int = 16
+    background: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images of one source: `train` is the pool that seeds draw from, `test` is never trained on.
@@ -68,7 +76,8 @@ class ImageSet:
     instead of an error. `notes` are what a user must know about how the set was read.
 
     `groups` has the group of each training image, int64 `[N]`, where images of one group (frames of
-    a video, say) must not be trained on and validated on.
+    a video, say) must not be trained on and validated on. `reading` is how the files were read, if
+    there were any.
     """
 
     name: str
@@ -78,6 +87,7 @@ class ImageSet:
     scarce: bool = False
     notes: tuple[str, ...] = ()
     groups: Tensor | None = None
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if self.groups is not None and len(self.groups) != len(self.train):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.contracts import UserError
 from bench.images import ImageSource, read_image
+from bench.tasks import Reading
 
 #: The side that images are stretched to, unless they are small and of one size. The networks here
 #: are small, and a budget in FLOPs buys a quarter of the steps at twice the side.
@@ -38,10 +39,15 @@ class Form:
         """Shape (C, H, W) of an image."""
         return (1 if self.mode == "L" else 3, *self.side)
 
+    @property
+    def reading(self) -> Reading:
+        """What `read_image` is told beside the side and the mode."""
+        return Reading(self.bits, "" if self.background == "hidden" else self.background)
+
     def read(self, path: ImageSource) -> np.ndarray:
         """Read an image file."""
-        ground = "" if self.background == "hidden" else self.background
-        return read_image(path, self.side, self.mode, bits=self.bits, background=ground)
+        how = self.reading
+        return read_image(path, self.side, self.mode, bits=how.bits, background=how.background)
 
 
 def form_of(headers: Tensor, path: str, size: int, bits: int, background: str) -> Form:

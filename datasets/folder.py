@@ -36,7 +36,7 @@ from bench.task_types import (
     Segmentation,
     TaskType,
 )
-from bench.tasks import Expectation, ImageSet, Task, TaskData
+from bench.tasks import Expectation, ImageSet, Reading, Task, TaskData
 
 from ._columns import Column, Declared, KindName, OneHot, infer_kind, names_files
 from ._form import BACKGROUNDS, SIDE, Form, form_of
@@ -778,12 +778,17 @@ def _read(folder: Folder, source: DataSource) -> tuple[Sequence[_Fault], Sequenc
         skipped = [f for f in faults if f.image and f.table == files.part.name]
         rows = [files.rows[at] for at in read.kept]
         notes = [*files.notes, *form.notes, _skipped(files.part.table, skipped)]
-        found.append(_images(files.part, rows, files.test, read.rows, notes))
+        found.append(_images(files.part, rows, files.test, read.rows, notes, form.reading))
     return faults, found
 
 
 def _images(
-    part: _Part, rows: Sequence[int], test: Collection[int], pixels: Tensor, notes: Sequence[str]
+    part: _Part,
+    rows: Sequence[int],
+    test: Collection[int],
+    pixels: Tensor,
+    notes: Sequence[str],
+    reading: Reading,
 ) -> _Images:
     count = sum(row not in test for row in rows)
     train, held_out = pixels[:count], pixels[count:]
@@ -798,7 +803,9 @@ def _images(
         order = {group: at for at, group in enumerate(dict.fromkeys(map(part.group, part.drawn)))}
         groups = torch.tensor([order[part.group(row)] for row in rows[:count]])
         told = (*told, f"images of one of the {len(order):,} groups stay on one side of all splits")
-    images = ImageSet(name, train, held_out, scarce=True, notes=told, groups=groups)
+    images = ImageSet(
+        name, train, held_out, scarce=True, notes=told, groups=groups, reading=reading
+    )
     return _Images(part, rows, images)
 
 

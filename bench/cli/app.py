@@ -136,6 +136,12 @@ def run(
         bool, typer.Option("--fresh", help="Train again what is finished already.")
     ] = False,
     within: Within = None,
+    save_weights: Annotated[
+        bool,
+        typer.Option(
+            "--save-weights", help="Keep the networks that are recommended, for use elsewhere."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train what is missing of an experiment, then show its table and plots.
@@ -165,6 +171,7 @@ def run(
             as_json=as_json,
             deadline=deadline,
             asked_seeds=overrides.get("seeds"),
+            save_weights=save_weights,
         )
     raise typer.Exit(code)
 

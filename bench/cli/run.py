@@ -11,6 +11,7 @@ from bench.cli.dry_run import plan_json, show_plan
 from bench.cli.report import report_experiment
 from bench.cli.session import Session
 from bench.cli.settle import settle
+from bench.cli.weights import weights_of
 from bench.cli.within import FIRST, SPARE, Deadline, plan_within, seeds_left
 from bench.contracts import DataSource
 from bench.errors import EXIT_OK, EXIT_RUNS_FAILED, note, say
@@ -23,6 +24,7 @@ from bench.stats.gains import results as results_of
 from bench.stats.interim import analysed, extended, narrowed, opening
 from bench.store.records import SCREEN_BELOW, Declaration, Pilot, Record
 from bench.store.store import Store
+from bench.weights.file import check_package
 
 
 def run_experiment(
@@ -35,12 +37,16 @@ def run_experiment(
     as_json: bool = False,
     deadline: Deadline | None = None,
     asked_seeds: int | None = None,
+    save_weights: bool = False,
 ) -> int:
     """Run an experiment at each of its levels and show the report of the largest.
 
     With a `deadline` its budget and its seeds are planned to it, but for seeds that were asked for.
-    Returns the exit code of the command.
+    With `save_weights` the networks that it recommends are kept. Returns the exit code of the
+    command.
     """
+    if save_weights:
+        check_package()
     watched = False
     if deadline is not None:
         store = Store(session.results, read_only=dry_run)
@@ -73,6 +79,9 @@ def run_experiment(
         code = max(code, lost)
         shown = number == len(levels)
         code = max(code, report_experiment(store, declaration, records, as_json, shown=shown))
+        if save_weights and shown:
+            saved = weights_of(store, declaration, records, session.source, pool, fresh, as_json)
+            code = max(code, saved)
     return code
 
 

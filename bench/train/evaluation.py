@@ -1,6 +1,5 @@
 """From predictions to scores. Untimed and without random draws: evaluation changes no run."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,11 @@ from bench.train.rows import Rows, Standardise
 #: Largest numbers of images and pixels that are evaluated at once.
 _BATCH = 512
 _PIXELS = 2**21
+
+
+def images_at_once(height: int, width: int) -> int:
+    """Return how many images of so many pixels a network evaluates at once."""
+    return max(1, min(_BATCH, _PIXELS // (height * width)))
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def evaluate(
     collected: dict[str, tuple[list[Tensor], list[Tensor]]] = {s.task.name: ([], []) for s in sets}
     for images in {id(s.images): s.images for s in sets}.values():
         together = [s for s in sets if s.images is images]
-        batch = max(1, min(_BATCH, _PIXELS // math.prod(images.shape[2:])))
+        batch = images_at_once(*images.shape[2:])
         for start in range(0, len(images), batch):
             stop = start + batch
             x = together[0].to_float(images.part(start, stop))

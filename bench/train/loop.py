@@ -26,7 +26,7 @@ from bench.networks import Encoder, Shape
 from bench.randomness import seeded, stream
 from bench.spec.experiment import DenseHeadName, Precision, Recipe
 from bench.spec.registry import Strategy, parse_network
-from bench.tasks import TaskData
+from bench.tasks import Task, TaskData
 from bench.train.batches import Batch, Batches
 from bench.train.optimizer import AdamW
 
@@ -64,22 +64,42 @@ def build_network(
     The encoder and each head are drawn from their own streams, so that adding a task moves no other
     weight. Raises `ValueError` where images differ in shape.
     """
-    return _network_and_encoders(strategy, data, network, width, seed, dense_head)[0]
+    tasks = [d.task for d in data]
+    return network_for(strategy, tasks, _image_of(data), network, width, seed, dense_head)
+
+
+def network_for(
+    strategy: Strategy,
+    tasks: Sequence[Task],
+    image: Shape,
+    network: str,
+    width: float,
+    seed: int,
+    dense_head: DenseHeadName = "decoder",
+) -> MultiTaskNetwork:
+    """Return the same for tasks without their data, on images of shape (C, H, W)."""
+    return _network_and_encoders(strategy, tasks, image, network, width, seed, dense_head)[0]
+
+
+def _image_of(data: Sequence[TaskData]) -> Shape:
+    """Return the one shape of all images. Raises `ValueError` where there are several."""
+    image = data[0].images.image
+    if any(d.images.image != image for d in data):
+        shapes = ", ".join(f"{d.task.name} {d.images.image}" for d in data)
+        raise ValueError(f"the images of one run must have one shape, got {shapes}")
+    return image
 
 
 def _network_and_encoders(
     strategy: Strategy,
-    data: Sequence[TaskData],
+    tasks: Sequence[Task],
+    image: Shape,
     network: str,
     width: float,
     seed: int,
     dense_head: DenseHeadName,
 ) -> tuple[MultiTaskNetwork, frozenset[int]]:
     """Return a freshly drawn network, and the identities of its encoders' parameters."""
-    image = data[0].images.image
-    if any(d.images.image != image for d in data):
-        shapes = ", ".join(f"{d.task.name} {d.images.image}" for d in data)
-        raise ValueError(f"the images of one run must have one shape, got {shapes}")
     base, encoders = width, list[Encoder]()
 
     def encoder(width: float = 1.0) -> Encoder:
@@ -87,16 +107,16 @@ def _network_and_encoders(
             encoders.append(build_encoder(network, image, base * width))
             return encoders[-1]
 
-    def head_of(d: TaskData) -> Callable[[Encoder], nn.Module]:
+    def head_of(task: Task) -> Callable[[Encoder], nn.Module]:
         def head(encoder: Encoder) -> nn.Module:
-            with seeded(seed, "init", "head", d.task.name):
-                make = partial(d.task.type.chosen_head, dense_head)
-                return make(encoder.features, image, d.task.outputs)
+            with seeded(seed, "init", "head", task.name):
+                make = partial(task.type.chosen_head, dense_head)
+                return make(encoder.features, image, task.outputs)
 
         return head
 
     with seeded(seed, "init", "strategy"):
-        built = strategy.sharing.build(encoder, [head_of(d) for d in data])
+        built = strategy.sharing.build(encoder, [head_of(task) for task in tasks])
     return built, frozenset(id(p) for encoder in encoders for p in encoder.parameters()) & {
         id(p) for p in built.parameters()
     }
@@ -154,7 +174,13 @@ class TrainingState:
         self._strategy, self._seed = strategy, seed
         with device if device.type == "meta" else nullcontext():
             self.network, self._encoders = _network_and_encoders(
-                strategy, data, recipe.network, width, seed, recipe.dense_head
+                strategy,
+                self.tasks,
+                _image_of(data),
+                recipe.network,
+                width,
+                seed,
+                recipe.dense_head,
             )
         if device.type != "meta":
             self.network.to(device).to(memory_format=torch.channels_last)

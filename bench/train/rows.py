@@ -1,6 +1,7 @@
 """Rows of images and labels, on the device or fetched from memory or a mapped file."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -8,6 +9,24 @@ from torch import Tensor
 from bench.contracts import DataSource, Normalisation
 from bench.errors import UserError
 from bench.tasks import ImageSet, TaskData
+
+
+def scaling(images: ImageSet, expects: Normalisation | None = None) -> tuple[Tensor, Tensor]:
+    """Return the mean and deviation of each channel that images are standardised with, `[C]` each.
+
+    Pixels count from 0 to 255. They are those of the training pool, or what a network `expects`.
+    Raises `UserError` where it expects another number of channels.
+    """
+    mean, deviation = images.channel_statistics
+    if expects is None:
+        return mean, deviation
+    if len(expects.mean) != len(mean):
+        raise UserError(
+            f"the network expects images of {len(expects.mean)} channels, and those of "
+            f"{images.name} have {len(mean)}"
+        )
+    mean, deviation = (255 * torch.tensor(each) for each in (expects.mean, expects.deviation))
+    return mean, deviation
 
 
 class Standardise:
@@ -21,18 +40,17 @@ class Standardise:
     def __init__(
         self, images: ImageSet, device: torch.device, expects: Normalisation | None = None
     ) -> None:
-        mean, deviation = images.channel_statistics
-        if expects is not None:
-            if len(expects.mean) != len(mean):
-                raise UserError(
-                    f"the network expects images of {len(expects.mean)} channels, and those of "
-                    f"{images.name} have {len(mean)}"
-                )
-            mean, deviation = (
-                255 * torch.tensor(each) for each in (expects.mean, expects.deviation)
-            )
+        self._set(*scaling(images, expects), images.image[2], device)
+
+    @classmethod
+    def by(cls, mean: Tensor, deviation: Tensor, width: int, device: torch.device) -> Self:
+        """Return what does the same with a known `scaling`, for images `width` pixels wide."""
+        made = cls.__new__(cls)
+        made._set(mean, deviation, width, device)
+        return made
+
+    def _set(self, mean: Tensor, deviation: Tensor, width: int, device: torch.device) -> None:
         # For a whole line of pixels: a pixel's three numbers are too short a loop for a CPU.
-        width = images.image[2]
         self._mean, self._scale = (
             channels.repeat(width).to(device) for channels in (mean, 1 / deviation)
         )

@@ -282,7 +282,12 @@ def _use(
 
 
 def execute(job: Job) -> tuple[Record, Examples]:
-    """Train and evaluate one run.
+    """Train and evaluate one run, as `trained` does, and let its network go."""
+    return trained(job)[:2]
+
+
+def trained(job: Job) -> tuple[Record, Examples, TrainingState]:
+    """Train and evaluate one run; return its record, its scores of examples and its final state.
 
     The final, annealed state is scored on the test set. A trial of tuning is scored on the
     validation split instead, and leaves no scores of examples. A run whose loss stops being finite
@@ -303,10 +308,10 @@ def execute(job: Job) -> tuple[Record, Examples]:
     with seeded(spec.seed, "strategy", strategy.name):
         state = TrainingState(strategy, data, spec.recipe, spec.width, spec.seed, device)
         validation = _validation(spec, scored, device, resident)
-        trained = []
+        ended = []
         for phase in range(len(state.phases)):
-            trained.append(_train(spec, state, phase, resident, validation))
-            if trained[-1].reason:
+            ended.append(_train(spec, state, phase, resident, validation))
+            if ended[-1].reason:
                 break
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
@@ -327,33 +332,33 @@ def execute(job: Job) -> tuple[Record, Examples]:
     tested = time.perf_counter() - paused
     check_unchanged()
 
-    wall = sum(t.wall for t in trained)
+    wall = sum(t.wall for t in ended)
     record = Record(
         key=job.key,
-        status="diverged" if trained[-1].reason else "ok",
-        reason=trained[-1].reason,
+        status="diverged" if ended[-1].reason else "ok",
+        reason=ended[-1].reason,
         spec=spec,
         data_fingerprint=fingerprint(data),
         code_fingerprint=code_fingerprint(strategy, spec.recipe.network, spec.dataset),
         streams=streams(spec, strategy, data),
         scores={r.task.name: _scores(r, floors.get(r.task.name, {})) for r in results},
         classes={r.task.name: found for r in results if (found := _class_scores(r))},
-        curve=tuple(point for t in trained for point in t.curve),
+        curve=tuple(point for t in ended for point in t.curve),
         ledger=Ledger(
             budget=budget,
             prices=job.prices,
             steps=spec.steps,
-            used=_used(trained, job.prices),
-            evaluation_seconds=sum(t.evaluation_seconds for t in trained) + tested,
+            used=_used(ended, job.prices),
+            evaluation_seconds=sum(t.evaluation_seconds for t in ended) + tested,
             measured_peak_bytes=peak,
-            stall=sum(t.stalled for t in trained) / wall if wall else 0.0,
+            stall=sum(t.stalled for t in ended) / wall if wall else 0.0,
             tuning=job.tuning,
         ),
         use=use,
         provenance=provenance(spec.device) | execution(device),
         seconds=time.perf_counter() - began,
     )
-    return record, examples
+    return record, examples, state
 
 
 _warmed: set[str] = set()
