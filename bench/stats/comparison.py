@@ -95,7 +95,7 @@ class Comparison:
     @property
     def skewed(self) -> bool:
         """Whether the robust gain lies outside the interval of the mean, or a seed lies apart."""
-        if self.robust is None or self.result.n < SCREEN_BELOW:
+        if self.robust is None or self.result.n < SCREEN_BELOW or self.unlearned:
             return False
         outside = not self.result.low <= self.robust.estimate <= self.result.high
         return bool(self.outlying) or outside

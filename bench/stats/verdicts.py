@@ -69,7 +69,8 @@ def judge(against: Mapping[AnchorName, Comparison], unit: str, unscored: int = 0
     transfer = None if same is None else outcome_of(same)
     if same is not None and transfer is not None and not full.equal_compute:
         return _at_equal_steps(full, same, transfer, unit)
-    if same is None or (same.steps == full.steps and transfer is pay_off):
+    once = same is None or same.steps == full.steps or pay_off is Outcome.UNLEARNED
+    if same is None or (once and transfer is pay_off):
         sentence, certainty = _alone(full, pay_off, unit, transfer is not None)
     else:
         assert transfer is not None

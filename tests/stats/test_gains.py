@@ -518,6 +518,22 @@ def test_where_neither_side_beats_the_floor_there_is_no_verdict(
         assert not row.verdict.undecided
 
 
+def test_that_nothing_was_learned_is_said_once() -> None:
+    anchors: dict[AnchorName, list[float]] = {"full": _around(77), "same-steps": _around(76)}
+
+    def change(records: dict[str, Record]) -> None:
+        _with_floor(80.0)(records)
+        for key, record in records.items():
+            if key.startswith("s"):  # the row, and the anchor that takes its steps
+                spec = record.spec.model_copy(update={"steps": (500,)})
+                records[key] = record.model_copy(update={"spec": spec})
+
+    row = _judge(_around(70), anchors, change)
+    assert row.against["full"].steps != row.against["same-steps"].steps
+    assert row.verdict.name == "nothing learned"
+    assert row.verdict.sentence.count("Nothing was learned") == 1
+
+
 def test_a_score_of_zero_has_no_hundredths() -> None:
     def in_metres(records: dict[str, Record]) -> None:
         for key, record in records.items():
