@@ -13,7 +13,7 @@ from PIL import Image
 from bench.cli import weights as command
 from bench.cli.app import main
 from bench.contracts import DataSource
-from bench.decide.pairs import Choice, Decision, TaskSet
+from bench.decide.pairs import Choice, Decision, TaskSet, decisions
 from bench.store.store import Store
 from bench.train.load import task_data
 from bench.weights import load
@@ -43,11 +43,10 @@ def _run(results: Path, *more: str) -> object:
 
 def _decided(monkeypatch: pytest.MonkeyPatch, choice: Choice) -> None:
     """Let everything be decided in one way, whatever the results."""
-    decide = command.decisions
 
     def decided(*given: object) -> list[TaskSet]:
         found = []
-        for tasks in decide(*given):  # type: ignore[arg-type]
+        for tasks in decisions(*given):  # type: ignore[arg-type]
             strategy = "hard" if choice is Choice.SHARE else ""
             decision = Decision(choice, tasks.decision.candidates, strategy, 0.01)
             found.append(TaskSet(tasks.pair, decision))
