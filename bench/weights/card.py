@@ -41,8 +41,8 @@ def card(saved: Saved, file: str, sentence: str, records: Sequence[Record]) -> s
         "data": code(run.data),
         "strategy": code(run.strategy),
         "network": code(saved.network) + (f", width {saved.width:g}" * (saved.width != 1)),
-        "budget": f"{amount(Budget.parse(run.budget))}, {' + '.join(f'{n:,}' for n in run.steps)} "
-        "steps",
+        "budget": amount(Budget.parse(run.budget)),
+        "steps": " + ".join(f"{steps:,}" for steps in run.steps),
         "seed": f"{run.seed}, the first of {len(seeds)} that ended well; no score chose it",
         "images": f"{saved.image[1]} × {saved.image[2]} pixels, {_channels(saved.image[0])}",
         "precision": saved.precision,

@@ -2,8 +2,9 @@
 
 import re
 import runpy
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from PIL import Image
 from bench.cli import weights as command
 from bench.cli.app import main
 from bench.contracts import DataSource
-from bench.decide.pairs import Choice, Decision, TaskSet
+from bench.decide.pairs import Choice, Decision, TaskSet, decisions
 from bench.store.store import Store
+from bench.train import load as load_module
 from bench.train.load import task_data
 from bench.weights import load
 from bench.weights.file import read_saved, read_tensors
@@ -25,6 +27,14 @@ TOY = (
     "run -p toy:row+column -s hard --seeds 2 --budget 12steps --train-size 100 "
     "--validation-size 50 --curve-points 2 --batch-size 16 --name toys --workers 0 -q"
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_data() -> Iterator[None]:
+    """Forget what was loaded: of many results folders each has a cache of its own."""
+    yield
+    load_module._load.cache_clear()
+    task_data.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +53,10 @@ def _run(results: Path, *more: str) -> object:
 
 def _decided(monkeypatch: pytest.MonkeyPatch, choice: Choice) -> None:
     """Let everything be decided in one way, whatever the results."""
-    decide = command.decisions
 
     def decided(*given: object) -> list[TaskSet]:
         found = []
-        for tasks in decide(*given):  # type: ignore[arg-type]
+        for tasks in decisions(*given):  # type: ignore[arg-type]
             strategy = "hard" if choice is Choice.SHARE else ""
             decision = Decision(choice, tasks.decision.candidates, strategy, 0.01)
             found.append(TaskSet(tasks.pair, decision))
@@ -81,8 +90,6 @@ def _accuracy(path: Path, task: str) -> float:
 
 
 def _copied(trained: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(trained, tmp_path / "results"))
 
 

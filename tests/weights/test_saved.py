@@ -126,8 +126,8 @@ def test_frozen_statistics_and_weights_are_saved_so_that_the_weights_file_is_not
     model = timm.create_model("resnet10t", in_chans=1)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.9, 1.1)
+            for name, low, high in (("mean", -0.1, 0.1), ("var", 0.9, 1.1)):
+                module.get_buffer(f"running_{name}").uniform_(low, high)
     file = tmp_path / "secret folder" / "weights.safetensors"
     file.parent.mkdir()
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, file)
