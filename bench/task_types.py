@@ -150,7 +150,8 @@ def _calibration_error(confidence: Tensor, right: Tensor) -> float:
     It is the mean over the examples of how far the share of right answers lies from the mean
     confidence, in the bin of the example.
     """
-    bins = (confidence * _CONFIDENCE_BINS).long().clamp(max=_CONFIDENCE_BINS - 1)
+    # A network that diverged has no confidence: NaN has no bin, but it shows in the sum.
+    bins = (confidence.nan_to_num() * _CONFIDENCE_BINS).long().clamp(0, _CONFIDENCE_BINS - 1)
     apart = torch.zeros(_CONFIDENCE_BINS, dtype=torch.double).index_add_(
         0, bins, confidence - right.double()
     )

@@ -446,3 +446,24 @@ def test_weights_of_classes_make_a_rare_class_count_as_much_as_a_common_one() ->
     assert not outputs.grad.isnan().any()
     assert repr(Classification()) == "Classification()"
     assert repr(kind) != repr(Classification())
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "labels"),
+    [
+        (Classification(), torch.zeros(3, 2), torch.tensor([0, 1, 1])),
+        (MultiLabel(), torch.zeros(3, 2), torch.tensor([[0.0, 1], [1, 0], [1, 1]])),
+        (Regression("m"), torch.zeros(3, 1), torch.tensor([0.0, 1, 2])),
+        (Segmentation(), torch.zeros(3, 2, 1, 1), torch.tensor([[[0]], [[1]], [[1]]])),
+        (Depth("m"), torch.zeros(3, 1, 1, 1), torch.ones(3, 1, 1)),
+        (SurfaceNormals(), torch.zeros(3, 3, 1, 1), torch.ones(3, 3, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("bad", [NAN, float("inf"), -float("inf")])
+def test_a_network_that_diverged_is_scored_all_the_same(
+    kind: TaskType, outputs: Tensor, labels: Tensor, bad: float
+) -> None:
+    measured = kind.measure(outputs + bad, labels)
+    assert kind.scores(measured).keys() == {metric.name for metric in kind.metrics}
+    _, values = kind.each(measured)
+    assert all(isinstance(value, float) for value in values)
