@@ -13,7 +13,7 @@ import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -276,7 +276,7 @@ def _table(
             counts[-1] += batch.num_rows
             check_size(path, sum(counts), sum(counts) * len(labels))
             for values, cells in zip(batch.columns, columns.values(), strict=True):
-                cells += values.to_pylist()
+                cells += _plain(file.path, values.to_pylist)
     numbers = range(2, sum(counts) + 2)
     faults: list[tuple[int, str]] = []
     declared: dict[str, Sequence[str]] = {}
@@ -395,7 +395,7 @@ def _pictures(
         value
         for file in files
         for batch in file.batches([raw], _FEW)
-        for value in batch.column(0).to_pylist()
+        for value in _plain(file.path, batch.column(0).to_pylist)
     )
     first = next((value for value in values if value), None)
     if isinstance(first, dict) and not first["bytes"]:
@@ -403,7 +403,7 @@ def _pictures(
             cell_of(value["path"]) if value else None
             for file in files
             for batch in file.batches([raw], _FEW)
-            for value in batch.column(0).to_pylist()
+            for value in _plain(file.path, batch.column(0).to_pylist)
         ]
         if len(cells) != rows:
             raise UserError(f"'{path}' is damaged: its columns are not equally long")
@@ -412,12 +412,20 @@ def _pictures(
     return Copied(path, rows, partial(_bytes, files, raw)), (), (note,)
 
 
+def _plain(path: Path, convert: Callable[[], Any]) -> Any:
+    """Return values as Python's own. Raises `UserError` where they are no values, such as texts."""
+    try:
+        return convert()
+    except Exception as error:  # damaged bytes may raise almost anything
+        raise UserError(f"'{path}' is damaged: {printable(str(error), 200)}") from None
+
+
 def _bytes(files: Sequence[_File], column: str) -> Iterator[bytes | None]:
     """Yield the bytes of each row's image, or None where there are none."""
     for file in files:
         for batch in file.batches([column], _FEW):
             for value in batch.column(0):
-                content = value.as_py()
+                content = _plain(file.path, value.as_py)
                 yield content["bytes"] if isinstance(content, dict) else content
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from bench.contracts import DataSource  # noqa: E402
+from bench.errors import Verbosity, set_verbosity  # noqa: E402
 from bench.plan.plan import make_plan  # noqa: E402
 from bench.spec.budget import Axis, Budget, Ledger, Price  # noqa: E402
 from bench.spec.experiment import Experiment, Recipe, RunSpec  # noqa: E402
@@ -38,6 +39,16 @@ validation-size = 50
 curve-points = 2
 batch-size = 16
 """
+
+
+@pytest.fixture(autouse=True)
+def _normally_told() -> Iterator[None]:
+    """Undo what a command leaves that a test calls in its own process: `--quiet`, and how floats
+    are rounded, which hypothesis minds.
+    """
+    yield
+    set_verbosity(Verbosity.NORMAL)
+    torch.set_flush_denormal(False)
 
 
 def plain_spec(**values: Any) -> RunSpec:

@@ -53,7 +53,8 @@ def _classes(folder: str) -> Mapping[str, Mapping[str, ast.expr] | None] | None:
                 name = constant_text(values["name"])
                 if name is None:
                     return None
-                found[name] = values
+                if name:  # that of a plugin; a record of a module's own may have an empty one
+                    found[name] = values
             elif _makes_a_class(node):
                 return None
     return found

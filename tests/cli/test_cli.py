@@ -402,7 +402,8 @@ def test_a_reference_strategy_has_a_table_of_its_own(
         "hard+pcgrad": ["reference", "wide"],
         "cross-stitch": ["reference", "wide", "same-size"],
     }
-    assert {c["standing"] for row in rows for c in row["references"].values()} == {"screen"}
+    standings = {c["standing"] for row in rows for c in row["references"].values()}
+    assert "screen" in standings <= {"screen", "nothing learned"}
 
 
 @pytest.mark.parametrize(

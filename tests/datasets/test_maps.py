@@ -328,7 +328,11 @@ def test_the_experiment_that_ships_trains_all_tasks_to_a_table_with_delta_m(
         cells = ", ".join(
             f"{task} {100 * share:+.2f} %" for task, share in zip(TASKS[name], shares, strict=True)
         )
-        assert f"| `{row['strategy']}` | {cells} | {100 * row['delta_m']:+.2f} |" in table
+        line = f"| `{row['strategy']}` | {cells} | "
+        # So few steps may leave a task at its floor.
+        unlearned = any(r["verdict"]["name"] == "nothing learned" for r in rows)
+        last = "nothing was learned" if unlearned else f"{100 * row['delta_m']:+.2f}"
+        assert f"{line}{last} |" in table
 
 
 def test_the_experiment_that_ships_asks_for_what_is_missing(

@@ -178,7 +178,8 @@ def test_a_limit_grows_with_what_a_run_is_expected_to_take(
 
     monkeypatch.setattr(Worker, "send", noted)
     price = Price(flops=1, samples=1, peak_bytes=1, parameters=1)
-    job = replace(_jobs(tmp_path, "hard")[0], fault="planted")  # which no worker trains
+    # Which no worker trains, and which evaluates nothing.
+    job = replace(_jobs(tmp_path, "hard")[0], fault="planted", evaluated=0)
     for seconds in (0.1, 10.0):
         prices = (replace(price, seconds=seconds),)
         _records([replace(job, prices=prices)], 1, "processes@patience=5")

@@ -73,7 +73,7 @@ def test_every_choice_names_its_flag_and_its_reason() -> None:
 
 
 def test_what_a_user_gives_stays() -> None:
-    given = {"network": "lenet", "batch_size": 7, "seeds": 3}
+    given: dict[str, Any] = {"network": "lenet", "batch_size": 7, "seeds": 3}
     found, told = _chosen(free=ALL - given.keys(), **given)
     assert (found.network, found.batch_size, found.seeds) == ("lenet", 7, 3)
     assert "--batch-size" not in told
