@@ -1,10 +1,10 @@
-"""Trained networks in files: what `run --save-weights` keeps, and how a program loads it.
+"""Trained networks in files: what `run --save-weights` keeps, and how a program loads it::
 
-from bench.weights import load
+    from bench.weights import load
 
-network = load("species+coat.safetensors")
-for task, answers in network(network.read(["cat.jpg"])).items():
-    print(task, answers)
+    network = load("species+coat.safetensors")
+    for task, answers in network(network.read(["cat.jpg"])).items():
+        print(task, answers)
 """
 
 from bench.weights.network import SavedNetwork, load
