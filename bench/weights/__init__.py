@@ -1,4 +1,6 @@
-"""Trained networks in files: what `run --save-weights` keeps, and how a program loads it::
+"""Trained networks in files, and how a program loads them.
+
+They are what `run --save-weights` keeps::
 
     from bench.weights import load
 
