@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,9 +34,6 @@ from bench.errors import (
 from bench.spec.experiment import Experiment, free_fields, load_experiment
 from bench.spec.limits import MOST
 from bench.spec.names import check_names
-
-if TYPE_CHECKING:
-    from bench.cli.within import Deadline
 
 app = typer.Typer(
     name="bench",
@@ -149,19 +146,63 @@ def run(
     Run the same command again to go on after an interruption: finished runs are kept. What is not
     said of your own images is chosen from them, as `plan` shows.
     """
+    raise typer.Exit(
+        _train(
+            experiment,
+            overrides,
+            session,
+            within,
+            dry_run=dry_run,
+            fresh=fresh,
+            as_json=as_json,
+            save_weights=save_weights,
+        )
+    )
+
+
+def _train(
+    experiment: str,
+    overrides: Mapping[str, Any],
+    session: Session,
+    within: str | None,
+    *,
+    dry_run: bool = False,
+    fresh: bool = False,
+    as_json: bool = False,
+    save_weights: bool = False,
+    leaves: bool = False,
+) -> int:
+    """Choose what a user has not said, and carry the experiment out; return the exit code.
+
+    All settings are left in a file, if it `leaves` one.
+    """
     asked = _asked(experiment, overrides, session)
-    deadline = _deadline(asked, overrides, within)
-    free = free_fields(experiment, overrides) - ({"budget"} if within else set())
+    free = free_fields(experiment, overrides)
+    deadline = None
+    if within is not None:
+        from bench.cli.within import check_within
+
+        deadline, free = check_within(asked, overrides, within), free - {"budget"}
+    if save_weights:
+        from bench.weights.file import check_package
+
+        check_package()
 
     from bench.cli.batch import early_pool
 
     with early_pool(asked, session, dry_run) as pool:
         # It takes a second, and so does the start of the pool's first worker.
-        from bench.cli.configure import configure
+        from bench.cli.configure import configure, leave
         from bench.cli.run import run_experiment
+        from bench.cli.within import plan_within
 
         if free:
             asked = configure(asked, free, session, pool)
+        if deadline is not None:
+            asked_seeds = overrides.get("seeds")
+            asked, deadline = plan_within(
+                asked, asked_seeds, deadline, session, pool, fresh=fresh, dry_run=dry_run
+            )
         code = run_experiment(
             asked,
             session,
@@ -170,19 +211,11 @@ def run(
             fresh=fresh,
             as_json=as_json,
             deadline=deadline,
-            asked_seeds=overrides.get("seeds"),
             save_weights=save_weights,
         )
-    raise typer.Exit(code)
-
-
-def _deadline(asked: Experiment, given: Mapping[str, Any], within: str | None) -> "Deadline | None":
-    """Return when all has to be done, if a user says so."""
-    if within is None:
-        return None
-    from bench.cli.within import check_within
-
-    return check_within(asked, given, within)
+        if leaves:
+            leave(asked, session.results)
+    return code
 
 
 @command("plan photos/labels.csv")
@@ -198,29 +231,9 @@ def plan(
 
     For your own images it says how every setting follows from them.
     """
-    asked = _asked(experiment, overrides, session)
-    deadline = _deadline(asked, overrides, within)
-    free = free_fields(experiment, overrides) - ({"budget"} if within else set())
-
-    from bench.cli.batch import early_pool
-
-    with early_pool(asked, session, dry_run=True) as pool:
-        from bench.cli.configure import configure, leave
-        from bench.cli.run import run_experiment
-
-        if free:
-            asked = configure(asked, free, session, pool)
-        code = run_experiment(
-            asked,
-            session,
-            pool,
-            dry_run=True,
-            as_json=as_json,
-            deadline=deadline,
-            asked_seeds=overrides.get("seeds"),
-        )
-        leave(asked, session.results)
-    raise typer.Exit(code)
+    raise typer.Exit(
+        _train(experiment, overrides, session, within, dry_run=True, as_json=as_json, leaves=True)
+    )
 
 
 def _asked(

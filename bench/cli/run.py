@@ -12,7 +12,7 @@ from bench.cli.report import report_experiment
 from bench.cli.session import Session
 from bench.cli.settle import settle
 from bench.cli.weights import weights_of
-from bench.cli.within import FIRST, SPARE, Deadline, plan_within, seeds_left
+from bench.cli.within import FIRST, Deadline, seeds_left, spare_seeds
 from bench.contracts import DataSource
 from bench.errors import EXIT_OK, EXIT_RUNS_FAILED, note, say
 from bench.launch import WorkerPool
@@ -22,9 +22,8 @@ from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.stats.gains import results as results_of
 from bench.stats.interim import analysed, extended, narrowed, opening
-from bench.store.records import SCREEN_BELOW, Declaration, Pilot, Record
+from bench.store.records import Declaration, Pilot, Record
 from bench.store.store import Store
-from bench.weights.file import check_package
 
 
 def run_experiment(
@@ -36,30 +35,13 @@ def run_experiment(
     fresh: bool = False,
     as_json: bool = False,
     deadline: Deadline | None = None,
-    asked_seeds: int | None = None,
     save_weights: bool = False,
 ) -> int:
     """Run an experiment at each of its levels and show the report of the largest.
 
-    With a `deadline` its budget and its seeds are planned to it, but for seeds that were asked for.
-    With `save_weights` the networks that it recommends are kept. Returns the exit code of the
-    command.
+    With a `deadline` the clock decides how many seeds there are in the end. With `save_weights` the
+    networks that it recommends are kept. Returns the exit code of the command.
     """
-    if save_weights:
-        check_package()
-    watched = False
-    if deadline is not None:
-        store = Store(session.results, read_only=dry_run)
-        experiment, watched = plan_within(
-            experiment,
-            asked_seeds,
-            deadline,
-            session.source,
-            store,
-            pool,
-            fresh=fresh,
-            dry_run=dry_run,
-        )
     if dry_run:
         return _show_plans(experiment, session, pool, fresh, as_json)
     store = Store(session.results)
@@ -71,7 +53,7 @@ def run_experiment(
             images = f"{one.train_size:,} training images"
             what = images if experiment.smaller_train_sizes else amount(Budget.parse(one.budget))
             note(f"level {number} of {len(levels)}: {what}")
-        if deadline is not None and watched and not asked_seeds:
+        if deadline is not None:
             declaration, done, lost = _carry_out_until(deadline, one, session, store, pool, fresh)
         else:
             declaration, done, lost = _carry_out(one, pilot, session, store, pool, fresh, records)
@@ -154,22 +136,22 @@ def _carry_out_until(
     Returns what `_carry_out` does. No result has a say in the number of seeds.
     """
     planned = experiment.seeds
-    spare = SPARE if planned >= SCREEN_BELOW else 0
-    more = experiment.model_copy(update={"seeds": planned + spare})
+    more = experiment.model_copy(update={"seeds": planned + spare_seeds(planned)})
     plan = _planned(more, session.source, store, pool)
     declaration = store.declare(narrowed(plan.declaration, planned))
-    first = max(1, math.ceil(FIRST * planned))
-    done, began = dict[str, Record](), time.monotonic()
-    count = first
-    for stop in (first, None):
-        if stop is None:
-            took = time.monotonic() - began
-            count = first + seeds_left(first, planned, took, deadline, len(declaration.rows))
-            if count != planned:
-                note(f"the clock allows {count} seeds where {planned} were planned")
-                declaration = store.declare(narrowed(plan.declaration, count), by_clock=True)
-        jobs = [job for job in plan.jobs if job.spec.seed < count and job.key not in done]
-        done |= RunBatch.of(store, jobs, pool.workers, fresh).carry_out(store, pool)
+
+    def train(seeds: range) -> dict[str, Record]:
+        jobs = [job for job in plan.jobs if job.spec.seed in seeds]
+        return RunBatch.of(store, jobs, pool.workers, fresh).carry_out(store, pool)
+
+    first, began = max(1, math.ceil(FIRST * planned)), time.monotonic()
+    done = train(range(first))
+    took = time.monotonic() - began
+    count = first + seeds_left(first, planned, took, deadline, len(declaration.rows))
+    if count != planned:
+        note(f"the clock allows {count} seeds where {planned} were planned")
+        declaration = store.declare(narrowed(plan.declaration, count), by_clock=True)
+    done |= train(range(first, count))
     return declaration, done, _lost(declaration.keys, store)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.cli.batch import RunBatch
 from bench.cli.progress import clock
-from bench.contracts import DataSource
+from bench.cli.session import Session
 from bench.errors import UserError, note
 from bench.launch import WorkerPool, usable_cores
 from bench.plan.plan import priced
@@ -22,11 +22,16 @@ from bench.store.store import Store
 #: Seconds that a report takes with what begins and ends a command, and more for each row.
 _REPORT, _ROW = 18.0, 0.2
 #: Seeds beyond the planned ones, which the clock may allow.
-SPARE = 4
+_SPARE = 4
 #: Share of the planned seeds after which the clock is looked at.
 FIRST = 0.6
-#: Prices do not depend on it.
-_ANY = "1flop"
+#: Of what is planned to a time there is one level. Its budget follows; prices do not depend on it.
+_ONE_LEVEL: Mapping[str, Any] = {
+    "budget": "1flop",
+    "smaller_budgets": (),
+    "smaller_train_sizes": (),
+    "at_most": None,
+}
 
 
 @dataclass
@@ -49,8 +54,6 @@ def check_within(experiment: Experiment, given: Mapping[str, Any], text: str) ->
     seconds = seconds_of(text)
     if given.get("budget"):
         raise UserError("give --within or --budget: the time decides the budget")
-    if experiment.smaller_budgets or experiment.smaller_train_sizes:
-        experiment = experiment.levels[-1]
     if experiment.tune or experiment.until_decided:
         raise UserError("--within plans one budget and its seeds: leave out tuning and analyses")
     if not experiment.validation_size:
@@ -62,30 +65,29 @@ def plan_within(
     experiment: Experiment,
     asked_seeds: int | None,
     deadline: Deadline,
-    source: DataSource,
-    store: Store,
+    session: Session,
     pool: WorkerPool,
     *,
     fresh: bool = False,
     dry_run: bool = False,
-) -> tuple[Experiment, bool]:
-    """Return an experiment with a budget and seeds that fit into the time, and if they are new.
+) -> tuple[Experiment, Deadline | None]:
+    """Return an experiment with a budget and seeds that fit into the time, and its deadline.
 
-    One that was planned under its name before keeps both, so that its runs are found again. A dry
-    run rehearses nothing and goes by prices. What the plan could detect is told. Raises
-    `UserError` where no seed fits.
+    There is no deadline where the clock decides no more seeds: a user asked for so many, or the
+    experiment was planned under its name before. Then it keeps its budget and its seeds, so that
+    its runs are found again. A dry run rehearses nothing and goes by prices. What the plan could
+    detect is told. Raises `UserError` where no seed fits.
     """
+    store = Store(session.results, read_only=dry_run)
+    experiment = experiment.model_copy(update=_ONE_LEVEL)
     if not fresh and (known := _planned_before(experiment, store)) is not None:
         note(
             f"planned before: {amount(Budget.parse(known.budget))} a run, {known.seeds} seeds; "
             "--fresh or another --name plans anew"
         )
-        return known, False
+        return known, None
     whole = deadline.left
-    experiment = experiment.model_copy(
-        update={"budget": _ANY, "smaller_budgets": (), "smaller_train_sizes": (), "at_most": None}
-    )
-    draft = priced(experiment, source, store, note, pool.ask)
+    draft = priced(experiment, session.source, store, note, pool.ask)
     workers = pool.workers or usable_cores()
     planner = Planner(draft, workers)
     heard = planner.priced
@@ -107,7 +109,7 @@ def plan_within(
     else:
         note(f"note: {planner.promise(schedule, heard)}")
     amounts = {"budget": schedule.budget.text, "seeds": schedule.seeds}
-    return experiment.model_copy(update=amounts), True
+    return experiment.model_copy(update=amounts), None if asked_seeds else deadline
 
 
 def _planned_before(experiment: Experiment, store: Store) -> Experiment | None:
@@ -116,14 +118,13 @@ def _planned_before(experiment: Experiment, store: Store) -> Experiment | None:
     before = known.get(experiment.name)
     if before is None or Budget.parse(before.budget).axis != "flop":
         return None
-    alike = {
-        "budget": before.budget,
-        "seeds": before.seeds,
-        "smaller_budgets": (),
-        "smaller_train_sizes": (),
-        "at_most": None,
-    }
-    return before if experiment.model_copy(update=alike) == before else None
+    amounts = {"budget": before.budget, "seeds": before.seeds}
+    return before if experiment.model_copy(update=amounts) == before else None
+
+
+def spare_seeds(planned: int) -> int:
+    """Return how many seeds beyond the planned ones the clock may allow."""
+    return _SPARE if planned >= SCREEN_BELOW else 0
 
 
 def seeds_left(done: int, planned: int, took: float, deadline: Deadline, rows: int) -> int:
@@ -134,5 +135,4 @@ def seeds_left(done: int, planned: int, took: float, deadline: Deadline, rows: i
     left = deadline.left - _REPORT - _ROW * rows
     more = math.floor(left / (took / done) + 0.35) if took > 0 else planned - done
     least = max(0, min(planned, SCREEN_BELOW) - done)
-    spare = SPARE if planned >= SCREEN_BELOW else 0
-    return max(least, min(more, planned + spare - done))
+    return max(least, min(more, planned + spare_seeds(planned) - done))

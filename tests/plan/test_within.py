@@ -14,8 +14,8 @@ from bench.errors import UserError
 from bench.launch.worker import answer
 from bench.plan.plan import priced
 from bench.plan.within import Pace, Planner, Rehearsed, seconds_of
-from bench.spec.budget import cost
-from bench.spec.experiment import Experiment
+from bench.spec.budget import Budget, cost
+from bench.spec.experiment import Experiment, load_experiment
 from bench.store.records import Record
 from bench.store.store import Store
 from tests.conftest import plain_record
@@ -161,9 +161,12 @@ def _run(folder: Path, *more: str) -> int:
 
 
 def test_a_run_within_a_time_is_found_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timed = ("--within", "40s", "--name", "timed", "--workers", "1")
+    # A time that every machine has, and bounds that end long before it.
+    monkeypatch.setattr("bench.plan.within._MOST_PASSES", 2)
+    monkeypatch.setattr("bench.plan.within._MOST_SEEDS", 10)
+    timed = ("--within", "2h", "--name", "timed", "--workers", "1")
     assert _run(tmp_path, *timed) == 0
     said = capsys.readouterr().err
     assert "rehearsals to train" in said
@@ -175,6 +178,16 @@ def test_a_run_within_a_time_is_found_again(
     said = capsys.readouterr().err
     assert "planned before" in said
     assert "nothing to train" in said
+
+
+def test_a_plan_to_a_time_leaves_its_budget_and_its_seeds(tmp_path: Path) -> None:
+    asked = "plan -p toy:row+column -s hard --train-size 40 --validation-size 20 --name left"
+    with pytest.raises(SystemExit) as end:
+        main([*asked.split(), "--within", "2h", "--results", str(tmp_path)])
+    assert end.value.code == 0
+    left = load_experiment(str(tmp_path / "plans/left.toml"), {})
+    assert Budget.parse(left.budget).axis == "flop"
+    assert (left.seeds, left.smaller_budgets) == (30, ())  # as many as are ever planned
 
 
 @pytest.mark.parametrize(
