@@ -27,6 +27,7 @@ from bench.contracts import UserError
 from bench.errors import missing_package
 from bench.files import DocumentError, open_regular, read_document
 
+from ._columns import only_one
 from ._pictures import Copied
 from ._root import Root
 from ._splits import says_split, told_by
@@ -375,10 +376,8 @@ def _image_column(path: Path, kinds: Mapping[str, Any], image: str) -> str:
     found = [name for name, kind in kinds.items() if _has_images(kind)]
     if image in kinds:
         return image if image in found else ""
-    usual = [name for name in found if name.casefold() in _USUAL]
-    for names in (found, usual):
-        if len(names) == 1:
-            return names[0]
+    if only := only_one(found, _USUAL):
+        return only
     if found:
         raise UserError(
             f"'{path}': {' and '.join(map(printable, found))} all hold bytes; say which one has "
@@ -391,20 +390,9 @@ def _pictures(
     path: Path, files: Sequence[_File], name: str, raw: str, rows: int
 ) -> tuple[Copied | None, Sequence[Cell], tuple[str, ...]]:
     """Return the images of a column, or the paths of their files; and what a user must know."""
-    values = (
-        value
-        for file in files
-        for batch in file.batches([raw], _FEW)
-        for value in _plain(file.path, batch.column(0).to_pylist)
-    )
-    first = next((value for value in values if value), None)
+    first = next((value for value in _values(files, raw) if value), None)
     if isinstance(first, dict) and not first["bytes"]:
-        cells = [
-            cell_of(value["path"]) if value else None
-            for file in files
-            for batch in file.batches([raw], _FEW)
-            for value in _plain(file.path, batch.column(0).to_pylist)
-        ]
+        cells = [cell_of(value["path"]) if value else None for value in _values(files, raw)]
         if len(cells) != rows:
             raise UserError(f"'{path}' is damaged: its columns are not equally long")
         return None, cells, (f"column '{printable(name)}' has paths of images, and no bytes",)
@@ -420,13 +408,18 @@ def _plain(path: Path, convert: Callable[[], Any]) -> Any:
         raise UserError(f"'{path}' is damaged: {printable(str(error), 200)}") from None
 
 
-def _bytes(files: Sequence[_File], column: str) -> Iterator[bytes | None]:
-    """Yield the bytes of each row's image, or None where there are none."""
+def _values(files: Sequence[_File], column: str) -> Iterator[Any]:
+    """Yield the value of each row of a column, one at a time: they may be large."""
     for file in files:
         for batch in file.batches([column], _FEW):
             for value in batch.column(0):
-                content = _plain(file.path, value.as_py)
-                yield content["bytes"] if isinstance(content, dict) else content
+                yield _plain(file.path, value.as_py)
+
+
+def _bytes(files: Sequence[_File], column: str) -> Iterator[bytes | None]:
+    """Yield the bytes of each row's image, or None where there are none."""
+    for content in _values(files, column):
+        yield content["bytes"] if isinstance(content, dict) else content
 
 
 # ---------------------------------------------------------------------------------- classes

@@ -12,7 +12,7 @@ everywhere:
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -37,6 +37,14 @@ _MOSTLY = 0.9
 _LARGEST = 1e30
 _FINE = 0.001
 _EPSILON = torch.finfo(torch.float32).eps
+
+
+def only_one(columns: Sequence[str], usual: Collection[str]) -> str:
+    """Return the one of some columns, or the one of them with a usual name; empty where none is."""
+    for names in (columns, [name for name in columns if name.casefold() in usual]):
+        if len(names) == 1:
+            return names[0]
+    return ""
 
 
 def names_files(cells: Sequence[Cell]) -> bool:

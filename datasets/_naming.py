@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.contracts import UserError
 from bench.images import SUFFIXES
 
-from ._columns import names_files
+from ._columns import names_files, only_one
 from ._readings import without_missing
 from ._root import Root
 from ._tables import Cell, Table, printable
@@ -100,10 +100,8 @@ def find_images(table: Table, image: str = "", root: str = "", suffix: str = "")
 def _of_paths(table: Table, present: Mapping[str, Sequence[Cell]]) -> str:
     """Return the column that holds paths of image files; empty where none does."""
     found = [name for name, cells in present.items() if names_files(cells)]
-    usual = [name for name in found if name.casefold() in _USUAL]
-    for names in (found, usual):
-        if len(names) == 1:
-            return names[0]
+    if only := only_one(found, _USUAL):
+        return only
     if found:
         raise UserError(
             f"'{table.path}': {' and '.join(found)} all hold paths of image files; say which one "

@@ -46,7 +46,8 @@ def weights_of(
     for line in _without(decided):
         tell(line)
     code, written = EXIT_OK, dict[Path, str]()
-    for wanted, record in _each(declaration, decided, records):
+    for wanted in recommended(declaration, decided):
+        record = wanted.kept(records.get)
         if record is None:
             say(f"error: no run of {'+'.join(wanted.tasks)} ended well, so no network is saved")
             code = EXIT_RUNS_FAILED
@@ -88,13 +89,6 @@ def _without(decided: Sequence[TaskSet]) -> Iterator[str]:
         if choice in ("trade", "undecided"):
             names = " and ".join(tasks.targets)
             yield f"no weights are saved for {names}: nothing is recommended ({choice})"
-
-
-def _each(
-    declaration: Declaration, decided: Sequence[TaskSet], records: Mapping[str, Record]
-) -> Iterator[tuple[Recommended, Record | None]]:
-    for wanted in recommended(declaration, decided):
-        yield wanted, wanted.kept(records.get)
 
 
 def _path(folder: Path, tasks: Sequence[str], key: str, taken: Mapping[Path, str]) -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.plan.arms import Arm
-from bench.plan.plan import Draft, drafted
+from bench.plan.plan import Draft, priced
 from bench.plan.search import Setting
 from bench.plan.survey import Ask, Fault
 from bench.spec.budget import AskedBudget, Axis, Budget
@@ -73,7 +73,7 @@ class Pilots:
                 "tune": 0,
             }
         )
-        draft = drafted(asked, source, timings, say, ask)
+        draft = priced(asked, source, timings, say, ask).settled()
         arms = {f"{row.pair.dataset}:{row.target}": row.arm for row in draft.rows}
         for name, arm in arms.items():
             if isinstance(fault := draft.prices[arm], Fault):

@@ -203,19 +203,8 @@ def make_plan(
     Code of plugins runs where `ask` calls it: in this process where none is given.
     Raises `UserError` for whatever a user can fix.
     """
-    draft = drafted(experiment, source, timings, say, ask)
+    draft = priced(experiment, source, timings, say, ask).settled()
     return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
-
-
-def drafted(
-    experiment: Experiment,
-    source: DataSource,
-    timings: Timings,
-    say: Callable[[str], None],
-    ask: Ask,
-) -> Draft:
-    """Return an experiment with its arms priced: what `make_plan` begins with."""
-    return priced(experiment, source, timings, say, ask).settled()
 
 
 def priced(
@@ -225,7 +214,10 @@ def priced(
     say: Callable[[str], None],
     ask: Ask,
 ) -> Draft:
-    """Return the same whatever its budget: which of its arms coincide at one is not looked at."""
+    """Return an experiment with its arms priced: what every plan begins with.
+
+    It holds for any budget: which arms coincide at one is for `Draft.settled` to say.
+    """
     asked, device = _asked(experiment), resolve_device(experiment.device)
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):

@@ -21,7 +21,7 @@ from bench.plan.survey import Fault
 from bench.spec.budget import TOLERANCE, Budget, Price, cost
 from bench.stats.tests import ALPHA, minimum_detectable_gain
 from bench.store.records import SCREEN_BELOW, Record
-from bench.train.job import Job
+from bench.train.job import Job, evaluation_seconds
 
 #: Share of the time that rehearsals take, the seeds that they are at, and their steps at least.
 _REHEARSED, _REHEARSALS, _SHORTEST = 0.12, 3, 4
@@ -61,8 +61,7 @@ class Pace:
     @classmethod
     def priced(cls, price: Price) -> "Pace":
         """Return the pace that a price lets expect."""
-        step = price.seconds or 0.0
-        return cls(step, step / price.samples / 3, _SET_UP)
+        return cls(price.seconds or 0.0, evaluation_seconds(price), _SET_UP)
 
     @classmethod
     def measured(cls, job: Job, records: Sequence[Record]) -> "Pace | None":
@@ -251,10 +250,8 @@ class Planner:
     def _even(self, amount: float) -> Budget:
         """Return the budget at or below an amount whose whole steps leave no side much more."""
         tried = [Budget(float(f"{amount * (1 - 0.0025 * n):.4g}"), "flop") for n in range(41)]
-        gaps = (self._unevenness(budget) for budget in tried)
-        found = list(zip(gaps, tried, strict=True))
-        good = next((budget for gap, budget in found if gap < TOLERANCE["flop"] / 2), None)
-        return good or min(found, key=lambda each: each[0])[1]
+        even = (budget for budget in tried if self._unevenness(budget) < TOLERANCE["flop"] / 2)
+        return next(even, None) or min(tried, key=self._unevenness)
 
     def _unevenness(self, budget: Budget) -> float:
         """Return how far the FLOPs of a row lie from those of an anchor, as a share, at most."""

@@ -19,6 +19,11 @@ from bench.train.load import ChangedDataError, check_unchanged, task_data
 _PASSES_OF_A_STEP = 3
 
 
+def evaluation_seconds(price: Price) -> float:
+    """Return the device-seconds of evaluating an image, as the price of a step lets expect."""
+    return (price.seconds or 0.0) / price.samples / _PASSES_OF_A_STEP
+
+
 @dataclass(frozen=True)
 class Job:
     """A run that is ready to start: its prices, one per phase, are known and frozen.
@@ -41,8 +46,7 @@ class Job:
         """Device-seconds of its training steps and its evaluation."""
         if not self.prices:
             return 0.0
-        price = self.prices[-1]
-        evaluation = self.evaluated * (price.seconds or 0.0) / price.samples / _PASSES_OF_A_STEP
+        evaluation = self.evaluated * evaluation_seconds(self.prices[-1])
         return cost(self.prices, self.spec.steps, "s") + evaluation
 
 
