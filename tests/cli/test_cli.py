@@ -402,8 +402,9 @@ def test_a_reference_strategy_has_a_table_of_its_own(
         "hard+pcgrad": ["reference", "wide"],
         "cross-stitch": ["reference", "wide", "same-size"],
     }
-    standings = {c["standing"] for row in rows for c in row["references"].values()}
-    assert "screen" in standings <= {"screen", "nothing learned"}
+    for compared in (c for row in rows for c in row["references"].values()):
+        unlearned = compared["nothing_learned"]  # by so few steps, on some machine
+        assert compared["standing"] == ("nothing learned" if unlearned else "screen")
 
 
 @pytest.mark.parametrize(
