@@ -47,7 +47,7 @@ class Outcome(StrEnum):
     NO_RESULT = "no result"
     UNEQUAL = "unequal budgets"
     UNLEARNED = "nothing learned"
-    """Neither side is better than a predictor that sees no image."""
+    """Neither side was shown to be better than a predictor that sees no image."""
     CONSTANT = "no variation"
     """All runs of both sides have the very same score."""
     COLLAPSED = "collapsed"

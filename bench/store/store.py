@@ -68,7 +68,7 @@ _MOST_TIMING = 2**12
 _MOST_EXAMPLES = 2**24
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What may be left half written by a kill is in these.
-_ROOMS = ("runs", "experiments", "prices", "reports", "cache", "baselines")
+_ROOMS = ("runs", "experiments", "prices", "reports", "cache", "baselines", "plans")
 
 
 class _Timing(BaseModel):
