@@ -113,7 +113,7 @@ def _unexited(function: Callable[..., None]) -> Callable[..., None]:
 Within = Annotated[
     str | None,
     typer.Option(
-        help="Plan seeds and budget so that all ends in this time, such as 30m or 2h.",
+        help="Plan seeds and budget so that all ends in about this time, such as 30m or 2h.",
         metavar="TIME",
         rich_help_panel="Experiment",
     ),
