@@ -414,13 +414,15 @@ class Glance:
     """What is known of a user's images before one is decoded: what settings are chosen from.
 
     `train` and `test` are numbers of images, of the smallest of several sets. `side` is the shorter
-    side in pixels of the middle one of a sample, and `usable` are the tasks that can be trained.
+    side in pixels of the middle one of a sample, which may be all `grey`. `usable` are the tasks
+    that can be trained.
     """
 
     train: int
     test: int
     side: int
     usable: tuple[str, ...]
+    grey: bool = False
 
 
 @dataclass(frozen=True)

@@ -341,16 +341,18 @@ class Folder(Dataset):
         """Return the images of the smallest table, and the middle shorter side of a sample."""
         first: dict[ImageSource, tuple[_Part, int, bool]] = {}
         listed = [_list(part, first)[1] for part in self._parts]
-        sides = []
+        headers = []
         for part in listed:
             for file in part.files[:: len(part.files) // _GLANCED + 1]:
                 with suppress(ValueError, OSError, UserError):  # it is told when it is read
-                    sides.append(int(read_header(file)[:2].min()))
+                    headers.append(read_header(file))
         sizes = [(sum(row not in p.test for row in p.rows), len(p.rows)) for p in listed]
         train, every = min(sizes)
         usable = [name for p in self._parts for name, c in p.labels.items() if not c.refusal]
-        middle = sorted(sides)[len(sides) // 2] if sides else SIDE
-        return Glance(train, every - train, middle, tuple(usable))
+        sides = sorted(int(header[:2].min()) for header in headers)
+        middle = sides[len(sides) // 2] if sides else SIDE
+        grey = bool(headers) and all(header[2] == 1 for header in headers)
+        return Glance(train, every - train, middle, tuple(usable), grey)
 
     def load(self, source: DataSource) -> Mapping[str, TaskData]:
         """Return the tasks, each made when asked for; images `[N, C, H, W]` are mapped from a file.

@@ -182,7 +182,8 @@ def _train(
     if within is not None:
         from bench.cli.within import check_within
 
-        deadline, free = check_within(asked, overrides, within), free - {"budget"}
+        # What the time decides is not chosen by a rule.
+        deadline, free = check_within(asked, overrides, within), free - {"budget", "seeds"}
     if save_weights:
         from bench.weights.file import check_package
 

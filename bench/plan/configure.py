@@ -109,7 +109,7 @@ def configured(
         for each in seen
         if not each.tasks
     ]
-    for field, value, why in _choices(experiment, seen, known, device):
+    for field, value, why in _choices(experiment, free, seen, known, device):
         if field == "size":
             pairs = tuple(_sized(pair, value) for pair in values["pair"])
             if pairs != values["pair"]:
@@ -142,30 +142,31 @@ def _sized(pair: str, side: int) -> str:
 
 
 def _choices(
-    experiment: Experiment, seen: Sequence[Seen], encoders: Encoders, device: str
+    experiment: Experiment,
+    free: Collection[str],
+    seen: Sequence[Seen],
+    encoders: Encoders,
+    device: str,
 ) -> Iterator[tuple[str, Any, str]]:
-    """Yield field, value and reason of each rule, which may rest on the fields before."""
+    """Yield field, value and reason of each rule. What is not `free` is as the experiment says."""
     known = [each.glance for each in seen if each.glance is not None]
     images = min(glance.train for glance in known)
     side = min(glance.side for glance in known)
     count = f"{images:,} training images"
     photographs = side >= _PHOTOGRAPH
-    with_weights = "weights=" in experiment.network
-    if photographs and encoders.pretrained is not None:
-        with_weights = True
-        why = "these are photographs, and its weights are on this machine"
-        yield "network", encoders.pretrained, why
-    else:
-        why = "no pretrained encoder is on this machine (--download fetches one)"
-        lacking = why if photographs else "the images are small"
-        yield "network", encoders.suiting(images), f"{lacking}; it suits {count}"
+    network = experiment.network
+    if "network" in free:
+        grey = any(glance.grey for glance in known)
+        network, why = _network(encoders, images, photographs, grey)
+        yield "network", network, why
+    with_weights = "weights=" in network
     if with_weights:
         most = _SIDES[device]
         fitting = max(_PHOTOGRAPH, min(most, side // 32 * 32))
         yield "size", fitting, f"the shorter side has {side} pixels; a {device} affords {most}"
     elif photographs:
         fitting = 32 if images < _SOME or device == "cpu" else 64
-        yield "size", fitting, "a network that is drawn anew hardly learns more from a larger one"
+        yield "size", fitting, "a step costs the square of the side, and the network is drawn anew"
     batch = 16 if images < _FEW else 32 if images < _MANY else 64
     yield "batch_size", batch, f"{count}, so that a pass has {max(1, images // batch):,} steps"
     rate = 1e-3 if with_weights else 3e-3
@@ -181,3 +182,15 @@ def _choices(
     yield "curve_points", 4, "each costs a pass over the validation images"
     yield "budget", "converged", "pilots double it until that brings less than the margin"
     yield "seeds", 10, "verdicts need 8 or more"
+
+
+def _network(encoders: Encoders, images: int, photographs: bool, grey: bool) -> tuple[str, str]:
+    """Return an encoder and why: a pretrained one for photographs in colour, if there is one."""
+    if photographs and not grey and encoders.pretrained is not None:
+        return encoders.pretrained, "these are photographs, and its weights are on this machine"
+    lacking = "no pretrained encoder is on this machine (--download fetches one)"
+    if grey:
+        lacking = "the images are grey, and pretrained encoders expect colours"
+    if not photographs:
+        lacking = "the images are small"
+    return encoders.suiting(images), f"{lacking}; it suits {images:,} training images"

@@ -24,10 +24,13 @@ def _chosen(
     device: str = "cpu",
     free: frozenset[str] = ALL,
     tasks: tuple[str, ...] = ("a", "b"),
+    grey: bool = False,
     **given: Any,
 ) -> tuple[Experiment, str]:
     asked = load_experiment("default", {"pair": ("folder:x/labels.csv:a+b",), **given})
-    seen = Seen("folder:x/labels.csv", tasks, Glance(train, train // 4, side, ("a", "b", "c")))
+    seen = Seen(
+        "folder:x/labels.csv", tasks, Glance(train, train // 4, side, ("a", "b", "c"), grey)
+    )
     known = Encoders(encoder, {0: "lenet", 2000: "resnet8"})
     found, choices = configured(asked, free, [seen], known, device)
     return found, "\n".join(map(str, choices))
@@ -40,6 +43,9 @@ def _chosen(
         ({"encoder": None}, "network", "resnet8"),
         ({"encoder": None, "train": 500}, "network", "lenet"),
         ({"side": 28}, "network", "resnet8"),
+        ({"grey": True}, "network", "resnet8"),
+        ({"grey": True}, "encoder_rate", None),
+        ({"grey": True}, "pair", ("folder@size=32:x/labels.csv:a+b",)),
         ({}, "pair", ("folder@size=96:x/labels.csv:a+b",)),
         ({"side": 80}, "pair", ("folder@size=64:x/labels.csv:a+b",)),
         ({"device": "cuda"}, "pair", ("folder@size=224:x/labels.csv:a+b",)),
@@ -77,6 +83,17 @@ def test_what_a_user_gives_stays() -> None:
     found, told = _chosen(free=ALL - given.keys(), **given)
     assert (found.network, found.batch_size, found.seeds) == ("lenet", 7, 3)
     assert "--batch-size" not in told
+
+
+def test_what_is_chosen_suits_the_network_that_a_user_gives() -> None:
+    free = ALL - {"network"}
+    small, told = _chosen(free=free, network="lenet")
+    assert (small.learning_rate, small.encoder_rate) == (3e-3, None)
+    assert small.pair == ("folder@size=32:x/labels.csv:a+b",)
+    assert "weights" not in told
+    own, _ = _chosen(free=free, encoder=None, network="torchvision:resnet18@weights=w.pth")
+    assert (own.learning_rate, own.encoder_rate) == (1e-3, 0.1)
+    assert own.pair == ("folder@size=96:x/labels.csv:a+b",)
 
 
 def test_only_questions_of_own_images_are_configured() -> None:
