@@ -270,12 +270,13 @@ def report(
         typer.Argument(help="One experiment of the folder; all if none is named.", metavar="NAME"),
     ] = None,
     results: Results = Path("results"),
+    opens: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make the tables and plots of finished experiments again, from their records."""
     from bench.cli.report import report_all
 
-    raise typer.Exit(report_all(results, name, as_json))
+    raise typer.Exit(report_all(results, name, as_json, opens))
 
 
 @command("power --detect 2")

@@ -43,7 +43,7 @@ def report_experiment(
             declaration, find, folder, lambda key: store.examples(records[key]), smaller
         )
     if not shown:
-        note(f"its report is {report.files['table.md']}")
+        note(f"its report is {report.files['report.html']}")
     elif as_json:
         print(report.files["gains.json"].read_text("utf-8"), end="")
     else:
@@ -58,8 +58,9 @@ def report_experiment(
             console().print(level_table(extremes([row.rows[-1] for row in over]).of(over)))
         if shown_rows.remark:
             note(f"note: shown are {shown_rows.remark}; table.md and table.csv have all")
-        print(f"table, data and plots (each .svg too) in {folder}:")
-        for name in ("table.md", *(name for name in report.files if name.endswith(".png"))):
+        print(f"page, table, data and plots (each .svg too) in {folder}:")
+        plots = (name for name in report.files if name.endswith(".png"))
+        for name in ("report.html", "table.md", *plots):
             print(f"  {report.files[name]}")
     if report.tuning:
         note(f"note: {tuning_note(report.tuning)}; table.md has them all")
@@ -80,8 +81,10 @@ def report_experiment(
     return EXIT_RUNS_FAILED if failed or report.runs.ok < report.runs.planned else EXIT_OK
 
 
-def report_all(results: Path, name: str | None, as_json: bool) -> int:
+def report_all(results: Path, name: str | None, as_json: bool, opens: bool = False) -> int:
     """Report the experiments of a folder, or the one that is named; return the exit code.
+
+    Their pages are shown in a browser, if it `opens` them.
 
     An experiment that cannot be reported costs no other its report.
     """
@@ -103,6 +106,8 @@ def report_all(results: Path, name: str | None, as_json: bool) -> int:
             note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
         try:
             code = max(code, report_experiment(store, declaration, records, as_json))
+            if opens:
+                _open(store.root / "reports" / title / "report.html")
             for line in store.news():  # of scores of images, which are read last
                 note(f"note: {line}")
         except UserError:
@@ -112,3 +117,11 @@ def report_all(results: Path, name: str | None, as_json: bool) -> int:
             say(f"error: '{title}' could not be reported, which is a defect of bench")
             code = EXIT_DEFECT
     return code
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser of this machine."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        say(f"no browser was found: open {page} yourself")

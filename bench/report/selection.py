@@ -1,6 +1,6 @@
 """What plots and the terminal show of a large experiment: nobody reads a thousand rows there.
 
-Tables and data files have every row. What leaves rows out says so.
+Tables and data files have every row. What leaves rows out, or draws them in grey, says so.
 """
 
 import math
@@ -26,10 +26,16 @@ class Selection:
 
     places: tuple[int, ...]
     remark: str = ""
+    faint: tuple[int, ...] = ()
+    """The places of the rows that are drawn in grey."""
 
     def of(self, items: Sequence[T]) -> list[T]:
         """Return the items that are shown, of one for each row."""
         return [items[place] for place in self.places]
+
+    def others(self, items: Sequence[T]) -> list[T]:
+        """Return the items that are drawn in grey, of one for each row."""
+        return [items[place] for place in self.faint]
 
     def title(self, name: str) -> str:
         """Return the name of an experiment with the remark."""
@@ -58,7 +64,10 @@ def first_pairs(results: Sequence[RowResult]) -> Selection:
 
 
 def best_and_worst(results: Sequence[RowResult]) -> Selection:
-    """Select of the first pairs the strategies of the highest and the lowest mean gains."""
+    """Select of the first pairs the strategies of the highest and the lowest mean gains.
+
+    The others of these pairs are faint.
+    """
     pairs = first_pairs(results)
     places: list[int] = []
     most = 0
@@ -69,8 +78,9 @@ def best_and_worst(results: Sequence[RowResult]) -> Selection:
         places += [place for place in own if results[place].strategy in shown]
     remarks = [pairs.remark] if pairs.remark else []
     if most > MOST_STRATEGIES:
-        remarks.append(f"of {most} strategies the {BEST} best and {WORST} worst")
-    return Selection(tuple(sorted(places)), ", ".join(remarks))
+        remarks.append(f"of {most} strategies the {BEST} best and {WORST} worst, others grey")
+    faint = sorted(set(pairs.places) - set(places))
+    return Selection(tuple(sorted(places)), ", ".join(remarks), tuple(faint))
 
 
 def _ends(rows: Sequence[RowResult]) -> set[str]:

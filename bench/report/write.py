@@ -2,7 +2,7 @@
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.clean import json_text
 from bench.decide.pairs import decisions
 from bench.files import delete, write_files
+from bench.report.page import html_page
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json
@@ -104,14 +105,18 @@ def write_report(
         else []
     )
     pictures, faults = _pictures(declaration, found, find, over)
-    images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
+    texts = _texts(pictures)
+    drawn = {name: (text, pictures[f"{name}.svg"]) for name, text in texts.items()}
+    images = {f"{name}.png": text for name, text in texts.items()}
+    decided, made = decisions(declaration.rows, found), _made(declaration, find)
     tuning = tuned(declaration, find)
     # The document is many times as large as its text, and is let go before the tables are made.
     document = json_text(gains_json(declaration, found, tuning, over, find)).encode()
     contents = {
-        "table.md": markdown(
-            declaration, found, images, tuning, _made(declaration, find), over, find
+        "report.html": html_page(
+            declaration, found, decided, drawn, tuning, made, over, find
         ).encode(),
+        "table.md": markdown(declaration, found, images, tuning, made, over, find).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": document,
         "summary.txt": summary(found).encode(),
@@ -120,21 +125,36 @@ def write_report(
     }
     files = write_files(folder, contents)
     # A plot that an earlier report of this name had and this one has not would tell of other rows.
-    for name in {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}:
-        if name not in contents:
-            delete(folder / name)
+    for path in folder.iterdir():
+        if path.suffix in (".png", ".svg") and _plot(path.stem) and path.name not in contents:
+            delete(path)
     return Report(
         results=tuple(found),
         folder=folder,
         files=files,
         runs=_count(declaration, find),
-        decisions=tuple(
-            sentence(tasks, declaration.experiment) for tasks in decisions(declaration.rows, found)
-        ),
+        decisions=tuple(sentence(tasks, declaration.experiment) for tasks in decided),
         tuning=tuning,
         over_levels=tuple(over),
         faults=faults,
     )
+
+
+def _plot(page: str) -> str:
+    """Return the plot that a picture is a page of; empty where it is none of ours."""
+    plot, _, number = page.partition("-")
+    return plot if plot in _PLOTS and (not number or number.isdecimal()) else ""
+
+
+def _texts(pictures: Iterable[str]) -> dict[str, str]:
+    """Return the text that stands for each picture, without its suffix, in reading order."""
+    pages = [name.removesuffix(".png") for name in pictures if name.endswith(".png")]
+    texts = {}
+    for plot, text in _PLOTS.items():
+        mine = [page for page in pages if _plot(page) == plot]
+        for number, page in enumerate(mine, 1):
+            texts[page] = text if number == 1 else f"{text} (page {number})"
+    return texts
 
 
 def _level(largest: Declaration, declaration: Declaration) -> Level:
@@ -214,18 +234,22 @@ def _pictures(
     levels = extremes([each.rows[-1] for each in over], MOST_PANELS)
     pairs, few = first_pairs(found), best_and_worst(found)
     declared = declaration.rows
+    others = list(zip(few.others(declared), few.others(found), strict=True))
+    grey = {own.strategy for own, _ in others} - {row.strategy for row in few.of(declared)}
     images = bool(experiment.smaller_train_sizes)
-    plots: Mapping[str, Callable[[], Figure | None]] = {
+    plots: Mapping[str, Callable[[], Figure | list[Figure] | None]] = {
         "gains": lambda: forest(rows.title(name), rows.of(found)),
         "images" if images else "budgets": lambda: level_plot(levels.title(name), levels.of(over)),
-        "pareto": lambda: pareto(pairs.title(name), pairs.of(declared), pairs.of(found)),
+        "pareto": lambda: pareto(pairs.title(name), pairs.of(declared), pairs.of(found), grey),
         "ranking": lambda: ranking_plot(pairs.title(name), rankings(pairs.of(found))),
         "heatmap": lambda: heatmap(pairs.title(name), pairs.of(found)),
         "matrix": lambda: matrix(name, found),
         "across": lambda: across_plot(name, found, experiment.margin),
-        "curves": lambda: curves(few.title(name), few.of(declared), few.of(found), find, axis),
+        "curves": lambda: curves(
+            few.title(name), few.of(declared), few.of(found), find, axis, few.others(declared)
+        ),
         "gradients": lambda: gradient_plot(
-            few.title(name), few.of(declared), few.of(found), find, axis
+            few.title(name), few.of(declared), few.of(found), find, axis, others
         ),
         "weights": lambda: weight_plot(
             panels.title(name), panels.of(declared), panels.of(found), find, axis
@@ -238,9 +262,10 @@ def _pictures(
     with style():
         for plot, draw in plots.items():
             try:
-                if (figure := draw()) is not None:
-                    drawn = picture(figure)
-                    files |= {f"{plot}.{suffix}": content for suffix, content in drawn.items()}
+                drawn = draw() or []
+                for number, figure in enumerate(drawn if isinstance(drawn, list) else [drawn], 1):
+                    page = plot if number == 1 else f"{plot}-{number}"
+                    files |= {f"{page}.{end}": content for end, content in picture(figure).items()}
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 faults[plot] = (

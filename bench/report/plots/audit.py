@@ -13,8 +13,9 @@ from bench.report.plots.canvas import (
     band_handle,
     empty_sheet,
     handle,
+    paged,
 )
-from bench.report.plots.rows import draw_panels, lay_out, sheet_width
+from bench.report.plots.rows import Panel, draw_panels, lay_out, pages, sheet_width
 from bench.report.text.wording import audit
 from bench.spec.budget import AXIS_NAMES, TOLERANCE, Axis
 from bench.stats.comparison import Comparison, RowResult
@@ -30,20 +31,31 @@ CAPTION = (
 )
 
 
-def audit_plot(name: str, results: Sequence[RowResult], axis: Axis) -> "Figure":
-    """Draw one line a row and a mark an anchor; `axis` is that of the budget."""
+def audit_plot(name: str, results: Sequence[RowResult], axis: Axis) -> "list[Figure]":
+    """Draw one line a row and a mark an anchor, on as many pages; `axis` is that of the budget."""
     title = f"{name}: compute used, strategy against anchor"
     if not results:
-        return empty_sheet(title, "No rows were declared.")
+        return [empty_sheet(title, "No rows were declared.")]
+    parts = pages(results, lambda rows: [_panel(rows)])
+    limit = _limit(results, 100 * TOLERANCE[axis])
+    return [
+        _page(paged(title, n, len(parts)), part, axis, limit) for n, part in enumerate(parts, 1)
+    ]
+
+
+def _panel(results: Sequence[RowResult]) -> Panel:
+    return lay_out(results, [audit(row).replace("-", "−") for row in results])
+
+
+def _page(title: str, results: Sequence[RowResult], axis: Axis, limit: float) -> "Figure":
     tolerance = 100 * TOLERANCE[axis]
-    panel = lay_out(results, [audit(row).replace("-", "−") for row in results])
+    panel = _panel(results)
     shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.distinct for row in results)]
     legend = [(handle(ANCHOR_MARKS[a], line=False), f"against {a}") for a in shown]
     legend.append((handle(ANCHOR_MARKS["full"], line=False, **CROSS), "outside the tolerance"))
     legend.append((band_handle(), f"tolerance (±{tolerance:g} %)"))
     sheet = Sheet(sheet_width([panel]), panel.whole, title, CAPTION, legend)
     (axes,) = draw_panels(sheet, [panel], "largest difference")
-    limit = _limit(results, tolerance)
     axes.set_xlim(-limit, limit)
     axes.axvspan(-tolerance, tolerance, **BAND)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)

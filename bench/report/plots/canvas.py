@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SMALL, NORMAL, LARGE = 8.0, 9.0, 12.5
 INK, SOFT, FAINT = "#1a1a1a", "#5a5a5a", "#d9d9d9"
+#: The height in inches of the body of a page, where a plot has several: with title, legend and
+#: caption that is at most 2,000 pixels.
+PAGE = 10.2
 _EDGE = 0.2
 _LINE = 1.35 / 72  # height of a line of text, in inches a point
 _HANDLE = 0.6  # what a legend's picture and its gaps take
@@ -50,6 +53,7 @@ _RC: Any = {
     "grid.linewidth": 0.6,
     "legend.fontsize": SMALL,
     "svg.hashsalt": "bench",  # the ids in an SVG file are random without
+    "svg.fonttype": "none",  # letters as text: small, and found by a search
 }
 
 
@@ -75,6 +79,8 @@ ANCHOR_MARKS: Mapping[AnchorName, Mark] = {
     "split": Mark("#D55E00", "s", "--"),
     "slim": Mark("#007a59", "D", ":", filled=False),
 }
+#: What stands behind the strategies that a plot tells apart.
+OTHERS = Mark("#c4c4c4", "o")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6a4c93")
 _MARKERS = "osD^vP*X"
 _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1)))
@@ -126,6 +132,16 @@ def wrap(text: str, width: float, size: float = NORMAL, bold: bool = False) -> s
 def line_count(text: str) -> int:
     """Return how many lines a wrapped text has."""
     return text.count("\n") + 1
+
+
+def paged(title: str, number: int, count: int) -> str:
+    """Return the title of one of several pages."""
+    return f"{title} (page {number} of {count})" if count > 1 else title
+
+
+def panels_a_page(columns: int, height: float) -> int:
+    """Return how many panels of a height stand on a page."""
+    return columns * max(1, int(PAGE / height))
 
 
 class Sheet:

@@ -10,6 +10,7 @@ import numpy as np
 from bench.report.plots.canvas import (
     INK,
     NORMAL,
+    OTHERS,
     SMALL,
     SOFT,
     Mark,
@@ -27,6 +28,7 @@ from bench.stats.gains import Lookup
 from bench.store.records import CurvePoint, Record, Row
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -56,6 +58,7 @@ class _Panel:
     title: str
     label: str
     curves: tuple[Curve, ...]
+    others: tuple[Curve, ...]
 
 
 def curve_of(arm: str, runs: Iterable[Record | None], task: str) -> Curve | None:
@@ -91,11 +94,19 @@ def mean_curve(
 
 
 def curves(
-    name: str, declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
+    name: str,
+    declared: Sequence[Row],
+    results: Sequence[RowResult],
+    find: Lookup,
+    axis: Axis,
+    others: Sequence[Row] = (),
 ) -> "Figure":
-    """Draw the curves of all arms. `results` are those of `declared`, `axis` is the budget's."""
+    """Draw the curves of all arms, and behind them in grey those of `others`.
+
+    `results` are those of `declared`, `axis` is the budget's.
+    """
     title = f"{name}: validation score over compute"
-    panels = _panels(declared, results, find)
+    panels = _panels(declared, results, find, others)
     if not panels:
         return empty_sheet(title, "No run has a learning curve.")
     marks = _marks(panels)
@@ -108,7 +119,7 @@ def curves(
         -(-len(panels) // columns) * each[1],
         title,
         CAPTION,
-        [(handle(mark), arm) for arm, mark in marks.items()],
+        [(handle(mark), arm) for arm, mark in marks.items()] + others_legend(others),
     )
     largest = max(float(curve.x[-1]) for panel in panels for curve in panel.curves)
     scale, unit = si_scale(largest, axis)
@@ -120,11 +131,29 @@ def curves(
         axes.set_ylabel(panel.label)
         axes.set_xlim(0, largest / scale * 1.03)
         axes.grid()
+        draw_others(axes, panel.others, scale)
         draw_curves(axes, panel.curves, marks, scale)
     return sheet.figure
 
 
-def _panels(declared: Sequence[Row], results: Sequence[RowResult], find: Lookup) -> list[_Panel]:
+def others_legend(others: Sequence[Row]) -> list[tuple["Artist", str]]:
+    """Return the legend's line for what is drawn in grey."""
+    count = len({row.strategy for row in others})
+    return [(handle(OTHERS, marker=""), f"{count} other strategies")] if count else []
+
+
+def draw_others(axes: "Axes", curves: Iterable[Curve], scale: float) -> None:
+    """Draw curves in grey, behind those that are told apart; `scale` divides the compute."""
+    for curve in curves:
+        axes.plot(curve.x / scale, curve.mean, color=OTHERS.colour, linewidth=0.8, zorder=1)
+
+
+def _panels(
+    declared: Sequence[Row],
+    results: Sequence[RowResult],
+    find: Lookup,
+    others: Sequence[Row],
+) -> list[_Panel]:
     """Return a panel for every question of which any run has a curve."""
     panels = []
     pairs = zip(declared, results, strict=True)
@@ -140,7 +169,13 @@ def _panels(declared: Sequence[Row], results: Sequence[RowResult], find: Lookup)
         if drawn := tuple(curve for curve in found if curve is not None):
             row = next((row for _, row in members if row.metric), members[0][1])
             label = f"validation {metric_label(row.metric, row.unit)}"
-            panels.append(_Panel(heading(pair, target), label, drawn))
+            behind = [
+                curve_of(own.strategy, [find(seed.strategy) for seed in own.seeds], target)
+                for own in others
+                if (own.pair, own.target) == (pair, target)
+            ]
+            grey = tuple(curve for curve in behind if curve is not None)
+            panels.append(_Panel(heading(pair, target), label, drawn, grey))
     return panels
 
 

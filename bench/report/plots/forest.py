@@ -1,7 +1,7 @@
 """The forest plot: every gain with its interval, against every anchor."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.report.plots.canvas import (
@@ -10,14 +10,23 @@ from bench.report.plots.canvas import (
     INK,
     SMALL,
     SOFT,
+    Scale,
     Sheet,
     band_handle,
     by_scale,
     empty_sheet,
     gain_limits,
     handle,
+    paged,
 )
-from bench.report.plots.rows import Line, draw_panels, lay_out, sheet_width
+from bench.report.plots.rows import (
+    Line,
+    Panel,
+    draw_panels,
+    lay_out,
+    pages,
+    sheet_width,
+)
 from bench.report.text.wording import anchor_meanings, trouble
 from bench.stats.comparison import Comparison, RowResult
 
@@ -32,13 +41,31 @@ CAPTION = (
 )
 
 
-def forest(name: str, results: Sequence[RowResult]) -> "Figure":
-    """Draw one line a row and up to four marks on it, in a panel a metric."""
+def forest(name: str, results: Sequence[RowResult]) -> "list[Figure]":
+    """Draw one line a row and up to four marks on it, in a panel a metric, on as many pages."""
     title = f"{name}: gain of sharing over single-task networks"
     if not results:
-        return empty_sheet(title, "No rows were declared.")
-    groups = by_scale(results)
-    panels = [lay_out(rows, [row.verdict.name for row in rows]) for rows in groups.values()]
+        return [empty_sheet(title, "No rows were declared.")]
+    parts = pages([row for rows in by_scale(results).values() for row in rows], _panels)
+    limits = {
+        scale: gain_limits([c for row in rows for c in row.distinct.values()])
+        for scale, rows in by_scale(results).items()
+    }
+    return [_page(paged(title, n, len(parts)), part, limits) for n, part in enumerate(parts, 1)]
+
+
+def _panels(results: Sequence[RowResult]) -> list[Panel]:
+    """Return rows laid out, a panel a metric."""
+    return [
+        lay_out(rows, [row.verdict.name for row in rows]) for rows in by_scale(results).values()
+    ]
+
+
+def _page(
+    title: str, results: Sequence[RowResult], limits: Mapping[Scale, tuple[float, float]]
+) -> "Figure":
+    """Draw some rows. `limits` are those of all pages, so that they can be compared."""
+    groups, panels = by_scale(results), _panels(results)
     shown = [anchor for anchor in ANCHOR_MARKS if any(anchor in row.distinct for row in results)]
     legend = [
         (handle(ANCHOR_MARKS[anchor], linestyle="-"), f"against {anchor}") for anchor in shown
@@ -46,8 +73,8 @@ def forest(name: str, results: Sequence[RowResult]) -> "Figure":
     legend.append((band_handle(), "region of equivalence"))
     sheet = Sheet(sheet_width(panels), sum(panel.whole for panel in panels), title, CAPTION, legend)
     drawn = draw_panels(sheet, panels, "verdict")
-    for axes, panel, (scale, rows) in zip(drawn, panels, groups.items(), strict=True):
-        axes.set_xlim(*gain_limits([c for row in rows for c in row.distinct.values()]))
+    for axes, panel, scale in zip(drawn, panels, groups, strict=True):
+        axes.set_xlim(*limits[scale])
         axes.axvline(0, color=INK, linewidth=0.9, zorder=0.5)
         axes.set_xlabel(f"gain over the single-task anchor ({scale.gain_unit})")
         for line in panel.lines:

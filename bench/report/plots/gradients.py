@@ -1,7 +1,7 @@
 """How the tasks' gradients lie to each other: cosine and ratio of norms over the compute used."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -17,7 +17,13 @@ from bench.report.plots.canvas import (
     line_count,
     wrap,
 )
-from bench.report.plots.curves import Curve, draw_curves, mean_curve
+from bench.report.plots.curves import (
+    Curve,
+    draw_curves,
+    draw_others,
+    mean_curve,
+    others_legend,
+)
 from bench.report.text.wording import GRADIENTS, heading, si_scale
 from bench.spec.budget import Axis
 from bench.stats.comparison import RowResult
@@ -52,16 +58,23 @@ class _Question:
     """Cosines over the whole curve, by arm."""
     end: float
     """The most compute that a run was to use; the last probe may have been earlier."""
+    others: tuple[tuple[Curve, ...], tuple[Curve, ...]]
+    """Cosines and ratios of the arms that are drawn in grey."""
 
 
 def gradient_plot(
-    name: str, declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
+    name: str,
+    declared: Sequence[Row],
+    results: Sequence[RowResult],
+    find: Lookup,
+    axis: Axis,
+    others: Sequence[tuple[Row, RowResult]] = (),
 ) -> "Figure | None":
     """Draw two panels a question and a line a strategy and partner; None where nothing is shared.
 
-    `results` are those of the declared rows, `axis` is the budget's.
+    `results` are those of the declared rows, `axis` is the budget's. `others` are drawn in grey.
     """
-    questions = _questions(declared, results, find, axis)
+    questions = _questions(list(zip(declared, results, strict=True)), others, find, axis)
     if not questions:
         return None
     # Norms may be finite where no cosine is, so an arm may have one curve and not the other.
@@ -77,7 +90,8 @@ def gradient_plot(
         -(-len(questions) // columns) * each[1],
         f"{name}: gradients of the tasks on the shared parameters",
         CAPTION,
-        [(handle(mark), arm) for arm, mark in marks.items()],
+        [(handle(mark), arm) for arm, mark in marks.items()]
+        + others_legend([own for own, row in others if row.gradients]),
     )
     largest = max(question.end for question in questions)
     scale, unit = si_scale(largest, axis)
@@ -106,36 +120,55 @@ def gradient_plot(
                 _label_ratios(axes)
             else:
                 _draw_means(axes, question.means, marks, largest / scale)
+            draw_others(axes, question.others[part], scale)
             draw_curves(axes, curves, marks, scale)
     return sheet.figure
 
 
 def _questions(
-    declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
+    members: Sequence[tuple[Row, RowResult]],
+    others: Sequence[tuple[Row, RowResult]],
+    find: Lookup,
+    axis: Axis,
 ) -> list[_Question]:
     questions = []
-    pairs = zip(declared, results, strict=True)
-    for (pair, target), group in groupby(pairs, key=lambda both: (both[0].pair, both[0].target)):
+    for (pair, target), group in groupby(members, key=lambda each: (each[0].pair, each[0].target)):
         found: dict[bool, list[Curve]] = {False: [], True: []}
         means, end = {}, 0.0
         for own, row in group:
-            runs = [find(seed.strategy) for seed in own.seeds]
             if row.gradients:
+                runs = [find(seed.strategy) for seed in own.seeds]
                 ledgers = [run.ledger for run in runs if run and run.ledger]
                 end = max(end, *(ledger.allotted(axis) for ledger in ledgers))
-            for other, gradient in row.gradients.items():
-                arm = own.strategy if len(row.gradients) == 1 else f"{own.strategy}, {other}"
-                for ratio in found:
-                    curve = mean_curve(arm, runs, _Reader(target, other, ratio))
-                    if curve is not None:
-                        found[ratio].append(curve)
-                        # An arm whose cosines are none of them finite has no line and no mean.
-                        if not ratio:
-                            means[arm] = gradient.cosine
+            for ratio, lines in found.items():
+                for curve, cosine in _curves(own, row, find, ratio):
+                    lines.append(curve)
+                    # An arm whose cosines are none of them finite has no line and no mean.
+                    if not ratio:
+                        means[curve.arm] = cosine
+        behind = [each for each in others if (each[0].pair, each[0].target) == (pair, target)]
+        grey = [
+            tuple(curve for each in behind for curve, _ in _curves(*each, find, ratio))
+            for ratio in found
+        ]
         if found[False] or found[True]:
             cosines, ratios = (tuple(found[ratio]) for ratio in (False, True))
-            questions.append(_Question(heading(pair, target), cosines, ratios, means, end))
+            questions.append(
+                _Question(heading(pair, target), cosines, ratios, means, end, (grey[0], grey[1]))
+            )
     return questions
+
+
+def _curves(
+    own: Row, row: RowResult, find: Lookup, ratio: bool
+) -> Iterator[tuple[Curve, PairedResult]]:
+    """Yield the curve beside each other task of a row, with the mean cosine over the curve."""
+    runs = [find(seed.strategy) for seed in own.seeds]
+    for other, gradient in row.gradients.items():
+        arm = own.strategy if len(row.gradients) == 1 else f"{own.strategy}, {other}"
+        curve = mean_curve(arm, runs, _Reader(own.target, other, ratio))
+        if curve is not None:
+            yield curve, gradient.cosine
 
 
 @dataclass(frozen=True)

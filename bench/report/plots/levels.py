@@ -16,6 +16,8 @@ from bench.report.plots.canvas import (
     gain_limits,
     handle,
     line_count,
+    paged,
+    panels_a_page,
     wrap,
 )
 from bench.report.text.wording import gain_unit, heading, si_scale
@@ -38,10 +40,10 @@ _COLUMNS = 4
 _LINES: tuple[tuple[AnchorName, str], ...] = (("same-steps", "transfer"), ("full", "pay-off"))
 
 
-def level_plot(name: str, over: Sequence[OverLevels]) -> "Figure | None":
-    """Draw the gain of every row over its levels; None where there are not two."""
+def level_plot(name: str, over: Sequence[OverLevels]) -> "list[Figure]":
+    """Draw the gain of every row over its levels, on as many pages; none without two levels."""
     if not over or len(over[0].levels) < 2:
-        return None
+        return []
     titles = [
         "\n".join(
             wrap(text, _PANEL[0], SMALL, bold=True)
@@ -52,20 +54,27 @@ def level_plot(name: str, over: Sequence[OverLevels]) -> "Figure | None":
     head = 0.16 * max(line_count(title) for title in titles) + 0.1
     columns = min(_COLUMNS, len(over))
     factor = "budget" if isinstance(over[0].levels[0], Budget) else "training images"
+    title = f"{name}: gain of sharing over the {factor}"
     each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
+    most = panels_a_page(columns, each[1])
+    parts = [range(at, min(at + most, len(over))) for at in range(0, len(over), most)]
     legend = [(handle(ANCHOR_MARKS[anchor], linestyle="-"), label) for anchor, label in _LINES]
-    sheet = Sheet(
-        columns * each[0],
-        math.ceil(len(over) / columns) * each[1],
-        f"{name}: gain of sharing over the {factor}",
-        CAPTION,
-        [*legend, (band_handle(), "region of equivalence")],
-    )
-    for index, (row, title) in enumerate(zip(over, titles, strict=True)):
-        left, top = _GAP[0] + index % columns * each[0], index // columns * each[1]
-        sheet.text(left, top + head - 0.06, title, size=SMALL, weight="bold", va="bottom")
-        _draw(sheet.axes(left, top + head, *_PANEL), row)
-    return sheet.figure
+    figures = []
+    for number, part in enumerate(parts, 1):
+        sheet = Sheet(
+            columns * each[0],
+            math.ceil(len(part) / columns) * each[1],
+            paged(title, number, len(parts)),
+            CAPTION,
+            [*legend, (band_handle(), "region of equivalence")],
+        )
+        for place, index in enumerate(part):
+            left, top = _GAP[0] + place % columns * each[0], place // columns * each[1]
+            text = titles[index]
+            sheet.text(left, top + head - 0.06, text, size=SMALL, weight="bold", va="bottom")
+            _draw(sheet.axes(left, top + head, *_PANEL), over[index])
+        figures.append(sheet.figure)
+    return figures
 
 
 def _draw(axes: "Axes", row: OverLevels) -> None:

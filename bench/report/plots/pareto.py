@@ -1,7 +1,7 @@
 """The plane of two tasks' scores: every strategy and anchor as a point, with its uncertainty."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from scipy import stats
 from bench.report.plots.canvas import (
     INK,
     NORMAL,
+    OTHERS,
     Mark,
     Sheet,
     cycle_marks,
@@ -114,8 +115,16 @@ def front(found: Sequence[Point], signs: tuple[int, int]) -> list[Point]:
     return sorted(kept, key=lambda p: p.mean[0])
 
 
-def pareto(name: str, declared: Sequence[Row], results: Sequence[RowResult]) -> "Figure | None":
-    """Draw a panel per pair whose tasks are both targets; None where there is no such pair."""
+def pareto(
+    name: str,
+    declared: Sequence[Row],
+    results: Sequence[RowResult],
+    grey: Collection[str] = (),
+) -> "Figure | None":
+    """Draw a panel per pair whose tasks are both targets; None where there is no such pair.
+
+    The points of strategies in `grey` are not told apart.
+    """
     groups: dict[str, list[RowResult]] = {}
     for own, row in zip(declared, results, strict=True):
         if not own.placebo:
@@ -128,7 +137,11 @@ def pareto(name: str, declared: Sequence[Row], results: Sequence[RowResult]) -> 
     if not panels:
         return None
     names = dict.fromkeys(p.name for found in panels.values() for p in found)
-    marks = cycle_marks([n for n in names if n not in _ANCHOR_MARKS]) | _ANCHOR_MARKS
+    told = [n for n in names if n not in (*_ANCHOR_MARKS, *grey)]
+    marks = dict.fromkeys(grey, OTHERS) | cycle_marks(told) | _ANCHOR_MARKS
+    legend = [(handle(marks[n], line=False), n) for n in names if n not in grey]
+    if behind := len(names) - len(legend):
+        legend.append((handle(OTHERS, line=False), f"{behind} other strategies"))
     columns = min(_COLUMNS, len(panels))
     titles = {pair: wrap(pair, _PANEL, NORMAL, bold=True) for pair in panels}
     head = 0.18 * max(map(line_count, titles.values())) + 0.1
@@ -138,7 +151,7 @@ def pareto(name: str, declared: Sequence[Row], results: Sequence[RowResult]) -> 
         math.ceil(len(panels) / columns) * each[1],
         f"{name}: scores on both tasks",
         CAPTION,
-        [(handle(marks[n], line=False), n) for n in names],
+        legend,
     )
     for index, (pair, found) in enumerate(panels.items()):
         left, top = _GAP[0] + index % columns * each[0], index // columns * each[1]
@@ -172,7 +185,7 @@ def _draw(
             markersize=6,
             markerfacecolor=mark.face,
             markeredgecolor=mark.colour,
-            zorder=3,
+            zorder=2 if mark is OTHERS else 3,
         )
     # Of a measure of error less is better: the scale runs the other way, so up and right is better.
     if signs[0] < 0:

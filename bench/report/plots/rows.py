@@ -1,11 +1,11 @@
 """Plots with a line a row of the result table, under a heading a question: layout, no meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from bench.report.plots.canvas import NORMAL, SMALL, SOFT, Sheet, line_count, widest, wrap
+from bench.report.plots.canvas import NORMAL, PAGE, SMALL, SOFT, Sheet, line_count, widest, wrap
 from bench.report.text.wording import heading
 from bench.stats.comparison import RowResult
 from bench.store.records import AnchorName
@@ -78,6 +78,19 @@ def lay_out(rows: Sequence[RowResult], notes: Sequence[str]) -> Panel:
             y += height
         y += 0.1
     return Panel(tuple(headings), tuple(lines), y)
+
+
+def pages(
+    results: Sequence[RowResult], lay: Callable[[Sequence[RowResult]], Sequence[Panel]]
+) -> list[Sequence[RowResult]]:
+    """Return rows in as many parts as fit on a page each; `lay` lays rows out."""
+    parts: list[Sequence[RowResult]] = []
+    start = 0
+    for end in range(1, len(results) + 1):
+        if end - start > 1 and sum(panel.whole for panel in lay(results[start:end])) > PAGE:
+            parts.append(results[start : end - 1])
+            start = end - 1
+    return [*parts, results[start:]]
 
 
 def _label_width(panels: Sequence[Panel]) -> float:

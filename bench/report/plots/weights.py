@@ -10,6 +10,8 @@ from bench.report.plots.canvas import (
     cycle_marks,
     handle,
     line_count,
+    paged,
+    panels_a_page,
     wrap,
 )
 from bench.report.plots.curves import Curve, draw_curves, mean_curve
@@ -33,11 +35,11 @@ _COLUMNS = 4
 
 def weight_plot(
     name: str, declared: Sequence[Row], results: Sequence[RowResult], find: Lookup, axis: Axis
-) -> "Figure | None":
-    """Draw the weights over the compute used; None where no weight moved."""
+) -> "list[Figure]":
+    """Draw the weights over the compute used, on as many pages; none where no weight moved."""
     panels = _panels(declared, results, find)
     if not panels:
-        return None
+        return []
     titles = [
         "\n".join(wrap(text, _PANEL[0], SMALL, bold=True) for text in title) for title, _ in panels
     ]
@@ -48,24 +50,30 @@ def weight_plot(
     head = 0.16 * max(line_count(title) for title in titles) + 0.1
     columns = min(_COLUMNS, len(panels))
     each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
-    sheet = Sheet(
-        columns * each[0],
-        -(-len(panels) // columns) * each[1],
-        f"{name}: weights of the tasks' losses",
-        CAPTION,
-        [(handle(mark), task) for task, mark in marks.items()],
-    )
-    for index, ((_, group), title) in enumerate(zip(panels, titles, strict=True)):
-        left, top = _GAP[0] + index % columns * each[0], index // columns * each[1]
-        sheet.text(left, top + head - 0.06, title, size=SMALL, weight="bold", va="bottom")
-        axes = sheet.axes(left, top + head, *_PANEL)
-        axes.set_xlabel(f"compute used ({unit})", size=SMALL)
-        axes.set_ylabel("weight", size=SMALL)
-        axes.set_xlim(0, largest / scale * 1.03)
-        axes.set_ylim(-0.02, 1.02)
-        axes.grid()
-        draw_curves(axes, group, marks, scale)
-    return sheet.figure
+    most = panels_a_page(columns, each[1])
+    parts = [range(at, min(at + most, len(panels))) for at in range(0, len(panels), most)]
+    figures = []
+    for number, part in enumerate(parts, 1):
+        sheet = Sheet(
+            columns * each[0],
+            -(-len(part) // columns) * each[1],
+            paged(f"{name}: weights of the tasks' losses", number, len(parts)),
+            CAPTION,
+            [(handle(mark), task) for task, mark in marks.items()],
+        )
+        for place, index in enumerate(part):
+            left, top = _GAP[0] + place % columns * each[0], place // columns * each[1]
+            text = titles[index]
+            sheet.text(left, top + head - 0.06, text, size=SMALL, weight="bold", va="bottom")
+            axes = sheet.axes(left, top + head, *_PANEL)
+            axes.set_xlabel(f"compute used ({unit})", size=SMALL)
+            axes.set_ylabel("weight", size=SMALL)
+            axes.set_xlim(0, largest / scale * 1.03)
+            axes.set_ylim(-0.02, 1.02)
+            axes.grid()
+            draw_curves(axes, panels[index][1], marks, scale)
+        figures.append(sheet.figure)
+    return figures
 
 
 def _weight(task: str, point: CurvePoint) -> float | None:

@@ -21,7 +21,7 @@ DECISION = (
 
 def sentence(tasks: TaskSet, experiment: Experiment) -> str:
     """Return what is decided for a set of tasks, and what sharing saves."""
-    names, decision = _listed(tasks.targets), tasks.decision
+    names, decision = listed(tasks.targets), tasks.decision
     where = f"at {amount(Budget.parse(experiment.budget))}"
     margin = f"{experiment.margin:g} point{'s' * (experiment.margin != 1)}"
     none = "neither" if len(tasks.targets) == 2 else "none"
@@ -48,7 +48,8 @@ def sentence(tasks: TaskSet, experiment: Experiment) -> str:
             return f"Undecided for {names} {where}: {_reason(tasks)}."
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: `a, b and c`."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 
@@ -61,14 +62,14 @@ def _saving(candidate: Candidate) -> str:
         parts.append(f"{use.flops_per_image / apart.flops_per_image:.0%} of the FLOPs")
         parts.append(f"{use.seconds_in_batch / apart.seconds_in_batch:.0%} of the time per image")
     parts.append(f"{candidate.flops:.0%} of the training compute")
-    return f"It needs {_listed(parts)} of {len(candidate.targets)} separate models."
+    return f"It needs {listed(parts)} of {len(candidate.targets)} separate models."
 
 
 def _reason(tasks: TaskSet) -> str:
     candidates = tasks.decision.candidates
     excluded = {t.excluded for c in candidates for t in c.targets if t.excluded}
     if excluded and all(any(t.excluded for t in c.targets) for c in candidates):
-        return f"{_listed(sorted(excluded))}"
+        return f"{listed(sorted(excluded))}"
     fewest = min(len(t.gains) for c in candidates for t in c.targets)
     if fewest < SCREEN_BELOW:
         few = "one seed is" if fewest == 1 else f"{fewest} seeds are"
@@ -99,7 +100,7 @@ def use_lines(found: Sequence[TaskSet]) -> list[tuple[str, ...]]:
     """Return what one network costs to use, and what several do, a line each."""
     lines = []
     for tasks in found:
-        name = _listed(tasks.targets)
+        name = listed(tasks.targets)
         candidates = [c for c in tasks.decision.candidates if c.use and c.use_apart]
         uses = [(candidate.strategy, candidate.use) for candidate in candidates]
         uses += [(f"{len(tasks.targets)} separate", c.use_apart) for c in candidates[:1]]
@@ -131,7 +132,7 @@ def relative_lines(found: Sequence[TaskSet]) -> list[tuple[str, ...]]:
             ]
             none = [target.excluded for target in candidate.targets if target.excluded]
             mean = none[0] if none else spread(candidate.delta_m, "%")
-            lines.append((_listed(tasks.targets), candidate.strategy, ", ".join(gains), mean))
+            lines.append((listed(tasks.targets), candidate.strategy, ", ".join(gains), mean))
     return lines
 
 

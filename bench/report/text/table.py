@@ -1,79 +1,46 @@
-"""The report as Markdown: what was found in words, then the numbers that it rests on.
+"""The report as Markdown: the decision, one narrow table, and everything else folded away.
 
 Every declared cell is a row, also one whose runs failed.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 
 from bench.clean import markdown as escape
 from bench.clean import markdown_code as _code
-from bench.decide.pairs import decisions
-from bench.report.text import levels
-from bench.report.text.decision import (
-    DECISION,
-    RELATIVE_COLUMNS,
-    USE,
-    USE_COLUMNS,
-    relative_lines,
-    sentence,
-    use_lines,
-)
-from bench.report.text.pilot import PILOT, pilot_cost, pilot_table, pilot_verdict
-from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
+from bench.decide.pairs import TaskSet, decisions
+from bench.report.text.decision import DECISION, sentence
+from bench.report.text.sections import Code, Section, Strong, Table, Text, parts_of, sections
+from bench.report.text.tuning import Tuned
 from bench.report.text.wording import (
-    ACROSS,
-    CONTRASTS,
-    EXPECTATIONS,
-    EXPLORED,
-    GRADIENTS,
     NOTHING,
-    RANKING,
-    REFERENCE,
-    REFERENCE_MEANING,
-    RELATIVE,
-    VERDICTS,
-    WEIGHTS,
     audit,
-    bounded,
-    chance,
     detectable,
     expected,
     finding_marks,
     heading,
-    how_to_read,
-    interim_lines,
     interval,
-    metric_label,
-    network,
     number,
     p_value,
-    percent,
     price,
     same_finding,
     score,
-    seeds_needed,
-    settings,
-    short_budget,
-    skew,
-    spread,
-    stall,
     steps,
-    trouble,
     what_budget,
 )
-from bench.spec.budget import Budget
-from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
-from bench.stats.comparison import Comparison, RowResult
+from bench.stats.comparison import RowResult
 from bench.stats.gains import Lookup
 from bench.stats.levels import OverLevels
-from bench.stats.ranking import Ranked, rankings
-from bench.stats.verdicts import standing
-from bench.store.records import ANCHORS, REFERENCES, AnchorName, Declaration
+from bench.store.records import ANCHORS, Declaration
 
-#: Of more strategies than this only the number is told.
-_MOST_NAMED = 4
+#: The file in which the page is, beside the table.
+PAGE = "report.html"
+#: Plots that stand in sight; the others are folded away.
+_SHOWN = ("gains", "budgets", "images")
+#: An interval, or the words over one, as `escape` leaves it.
+_INTERVAL = re.compile(r"\\\[((?:[-+–\d., ]|95 % CI)*)\\\]")
 _COLUMNS = (
     "pair",
     "strategy",
@@ -112,212 +79,93 @@ def markdown(
     `find` returns the records of pilots.
     """
     experiment = declaration.experiment
-    facts = " · ".join(f"{key}: {escape(text)}" for key, text in settings(experiment).items())
-    times = "once" if declaration.changes == 1 else f"{declaration.changes} times"
-    changed = declaration.changes and (
-        "**Declared anew.** Other rows, seeds, budget, margin or recipe stood under this name "
-        f"before (changed {times}); "
-        "what was chosen after seeing results proves less than it seems to."
-    )
+    decided = decisions(declaration.rows, results)
+    pictures = {name: f"![{escape(text)}]({name})" for name, text in plots.items()}
+    shown = [picture for name, picture in pictures.items() if name.startswith(_SHOWN)]
+    others = [picture for picture in pictures.values() if picture not in shown]
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
-        changed,
-        _decisions(declaration, results),
-        "## What was found",
-        _words(results) if results else "No rows were declared.",
-        _over_levels(over),
-        _expectations(results),
-        _contrasts(results),
-        _across(results),
-        _rankings(results),
-        "## Plots",
-        "\n\n".join(f"![{escape(text)}]({name})" for name, text in plots.items()),
+        changed(declaration),
+        _decisions(declaration, decided),
+        f"[The page {PAGE}]({PAGE}) shows all of this, to sort and to filter.",
         "## Numbers",
-        _table(results) if results else "",
+        _narrow(results) if results else "No rows were declared.",
         escape(same_finding(results)),
-        _tests(results),
-        f"**How to read it.** {how_to_read(experiment)}",
-        f"**Verdicts.** {VERDICTS}",
-        f"**Settings.** {facts}.",
-        _data(declaration),
-        _interim(declaration),
-        _made(made),
-        *(_reference(name, results) for name in REFERENCES),
-        _troubles(results),
-        _stalls(results),
-        _tuning(tuning),
-        _pilot(declaration, find),
-        _metrics(results),
-        _gradients(results),
-        _weights(results),
+        *shown,
+        "## More",
+        _folded("More plots", *others) if others else "",
+        *map(_section, sections(declaration, results, decided, tuning, made, over, find)),
+        _folded("All columns", grid(_COLUMNS, map(_cells, results, finding_marks(results))))
+        if results
+        else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _decisions(declaration: Declaration, results: Sequence[RowResult]) -> str:
-    """Return what is decided for each set of tasks that one network may serve."""
-    found = decisions(declaration.rows, results)
-    if not found:
+def changed(declaration: Declaration) -> str:
+    """Return a warning where something else stood under this name before, or an empty text."""
+    if not declaration.changes:
         return ""
-    lines = [
-        f"- **{tasks.decision.choice}.** {escape(sentence(tasks, declaration.experiment))}"
-        for tasks in found
-    ]
-    parts = ["## Decision", DECISION, "\n".join(lines)]
-    if relative := relative_lines(found):
-        means = [(escape(a), _code(by), escape(b), mean) for a, by, b, mean in relative]
-        parts += [RELATIVE, grid(RELATIVE_COLUMNS, means)]
-    if used := use_lines(found):
-        rows = [(escape(name), _code(network), *figures) for name, network, *figures in used]
-        parts += [USE, grid(USE_COLUMNS, rows)]
-    return "\n\n".join(parts)
-
-
-def _words(results: Sequence[RowResult]) -> str:
-    """Return each verdict with what it rests on, under the question that it answers."""
-    parts = [
-        "Each line compares a shared network with a single-task network of the task behind the "
-        f"arrow: first at equal steps (transfer), then at equal {what_budget(results)} (pay-off)."
-    ]
-    for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
-        rows = list(group)
-        told = [f"declared before the runs: {rows[0].expect}"] if rows[0].expect else []
-        told += list(filter(None, map(short_budget, rows)))[:1]
-        expect = f" ({'; '.join(told)})" if told else ""
-        lines = [
-            f"- {_code(row.strategy)}: **{escape(row.verdict.name)}.** "
-            f"{escape(row.verdict.sentence)} {escape(row.verdict.certainty)}".rstrip()
-            + (f" {escape(text)}." if (text := skew(row)) else "")
-            for row in rows
-        ]
-        parts += [f"{_code(heading(*question))}{expect}", "\n".join(lines)]
-    return "\n\n".join(parts)
-
-
-def _over_levels(over: Sequence[OverLevels]) -> str:
-    """Return the verdicts at each level."""
-    if not over:
-        return ""
-    rows = [tuple(map(escape, levels.cells(row))) for row in over]
-    title, text = "With how many images?", levels.OVER_SIZES
-    if isinstance(over[0].levels[0], Budget):
-        title, text = "At which budget?", levels.OVER_BUDGETS
-    return f"## {title}\n\n{text}\n\n{grid(levels.columns(over), rows)}"
-
-
-def _expectations(results: Sequence[RowResult]) -> str:
-    """Return how what was declared came out."""
-    found = expectations(results)
-    if not found:
-        return ""
-    true, false = sum(e.came_true for e in found), sum(e.came_false for e in found)
-    rows = sum(e.rows for e in found)
-    columns = ("strategy", "declared", "rows", "came true", "came false", "open")
-    lines = [
-        (_code(e.strategy), e.expect, *map(str, (e.rows, e.came_true, e.came_false, e.open)))
-        for e in found
-    ]
+    times = "once" if declaration.changes == 1 else f"{declaration.changes} times"
     return (
-        f"## Was it expected?\n\n{true} of {rows} declared expectations came true, {false} came "
-        f"false, {rows - true - false} are open. {EXPECTATIONS}\n\n{grid(columns, lines)}"
+        "**Declared anew.** Other rows, seeds, budget, margin or recipe stood under this name "
+        f"before (changed {times}); "
+        "what was chosen after seeing results proves less than it seems to."
     )
 
 
-def _contrasts(results: Sequence[RowResult]) -> str:
-    """Return whether related partners bring more than others, where a target has met both."""
-    columns = ("strategy", "related against", "targets", "difference [95 % CI]", "p (Holm)", "")
-    lines = [
-        (
-            _code(c.strategy),
-            c.others,
-            ", ".join(map(_code, c.targets)),
-            spread(c.result, "%"),
-            escape(p_value(c.p_holm)),
-            f"**{c.finding}**",
-        )
-        for c in contrasts(results)
-    ]
-    if not lines:
+def _decisions(declaration: Declaration, decided: Sequence[TaskSet]) -> str:
+    """Return what is decided for each set of tasks that one network may serve."""
+    if not decided:
         return ""
-    return f"## Does a related partner bring more?\n\n{CONTRASTS}\n\n{grid(columns, lines)}"
-
-
-def _rankings(results: Sequence[RowResult]) -> str:
-    """Return the strategies of each question in their order."""
-    columns = ("question", "strategy", "mean", "P(best)", "significantly worse than")
     lines = [
-        (
-            _code(heading(ranking.pair, ranking.target)),
-            _code(ranked.strategy),
-            number(ranked.mean, ranking.unit),
-            escape(chance(ranked.probability_best)),
-            _beaten(ranked, len(ranking.ranked)),
-        )
-        for ranking in rankings(results)
-        for ranked in ranking.ranked
+        f"- **{tasks.decision.choice}.** {escape(sentence(tasks, declaration.experiment))}"
+        for tasks in decided
     ]
-    return f"## Which strategy?\n\n{RANKING}\n\n{grid(columns, lines)}" if lines else ""
+    return "\n\n".join(["## Decision", "\n".join(lines), DECISION])
 
 
-def _beaten(ranked: Ranked, count: int) -> str:
-    """Return which strategies are better; of many only how many there are."""
-    if len(ranked.beaten_by) > _MOST_NAMED:
-        return f"{len(ranked.beaten_by)} of {count - 1}"
-    return ", ".join(map(_code, ranked.beaten_by)) or NOTHING
+def _narrow(results: Sequence[RowResult]) -> str:
+    """Return the table that a page holds: a line a row under the question that it answers."""
+    columns = (
+        "strategy",
+        "verdict",
+        "gain at equal steps [95 % CI]",
+        f"gain at equal {what_budget(results)} [95 % CI]",
+        "score (its / alone)",
+        "steps (its / alone)",
+        "FLOPs, seconds (× alone)",
+    )
+    lines = []
+    for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
+        rows = list(group)
+        lines.append((f"**{_code(heading(*question))}**", *[""] * (len(columns) - 1)))
+        lines += [
+            (
+                mark + _code(row.strategy),
+                f"**{escape(row.verdict.name)}**",
+                interval(row.against.get("same-steps"), row.unit),
+                interval(row.against["full"], row.unit),
+                escape(both_scores(row)),
+                steps(row),
+                cost(row),
+            )
+            for row, mark in zip(rows, finding_marks(rows), strict=True)
+        ]
+    return grid(columns, lines)
 
 
-def _across(results: Sequence[RowResult]) -> str:
-    """Return the gains over several pairs together."""
-    columns = ("strategy", "questions", "seeds", "IQM [95 % CI]", "chance of a gain [95 % CI]")
-    lines = [
-        (
-            _code(a.strategy),
-            f"{len(a.questions)}" + (f" ({a.left_out} left out)" if a.left_out else ""),
-            str(len(a.gains)),
-            _estimate(a.interquartile_mean, sign=True),
-            _estimate(a.improvement),
-        )
-        for a in across_pairs(results)
-    ]
-    lost = [(_code(strategy), *[NOTHING] * 4) for strategy in without_gains(results)]
-    if not lines:
-        return ""
-    return f"## Across pairs\n\n{ACROSS}\n\n{grid(columns, [*lines, *lost])}"
+def both_scores(row: RowResult) -> str:
+    """Return the mean score of a row and that of its single-task network."""
+    ours, alone = row.score_mean, row.against["full"].anchor_mean
+    return f"{number(ours, row.unit)} / {number(alone, row.unit)} {row.unit}".strip()
 
 
-def _estimate(found: Estimate, sign: bool = False) -> str:
-    return bounded(found.value, found.low, found.high, sign=sign)
-
-
-def _made(made: Mapping[str, Sequence[str]]) -> str:
-    """Return the versions and machines that the runs were made with."""
-    facts = " · ".join(escape(f"{key}: {', '.join(values)}") for key, values in made.items())
-    return f"**Made with.** {facts}." if made else ""
-
-
-def _data(declaration: Declaration) -> str:
-    lines = [f"- {escape(line)}" for line in declaration.data]
-    return "**Data.**\n\n" + "\n".join(lines) if lines else ""
-
-
-def _interim(declaration: Declaration) -> str:
-    lines = [f"- {escape(line)}" for line in interim_lines(declaration)]
-    return "**Interim analyses.**\n\n" + "\n".join(lines) if lines else ""
-
-
-def _named(row: RowResult) -> str:
-    return f"{_code(heading(row.pair, row.target))}, {_code(row.strategy)}"
-
-
-def _table(results: Sequence[RowResult]) -> str:
-    return grid(_COLUMNS, map(_cells, results, finding_marks(results)))
-
-
-def grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return cells as a table under the names of their columns."""
-    rows = [columns, ("---",) * len(columns), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def cost(row: RowResult) -> str:
+    """Return the FLOPs and seconds of a row for each that its single-task network took."""
+    full = row.against["full"]
+    return f"{number(full.flops, '')}, {number(full.seconds, '')}"
 
 
 def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
@@ -331,7 +179,7 @@ def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
         number(full.anchor_mean, row.unit),
         number(full.floor, row.unit),
         steps(row),
-        f"{number(full.flops, '')}, {number(full.seconds, '')}",
+        cost(row),
         interval(row.against.get("same-steps"), row.unit),
         price(row),
         *(interval(row.against.get(anchor), row.unit) for anchor in ("full", *ANCHORS[2:])),
@@ -344,201 +192,48 @@ def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
     )
 
 
-def _tests(results: Sequence[RowResult]) -> str:
-    """Return every test of every row, folded away."""
-    columns = (
-        "question",
-        "strategy",
-        "against",
-        "seeds",
-        "gain [95 % CI]",
-        "Hodges–Lehmann [95 % CI]",
-        "outlying seeds",
-        "for new test images too",
-        "p (t)",
-        "p (sign flip)",
-        "p (Holm)",
-        "p of equivalence (Holm)",
-        "MDG",
-        "MDG in this table",
-        "seeds needed",
-    )
-    lines = [
-        (_code(heading(row.pair, row.target)), _code(row.strategy), *_test(comparison, row.unit))
-        for row in results
-        for comparison in row.against.values()
-    ]
-    text = (
-        "Seeds needed: what would find a true gain of the size seen, or of the margin where that "
-        "is more, in 80 % of experiments; only where neither a gain nor equivalence was shown."
-    )
-    return _folded("All tests, against every anchor", columns, lines, text)
+def _section(section: Section) -> str:
+    """Return a section, folded away under its title."""
+    return _folded(escape(section.title), *map(_block, section.blocks))
 
 
-def _test(comparison: Comparison, unit: str) -> tuple[str, ...]:
-    result, wide, robust = comparison.result, comparison.population, comparison.robust
-    return (
-        comparison.anchor,
-        str(result.n),
-        spread(result, unit),
-        bounded(robust.estimate, robust.low, robust.high, unit, sign=True) if robust else NOTHING,
-        ", ".join(map(str, comparison.outlying)) or NOTHING,
-        bounded(wide.mean, wide.low, wide.high, unit, sign=True) if wide else NOTHING,
-        *(
-            escape(p_value(p))
-            for p in (
-                result.p_t,
-                result.p_sign_flip,
-                comparison.p_holm,
-                comparison.p_equivalence_holm,
-            )
-        ),
-        detectable(comparison.minimum_detectable_gain, unit),
-        detectable(comparison.family_detectable_gain, unit),
-        seeds_needed(comparison),
-    )
+def _block(block: Text | list[Text] | Table) -> str:
+    if isinstance(block, Table):
+        lines = [tuple(map(_text, line)) for line in block.lines]
+        return grid(tuple(map(_text, block.columns)), lines)
+    if isinstance(block, list):
+        return "\n".join(f"- {_text(line)}" for line in block)
+    return _text(block)
 
 
-def _troubles(results: Sequence[RowResult]) -> str:
-    lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := trouble(row))]
-    return "## Runs that diverged or failed\n\n" + "\n".join(lines) if lines else ""
+def _text(text: Text) -> str:
+    shown = []
+    for part in parts_of(text):
+        if isinstance(part, Code):
+            shown.append(_code(part.text))
+        elif isinstance(part, Strong):
+            shown.append(f"**{escape(part.text)}**")
+        else:
+            shown.append(_spaced(part))
+    return "".join(shown)
 
 
-def _stalls(results: Sequence[RowResult]) -> str:
-    lines = [f"- {_named(row)}: {escape(text)}" for row in results if (text := stall(row))]
-    return "## Runs that waited for images\n\n" + "\n".join(lines) if lines else ""
+def _spaced(text: str) -> str:
+    """Escape a text and keep the blanks at its ends, which join it to its neighbours.
+
+    The brackets of an interval are no link, and stay as they are.
+    """
+    before, after = text[:1].isspace(), text[-1:].isspace() and bool(text.strip())
+    shown = _INTERVAL.sub(r"[\1]", escape(text))
+    return f"{' ' * before}{shown}{' ' * after}"
 
 
-def _metrics(results: Sequence[RowResult]) -> str:
-    """Return the metrics beside the primary one, folded away: they have no test and no verdict."""
-    columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]", "q")
-    lines = []
-    for row in results:
-        for name, metric in row.metrics.items():
-            if name == row.metric:
-                continue
-            unit, gains = metric.unit, metric.gains
-            lines.append(
-                (
-                    _code(heading(row.pair, row.target)),
-                    _code(row.strategy),
-                    escape(metric_label(name, unit)),
-                    number(metric.score_mean, unit),
-                    number(metric.anchor_mean, unit),
-                    spread(gains, unit),
-                    escape(p_value(metric.q)),
-                )
-            )
-    return _folded(
-        "Other metrics against full (a gain is positive where better; no verdict rests on them)",
-        columns,
-        lines,
-        EXPLORED,
-    )
+def grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return cells as a table under the names of their columns."""
+    rows = [columns, ("---",) * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _reference(name: AnchorName, results: Sequence[RowResult]) -> str:
-    """Return the rows against one of their references, where any has it."""
-    held = [(row, row.references[name]) for row in results if name in row.references]
-    if not held:
-        return ""
-    strategy = _code(next((c.strategy for _, c in held if c.strategy), NOTHING))
-    title = {
-        "reference": strategy,
-        "wide": f"{strategy} as costly as the row (wide)",
-        "same-size": f"{strategy} as large as the row (same-size)",
-    }[name]
-    columns = (
-        "question",
-        "strategy (parameters)",
-        "against (parameters)",
-        "gain [95 % CI]",
-        "p (Holm)",
-        "p of equivalence (Holm)",
-        "MDG",
-        "audit",
-        "standing",
-    )
-    lines = [
-        (
-            _code(heading(row.pair, row.target)),
-            f"{mark}{_code(row.strategy)} ({row.parameters:,})",
-            f"{_code(network(comparison))} ({comparison.parameters:,})",
-            interval(comparison, row.unit),
-            escape(p_value(comparison.p_holm)),
-            escape(p_value(comparison.p_equivalence_holm)),
-            detectable(comparison.minimum_detectable_gain, row.unit),
-            percent(comparison.deviation),
-            f"**{standing(comparison)}**",
-        )
-        for (row, comparison), mark in zip(
-            held, finding_marks([row for row, _ in held]), strict=True
-        )
-    ]
-    text = f"{REFERENCE_MEANING[name]} {REFERENCE}"
-    return f"## Against {title}\n\n{text}\n\n{grid(columns, lines)}"
-
-
-def _tuning(tuning: Sequence[Tuned]) -> str:
-    """Return what was chosen for each arm, where arms were tuned."""
-    if not tuning:
-        return ""
-    lines = [(_code(name), *(escape(cell) for cell in rest)) for name, *rest in map(cells, tuning)]
-    parts = ("## Tuning", f"{escape(tuning_note(tuning))}.", TUNING, grid(COLUMNS, lines))
-    return "\n\n".join(parts)
-
-
-def _pilot(declaration: Declaration, find: Lookup) -> str:
-    """Return how a converged budget was found, where it was."""
-    pilot = declaration.pilot
-    if pilot is None:
-        return ""
-    told = f"{pilot_verdict(pilot)}. {pilot_cost(declaration, pilot, find)}."
-    columns, lines = pilot_table(pilot)
-    parts = ["## Pilots", escape(told), PILOT]
-    return "\n\n".join([*parts, grid([escape(name) for name in columns], lines)])
-
-
-def _gradients(results: Sequence[RowResult]) -> str:
-    """Return how the gradients of each target and its partners lie to each other, folded away."""
-    columns = ("question", "strategy", "other task", "cosine [95 % CI]", "norm ratio")
-    lines = [
-        (
-            _code(heading(row.pair, row.target)),
-            _code(row.strategy),
-            _code(other),
-            spread(gradient.cosine, "%"),
-            number(gradient.norm_ratio, ""),
-        )
-        for row in results
-        for other, gradient in row.gradients.items()
-    ]
-    return _folded("Gradients of the tasks on the shared parameters", columns, lines, GRADIENTS)
-
-
-def _weights(results: Sequence[RowResult]) -> str:
-    """Return how the weights of losses moved, folded away; a run of two rows has them twice."""
-    columns = ("question", "strategy", "task", "first point", "last point [95 % CI]", "range")
-    lines = [
-        (
-            _code(heading(row.pair, row.target)),
-            _code(row.strategy),
-            _code(task),
-            f"{weight.first.mean:.3f}",
-            bounded(weight.last.mean, weight.last.low, weight.last.high, unit=""),
-            f"{weight.range[0]:.3f} to {weight.range[1]:.3f}",
-        )
-        for row in results
-        for task, weight in row.weights.items()
-    ]
-    return _folded("Weights of the tasks' losses", columns, lines, WEIGHTS)
-
-
-def _folded(
-    title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], text: str = ""
-) -> str:
-    """Return a table that is folded away under its title; nothing where it has no line."""
-    if not lines:
-        return ""
-    parts = [f"<details><summary>{title}</summary>", text, grid(columns, lines), "</details>"]
-    return "\n\n".join(part for part in parts if part)
+def _folded(title: str, *parts: str) -> str:
+    """Return parts that are folded away under a title."""
+    return "\n\n".join([f"<details><summary>{title}</summary>", *parts, "</details>"])

@@ -4,7 +4,6 @@ Colour repeats what words and signs say; it never says it alone.
 """
 
 import io
-import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING
 from bench.clean import log, printable
 from bench.report.text.wording import (
     NOTHING,
-    expected,
+    context,
     finding_marks,
     fold,
     halved,
     heading,
-    number,
     same_finding,
-    short_budget,
     skew,
     spread,
     steps,
@@ -64,7 +61,7 @@ def terminal_table(results: Sequence[RowResult]) -> "Table":
     for (pair, target), group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
         outer.add_row(Text(f"\n{printable(heading(pair, target))}", style="bold cyan", end=""))
-        outer.add_row(Padding(Text(printable(_context(rows)), style="dim"), (0, 0, 0, 2)))
+        outer.add_row(Padding(Text(printable(context(rows)), style="dim"), (0, 0, 0, 2)))
         for row, mark in zip(rows, finding_marks(rows), strict=True):
             style = _COLOURS.get(row.verdict.halves[-1], "")
             cells = [Text(printable(text, keep="\n")) for text in _cells(row, mark)]
@@ -104,19 +101,6 @@ def _contrast(contrast: Contrast) -> str:
         f"A related partner instead of {others}, {contrast.strategy} → "
         f"{', '.join(contrast.targets)}: {spread(contrast.result, '%')}, {contrast.finding}."
     )
-
-
-def _context(rows: Sequence[RowResult]) -> str:
-    """Return what the rows of one question share: the expectation and the score to beat."""
-    known = [row for row in rows if math.isfinite(row.against["full"].anchor_mean)]
-    row = (known or rows)[0]
-    alone = number(row.against["full"].anchor_mean, row.unit)
-    told = [
-        f"expected: {expected(row.expect)}",
-        f"single-task {row.metric}: {alone} {row.unit}".strip(),
-        next(filter(None, map(short_budget, rows)), ""),
-    ]
-    return "; ".join(filter(None, told))
 
 
 def _cells(row: RowResult, mark: str) -> tuple[str, ...]:

@@ -295,6 +295,19 @@ def short_budget(result: RowResult) -> str:
     return f"budget {word}: {part} of it costs {halved(result.short, result.unit)}"
 
 
+def context(rows: Sequence[RowResult]) -> str:
+    """Return what the rows of one question share: the expectation and the score to beat."""
+    known = [row for row in rows if math.isfinite(row.against["full"].anchor_mean)]
+    row = (known or rows)[0]
+    alone = number(row.against["full"].anchor_mean, row.unit)
+    told = [
+        f"expected: {row.expect}" if row.expect else "",
+        f"single-task {row.metric}: {alone} {row.unit}".strip(),
+        next(filter(None, map(short_budget, rows)), ""),
+    ]
+    return "; ".join(filter(None, told))
+
+
 def what_budget(results: Sequence[RowResult]) -> str:
     """Return what rows and the networks with the whole budget have used alike, in a word."""
     equal = all(row.against["full"].equal_compute for row in results)

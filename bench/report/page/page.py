@@ -1,0 +1,447 @@
+"""The page of a report: what it shows, worked out for a template that knows no statistics."""
+
+import base64
+import hashlib
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bench.clean import printable
+from bench.decide.pairs import Candidate, Choice, TaskSet
+from bench.report.page.picture import inline
+from bench.report.plots.canvas import by_scale
+from bench.report.text.decision import DECISION, listed, sentence
+from bench.report.text.levels import level_text
+from bench.report.text.sections import Code, Strong, Table, parts_of, sections
+from bench.report.text.table import changed, cost
+from bench.report.text.tuning import Tuned
+from bench.report.text.wording import (
+    ANCHOR_MEANING,
+    NOTHING,
+    REFERENCE_MEANING,
+    context,
+    finding_marks,
+    heading,
+    interval,
+    same_finding,
+    score,
+    skew,
+    spread,
+    steps,
+    trouble,
+    versus,
+    what_budget,
+)
+from bench.spec.budget import Budget
+from bench.spec.experiment import Experiment, experiment_toml
+from bench.stats.comparison import Comparison, RowResult
+from bench.stats.gains import Lookup
+from bench.stats.levels import OverLevels
+from bench.stats.tests import PairedResult
+from bench.store.records import RIVALS, AnchorName, Declaration, Outcome
+
+_HERE = Path(__file__).resolve().parent
+#: Width and height of the picture of an interval, in units of its own.
+_WIDE, _HIGH = 120, 16
+#: Of more rows than this the page leaves out the tables that have a line for each test.
+_MOST_ROWS = 400
+_LONG = ("tests", "metrics", "gradients", "weights", "words", "ranking")
+#: Sections that the page tells in another way.
+_TOLD = ("words", "delta-m", "use")
+#: The plots that stand before the others.
+_FIRST = ("curves", "audit", "gradients", "weights")
+#: Strategies of a set of tasks that stand in sight, the best first.
+_MOST_CANDIDATES = 5
+_TITLES: Mapping[Choice, str] = {
+    Choice.SHARE: "One model",
+    Choice.SEPARATE: "A model for each task",
+    Choice.TRADE: "A trade",
+    Choice.UNDECIDED: "Undecided",
+}
+#: How an outcome is coloured and marked, beside its word.
+_KINDS: Mapping[Outcome, tuple[str, str]] = {
+    Outcome.BETTER: ("better", "▲"),
+    Outcome.WORSE: ("worse", "▼"),
+    Outcome.EQUIVALENT: ("equal", "="),
+    Outcome.SLIGHTLY_BETTER: ("equal", "="),
+    Outcome.SLIGHTLY_WORSE: ("equal", "="),
+    Outcome.INCONCLUSIVE: ("open", "?"),
+    Outcome.SCREEN: ("open", "?"),
+}
+_NEITHER = ("none", "×")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A mean and its interval as a picture; places from the left, None where there is none.
+
+    `before` and `after` say that the interval goes on beyond the picture.
+    """
+
+    zero: float
+    band: tuple[float, float] | None
+    mean: float | None
+    ends: tuple[float, float] | None
+    before: bool
+    after: bool
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a row gains over one anchor: in words, as a number to sort by, and as a picture."""
+
+    anchor: AnchorName
+    text: str
+    value: float | None
+    kind: str
+    bar: Bar | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table."""
+
+    mark: str
+    strategy: str
+    question: str
+    verdict: str
+    kind: str
+    sign: str
+    words: tuple[str, ...]
+    gains: tuple[Gain, ...]
+    score: str
+    score_value: float | None
+    steps: str
+    cost: str
+    cost_value: float | None
+
+    @property
+    def by_anchor(self) -> dict[str, Gain]:
+        """The gains by what they are over."""
+        return {gain.anchor: gain for gain in self.gains}
+
+
+@dataclass(frozen=True)
+class Question:
+    """Rows that answer one question."""
+
+    name: str
+    context: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class LevelTable:
+    """The rows at one budget, or with one number of images."""
+
+    name: str
+    budget: str
+    questions: tuple[Question, ...]
+
+    @property
+    def lines(self) -> list[Line]:
+        """All rows."""
+        return [line for question in self.questions for line in question.lines]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One strategy for a set of tasks."""
+
+    strategy: str
+    gains: tuple[tuple[str, Gain], ...]
+    delta_m: str
+    costs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is decided for one set of tasks."""
+
+    choice: str
+    title: str
+    tasks: str
+    sentence: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot, with its title; `svg` is an element of the page."""
+
+    name: str
+    plot: str
+    title: str
+    svg: str
+
+
+def html_page(
+    declaration: Declaration,
+    results: Sequence[RowResult],
+    decided: Sequence[TaskSet],
+    plots: Mapping[str, tuple[str, bytes]],
+    tuning: Sequence[Tuned] = (),
+    made: Mapping[str, Sequence[str]] | None = None,
+    over: Sequence[OverLevels] = (),
+    find: Lookup = lambda _: None,
+) -> str:
+    """Return the whole page. `plots` are a text that stands for each and its SVG, by name."""
+    experiment = declaration.experiment
+    found = sections(declaration, results, decided, tuning, made, over, find)
+    many = len(results) > _MOST_ROWS
+    shown = {s.name: s for s in found if s.name not in (*_TOLD, *(_LONG if many else ()))}
+    tables = _tables(results, over, experiment)
+    gains = {
+        (line.question, line.strategy): gain
+        for line in (tables[0].lines if tables else ())
+        for gain in line.gains
+        if gain.anchor == "full"
+    }
+    return _template().render(
+        name=experiment.name,
+        description=experiment.description,
+        changed=changed(declaration).replace("**", ""),
+        cards=[_card(tasks, experiment, gains) for tasks in decided],
+        decision=DECISION,
+        tables=tables,
+        anchors=[a for a in RIVALS[2:] if any(g.anchor == a for g in _gains(tables))],
+        meanings={**ANCHOR_MEANING, **REFERENCE_MEANING},
+        verdicts=list(dict.fromkeys(line.verdict for t in tables for line in t.lines)),
+        same=same_finding(results),
+        figures=sorted(
+            (_figure(name, text, svg) for name, (text, svg) in plots.items()), key=_place
+        ),
+        sections=shown,
+        left_out=many,
+        most=_MOST_CANDIDATES,
+        level="images" if experiment.smaller_train_sizes else "budget",
+        toml=experiment_toml(experiment),
+        style=_source("page.css"),
+        script=_source("page.js"),
+        policy=_policy(),
+    )
+
+
+def _gains(tables: Sequence[LevelTable]) -> list[Gain]:
+    return [gain for table in tables for line in table.lines for gain in line.gains]
+
+
+def _tables(
+    results: Sequence[RowResult], over: Sequence[OverLevels], experiment: Experiment
+) -> list[LevelTable]:
+    """Return the table of each level, the largest first."""
+    if not over:
+        level = Budget.parse(experiment.budget)
+        return [_table(level_text(level), results)] if results else []
+    levels = over[0].levels
+    rows = [results, *([row.rows[n] for row in over] for n in reversed(range(len(levels) - 1)))]
+    return [
+        _table(level_text(level), each) for level, each in zip(reversed(levels), rows, strict=True)
+    ]
+
+
+def _table(name: str, results: Sequence[RowResult]) -> LevelTable:
+    """Return the rows of one level, under their questions."""
+    limits = {}
+    for rows in by_scale(results).values():
+        reach = _reach([c for row in rows for c in row.distinct.values()])
+        limits |= {id(row): reach for row in rows}
+    questions = []
+    for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
+        rows = list(group)
+        lines = [
+            _line(row, mark, limits[id(row)])
+            for row, mark in zip(rows, finding_marks(rows), strict=True)
+        ]
+        lines.sort(key=_rank)
+        questions.append(Question(heading(*question), context(rows), tuple(lines)))
+    return LevelTable(name, what_budget(results), tuple(questions))
+
+
+def _reach(comparisons: Sequence[Comparison]) -> float:
+    """Return how far a scale goes to either side of zero.
+
+    All intervals fit in, unless a few dwarf the others.
+    """
+    results = [c.result for c in comparisons]
+    ends = [abs(end) for r in results for end in (r.mean, r.low, r.high) if math.isfinite(end)]
+    margin = max((c.margin for c in comparisons if math.isfinite(c.margin)), default=0.0)
+    if not ends:
+        return 1.0
+    return 1.05 * max(min(max(ends), 4 * statistics.median(ends)), 1.5 * margin) or 1.0
+
+
+def _rank(line: Line) -> float:
+    """Return what rows are sorted by: the highest gain at equal compute first."""
+    full = next(gain.value for gain in line.gains if gain.anchor == "full")
+    return math.inf if full is None else -full
+
+
+def _line(row: RowResult, mark: str, reach: float) -> Line:
+    kind, sign = _KINDS.get(row.verdict.halves[-1], _NEITHER)
+    words = (row.verdict.sentence, row.verdict.certainty, skew(row), versus(row), trouble(row))
+    full = row.against["full"]
+    return Line(
+        mark=mark,
+        strategy=row.strategy,
+        question=heading(row.pair, row.target),
+        verdict=row.verdict.name,
+        kind=kind,
+        sign=sign,
+        words=tuple(f"{text.rstrip('.')}." for text in words if text),
+        gains=tuple(
+            _gain(comparison, row.unit, reach)
+            for comparison in (*row.against.values(), *row.references.values())
+        ),
+        score=score(row),
+        score_value=_finite(row.score_mean),
+        steps=steps(row),
+        cost=cost(row),
+        cost_value=_finite(full.flops),
+    )
+
+
+def _gain(comparison: Comparison, unit: str, reach: float) -> Gain:
+    result = comparison.result
+    kind = "equal" if comparison.equivalent else ("worse", "open", "better")[comparison.sign + 1]
+    return Gain(
+        comparison.anchor,
+        interval(comparison, unit),
+        _finite(result.mean),
+        kind,
+        _bar(result, comparison.margin, reach),
+    )
+
+
+def _bar(result: PairedResult, margin: float, reach: float) -> Bar | None:
+    """Return the picture of an interval on a scale from −reach; None where there is no mean."""
+    if not math.isfinite(result.mean):
+        return None
+    low, high = -reach, reach
+
+    def place(value: float) -> float:
+        return round(_WIDE * (min(max(value, low), high) - low) / (high - low), 1)
+
+    whole = math.isfinite(result.low)
+    return Bar(
+        zero=place(0),
+        band=(place(-margin), round(place(margin) - place(-margin), 1))
+        if math.isfinite(margin)
+        else None,
+        mean=place(result.mean) if low <= result.mean <= high else None,
+        ends=(place(result.low), place(result.high)) if whole else None,
+        before=whole and result.low < low,
+        after=whole and result.high > high,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _card(tasks: TaskSet, experiment: Experiment, gains: Mapping[tuple[str, str], Gain]) -> Card:
+    """Return the decision for a set of tasks. `gains` are by question and strategy."""
+    chosen = tasks.decision.strategy
+    ranked = sorted(tasks.decision.candidates, key=lambda c: (c.strategy != chosen, _worst(c)))
+    return Card(
+        choice=str(tasks.decision.choice),
+        title=_TITLES[tasks.decision.choice],
+        tasks=listed(tasks.targets),
+        sentence=sentence(tasks, experiment),
+        options=tuple(_option(tasks.pair, candidate, gains) for candidate in ranked),
+    )
+
+
+def _worst(candidate: Candidate) -> float:
+    """Return what strategies are ranked by: the highest Δm first, those without one last."""
+    mean = candidate.delta_m.mean
+    return math.inf if math.isnan(mean) else -mean
+
+
+def _option(pair: str, candidate: Candidate, gains: Mapping[tuple[str, str], Gain]) -> Option:
+    use, apart = candidate.use, candidate.use_apart
+    shares = [candidate.parameters / (candidate.parameters_apart or math.nan)]
+    if use and apart:
+        shares.append(use.flops_per_image / apart.flops_per_image)
+        shares.append(use.seconds_in_batch / apart.seconds_in_batch)
+    else:
+        shares += [math.nan] * 2
+    shares.append(candidate.flops)
+    excluded = [target.excluded for target in candidate.targets if target.excluded]
+    return Option(
+        candidate.strategy,
+        tuple(
+            (target.target, gains[heading(pair, target.target), candidate.strategy])
+            for target in candidate.targets
+        ),
+        excluded[0] if excluded else spread(candidate.delta_m, "%"),
+        tuple(map(_percent, shares)),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %") if math.isfinite(share) else NOTHING
+
+
+def _figure(name: str, text: str, svg: bytes) -> Figure:
+    plot, _, page = name.partition("-")
+    title = text.partition(":")[0] + (f", page {page}" if page else "")
+    return Figure(name, plot, title, inline(svg, name, text))
+
+
+def _place(figure: Figure) -> int:
+    """Return where a plot stands: how training went first, then what the table shows already."""
+    return _FIRST.index(figure.plot) if figure.plot in _FIRST else len(_FIRST)
+
+
+def _policy() -> str:
+    """Return what the page may load and run: its own style and script, and nothing else."""
+    sources = " ".join(
+        f"{kind}-src 'sha256-{_digest(_source(name))}';"
+        for kind, name in (("style", "page.css"), ("script", "page.js"))
+    )
+    return f"default-src 'none'; {sources} img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _source(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")
+
+
+@cache
+def _template() -> Any:
+    """Return the template. Whatever it shows is escaped, and obeyed by nothing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_clean,
+    )
+    environment.tests |= {
+        "table": lambda block: isinstance(block, Table),
+        "list": lambda block: isinstance(block, list),
+        "code": lambda part: isinstance(part, Code),
+        "strong": lambda part: isinstance(part, Strong),
+    }
+    environment.filters["parts"] = parts_of
+    return environment.get_template("page.html")
+
+
+def _clean(value: Any) -> Any:
+    """Return what a template shows, without signs that are obeyed or not seen."""
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return printable(value, keep="\n\t")
+    return value
