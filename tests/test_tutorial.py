@@ -72,5 +72,8 @@ def test_the_tutorial_runs_as_it_is_written(
     }
     assert {row["verdict"]["name"].partition(" ·")[0] for row in rows} <= verdicts
     table = (report / "table.md").read_text()
-    assert "**Data.**\n\n- folder:toys/labels.csv: 319 training and 80 test images" in table
+    assert (
+        "<summary>Data</summary>\n\n- folder:toys/labels.csv: 319 training and 80 test images"
+        in table
+    )
     assert "- 1 bad image was skipped (row 8)" in table

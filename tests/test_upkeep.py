@@ -125,16 +125,18 @@ def test_pruning_leaves_the_pictures_that_pages_show_and_the_lines_that_show_the
     (tmp_path / "README.md").write_text(
         "![d](https://a.b/c/raw/main/results/reference/mine/dial.png)"
     )
-    for name in ("gains.png", "gains.svg", "dial.png", "audit.png"):
+    for name in ("gains.png", "gains.svg", "dial.png", "audit.png", "report.html"):
         (report / name).touch()
     plots = [f"\n![{name}, a plot]({name}.png)\n" for name in ("gains", "audit", "dial", "audit")]
-    (report / "table.md").write_text("## Plots\n" + "".join(plots))
+    page = "\n[The page](report.html) shows all.\n"
+    (report / "table.md").write_text("## Plots\n" + page + "".join(plots))
     command = [sys.executable, str(report.parent / "prune.py")]
     checked = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
     assert checked.returncode == 1
     assert {Path(line).name for line in checked.stdout.split()} == {
         "gains.svg",
         "audit.png",
+        "report.html",
         "table.md",
     }
     subprocess.run(command, capture_output=True, check=True)

@@ -2,9 +2,9 @@
 
     cp -r results/reports/NAME results/reference/ && python results/reference/prune.py
 
-A report keeps `gains.png` and what README, docs or another page here links to. Other plots go, with
-their lines in `table.md`: `python -m bench report` draws them again from the records. `--check`
-names what would go and exits with 1 if there is anything.
+A report keeps `gains.png` and what README, docs or another page here links to. Other plots and the
+page go, with their lines in `table.md`: `python -m bench report` makes them again from the records.
+`--check` names what would go and exits with 1 if there is anything.
 """
 
 import re
@@ -15,7 +15,9 @@ from pathlib import Path
 
 LINK = re.compile(r"\]\(([^)#\s]+)")
 #: A plot of a report stands in a paragraph of its own, which may be the last one.
-PLOT = re.compile(r"^\n!\[[^\]]*\]\(([^)]+)\)\n", re.MULTILINE)
+PLOT = re.compile(r"^\n!?\[[^\]]*\]\((\w[\w-]*\.(?:png|html))\)[^\n]*\n", re.MULTILINE)
+#: A part of a table that has lost all its plots.
+EMPTY = "<details><summary>More plots</summary>\n\n</details>\n\n"
 
 
 @cache
@@ -60,7 +62,7 @@ def prune(root: Path, check: bool = False) -> list[Path]:
     """Remove what no page shows, or with `check` touch nothing; return the files concerned."""
     kept = shown(root)
     reference = (root / "results" / "reference").resolve()
-    pictures = [path for path in reference.rglob("*") if path.suffix in (".png", ".svg")]
+    pictures = [path for path in reference.rglob("*") if path.suffix in (".png", ".svg", ".html")]
     concerned = [path for path in pictures if path not in kept]
     if not check:
         for path in concerned:
@@ -70,6 +72,7 @@ def prune(root: Path, check: bool = False) -> list[Path]:
         for plot in PLOT.finditer(text):
             if (table.parent / plot[1]).resolve() not in kept:
                 left = left.replace(plot[0], "")
+        left = left.replace(EMPTY, "")
         if left != text:
             concerned.append(table)
             if not check:

@@ -395,7 +395,7 @@ def test_a_reference_strategy_has_a_table_of_its_own(
     for rival in ("hard", "wide (single, width 1.55)", "same-size (hard, width 1.45)"):
         assert f"Against {rival}: " in shown
     (table,) = tmp_path.glob("results/reports/*/table.md")
-    assert table.read_text("utf-8").count("## Against `") == 3
+    assert table.read_text("utf-8").count("<summary>Against ") == 3
     rows = json.loads((table.parent / "gains.json").read_text("utf-8"))["rows"]
     assert {row["strategy"]: list(row["references"]) for row in rows} == {
         "hard": [],

@@ -212,7 +212,7 @@ def test_every_file_of_a_report_takes_a_hostile_name(world: World, tmp_path: Pat
         report = write_report(world.declaration, world.find, tmp_path)
     assert not report.faults
     assert not [str(each.message) for each in warned if obeyed(str(each.message))]
-    for name in ("table.md", "summary.txt", "gains.json", "table.csv"):
+    for name in ("report.html", "table.md", "summary.txt", "gains.json", "table.csv"):
         text = report.files[name].read_text("utf-8")
         assert "pwned" in text
         assert not obeyed(text), name

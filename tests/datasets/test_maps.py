@@ -305,7 +305,7 @@ def test_the_experiment_that_ships_trains_all_tasks_to_a_table_with_delta_m(
     report = root / "results/reports/small"
     found = json.loads((report / "gains.json").read_text("utf-8"))
     table = (report / "table.md").read_text("utf-8")
-    assert "dense head: deeplab" in table
+    assert "| dense head | deeplab |" in table
     assert [row["strategy"] for row in found["delta_m"]["rows"]] == ["hard", "hard+pcgrad"]
     for row in found["delta_m"]["rows"]:
         assert row["targets"] == TASKS[name]

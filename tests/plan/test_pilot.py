@@ -193,7 +193,7 @@ def test_a_run_finds_its_budget_keeps_its_pilots_and_tells_what_they_cost(
     assert pilot["cost"]["runs"] == 2 * 2 * SEEDS
     assert pilot["cost"]["used"]["steps"] == 2 * SEEDS * (64 + 128)
     table = (results / "reports/toy/table.md").read_text()
-    assert "## Pilots" in table
+    assert "<summary>Pilots</summary>" in table
     assert "16 pilots took" in table
     with pytest.raises(SystemExit):
         main(arguments)

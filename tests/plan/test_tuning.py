@@ -382,7 +382,7 @@ def test_a_tuned_experiment_runs_in_two_rounds_once_and_reports_both(
         assert arm["cost"]["flops"] == spent
         assert arm["cost"]["share_of_scored_flops"] == pytest.approx(1.5)
     table = (report / "table.md").read_text("utf-8")
-    section = table.partition("## Tuning")[2].partition("<details>")[0]
+    section = table.partition("<summary>Tuning</summary>")[2].partition("</details>")[0]
     assert "8 arms were tuned with 3 trials each: 24 runs" in section
     assert "`hard+cagrad on toy:row+column`" in section
     assert "learning rate" in section
@@ -409,5 +409,5 @@ def test_a_report_without_tuning_has_no_section_on_it(tmp_path: Path) -> None:
     from bench.report.text.table import markdown
 
     table = markdown(_plan(tmp_path, tune=0).declaration, [], {})
-    assert "## Tuning" not in table
+    assert "<summary>Tuning" not in table
     assert "one recipe for all" in table

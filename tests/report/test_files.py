@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,8 @@ from bench.report.text.table import markdown
 from bench.stats.gains import results
 from bench.store.records import REFERENCES, Declaration
 
+#: Where the table of all columns begins.
+WIDE = "<details><summary>All columns</summary>"
 PLOTS = ("gains", "heatmap", "curves", "audit")
 
 
@@ -27,14 +30,14 @@ def cells_of(line: str) -> list[str]:
     return [c.strip() for c in line.replace("\\|", "\0").strip("|").split("|")]
 
 
-def table_of(text: str, under: str = "## Numbers") -> tuple[list[str], list[list[str]]]:
+def table_of(text: str, under: str = WIDE) -> tuple[list[str], list[list[str]]]:
     """Return the columns and the rows of the first table under a heading."""
     table = text.split(f"{under}\n")[1].partition("\n| ")[2].split("\n\n")[0]
     columns, _, *rows = table.splitlines()
     return cells_of(f"| {columns}"), [cells_of(line) for line in rows]
 
 
-def table_rows(text: str, under: str = "## Numbers") -> list[list[str]]:
+def table_rows(text: str, under: str = WIDE) -> list[list[str]]:
     """Return the cells of the first table under a heading."""
     return table_of(text, under)[1]
 
@@ -55,7 +58,7 @@ def _world(make_world: Callable[..., Any]) -> Any:
 
 def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_path: Path) -> None:
     report = write_report(world.declaration, world.find, tmp_path / "reports" / "made-up")
-    names = {"table.md", "table.csv", "gains.json", "summary.txt", "experiment.toml"}
+    names = {"report.html", "table.md", "table.csv", "gains.json", "summary.txt", "experiment.toml"}
     names |= {
         f"{plot}.{suffix}"
         for plot in (*PLOTS, "across", "pareto", "ranking")
@@ -90,7 +93,8 @@ def test_a_plot_that_fails_costs_neither_the_others_nor_the_tables(
     assert "KeyError: 'planted' (test_files.py:" in report.faults[name]
     lost = {f"{name}.png", f"{name}.svg"}
     assert set(report.files) == set(whole.files) - lost
-    for other in set(report.files) - {"table.md"}:  # which links to what there is
+    # Both show what there is.
+    for other in set(report.files) - {"table.md", "report.html"}:
         assert report.files[other].read_bytes() == whole.files[other].read_bytes()
 
 
@@ -144,6 +148,42 @@ def test_the_table_has_a_row_for_every_cell_with_the_numbers_of_the_results(worl
         assert cell["verdict"] == f"**{row.verdict.name}**"
 
 
+def test_the_narrow_table_has_seven_columns_with_the_verdict_second(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    columns, rows = table_of(markdown(world.declaration, found, {}), "## Numbers")
+    assert len(columns) == 7
+    assert columns[1] == "verdict"
+    questions = [cells for cells in rows if not cells[1]]
+    assert [cells[0] for cells in questions] == [
+        f"**`{pair} → {target}`**"
+        for pair, target in dict.fromkeys((r.pair, r.target) for r in found)
+    ]
+    for cells, row in zip((c for c in rows if c[1]), found, strict=True):
+        assert cells[:2] == [f"`{row.strategy}`", f"**{row.verdict.name}**"]
+        full = row.against["full"].result
+        assert cells[3] == (
+            f"{full.mean:+.2f} [{full.low:+.2f}, {full.high:+.2f}]" if full.n else "–"
+        )
+        if full.n:
+            assert cells[4] == f"{row.score_mean:.2f} / {row.against['full'].anchor_mean:.2f} %"
+
+
+def test_everything_behind_the_table_is_folded_away(world: Any, tmp_path: Path) -> None:
+    report = write_report(world.declaration, world.find, tmp_path)
+    text = report.files["table.md"].read_text()
+    seen = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    assert [line for line in seen.splitlines() if line.startswith("#")] == [
+        "# Sharing or not: made-up",
+        "## Decision",
+        "## Numbers",
+        "## More",
+    ]
+    assert "[report.html](report.html)" not in seen
+    assert "](report.html)" in seen
+    assert seen.count("![") == 1
+    assert text.count("<details>") == text.count("</details>")
+
+
 def test_a_row_whose_runs_failed_stands_in_the_table_with_its_reason(world: Any) -> None:
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {})
@@ -158,7 +198,7 @@ def test_a_row_whose_runs_failed_stands_in_the_table_with_its_reason(world: Any)
 def test_every_row_is_said_in_words_and_every_plot_has_an_alt_text(world: Any) -> None:
     found = results(world.declaration, world.find)
     text = markdown(world.declaration, found, {"gains.png": "the gains"})
-    words = text.split("## What was found")[1].split("## ")[0]
+    words = text.split("<summary>Each verdict in words</summary>")[1].split("</details>")[0]
     for row in found:
         assert escape(row.verdict.sentence) in words
         assert escape(row.verdict.certainty) in words
@@ -180,11 +220,11 @@ def test_what_the_data_are_stands_in_the_report(world: Any) -> None:
     declaration = world.declaration.model_copy(update={"data": lines})
     text = markdown(declaration, results(declaration, world.find), {})
     assert (
-        "**Data.**\n\n- folder:a\\_b.csv: 9 images\n"
+        "<summary>Data</summary>\n\n- folder:a\\_b.csv: 9 images\n"
         "- kind: 2 classes (\\*x\\*, \\<b\\>y\\</b\\>\\|z)\n"
     ) in text
     assert gains_json(declaration, [])["data"] == list(lines)
-    assert "**Data.**" not in markdown(world.declaration, [], {})
+    assert "<summary>Data<" not in markdown(world.declaration, [], {})
 
 
 def test_the_json_file_holds_what_the_results_hold(world: Any) -> None:
@@ -315,11 +355,11 @@ def test_each_reference_has_a_section_with_both_networks_and_their_sizes(world: 
     found = results(declaration, world.find)
     text = markdown(declaration, found, {})
     for title in (
-        "## Against `single`\n",
-        "## Against `single` as costly as the row (wide)\n",
-        "## Against `single` as large as the row (same-size)\n",
+        "Against single",
+        "Against single as costly as the row (wide)",
+        "Against single as large as the row (same-size)",
     ):
-        rows = table_rows(text, title.strip())
+        rows = table_rows(text, f"<details><summary>{title}</summary>")
         assert len(rows) == len(found)
         full = found[0].against["full"].result
         assert rows[0][:4] == [
@@ -335,13 +375,14 @@ def test_each_reference_has_a_section_with_both_networks_and_their_sizes(world: 
     anchors = ["full", "same-steps", "split", "slim"]
     assert [line["anchor"] for line in lines[:7]] == [*anchors, *REFERENCES]
     plain = markdown(world.declaration, results(world.declaration, world.find), {})
-    assert "## Against" not in plain
+    assert "<summary>Against" not in plain
 
 
 def test_a_reference_that_has_not_run_is_reported_too(world: Any) -> None:
     declaration = held_against(world, *REFERENCES)
     text = markdown(declaration, results(declaration, lambda key: None), {})
-    assert text.count("**no result**") == 4 * len(declaration.rows)
+    # In the narrow table, the wide one, and a section for each reference.
+    assert text.count("**no result**") == 5 * len(declaration.rows)
 
 
 def test_rows_of_one_finding_are_marked_and_counted_once_in_words(
@@ -408,7 +449,7 @@ def test_what_the_runs_were_made_with_stands_in_the_report(world: Any, tmp_path:
         world.records[key] = record.model_copy(update={"provenance": made})
     write_report(world.declaration, world.find, tmp_path)
     text = (tmp_path / "table.md").read_text()
-    assert "**Made with.** commit: c0, c1 · processor: A\\<B · torch: 2.15.0." in text
+    assert "| commit | c0, c1 |\n| processor | A\\<B |\n| torch | 2.15.0 |" in text
 
 
 def test_the_settings_leave_the_number_of_images_to_the_lines_on_the_data(world: Any) -> None:

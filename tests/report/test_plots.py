@@ -38,10 +38,10 @@ def figures(world: Any) -> dict[str, Any]:
     name = world.declaration.experiment.name
     with style():
         drawn = {
-            "gains": forest(name, found),
+            "gains": forest(name, found)[0],
             "heatmap": heatmap(name, found),
             "curves": curves(name, world.declaration.rows, found, world.find, "flop"),
-            "audit": audit_plot(name, found, "flop"),
+            "audit": audit_plot(name, found, "flop")[0],
             "dial": dial_plot(name, found),
             "across": across_plot(name, found, 1.0),
         }
@@ -123,7 +123,7 @@ def test_each_row_has_the_band_of_its_own_margin(make_world: Callable[..., Any])
         assert row.against["full"].margin == pytest.approx(row.against["full"].anchor_mean / 100)
         object.__setattr__(row.against["full"], "margin", value)
     with style():
-        (axes,) = forest("bands", found).axes
+        (axes,) = forest("bands", found)[0].axes
     bands = [c.get_paths()[0].get_extents().width for c in axes.collections if c.get_zorder() == 0]
     assert bands == [200.0, 20.0]
 
@@ -134,7 +134,7 @@ def test_numbers_without_a_unit_have_an_axis_for_each_task(
     world = make_world(pairs=["a:x+y"], strategies=["hard"], metric="MAE", unit="", seeds=3)
     found = results(world.declaration, world.find)
     with style():
-        labels = [axes.get_xlabel() for axes in forest("two units", found).axes]
+        labels = [axes.get_xlabel() for axes in forest("two units", found)[0].axes]
     assert [scale.target for scale in by_scale(found)] == ["x", "y"]
     assert labels == [
         f"gain over the single-task anchor ({task}: MAE; positive is better)" for task in "xy"

@@ -57,8 +57,7 @@ def test_weights_that_move_are_told_with_their_ends(world: Any) -> None:
 def test_a_run_of_two_rows_is_drawn_once(world: Any, tmp_path: Path) -> None:
     found = results(world.declaration, world.find)
     with style():
-        figure = weight_plot("w", world.declaration.rows, found, world.find, "flop")
-    assert figure is not None
+        (figure,) = weight_plot("w", world.declaration.rows, found, world.find, "flop")
     assert len(figure.axes) == 1
     axes = figure.axes[0]
     assert len(axes.lines) == 2
@@ -76,4 +75,4 @@ def test_a_run_of_two_rows_is_drawn_once(world: Any, tmp_path: Path) -> None:
 def test_without_a_weight_that_moves_there_is_no_plot(make_world: Callable[..., Any]) -> None:
     world = make_world(pairs=[PAIR], strategies=["hard"], seeds=3)
     found = results(world.declaration, world.find)
-    assert weight_plot("w", world.declaration.rows, found, world.find, "flop") is None
+    assert weight_plot("w", world.declaration.rows, found, world.find, "flop") == []
