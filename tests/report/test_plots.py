@@ -10,11 +10,13 @@ import pytest
 
 from bench.report.plots.across import across_plot
 from bench.report.plots.audit import audit_plot
-from bench.report.plots.canvas import by_scale, cycle_marks, style, text_width, wrap
+from bench.report.plots.canvas import OTHERS, by_scale, cycle_marks, style, text_width, wrap
 from bench.report.plots.curves import curve_of, curves
 from bench.report.plots.dial import dial_plot
 from bench.report.plots.forest import forest
 from bench.report.plots.heatmap import heatmap
+from bench.report.plots.pareto import pareto
+from bench.report.selection import best_and_worst
 from bench.report.text.wording import gain_unit
 from bench.stats.gains import results
 
@@ -173,3 +175,52 @@ def test_many_strategies_stand_below_one_another_in_the_heat_map(
     with style():
         width, height = heatmap("many", results(world.declaration, world.find)).get_size_inches()
     assert width < 9 < height + 2
+
+
+@pytest.mark.parametrize("count", [3, 15, 80])
+def test_plots_of_rows_are_pages_of_at_most_two_thousand_pixels_on_one_scale(
+    make_world: Callable[..., Any], count: int
+) -> None:
+    world = make_world(
+        pairs=["creatures:species+kin"],
+        strategies=[f"a-method-with-a-name-{i}" for i in range(-(-count // 2))],
+        seeds=3,
+    )
+    found = results(world.declaration, world.find)[:count]
+    with style():
+        for pages in (forest("many", found), audit_plot("many", found, "flop")):
+            assert (len(pages) > 1) == (count == 80)
+            rows = 0
+            for number, figure in enumerate(pages, 1):
+                assert figure.get_size_inches()[1] * figure.dpi <= 2000
+                texts = [text.get_text() for text in figure.texts]
+                rows += sum(text.startswith("a-method") for text in texts)
+                assert (f"page {number} of {len(pages)}" in " ".join(texts)) == (count == 80)
+            assert rows == count
+            assert len({figure.axes[0].get_xlim() for figure in pages}) == 1
+
+
+def test_of_many_strategies_the_middle_is_grey_and_in_no_legend(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(
+        pairs=["creatures:species+kin"], strategies=[f"method-{i}" for i in range(20)], seeds=4
+    )
+    found, rows = results(world.declaration, world.find), world.declaration.rows
+    few = best_and_worst(found)
+    shown = {row.strategy for row in few.of(rows)}
+    assert len(shown) == 13
+    assert "of 20 strategies the 10 best and 3 worst, others grey" in few.title("x")
+    grey = {row.strategy for row in few.others(rows)}
+    assert len(grey) == 7
+    with style():
+        figure = curves("x", few.of(rows), few.of(found), world.find, "flop", few.others(rows))
+        plane = pareto("x", rows, found, grey)
+    assert plane is not None
+    for drawn, anchors in ((figure, 2), (plane, 2)):
+        legend = [text.get_text() for text in drawn.legends[0].get_texts()]
+        assert legend[-1] == "7 other strategies"
+        assert len(legend) == 13 + anchors + 1
+        assert not grey & set(legend)
+    faint = [line for line in figure.axes[0].lines if line.get_color() == OTHERS.colour]
+    assert len(faint) == 7
