@@ -186,16 +186,6 @@ class Backbone(Network):
         if self.frozen > len(stages):
             raise UserError(f"{self._spelled} has {len(stages)} stages, and not {self.frozen}")
         encoder.drawn = self.weights is None
-        encoder.stages[0].register_forward_pre_hook(_channels_last)
         for stage in encoder.stages[: self.frozen]:
             stage.requires_grad_(False)
         return encoder
-
-
-def _channels_last(stage: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
-    """Lay images `[N, C, H, W]` out as `[N, H, W, C]` in memory, as all later maps are then.
-
-    Convolutions by channel, as in EfficientNet and MobileNet, are 1.5 to 1.9 times faster on a CPU
-    so. A sum has another order, and with it other last digits.
-    """
-    return (images[0].contiguous(memory_format=torch.channels_last),)
