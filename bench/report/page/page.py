@@ -4,6 +4,7 @@ import base64
 import hashlib
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -51,8 +52,8 @@ _WIDE, _HIGH = 120, 16
 #: Of more rows than this the page leaves out the tables that have a line for each test.
 _MOST_ROWS = 400
 _LONG = ("tests", "metrics", "gradients", "weights", "words", "ranking")
-#: Sections that the page tells in another way.
-_TOLD = ("words", "delta-m", "use")
+#: Sections that the page tells in another way: each row has its words.
+_TOLD = ("words",)
 #: The plots that stand before the others.
 _FIRST = ("curves", "audit", "gradients", "weights")
 #: Strategies of a set of tasks that stand in sight, the best first.
@@ -207,6 +208,7 @@ def html_page(
         description=experiment.description,
         changed=changed(declaration).replace("**", ""),
         cards=[_card(tasks, experiment, gains) for tasks in decided],
+        tally=Counter(_TITLES[tasks.decision.choice].lower() for tasks in decided),
         decision=DECISION,
         tables=tables,
         anchors=[a for a in RIVALS[2:] if any(g.anchor == a for g in _gains(tables))],
