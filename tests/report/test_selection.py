@@ -49,7 +49,7 @@ def test_of_many_strategies_the_best_and_the_worst_of_each_pair_are_shown() -> N
     selection = best_and_worst(found)
     names = [f"s{number:02}" for number in (0, 1, 2, *range(6, 16))]
     assert [row.strategy for row in selection.of(found)] == names * 4
-    assert selection.remark == "of 16 strategies the 10 best and 3 worst"
+    assert selection.remark == "of 16 strategies the 10 best and 3 worst, others grey"
 
 
 def test_of_many_pairs_the_first_are_shown() -> None:

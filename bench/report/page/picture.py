@@ -83,4 +83,4 @@ def _font(value: str) -> dict[str, str]:
 
 
 def _short(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.1f}".removesuffix(".0")
+    return f"{round(float(found[0]), 1) + 0.0:g}"  # and no −0
