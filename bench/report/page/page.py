@@ -203,7 +203,7 @@ def html_page(
         for gain in line.gains
         if gain.anchor == "full"
     }
-    return _template().render(
+    text: str = _template().render(
         name=experiment.name,
         description=experiment.description,
         changed=changed(declaration).replace("**", ""),
@@ -227,6 +227,7 @@ def html_page(
         script=_source("page.js"),
         policy=_policy(),
     )
+    return text
 
 
 def _gains(tables: Sequence[LevelTable]) -> list[Gain]:
@@ -249,15 +250,15 @@ def _tables(
 
 def _table(name: str, results: Sequence[RowResult]) -> LevelTable:
     """Return the rows of one level, under their questions."""
-    limits = {}
+    reaches: dict[int, float] = {}
     for rows in by_scale(results).values():
         reach = _reach([c for row in rows for c in row.distinct.values()])
-        limits |= {id(row): reach for row in rows}
+        reaches |= {id(row): reach for row in rows}
     questions = []
     for question, group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
         lines = [
-            _line(row, mark, limits[id(row)])
+            _line(row, mark, reaches[id(row)])
             for row, mark in zip(rows, finding_marks(rows), strict=True)
         ]
         lines.sort(key=_rank)

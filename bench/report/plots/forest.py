@@ -1,6 +1,7 @@
 """The forest plot: every gain with its interval, against every anchor."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: How many times as far as half of all intervals the scale goes.
+_FAR = 6
 CAPTION = (
-    "Marks are means over paired seeds, bars 95 % Student t intervals (an arrow: it goes on), "
-    f"faint dots single seeds. {anchor_meanings()} Verdicts rest on Holm-corrected tests, which "
-    "ask for more than an interval clear of zero."
+    "Marks are means over paired seeds, bars 95 % Student t intervals (an arrow: it goes on, "
+    f"or the mean itself lies out there), faint dots single seeds. {anchor_meanings()} Verdicts "
+    "rest on Holm-corrected tests, which ask for more than an interval clear of zero."
 )
 
 
@@ -48,10 +51,20 @@ def forest(name: str, results: Sequence[RowResult]) -> "list[Figure]":
         return [empty_sheet(title, "No rows were declared.")]
     parts = pages([row for rows in by_scale(results).values() for row in rows], _panels)
     limits = {
-        scale: gain_limits([c for row in rows for c in row.distinct.values()])
+        scale: _limits([c for row in rows for c in row.distinct.values()])
         for scale, rows in by_scale(results).items()
     }
     return [_page(paged(title, n, len(parts)), part, limits) for n, part in enumerate(parts, 1)]
+
+
+def _limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
+    """Return the ends of a scale on which most rows can be read, if not all fit in."""
+    low, high = gain_limits(comparisons)
+    results = [c.result for c in comparisons]
+    ends = [abs(end) for r in results for end in (r.mean, r.low, r.high) if math.isfinite(end)]
+    margins = [c.margin for c in comparisons if math.isfinite(c.margin)]
+    reach = max([_FAR * statistics.median(ends or [0.0]), *(1.5 * margin for margin in margins)])
+    return (max(low, -reach), min(high, reach)) if reach else (low, high)
 
 
 def _panels(results: Sequence[RowResult]) -> list[Panel]:
@@ -107,15 +120,41 @@ def _draw_mark(axes: "Axes", comparison: Comparison, y: float) -> None:
     mark, result = ANCHOR_MARKS[comparison.anchor], comparison.result
     seeds = list(comparison.gains.values())
     axes.scatter(seeds, [y] * len(seeds), s=7, color=mark.colour, alpha=0.3, linewidths=0, zorder=2)
+    if not math.isfinite(result.mean):
+        return
+    low, high = axes.get_xlim()
     if math.isfinite(result.low):
         axes.hlines(y, result.low, result.high, color=mark.colour, linewidth=1.5, zorder=3)
-        low, high = axes.get_xlim()
         # An interval that leaves the picture ends in an arrow, not in what looks like its end.
         if result.low < low:
             axes.plot(low, y, "<", color=mark.colour, markersize=5, clip_on=False, zorder=4)
         if result.high > high:
             axes.plot(high, y, ">", color=mark.colour, markersize=5, clip_on=False, zorder=4)
-    if math.isfinite(result.mean):
+    if not low <= result.mean <= high:
+        # So far out that the arrow is all there is: the figure says how far.
+        left = result.mean < low
+        axes.annotate(
+            f"{result.mean:+.3g}".replace("-", "−"),
+            (low if left else high, y),
+            (8 if left else -8, 0),
+            textcoords="offset points",
+            size=SMALL,
+            color=mark.colour,
+            ha="left" if left else "right",
+            va="center_baseline",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            zorder=4,
+        )
+        axes.plot(
+            low if left else high,
+            y,
+            "<" if left else ">",
+            color=mark.colour,
+            markersize=5,
+            clip_on=False,
+            zorder=4,
+        )
+    else:
         axes.plot(
             result.mean,
             y,

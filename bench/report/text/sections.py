@@ -173,12 +173,16 @@ def _question(row: RowResult) -> Code:
 
 def _relative(decided: Sequence[TaskSet]) -> Section | None:
     """Return Δm of each strategy whose network serves a set of tasks."""
-    lines = [(name, Code(by), gains, mean) for name, by, gains, mean in relative_lines(decided)]
+    lines: list[tuple[Text, ...]] = [
+        (name, Code(by), gains, mean) for name, by, gains, mean in relative_lines(decided)
+    ]
     return _tabled("delta-m", "Δm", RELATIVE_COLUMNS, lines, RELATIVE)
 
 
 def _use(decided: Sequence[TaskSet]) -> Section | None:
-    lines = [(name, Code(network), *figures) for name, network, *figures in use_lines(decided)]
+    lines: list[tuple[Text, ...]] = [
+        (name, Code(network), *figures) for name, network, *figures in use_lines(decided)
+    ]
     return _tabled("use", "What the networks cost to use", USE_COLUMNS, lines, USE)
 
 
@@ -234,7 +238,7 @@ def _expectations(results: Sequence[RowResult]) -> Section | None:
         f"false, {rows - true - false} are open. {EXPECTATIONS}"
     )
     columns = ("strategy", "declared", "rows", "came true", "came false", "open")
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (Code(e.strategy), e.expect, *map(str, (e.rows, e.came_true, e.came_false, e.open)))
         for e in found
     ]
@@ -244,7 +248,7 @@ def _expectations(results: Sequence[RowResult]) -> Section | None:
 def _contrasts(results: Sequence[RowResult]) -> Section | None:
     """Return whether related partners bring more than others, where a target has met both."""
     columns = ("strategy", "related against", "targets", "difference [95 % CI]", "p (Holm)", "")
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (
             Code(c.strategy),
             c.others,
@@ -266,7 +270,7 @@ def _names(names: Sequence[str]) -> tuple[Part, ...]:
 def _rankings(results: Sequence[RowResult]) -> Section | None:
     """Return the strategies of each question in their order."""
     columns = ("question", "strategy", "mean", "P(best)", "significantly worse than")
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (
             Code(heading(ranking.pair, ranking.target)),
             Code(ranked.strategy),
@@ -348,12 +352,12 @@ def _reference(name: AnchorName, results: Sequence[RowResult]) -> Section | None
 
 
 def _troubles(results: Sequence[RowResult]) -> Section | None:
-    lines = [_of(row, text) for row in results if (text := trouble(row))]
+    lines: list[tuple[Text, ...]] = [_of(row, text) for row in results if (text := trouble(row))]
     return _listed("troubles", "Runs that diverged or failed", lines)
 
 
 def _stalls(results: Sequence[RowResult]) -> Section | None:
-    lines = [_of(row, text) for row in results if (text := stall(row))]
+    lines: list[tuple[Text, ...]] = [_of(row, text) for row in results if (text := stall(row))]
     return _listed("stalls", "Runs that waited for images", lines)
 
 
@@ -380,7 +384,7 @@ def _tests(results: Sequence[RowResult]) -> Section | None:
         "MDG in this table",
         "seeds needed",
     )
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (_question(row), Code(row.strategy), *_test(comparison, row.unit))
         for row in results
         for comparison in row.against.values()
@@ -419,7 +423,7 @@ def _test(comparison: Comparison, unit: str) -> tuple[str, ...]:
 def _metrics(results: Sequence[RowResult]) -> Section | None:
     """Return the metrics beside the primary one: they have no test and no verdict."""
     columns = ("question", "strategy", "metric", "score", "full's score", "gain [95 % CI]", "q")
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (
             _question(row),
             Code(row.strategy),
@@ -440,7 +444,7 @@ def _metrics(results: Sequence[RowResult]) -> Section | None:
 def _gradients(results: Sequence[RowResult]) -> Section | None:
     """Return how the gradients of each target and its partners lie to each other."""
     columns = ("question", "strategy", "other task", "cosine [95 % CI]", "norm ratio")
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (
             _question(row),
             Code(row.strategy),
@@ -458,7 +462,7 @@ def _gradients(results: Sequence[RowResult]) -> Section | None:
 def _weights(results: Sequence[RowResult]) -> Section | None:
     """Return how the weights of losses moved; a run of two rows has them twice."""
     columns = ("question", "strategy", "task", "first point", "last point [95 % CI]", "range")
-    lines = [
+    lines: list[tuple[Text, ...]] = [
         (
             _question(row),
             Code(row.strategy),
@@ -475,7 +479,7 @@ def _weights(results: Sequence[RowResult]) -> Section | None:
 
 def _tuning(tuning: Sequence[Tuned]) -> Section | None:
     """Return what was chosen for each arm, where arms were tuned."""
-    lines = [(Code(name), *rest) for name, *rest in map(cells, tuning)]
+    lines: list[tuple[Text, ...]] = [(Code(name), *rest) for name, *rest in map(cells, tuning)]
     note = f"{tuning_note(tuning)}." if tuning else ""
     return _tabled("tuning", "Tuning", COLUMNS, lines, note, TUNING)
 
