@@ -276,7 +276,7 @@ def _reach(comparisons: Sequence[Comparison]) -> float:
     margin = max((c.margin for c in comparisons if math.isfinite(c.margin)), default=0.0)
     if not ends:
         return 1.0
-    return 1.05 * max(min(max(ends), 4 * statistics.median(ends)), 1.5 * margin) or 1.0
+    return 1.05 * max(min(max(ends), 6 * statistics.median(ends)), 1.5 * margin) or 1.0
 
 
 def _rank(line: Line) -> float:

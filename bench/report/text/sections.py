@@ -352,12 +352,12 @@ def _reference(name: AnchorName, results: Sequence[RowResult]) -> Section | None
 
 
 def _troubles(results: Sequence[RowResult]) -> Section | None:
-    lines: list[tuple[Text, ...]] = [_of(row, text) for row in results if (text := trouble(row))]
+    lines = [_of(row, text) for row in results if (text := trouble(row))]
     return _listed("troubles", "Runs that diverged or failed", lines)
 
 
 def _stalls(results: Sequence[RowResult]) -> Section | None:
-    lines: list[tuple[Text, ...]] = [_of(row, text) for row in results if (text := stall(row))]
+    lines = [_of(row, text) for row in results if (text := stall(row))]
     return _listed("stalls", "Runs that waited for images", lines)
 
 
