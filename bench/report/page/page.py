@@ -212,6 +212,7 @@ def html_page(
         decision=DECISION,
         tables=tables,
         anchors=[a for a in RIVALS[2:] if any(g.anchor == a for g in _gains(tables))],
+        names=_names(results),
         meanings={**ANCHOR_MEANING, **REFERENCE_MEANING},
         verdicts=list(dict.fromkeys(line.verdict for t in tables for line in t.lines)),
         same=same_finding(results),
@@ -228,6 +229,13 @@ def html_page(
         policy=_policy(),
     )
     return text
+
+
+def _names(results: Sequence[RowResult]) -> dict[str, str]:
+    """Return what rows are compared with, by anchor: that of the reference is its strategy."""
+    named = [row.references["reference"] for row in results if "reference" in row.references]
+    strategy = next((each.strategy for each in named if each.strategy), "reference")
+    return {**{anchor: anchor for anchor in RIVALS}, "reference": strategy}
 
 
 def _gains(tables: Sequence[LevelTable]) -> list[Gain]:
