@@ -281,8 +281,8 @@ def resuming(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
                 yield file, journal
                 file.flush()
                 os.fsync(file.fileno())
+                told.unlink()  # first, since nobody would look for it once the file is there
                 begun.replace(path)  # while it is locked
-                told.unlink()
             except BaseException:
                 if not os.fstat(journal.fileno()).st_size:
                     begun.unlink(missing_ok=True)

@@ -379,7 +379,7 @@ class _Block:
 
     rows: Sequence[Row]
     kept: Sequence[int]
-    bad: Mapping[int, str]
+    bad: dict[int, str]
 
 
 def _blocks(
