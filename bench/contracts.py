@@ -17,7 +17,8 @@ class in `networks/`, and a data set is one in `datasets/`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError, unknown
-from bench.networks import Encoder, Shape
+from bench.networks import Encoder, SeparateStatistics, Shape
 from bench.randomness import stream
 from bench.task_types import TaskType
 from bench.tasks import Expectation, Task, TaskData
@@ -62,7 +63,64 @@ __all__ = [
 
 
 class MultiTaskNetwork(nn.Module, ABC):
-    """A network with one output per task."""
+    """A network with one output per task.
+
+    Where its layers keep the statistics of tasks apart, a call of it is a call of `forward` for
+    each set of images. These layers are told whose images pass; tasks on the same images pass
+    together, as the first of them.
+    """
+
+    #: The layers that do, and the first task on the images of each task.
+    _separate: Sequence[SeparateStatistics] = ()
+    _first: Sequence[int] = ()
+
+    def keep_apart(self, sets: Sequence[str]) -> None:
+        """Let such layers, if it has any, begin statistics for each task.
+
+        `sets` has the name of each task's set of images.
+        """
+        self._first = [sets.index(name) for name in sets]
+        self._separate = [m for m in self.modules() if isinstance(m, SeparateStatistics)]
+        for layer in self._separate:
+            layer.keep_apart(len(sets))
+
+    def attend(self, task: int) -> None:
+        """Tell such layers whose activations pass from here on, until something else is said.
+
+        A network says so in `forward` where it lets others pass for each task on the same images.
+        """
+        for layer in self._separate:
+            layer.at = task
+
+    def attend_to(self, images: Sequence[Tensor | None]) -> None:
+        """Tell such layers the first task of images, which are those of `forward`, of one set."""
+        if self._separate:
+            self.attend(self._first[next(t for t, x in enumerate(images) if x is not None)])
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Leave all running statistics as they are within the block, whatever passes."""
+        for layer in self._separate:
+            layer.track_running_stats = False
+        try:
+            yield
+        finally:
+            for layer in self._separate:
+                layer.track_running_stats = True
+
+    def __call__(self, images: Sequence[Tensor | None]) -> list[Any]:
+        """Return what `forward` does."""
+        if not self._separate:
+            whole: list[Any] = super().__call__(images)
+            return whole
+        outputs: list[Any] = [None] * len(images)
+        for one in {id(x): x for x in images if x is not None}.values():
+            own = [x if x is one else None for x in images]
+            self.attend_to(own)
+            for place, output in enumerate(super().__call__(own)):
+                if output is not None:
+                    outputs[place] = output
+        return outputs
 
     @abstractmethod
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -386,7 +444,8 @@ class Network(ABC):
 
         Weights are drawn from torch's global generator. On the meta device nothing is read. A
         parameter that does not require a gradient stays as it is. Training and evaluation compute
-        the same function. Raises `UserError` where the network does not suit the images.
+        the same function, unless it mixes images. Raises `UserError` where the network does not
+        suit the images.
         """
 
 

@@ -5,6 +5,7 @@ Anything else that is raised is a defect of the harness and keeps its traceback.
 
 import errno
 import sys
+import time
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
@@ -29,6 +30,8 @@ OUTSIDE = frozenset(
     for name in ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EINTR")
     if (number := getattr(errno, name, None)) is not None
 )
+#: Progress is told in a line at most this often.
+LINE_EVERY_SECONDS = 10.0
 #: Signs of a name or a value that an error quotes.
 _LONGEST = 200
 
@@ -104,6 +107,11 @@ class Verbosity(IntEnum):
 _verbosity = Verbosity.NORMAL
 
 
+def verbosity() -> Verbosity:
+    """Return how much is told."""
+    return _verbosity
+
+
 def set_verbosity(verbosity: Verbosity) -> None:
     """Set how much is told from now on."""
     global _verbosity
@@ -137,6 +145,36 @@ def note(message: str) -> None:
 def detail(message: str) -> None:
     """Print to standard error what only matters to those who ask for more."""
     say(message, Verbosity.VERBOSE)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Countdown:
+    """Tells how far a count has come, in a line from time to time: `verb 2 of 9 things, 0:20 left`.
+
+    What is over before the first line is due is not told.
+    """
+
+    def __init__(self, verb: str, things: str, total: int, done: int = 0) -> None:
+        """Take what is counted, how many there are, and how many of them were done before."""
+        self._verb, self._things, self._total = verb, things, total
+        self._before = done
+        self._began = self._last_line = time.monotonic()
+
+    def reached(self, done: int) -> None:
+        """Note that so many are done, and tell it if a line is due."""
+        now = time.monotonic()
+        if now - self._last_line < LINE_EVERY_SECONDS or not self._before < done < self._total:
+            return
+        self._last_line = now
+        left = (now - self._began) * (self._total - done) / (done - self._before)
+        count = f"{done:,} of {self._total:,} {self._things}"
+        note(f"{self._verb} {count}, {clock(left)} left")
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:

@@ -42,6 +42,9 @@ Document = TypeVar("Document", bound=BaseModel)
 _UNFINISHED = re.compile(r"\..+-\d+-[0-9a-f]{8}\.part")
 #: Seconds after which nobody writes a file any more, where the file system has no locks.
 _ABANDONED = 3600.0
+#: The end of the names of files that somebody may go on with, and the seconds that they are kept.
+_BEGUN = ".begun"
+_KEPT_BEGUN = 7 * 86400.0
 #: What opens to something else than a file: a link that must not be followed, a socket.
 _NO_FILE = (errno.ELOOP, errno.ENXIO)
 #: What pydantic calls fields that a schema does not have, or lacks.
@@ -260,6 +263,55 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def resuming(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
+    """Yield a file that takes the place of another when the block ends, and a journal of it.
+
+    If the block raises, or its process is killed, whoever comes next gets both as they are. What
+    the journal says is the block's own; where it says nothing, nothing is kept. Where somebody else
+    is writing, or there are no locks, the file is that of `replacing`, and the journal None.
+    """
+    begun, told = (path.with_name(path.name + end) for end in (_BEGUN, f".journal{_BEGUN}"))
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(_open_to_go_on(begun))
+        # Its last writer may have renamed it before the lock was ours.
+        if (locked := _lock(file.fileno(), wait=False)) and _is_at(file, begun):
+            journal = opened.enter_context(_open_to_go_on(told))
+            try:
+                yield file, journal
+                file.flush()
+                os.fsync(file.fileno())
+                told.unlink()  # first, since nobody would look for it once the file is there
+                begun.replace(path)  # while it is locked
+            except BaseException:
+                if not os.fstat(journal.fileno()).st_size:
+                    begun.unlink(missing_ok=True)
+                    told.unlink(missing_ok=True)
+                raise
+            return
+    if locked is None:
+        begun.unlink(missing_ok=True)
+    with replacing(path) as anew:
+        yield anew, None
+
+
+def _open_to_go_on(path: Path) -> BinaryIO:
+    """Open a regular file to read and write it, and make it if it is not there."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UnfitFileError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(handle, "r+b")
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or none.
 
@@ -302,23 +354,24 @@ def delete(path: Path) -> None:
 def sweep(folder: Path, *, below: bool = True) -> None:
     """Delete what killed processes left half written in a folder, and `below` it.
 
-    What somebody writes at this moment is locked, and stays. Without locks an hour tells.
+    What somebody writes at this moment is locked, and stays. Without locks an hour tells. What may
+    be gone on with stays for a week.
     """
     for above, folders, names in os.walk(folder):
         if not below:
             folders.clear()
         for name in names:
-            if _UNFINISHED.fullmatch(name):
+            kept = _KEPT_BEGUN if name.endswith(_BEGUN) else 0.0
+            if kept or _UNFINISHED.fullmatch(name):
                 with contextlib.suppress(OSError):
-                    _sweep_one(Path(above, name))
+                    _sweep_one(Path(above, name), kept)
 
 
-def _sweep_one(path: Path) -> None:
+def _sweep_one(path: Path, kept: float) -> None:
     with open_regular(path, sys.maxsize, follow=False) as file:
         free = _lock(file.fileno(), wait=False)
-        if free is None:
-            free = time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED
-        if free:
+        age = time.time() - os.fstat(file.fileno()).st_mtime
+        if age >= kept and (age > _ABANDONED if free is None else free):
             path.unlink()  # while it is locked
 
 

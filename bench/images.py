@@ -4,7 +4,8 @@ A cache holds the rows that were read, one after the other. Next to them lies a 
 It has their SHA-256, the files they come from and what could not be read. A cache's name is the
 hash of the files' contents and of how they were read. So a changed file is read again, and a moved
 one is not. A cache is written under another name and moved into place; a damaged one is made again.
-It may be deleted at any time.
+Rows are written block by block, with a journal, so that after a kill the next reader goes on. All
+of this may be deleted at any time.
 """
 
 import errno
@@ -15,30 +16,39 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from bench.digest import digest
-from bench.errors import UserError
-from bench.files import DocumentError, UnfitFileError, open_regular, read_document, replacing
+from bench.errors import Countdown, UserError
+from bench.files import (
+    DocumentError,
+    UnfitFileError,
+    open_regular,
+    read_document,
+    replacing,
+    resuming,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageFile import ImageFile
 
 _BLOCK_BYTES = 2**20  # of a file that are hashed at once
-_BLOCK = 256  # files that are handed to the readers at once
+#: Files that are handed to the readers at once: so many, and of rows of no more bytes together.
+_BLOCK = 256
+_BLOCK_BYTES_OF_ROWS = 2**25
 #: Changed whenever the same files would be read differently.
 _VERSION = 6
 #: The most pixels of an image and bytes of its file. A decoded pixel takes four bytes, and some
@@ -321,8 +331,12 @@ def read_rows(
 
 def identity(files: Sequence[ImageSource]) -> str:
     """Return the hash of the files' contents, in their order: neither names nor times count."""
+    progress, contents = Countdown("hashing", "files", len(files)), []
     with ThreadPoolExecutor(os.cpu_count()) as readers:
-        return digest(*readers.map(_content, files, chunksize=_BLOCK))
+        for content in readers.map(_content, files):
+            contents.append(content)
+            progress.reached(len(contents))
+    return digest(*contents)
 
 
 def _content(path: ImageSource) -> str:
@@ -352,14 +366,56 @@ def _attempt(path: ImageSource, read: Callable[..., Row]) -> Row | str:
         return "cannot be read: " + " ".join(reason.replace(f"'{path}'", "").split())
 
 
-def _readings(
-    files: Sequence[ImageSource], read: Callable[..., Row]
-) -> Iterator[tuple[int, Row | str]]:
-    """Yield each file's row, or why it has none, in order; several are read at once."""
+def _row_bytes(shape: tuple[int, ...], dtype: Any) -> int:
+    return int(np.dtype(dtype).itemsize * math.prod(shape))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows of files that follow each other, those in `kept`, and why each of the others has none.
+
+    Files count from the first of all.
+    """
+
+    rows: Sequence[Row]
+    kept: Sequence[int]
+    bad: dict[int, str]
+
+
+def _blocks(
+    files: Sequence[ImageSource],
+    read: Callable[..., Row],
+    shape: tuple[int, ...],
+    dtype: Any,
+    first: int = 0,
+) -> Iterator[_Block]:
+    """Yield the rows of all files from `first` on, block by block; several are read at once."""
+    size = max(1, min(_BLOCK, _BLOCK_BYTES_OF_ROWS // _row_bytes(shape, dtype)))
+    progress = Countdown("reading", "image files", len(files), first)
+
+    def block(start: int, found: Iterable[Row | str]) -> _Block:
+        rows: list[Row] = []
+        kept: list[int] = []
+        bad: dict[int, str] = {}
+        for index, row in enumerate(found, start):
+            if isinstance(row, str):
+                bad[index] = row
+            else:
+                rows.append(np.ascontiguousarray(row, dtype).reshape(shape))
+                kept.append(index)
+            progress.reached(index + 1)
+        return _Block(rows, kept, bad)
+
     with ThreadPoolExecutor(os.cpu_count()) as readers:
-        for start in range(0, len(files), _BLOCK):
-            block = files[start : start + _BLOCK]
-            yield from enumerate(readers.map(_attempt, block, repeat(read)), start)
+        begun: tuple[int, Iterable[Row | str]] | None = None
+        for start in range(first, len(files), size):
+            # The next block is read while the one before it is written.
+            following = start, readers.map(_attempt, files[start : start + size], repeat(read))
+            if begun:
+                yield block(*begun)
+            begun = following
+        if begun:
+            yield block(*begun)
 
 
 def _in_memory(
@@ -368,12 +424,11 @@ def _in_memory(
     rows = np.empty((len(files), *shape), dtype)
     kept: list[int] = []
     bad: dict[int, str] = {}
-    for index, row in _readings(files, read):
-        if isinstance(row, str):
-            bad[index] = row
-        else:
+    for block in _blocks(files, read, shape, dtype):
+        for row, index in zip(block.rows, block.kept, strict=True):
             rows[len(kept)] = row
             kept.append(index)
+        bad.update(block.bad)
     return FileRows(torch.from_numpy(rows[: len(kept)]), tuple(kept), bad)
 
 
@@ -385,22 +440,61 @@ def _write(
     data: Path,
     page: Path,
 ) -> None:
+    """Write a cache, from where another process was killed on."""
+    with resuming(data) as (file, journal):
+        kept, bad, total = _taken_up(file, journal, _row_bytes(shape, dtype), len(files))
+        for block in _blocks(files, read, shape, dtype, len(kept) + len(bad)):
+            for row in block.rows:
+                content = row.reshape(-1).data
+                file.write(content)
+                total.update(content)
+            kept += block.kept
+            bad |= block.bad
+            if journal is not None:
+                file.flush()
+                done = _Page(kept=tuple(block.kept), bad=block.bad, sha256=total.hexdigest())
+                journal.write(done.sealed)
+                journal.flush()
+        written = _Page(kept=tuple(kept), bad=bad, sha256=total.hexdigest())
+        with replacing(page) as sealed:
+            sealed.write(written.sealed)
+
+
+def _taken_up(
+    file: BinaryIO, journal: BinaryIO | None, row_bytes: int, count: int
+) -> "tuple[list[int], dict[int, str], hashlib._Hash]":
+    """Return what a journal says of the rows in a file, as far as they hold, and their hash.
+
+    Both files are cut where that ends. Each line of a journal is the page of a block, with the hash
+    of all rows up to its end.
+    """
     kept: list[int] = []
     bad: dict[int, str] = {}
     total = hashlib.sha256()
-    with replacing(data) as file:
-        for index, row in _readings(files, read):
-            if isinstance(row, str):
-                bad[index] = row
-                continue
-            content = np.ascontiguousarray(row, dtype).reshape(shape).tobytes()
-            file.write(content)
-            total.update(content)
-            kept.append(index)
-    written = _Page(kept=tuple(kept), bad=bad, sha256=total.hexdigest())
-    sealed = {**written.model_dump(mode="json"), "seal": written.own_seal}
-    with replacing(page) as file:
-        file.write(json.dumps(sealed).encode())
+    if journal is None:
+        return kept, bad, total
+    told, left = 0, os.fstat(file.fileno()).st_size
+    for line in iter(partial(journal.readline, _PAGE_BYTES * (1 + _BLOCK)), b""):
+        try:
+            block = _Page.model_validate_json(line)
+        except ValidationError:
+            break
+        done, size = len(kept) + len(bad), row_bytes * len(block.kept)
+        files = list(range(done, done + len(block.kept) + len(block.bad)))
+        whole = line.endswith(b"\n") and sorted((*block.kept, *block.bad)) == files
+        if not whole or done + len(files) > count or size > left:
+            break
+        so_far = total.copy()
+        so_far.update(file.read(size))
+        if (so_far.hexdigest(), block.own_seal) != (block.sha256, block.seal):
+            break
+        total, left, told = so_far, left - size, told + len(line)
+        kept += block.kept
+        bad |= block.bad
+    for each, end in ((file, row_bytes * len(kept)), (journal, told)):
+        each.truncate(end)
+        each.seek(end)
+    return kept, bad, total
 
 
 class _Page(BaseModel):
@@ -418,6 +512,12 @@ class _Page(BaseModel):
         """The hash of all but the seal."""
         return digest(self.model_dump(mode="json", exclude={"seal"}))
 
+    @property
+    def sealed(self) -> bytes:
+        """The page with its seal, a line of JSON."""
+        values = {**self.model_dump(mode="json"), "seal": self.own_seal}
+        return json.dumps(values).encode() + b"\n"
+
 
 def _load(
     data: Path, page: Path, shape: tuple[int, ...], dtype: Any, count: int
@@ -431,7 +531,7 @@ def _load(
         if sorted((*kept, *bad)) != list(range(count)) or list(kept) != sorted(kept):
             return None
         whole = (len(kept), *shape)
-        size = np.dtype(dtype).itemsize * math.prod(whole)
+        size = _row_bytes(whole, dtype)
         with open_regular(data, size) as file:
             if os.fstat(file.fileno()).st_size != size:
                 return None

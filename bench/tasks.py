@@ -6,7 +6,7 @@ a task to images and labels. Nothing here trains.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.errors import UserError, shortened
 from bench.networks import Shape
-from bench.task_types import Classification, TaskType
+from bench.task_types import Classification, Metric, TaskType
 
 Expectation = Literal["positive", "none", "negative"]
 Decay = Literal["none", "linear", "cosine"]
@@ -33,7 +34,8 @@ class Task:
     loss at the start, before a strategy's weighting; `decay` says how it falls to 0 over the steps.
     The harness divides the weights of every step by their sum. An auxiliary task is a task that is
     not `scored`. `classes` are the names of the classes or labels in the order of the outputs, if
-    any. They are for people to read and affect no number.
+    any. They are for people to read and affect no number. `metric` is the one that gains are
+    computed in; if it is empty, it is the first of the type.
     """
 
     name: str
@@ -43,6 +45,25 @@ class Task:
     scored: bool = True
     classes: tuple[str, ...] = ()
     decay: Decay = "none"
+    metric: str = ""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of its type, the one that gains are computed in first."""
+        return tuple(sorted(self.type.metrics, key=lambda metric: metric.name != self.metric))
+
+    def by(self, metric: str) -> "Task":
+        """Return the task with gains in another metric. Raises `UserError` where it has none such.
+
+        Without a name it is as it was.
+        """
+        known = [each.name for each in self.type.metrics]
+        if metric and metric not in known:
+            raise UserError(
+                f"task '{self.name}' has no metric '{shortened(metric)}': give one of "
+                f"{', '.join(known)}, for this task alone as --metric '{self.name}=NAME'"
+            )
+        return replace(self, metric=metric) if metric else self
 
     def weight_at(self, progress: float) -> float:
         """Return the weight after a fraction `progress` of the steps; at 1 it is 0 if it decays."""

@@ -388,7 +388,7 @@ class Folder(Dataset):
             case "multilabel":
                 kind = MultiLabel()
             case _:
-                balanced, note = self._balanced(column, train)
+                balanced, note = self._balanced(name, column, train)
                 classes = max(1, len(column.names))
                 weighted = column.name in self.weighted
                 weights = Classification.inverse_shares(train, classes) if weighted else ()
@@ -398,7 +398,7 @@ class Folder(Dataset):
         told = tuple(filter(None, (*notes, *column.notes(train, test))))
         return TaskData(task, images.set, train, test, told)
 
-    def _balanced(self, column: Column, train: Tensor) -> tuple[bool, str]:
+    def _balanced(self, task: str, column: Column, train: Tensor) -> tuple[bool, str]:
         """Return whether classes count alike whatever their size, and a note on it."""
         if chosen := self._choices.of("metric", column.name):
             return chosen[-1] == BALANCED, ""
@@ -408,7 +408,7 @@ class Folder(Dataset):
             return False, ""
         return True, (
             f"its largest class has {int(counts.max()):,} training images and its smallest "
-            f"{int(counts.min()):,}, so all classes count alike (metric={column.name}=accuracy)"
+            f"{int(counts.min()):,}, so all classes count alike (--metric {task}=accuracy)"
         )
 
     def _masks(

@@ -35,12 +35,15 @@ class ModulatedEncoder(MultiTaskNetwork):
         first, *rest = self.encoder.stages
         begun: dict[int, Tensor] = {}
         outputs: list[Tensor | None] = []
-        for x, modules, head in zip(images, self.modules_of, self.heads, strict=True):
+        for task, (x, modules, head) in enumerate(
+            zip(images, self.modules_of, self.heads, strict=True)
+        ):
             if x is None:
                 outputs.append(None)
                 continue
             if id(x) not in begun:
                 begun[id(x)] = first(x)
+            self.attend(task)
             own, *others = cast(nn.ModuleList, modules)
             y = own(begun[id(x)])
             for stage, modulate in zip(rest, others, strict=True):

@@ -27,18 +27,21 @@ class _Ensemble(MultiTaskNetwork):
         super().__init__()
         #: The members of each task.
         self.networks = nn.ModuleList(networks)
-        self._members, self._turn = len(networks[0]), -1
+        self._members = len(networks[0])
+        #: The member of each task that was trained last.
+        self._turns = [-1] * len(networks)
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
-        if self.training and torch.is_grad_enabled():  # a second look sees the member of the step
-            self._turn = (self._turn + 1) % self._members
-        asked = [self._turn] if self.training else range(self._members)
         outputs: list[Tensor | None] = []
-        for x, networks in zip(images, self.networks, strict=True):
+        for task, (x, networks) in enumerate(zip(images, self.networks, strict=True)):
+            if x is None:
+                outputs.append(None)
+                continue
+            if self.training and torch.is_grad_enabled():  # a second look sees that of the step
+                self._turns[task] = (self._turns[task] + 1) % self._members
             members = cast(nn.ModuleList, networks)
-            outputs.append(
-                None if x is None else torch.stack([members[k](x) for k in asked]).mean(0)
-            )
+            asked = [self._turns[task]] if self.training else range(self._members)
+            outputs.append(torch.stack([members[k](x) for k in asked]).mean(0))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -7,7 +7,8 @@ is shared, more is trained: `branch@1+partner+frozen-probe` freezes the first st
 
 Others compute the features once and store them, so the encoder runs only in the first epoch. Here
 every step computes them, because augmentation needs it, and is billed for it. Weight decay does not
-touch a frozen weight. The networks that ship have no running statistics that would keep moving.
+touch a frozen weight. Batch statistics that are kept per task (`norm=per-task`) are no weights: the
+target's images have their own, which move on.
 """
 
 from dataclasses import dataclass

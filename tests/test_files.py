@@ -1,5 +1,6 @@
 """Files are read without trust, written whole or not at all, and swept after a kill."""
 
+import fcntl
 import io
 import os
 import signal
@@ -27,6 +28,7 @@ from bench.files import (
     read_bytes,
     read_document,
     replacing,
+    resuming,
     sweep,
     write_atomically,
 )
@@ -291,3 +293,41 @@ def test_what_cannot_be_deleted_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot delete .*folder"):
         delete(tmp_path / "folder")
     delete(tmp_path / "nothing")
+
+
+# ------------------------------------------------------------------------------- going on with it
+
+
+@linux
+def test_what_may_be_gone_on_with_is_swept_after_a_week(tmp_path: Path) -> None:
+    fresh, old, written = (tmp_path / f"{name}.rows.begun" for name in ("fresh", "old", "written"))
+    month = time.time() - 30 * 86_400
+    for path in (fresh, old, written):
+        path.write_bytes(b"half")
+    with open_regular(written, 4) as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        for path in (old, written):
+            os.utime(path, (month, month))
+        sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {fresh.name, written.name}
+
+
+@linux
+def test_what_was_begun_is_no_link_that_leads_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"whole")
+    (tmp_path / "file.begun").symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic links"), resuming(tmp_path / "file"):
+        pass
+    assert (tmp_path / "precious").read_bytes() == b"whole"
+
+
+@linux
+def test_one_who_goes_on_has_what_is_there_to_himself(tmp_path: Path) -> None:
+    with resuming(tmp_path / "file") as (mine, journal):
+        assert journal is not None
+        with resuming(tmp_path / "file") as (another, none):
+            another.write(b"of another")
+            assert none is None
+        mine.write(b"mine")
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Barrier
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.errors import UserError
+from bench.files import sweep
 from bench.images import (
     FileRows,
     Row,
@@ -140,6 +142,112 @@ def test_a_reading_that_is_cut_short_leaves_nothing_behind(files: Files, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         _rows(files, tmp_path / "cache", interrupt)
     assert not list((tmp_path / "cache").iterdir())
+
+
+class Killed(BaseException):
+    """Ends a reading wherever it is, as a kill does."""
+
+
+def _cut_short(files: Files, cache: Path, at: int, reader: Reader) -> None:
+    """Read files of which one ends the reading."""
+
+    def read(path: Path) -> Row:
+        if path.name == f"{at}.png":
+            raise Killed
+        return reader(path)
+
+    with pytest.raises(Killed):
+        _rows(files, cache, read)
+
+
+@pytest.fixture
+def by_twos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read two files at a time, of rows of 48 bytes."""
+    monkeypatch.setattr("bench.images._BLOCK_BYTES_OF_ROWS", 2 * 48)
+
+
+@pytest.mark.usefixtures("by_twos")
+def test_a_reading_that_is_cut_short_goes_on_where_it_was(files: Files, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    files[1].write_bytes(b"no image")
+    _cut_short(files, cache, 5, Reader())
+    sweep(cache)
+    after = Reader()
+    found = _rows(files, cache, after)
+    assert sorted(after.read) == ["4.png", "5.png"]  # the block that was cut short
+    assert (found.kept, _greys(found)) == ((0, 2, 3, 4, 5), [0, 20, 30, 40, 50])
+    assert found.bad == {1: "cannot be read: cannot identify image file"}
+    undisturbed = tmp_path / "undisturbed"
+    _rows(files, undisturbed)
+    written = {path.name: path.read_bytes() for path in cache.iterdir()}
+    assert written == {path.name: path.read_bytes() for path in undisturbed.iterdir()}
+
+
+@pytest.mark.usefixtures("by_twos")
+@pytest.mark.parametrize("end", ["rows.begun", "journal.begun"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty"])
+def test_of_what_was_begun_only_what_holds_is_used(
+    files: Files, tmp_path: Path, end: str, damage: str
+) -> None:
+    cache = tmp_path / "cache"
+    _cut_short(files, cache, 5, Reader())
+    (victim,) = cache.glob(f"*.{end}")
+    content = victim.read_bytes()
+    match damage:
+        case "cut":
+            victim.write_bytes(content[:-1])
+        case "changed":
+            victim.write_bytes(content[:-9] + b"X" + content[-8:])
+        case "gone":
+            victim.unlink()
+        case "empty":
+            victim.write_bytes(b"")
+    after = Reader()
+    assert _greys(_rows(files, cache, after)) == [0, 10, 20, 30, 40, 50]
+    again = 4 if damage in ("cut", "changed") else 6  # the first block of two holds, or none
+    assert len(after.read) == again
+
+
+@pytest.mark.usefixtures("by_twos")
+def test_what_was_begun_of_other_files_is_not_used(files: Files, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    _cut_short(files, cache, 5, Reader())
+    Image.new("RGB", (8, 6), (200,) * 3).save(files[0])
+    assert _greys(_rows(files, cache)) == [200, 10, 20, 30, 40, 50]
+
+
+@pytest.mark.usefixtures("by_twos")
+def test_without_locks_nothing_is_left_and_all_is_read_again(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.files._lock", lambda handle, wait: None)
+    _cut_short(files, tmp_path / "cache", 5, Reader())
+    assert not list((tmp_path / "cache").iterdir())
+    assert _greys(_rows(files, tmp_path / "cache")) == [0, 10, 20, 30, 40, 50]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_long_reading_says_how_far_it_is_and_how_long_it_takes(
+    files: Files,
+    tmp_path: Path,
+    cached: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ticks = count(step=5)  # each look at the clock is five seconds after the one before
+    monkeypatch.setattr("bench.errors.time.monotonic", lambda: float(next(ticks)))
+    read_rows(
+        files,
+        Reader(),
+        "grey",
+        (1, 6, 8),
+        tmp_path / "cache" if cached else None,
+        seen="known",
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "reading 2 of 6 image files, 0:20 left",
+        "reading 4 of 6 image files, 0:10 left",
+    ]
 
 
 def test_bad_files_are_named_and_the_others_kept(files: Files, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from bench.cli.interrupts import orderly
-from bench.cli.progress import Display, clock
+from bench.cli.progress import Display
 from bench.cli.session import Session
-from bench.errors import LauncherError, note
+from bench.errors import LauncherError, clock, note
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment

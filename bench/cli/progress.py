@@ -11,22 +11,11 @@ from rich.table import Column
 
 from bench.clean import one_line, printable
 from bench.cli.console import console
-from bench.errors import Verbosity, told
+from bench.errors import LINE_EVERY_SECONDS, Verbosity, clock, told
 from bench.store.records import Record
 
 if TYPE_CHECKING:
     from bench.train.job import Job
-
-#: Without a terminal, a line at most this often.
-_LINE_EVERY_SECONDS = 10.0
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
 
 #: Columns of the longest time that is usual, `12:34:56 left`.
 _LEFT = 13
@@ -134,7 +123,7 @@ class Display:
             self._bar.update(self._task, completed=self._done, left=self._left(), now=shown)
             return
         quiet = time.monotonic() - self._last_line
-        if self._done == self._jobs or (self._done and quiet >= _LINE_EVERY_SECONDS):
+        if self._done == self._jobs or (self._done and quiet >= LINE_EVERY_SECONDS):
             self._last_line = time.monotonic()
             left = f", {self._left()}" if self._done < self._jobs else ""
             going_on = f", now {now}" if now else ""

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from bench.clean import CleanStream, progress
-from bench.errors import UserError, described, readable
+from bench.errors import UserError, Verbosity, described, readable, set_verbosity, verbosity
 from bench.files import process_folder
 from bench.spec.guarded import how_it_ended, kill_group, unforked
 from bench.spec.registry import avoid, deadly_plugins
@@ -113,12 +113,13 @@ def _end_with(parent: "multiprocessing.process.BaseProcess") -> None:
     os._exit(1)
 
 
-def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> None:
+def _serve(pipe: Connection, number: int, environment: Mapping[str, str], tells: Verbosity) -> None:
     """Answer requests from the pipe until it closes."""
     _lead_a_group()
     os.dup2(2, 1)  # what a plugin prints is no result of the command
     sys.stdout, sys.stderr = (CleanStream(s, progress) for s in (sys.stdout, sys.stderr))
     os.environ.update(environment)
+    set_verbosity(tells)
     import_module("bench.launch.preload")  # there already if this process was forked
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
@@ -233,7 +234,7 @@ class Worker:
         self.pipe, theirs = _CONTEXT.Pipe()
         with _as_workers():
             # The process that workers are forked from may have started under other variables.
-            given = theirs, number, dict(os.environ)
+            given = theirs, number, dict(os.environ), verbosity()
             self._process = _CONTEXT.Process(target=_serve, args=given, daemon=True)
             self._process.start()
         theirs.close()

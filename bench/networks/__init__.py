@@ -13,14 +13,22 @@ It does not mix images and keeps no running state. This has four consequences:
 - Training states can run side by side.
 - Every width divides into one group.
 
-Batch normalisation has none of these properties.
+Batch normalisation has none of these properties. `SeparateStatistics` gives it the first of them.
 """
 
 from bench import plugin_folders
+from bench.networks._statistics import SeparateStatistics
 from bench.networks.deeplab import DeepLabHead
 from bench.networks.encoder import Encoder, Shape
 from bench.networks.heads import ClassificationHead, DenseHead
 
-__all__ = ["ClassificationHead", "DeepLabHead", "DenseHead", "Encoder", "Shape"]
+__all__ = [
+    "ClassificationHead",
+    "DeepLabHead",
+    "DenseHead",
+    "Encoder",
+    "SeparateStatistics",
+    "Shape",
+]
 
 __path__.extend(str(folder / "networks") for folder in plugin_folders)

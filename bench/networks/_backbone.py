@@ -18,12 +18,13 @@ from bench.networks._stages import (
     staged,
     without_dropout,
 )
+from bench.networks._statistics import separate_statistics
 from bench.networks._weights import load_weights, read_weights
 from bench.networks.encoder import Encoder, Shape
 
 #: The weights that a library has published for a model.
 DEFAULT = "default"
-_NORMS = ("auto", "frozen", "group")
+_NORMS = ("auto", "frozen", "group", "per-task")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Backbone(Network):
     """File of pretrained weights (safetensors or torch's), or `default`: those of the library."""
 
     norm: str = "auto"
-    """Batch normalisation: `frozen` statistics of the weights, or replaced by `group`
-    normalisation. `auto` is `frozen` with weights, and `group` without."""
+    """Batch normalisation: `frozen` statistics of the weights, replaced by `group` normalisation,
+    or statistics of each batch, `per-task`. `auto` is `frozen` with weights, and `group` without.
+    """
 
     frozen: int = 0
     """Number of stages, from the first, whose weights stay as they are."""
@@ -120,12 +122,28 @@ class Backbone(Network):
         return given
 
     @property
+    def mixes_images(self) -> bool:  # type: ignore[override]
+        """Whether batches are normalised by their own statistics."""
+        return self.norm == "per-task"
+
+    @property
     def _spelled(self) -> str:
         return f"{self.name}:{self.model}"
 
     @property
     def _statistics_frozen(self) -> bool:
         return self.norm == "frozen" or (self.norm == "auto" and self.weights is not None)
+
+    @property
+    def _policy(self) -> str:
+        if self.mixes_images:
+            return (
+                "takes the statistics of each batch, and running ones in evaluation, each task's "
+                "apart; tasks whose features are the same, on the same images, share them"
+            )
+        if self._statistics_frozen:
+            return "keeps the statistics of its weights"
+        return "is replaced by GroupNorm with one group"
 
     @property
     def files(self) -> Mapping[str, Path]:
@@ -147,11 +165,7 @@ class Backbone(Network):
         model = self.made((3, 224, 224))
         lines = [f"weights: {self._loaded(model)}"] if self.weights else ["drawn anew, no weights"]
         if batch_norms(model):
-            lines.append(
-                "batch normalisation keeps the statistics of its weights, in all arms"
-                if self._statistics_frozen
-                else "batch normalisation is replaced by GroupNorm with one group, in all arms"
-            )
+            lines.append(f"batch normalisation {self._policy}, in all arms")
         if self.frozen:
             lines.append(f"the first {self.frozen} stages are frozen, in all arms")
         return lines
@@ -170,7 +184,10 @@ class Backbone(Network):
             self._loaded(model)
         self.resized(model, image)
         without_dropout(model)
-        (freeze_statistics if self._statistics_frozen else replace_by_group_norm)(model)
+        if self.mixes_images:
+            separate_statistics(batch_norms(model))
+        else:
+            (freeze_statistics if self._statistics_frozen else replace_by_group_norm)(model)
         layout = self.layout(model.eval())
         try:
             parts = pieces(model, layout.method, layout.ends, layout.rest)
@@ -188,4 +205,6 @@ class Backbone(Network):
         encoder.drawn = self.weights is None
         for stage in encoder.stages[: self.frozen]:
             stage.requires_grad_(False)
+            if self.mixes_images:
+                freeze_statistics(stage)
         return encoder

@@ -64,7 +64,7 @@ def _task(data: TaskData) -> str:
     known = [int(part.sum()) for part in data.known]
     if known != [len(data.images.train), len(data.images.test)]:
         parts.append(f"labelled: {known[0]:,} training and {known[1]:,} test images")
-    parts.append(f"scored by {kind.metrics[0].name}")
+    parts.append(f"scored by {data.task.metrics[0].name}")
     return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from bench.contracts import DataSource
+from bench.errors import unknown
 from bench.launch.worker import answer
 from bench.plan.arms import ONE_WIDTH, Arm, RowPlan, arm_spec, rows_of
 from bench.plan.search import Setting, searched, settings
@@ -223,6 +224,10 @@ def priced(
     for text in (*named, *filter(None, [experiment.reference])):
         parse_strategy(text)  # what is misspelt is told before anything is loaded
     network = parse_network(experiment.network)
+    tasks = {task for names in asked.values() for task in names}
+    for task in experiment.metrics:
+        if task and task not in tasks:
+            raise unknown("task of --metric", task, tasks)
     survey = Survey(asked, experiment.recipe, device, source, ask)
     say("loading data")
     notes = survey.prepare_network()

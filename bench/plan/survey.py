@@ -15,6 +15,7 @@ from bench.plan.description import describe
 from bench.spec.budget import Price
 from bench.spec.experiment import Recipe, RunSpec
 from bench.train.device import reason_of
+from bench.train.job import scored_by
 from bench.train.load import task_data
 from bench.train.pricing import Timings
 from bench.train.survey import (
@@ -59,7 +60,8 @@ def dataset_lines(
     dataset: str, tasks: Sequence[str], recipe: Recipe, source: DataSource
 ) -> list[str]:
     """Load tasks of a data set; return what a user must know of them."""
-    return list(describe(dataset, [task_data(dataset, t, source) for t in tasks], recipe))
+    data = [scored_by(task_data(dataset, t, source), recipe) for t in tasks]
+    return list(describe(dataset, data, recipe))
 
 
 @dataclass

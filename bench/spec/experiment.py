@@ -81,6 +81,30 @@ class Recipe(BaseModel):
     """Evaluations on the validation split, evenly over the steps."""
     precision: Precision = "fp32"
     """Precision of the networks' passes, the same for all arms."""
+    metric: tuple[str, ...] = ()
+    """Metric that gains are computed in, NAME or TASK=NAME; else what its type or data set says.
+    May be repeated."""
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _one_metric_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("metric")
+    @classmethod
+    def _one_metric_per_task(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Return them in one order, since they are part of a run's key."""
+        if not all(name for _, name in map(_task_and_metric, value)):
+            raise ValueError("give the name of a metric, or TASK=NAME")
+        tasks = [task for task, _ in map(_task_and_metric, value)]
+        if twice := [task for task, times in Counter(tasks).items() if times > 1]:
+            raise ValueError(f"give one metric for {twice[0] or 'all tasks'}")
+        return tuple(sorted(value))
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The metric that is chosen for a task, by its name; under `` that of all other tasks."""
+        return dict(map(_task_and_metric, self.metric))
 
     @model_serializer(mode="wrap")
     def _older_documents(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -88,7 +112,15 @@ class Recipe(BaseModel):
         values: dict[str, Any] = dump(self)
         if values.get("dense_head") == "decoder":
             del values["dense_head"]
+        if not values.get("metric", True):
+            del values["metric"]
         return values
+
+
+def _task_and_metric(text: str) -> tuple[str, str]:
+    """Return the two sides of TASK=NAME; the first is empty where there is a NAME alone."""
+    task, _, name = text.rpartition("=")
+    return task, name
 
 
 class Group(BaseModel):

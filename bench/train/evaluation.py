@@ -78,7 +78,7 @@ class Scores:
     @property
     def primary(self) -> float:
         """The metric that gains are computed in."""
-        return self.metrics[self.task.type.metrics[0].name]
+        return self.metrics[self.task.metrics[0].name]
 
 
 def _scores(task: Task, measured: Tensor, known: Tensor) -> Scores:

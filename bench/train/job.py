@@ -8,11 +8,11 @@ from bench.digest import digest
 from bench.errors import UserError
 from bench.files import file_digest
 from bench.spec.budget import Price, TuningCost, cost
-from bench.spec.experiment import RunSpec
+from bench.spec.experiment import Recipe, RunSpec
 from bench.spec.registry import dataset_identity, parse_network, parse_strategy, spelling
 from bench.store.provenance import code_fingerprint, machine
 from bench.store.records import SCHEMA_VERSION
-from bench.tasks import TaskData
+from bench.tasks import TaskData, split_placebo
 from bench.train.load import ChangedDataError, check_unchanged, task_data
 
 #: A step is a forward pass and a backward pass of twice its work.
@@ -50,6 +50,17 @@ class Job:
         return cost(self.prices, self.spec.steps, "s") + evaluation
 
 
+def scored_by(data: TaskData, recipe: Recipe) -> TaskData:
+    """Return a task with gains in the metric that a recipe chooses for it, if it does.
+
+    A placebo goes by the name of what it is made of. Raises `UserError` where the task has no such
+    metric.
+    """
+    metrics = recipe.metrics
+    metric = metrics.get(split_placebo(data.task.name)[0], metrics.get("", ""))
+    return replace(data, task=data.task.by(metric)) if metric else data
+
+
 def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
     """Return the tasks that a run trains, scored ones marked, auxiliary ones attached.
 
@@ -58,7 +69,7 @@ def arm_data(spec: RunSpec, source: DataSource) -> list[TaskData]:
     strategy = parse_strategy(spec.strategy)
     with suppress(ChangedDataError):  # that of an earlier run, which has its reason
         check_unchanged()
-    own = [task_data(spec.dataset, name, source) for name in spec.tasks]
+    own = [scored_by(task_data(spec.dataset, t, source), spec.recipe) for t in spec.tasks]
     if strategy.auxiliaries:
         target, *partners = own
         attached = [a.attach(target, partners) for a in strategy.auxiliaries]

@@ -64,21 +64,25 @@ def build_network(
     The encoder and each head are drawn from their own streams, so that adding a task moves no other
     weight. Raises `ValueError` where images differ in shape.
     """
-    tasks = [d.task for d in data]
-    return network_for(strategy, tasks, _image_of(data), network, width, seed, dense_head)
+    tasks, sets = [d.task for d in data], [d.images.name for d in data]
+    return network_for(strategy, tasks, sets, _image_of(data), network, width, seed, dense_head)
 
 
 def network_for(
     strategy: Strategy,
     tasks: Sequence[Task],
+    sets: Sequence[str],
     image: Shape,
     network: str,
     width: float,
     seed: int,
     dense_head: DenseHeadName = "decoder",
 ) -> MultiTaskNetwork:
-    """Return the same for tasks without their data, on images of shape (C, H, W)."""
-    return _network_and_encoders(strategy, tasks, image, network, width, seed, dense_head)[0]
+    """Return the same for tasks without their data, on images of shape (C, H, W).
+
+    `sets` names each task's set of images.
+    """
+    return _network_and_encoders(strategy, tasks, sets, image, network, width, seed, dense_head)[0]
 
 
 def _image_of(data: Sequence[TaskData]) -> Shape:
@@ -93,6 +97,7 @@ def _image_of(data: Sequence[TaskData]) -> Shape:
 def _network_and_encoders(
     strategy: Strategy,
     tasks: Sequence[Task],
+    sets: Sequence[str],
     image: Shape,
     network: str,
     width: float,
@@ -117,6 +122,7 @@ def _network_and_encoders(
 
     with seeded(seed, "init", "strategy"):
         built = strategy.sharing.build(encoder, [head_of(task) for task in tasks])
+        built.keep_apart(sets)
     return built, frozenset(id(p) for encoder in encoders for p in encoder.parameters()) & {
         id(p) for p in built.parameters()
     }
@@ -176,6 +182,7 @@ class TrainingState:
             self.network, self._encoders = _network_and_encoders(
                 strategy,
                 self.tasks,
+                [d.images.name for d in data],
                 _image_of(data),
                 recipe.network,
                 width,
@@ -306,7 +313,8 @@ class TrainingState:
         If `watch`, `task_weights` are those of this step.
         """
         if self._look_ahead is not None:
-            self._look_ahead.look_ahead(self._trial(batch))
+            with self.network.looking():
+                self._look_ahead.look_ahead(self._trial(batch))
         self.optimizer.zero_grad()
         if self._aggregate is None or not self._shared:
             losses = torch.stack(self._losses_of(batch))
@@ -318,7 +326,7 @@ class TrainingState:
             losses = self._aggregated_backward(batch)
         self.optimizer.step()
         if self._second_look is not None:
-            with torch.no_grad():
+            with torch.no_grad(), self.network.looking():
                 self._second_look.look_again(torch.stack(self._losses_of(batch)))
         return losses.detach()
 
@@ -330,8 +338,10 @@ class TrainingState:
         assert self._aggregate is not None
         meeting: list[Tensor] = [*self._shared]
         if self._on_features:
+            images = self._images(batch)
+            self.network.attend_to(images)
             with self._precision():
-                features, outputs = self.network.split_point(self._images(batch))
+                features, outputs = self.network.split_point(images)
             meeting, losses = [features], self._losses_at(outputs, batch)
         else:
             losses = self._losses_of(batch)

@@ -130,7 +130,7 @@ def price_name(
     tasks = [
         (type(d.task.type).__qualname__, d.task.outputs, sets.index(id(d.images))) for d in data
     ]
-    free = {"learning_rate", "encoder_rate", "weight_decay", "network"}
+    free = {"learning_rate", "encoder_rate", "weight_decay", "network", "metric"}
     costly = recipe.model_dump(mode="json", exclude=free)
     network = network_identity(parse_network(recipe.network))
     arm = [strategy.name, tasks, data[0].images.image, costly, network, width]

@@ -69,7 +69,7 @@ def _finite(value: float) -> float | None:
 
 
 def _scores(result: Scores, floor: Mapping[str, float]) -> dict[str, Score]:
-    metrics = result.task.type.metrics
+    metrics = result.task.metrics
     return {
         metric.name: Score(
             value=_finite(result.metrics[metric.name]),

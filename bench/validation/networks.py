@@ -128,6 +128,8 @@ def repeats(tried: Tried) -> None:
 
 def evaluates(tried: Tried) -> None:
     """Training and evaluation compute the same function, and a forward pass changes nothing."""
+    if tried.plugin.mixes_images:
+        raise InapplicableError("it says that it mixes the images of a batch")
     encoder, x = tried.encoder(), tried.images()
     before = encoder.eval()(x)
     kept, drawn = state_of(encoder), torch.get_rng_state()

@@ -137,10 +137,10 @@ def load(path: str | Path, device: str = "cpu") -> SavedNetwork:
         raise UserError(f"the network of {path} cannot be built: {error}") from None
 
     def build() -> MultiTaskNetwork:
-        sharing = parse_strategy(about.sharing)
+        sharing, sets = parse_strategy(about.sharing), [task.images for task in about.tasks]
         with torch.device("meta"), _at_most(_SPARE * len(tensors) + _FEW):
             return network_for(
-                sharing, tasks, about.image, about.network, about.width, 0, about.dense_head
+                sharing, tasks, sets, about.image, about.network, about.width, 0, about.dense_head
             )
 
     module = _made(path, about, build)

@@ -200,7 +200,7 @@ def test_uneven_classes_count_alike_unless_the_user_says_otherwise(
     assert kind.task.type.metrics[0].name == metric
     told = (
         "its largest class has 24 training images and its smallest 6, so all classes count alike "
-        "(metric=kind=accuracy)"
+        "(--metric kind=accuracy)"
     )
     assert (told in kind.notes) == (metric == "balanced accuracy" and not knob)
 

@@ -18,7 +18,7 @@ import torch
 from bench.cli.batch import early_pool
 from bench.cli.session import Session
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import UserError, Verbosity, verbosity
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
 from bench.launch.processes import Processes
 from bench.launch.worker import Worker, workers_environment
@@ -325,6 +325,17 @@ def test_workers_are_told_what_they_read_when_they_start(monkeypatch: pytest.Mon
         # What the user has set comes last, which counts where both set the same.
         assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1:glibc.malloc.check=1"
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("level", list(Verbosity))
+def test_a_worker_tells_as_much_as_its_command(
+    level: Verbosity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.errors._verbosity", level)
+    worker = Worker(0)
+    worker.send(verbosity)
+    assert list(worker.answers()) == [level]
+    worker.stop()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")

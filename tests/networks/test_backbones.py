@@ -295,7 +295,13 @@ def test_the_policy_is_frozen_statistics_with_weights_and_group_normalisation_wi
     assert _kinds(_encoder(f"{SMALL}@weights={weights},norm=group")) == {"GroupNorm"}
 
 
-@pytest.mark.parametrize("knobs", ["norm=group", "norm=frozen", "norm=frozen,frozen=2"])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        *("norm=group", "norm=frozen", "norm=frozen,frozen=2"),
+        *("norm=per-task", "norm=per-task,frozen=2"),
+    ],
+)
 def test_every_policy_keeps_the_exact_null_and_gives_the_same_bits_again(
     saved: Callable[..., str], knobs: str
 ) -> None:

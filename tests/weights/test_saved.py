@@ -148,6 +148,24 @@ def test_frozen_statistics_and_weights_are_saved_so_that_the_weights_file_is_not
     assert any(name.endswith("mean") for name in load_file(path))
 
 
+def test_the_statistics_of_each_set_of_images_are_saved(tmp_path: Path) -> None:
+    """One pair is on images of its own sets: a loaded network normalises each as its run did."""
+    pytest.importorskip("timm")
+    patch = pytest.MonkeyPatch()
+    with patch.context() as m:
+        from bench.networks.timm import Timm
+
+        m.setattr(Timm, "normalisation", None)  # it has three channels, and these images have one
+        job = _job("hard", "toy:row+column~noise", network="timm:resnet10t@norm=per-task")
+        path, record = _saved(tmp_path, job)
+        loaded = load(path)
+    means = {len(t) for name, t in load_file(path).items() if name.endswith("means")}
+    assert means == {2}
+    scored = {name: record.scores[name]["accuracy"].value for name in job.spec.scored}
+    assert _accuracy(loaded, job) == pytest.approx(scored)
+    assert train_again(job)[1] == path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "answer"),
     [

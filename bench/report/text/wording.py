@@ -465,6 +465,7 @@ def settings(experiment: Experiment) -> dict[str, str]:
         "seeds": f"{experiment.seeds}{' at most a pair' if experiment.until_decided else ''}",
         "network": recipe.network,
         **({} if recipe.dense_head == "decoder" else {"dense head": recipe.dense_head}),
+        **({"metric": ", ".join(recipe.metric)} if recipe.metric else {}),
         "batch size": str(recipe.batch_size),
         "learning rate": f"{tuned}{recipe.learning_rate:g}, {schedule}{encoders}",
         "weight decay": f"{tuned if recipe.weight_decay else ''}{recipe.weight_decay:g}",
