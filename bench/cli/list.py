@@ -15,6 +15,7 @@ from bench.clean import one_line, printable
 from bench.cli.console import console, show_json
 from bench.contracts import Aggregation, Component, Dataset, Network, range_of
 from bench.errors import UserError, described, readable
+from bench.export import exporters
 from bench.launch import launchers
 from bench.spec.experiment import shipped_experiments
 from bench.spec.registry import (
@@ -52,6 +53,8 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
             return _experiments(), {}
         case "launchers":
             return _rows(launchers(), _launcher)
+        case "exporters":
+            return _rows(exporters(), _exporter)
         case _:
             return _rows(networks(), _network)
 
@@ -186,6 +189,11 @@ def _experiments() -> Rows:
 
 def _launcher(plugin: type[Any]) -> Rows:
     return [{"launcher": plugin.name, "what it does": plugin.summary, "knobs": _knobs(plugin)}]
+
+
+def _exporter(plugin: type[Any]) -> Rows:
+    needs = f"pip install 'mtl-sharing-bench[{plugin.extra}]'" if plugin.extra else ""
+    return [{"exporter": plugin.name, "what it writes": plugin.summary, "needs": needs}]
 
 
 def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
