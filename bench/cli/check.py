@@ -196,9 +196,9 @@ def _tell(
     if folder is not None:
         write_atomically(folder / "check.json", text.encode())
     if options.junit is not None:
-        write_atomically(options.junit, junit(name, findings))
+        write_atomically(options.junit, junit(name, findings, options.inconclusive_fails))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in annotations(findings):
+        for line in annotations(findings, options.inconclusive_fails):
             order(line)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(Path(summary), gate_markdown(name, findings, notes))

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 from bench.clean import annotation, annotation_property, finite, printable
 from bench.clean import markdown as escape
+from bench.errors import EXIT_OK
 from bench.gate.baseline import Baseline
-from bench.gate.judge import Finding, Status
+from bench.gate.judge import Finding, Status, exit_code
 from bench.report.text.table import grid
 from bench.report.text.wording import NOTHING, number, p_value, spread
 
@@ -161,12 +162,20 @@ def gate_markdown(name: str, findings: Sequence[Finding], notes: Sequence[str]) 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def annotations(findings: Sequence[Finding]) -> list[str]:
-    """Return workflow commands of GitHub Actions, at most ten: a step shows no more."""
+def _fails(finding: Finding, inconclusive_fails: bool) -> bool:
+    """Return whether a finding alone would make the command exit with another code than 0."""
+    return exit_code([finding], inconclusive_fails) != EXIT_OK
+
+
+def annotations(findings: Sequence[Finding], inconclusive_fails: bool = True) -> list[str]:
+    """Return workflow commands of GitHub Actions, at most ten: a step shows no more.
+
+    What makes the step fail is an error, all else a warning.
+    """
     grave = [f for f in findings if f.status not in ("PASS", "NEW")]
     grave.sort(key=lambda f: (not f.binding, _ORDER.index(f.status)))
     kept = grave if len(grave) <= _ANNOTATIONS else grave[: _ANNOTATIONS - 1]
-    lines = [_annotation(finding) for finding in kept]
+    lines = [_annotation(finding, _fails(finding, inconclusive_fails)) for finding in kept]
     if len(kept) < len(grave):
         lines.append(
             f"::warning title=bench check::and {len(grave) - len(kept)} more: see check.json"
@@ -174,20 +183,27 @@ def annotations(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def _annotation(finding: Finding) -> str:
-    level = "error" if finding.binding and finding.status != "INCONCLUSIVE" else "warning"
+def _annotation(finding: Finding, fails: bool) -> str:
+    level = "error" if fails else "warning"
     title = annotation_property(f"{told(finding)}: {finding.quantity}")
     return f"::{level} title={title}::{annotation(f'{finding.name}: {finding.sentence}')}"
 
 
-def junit(name: str, findings: Sequence[Finding]) -> bytes:
+def _junit_kind(finding: Finding, inconclusive_fails: bool) -> str:
+    if finding.status == "PASS":
+        return ""
+    if not _fails(finding, inconclusive_fails):
+        return "skipped"
+    return "failure" if finding.status in ("FAIL", "MISSING") else "error"
+
+
+def junit(name: str, findings: Sequence[Finding], inconclusive_fails: bool = True) -> bytes:
     """Return the findings as JUnit XML: a case a cell.
 
-    What is not decided or not binding is skipped, as JUnit has no other word for it.
+    A case fails where the cell makes the command fail: as an error where nothing was found out,
+    else as a failure. What is told and changes no exit code is skipped: JUnit has no word for it.
     """
-    elements: Mapping[Status, str] = {"FAIL": "failure", "ERROR": "error", "MISSING": "failure"}
-    kinds = [elements.get(f.status, "skipped") if f.binding else "skipped" for f in findings]
-    kinds = ["" if f.status == "PASS" else kind for f, kind in zip(findings, kinds, strict=True)]
+    kinds = [_junit_kind(finding, inconclusive_fails) for finding in findings]
     counts = Counter(kinds)
     suite = ElementTree.Element(
         "testsuite",
