@@ -266,8 +266,8 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
         show_json(rows)
         return
     table = Table(box=SIMPLE_HEAD)
-    for column in rows[0]:
-        table.add_column(column, overflow="fold")
+    for column, value in rows[0].items():
+        table.add_column(column, overflow="fold", no_wrap=isinstance(value, int))
     for row in rows:
         table.add_row(*(printable(str(value)) for value in row.values()))
     console().print(table)

@@ -246,8 +246,9 @@ def show_validation(reports: "Sequence[PluginReport]", as_json: bool) -> None:
         show_json(rows)
         return
     table = Table(box=box.SIMPLE_HEAD)
-    for position, column in enumerate(("plugin", "component", "checks", "found", "seconds")):
-        table.add_column(column, no_wrap=position < 2)
+    for column in ("plugin", "component", "checks", "found", "seconds"):
+        # Names and what was found give way, figures do not.
+        table.add_column(column, overflow="fold", no_wrap=column in ("checks", "seconds"))
     for report in reports:
         held = sum(finding.outcome == "ok" for finding in report.findings)
         told = [f"{f.check}: {f.reason}" for f in report.findings if f.outcome == "failed"]

@@ -31,6 +31,10 @@ _MEANING: Mapping[Status, str] = {
 }
 _COLOURS = {"FAIL": "red", "ERROR": "red", "MISSING": "red", "INCONCLUSIVE": "yellow"}
 _ANNOTATIONS = 10
+#: Counts from here on are shown to six digits; JSON has them all.
+_LARGE = 1e10
+#: Columns of a figure in the terminal, more where one is longer.
+_FIGURE = 11
 
 
 def told(finding: Finding) -> str:
@@ -73,7 +77,9 @@ def _value(finding: Finding, value: float) -> str:
         return NOTHING
     if finding.quantity in ("score", "gain"):
         return number(value, finding.unit, sign=finding.quantity == "gain")
-    return f"{value:.3f}" if finding.quantity == "seconds" else f"{value:,.0f}"
+    if finding.quantity == "seconds":
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value < _LARGE else f"{value:.6g}"
 
 
 def _change(finding: Finding) -> str:
@@ -111,12 +117,16 @@ def gate_table(findings: Sequence[Finding]) -> "Group":
     from rich.text import Text
 
     shown, same = _split(findings)
+    figures = [
+        _value(finding, value) for finding in shown for value in (finding.before, finding.now)
+    ]
+    widest = max([_FIGURE, *map(len, figures)])  # the same for all, so that they align
     parts: list[Any] = []
     for name, group in groupby(shown, key=lambda finding: finding.name):
         parts.append(Text(printable(name), style="bold cyan"))
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=not parts[1:])
         table.add_column("", width=10, no_wrap=True)
-        for title, width in (("baseline", 11), ("now", 11), ("change [95 %]", 23)):
+        for title, width in (("baseline", widest), ("now", widest), ("change [95 %]", 23)):
             table.add_column(title, justify="right", width=width, overflow="fold")
         table.add_column("", overflow="fold")
         words = []
