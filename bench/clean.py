@@ -152,11 +152,23 @@ def annotation_property(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return a text that Markdown and HTML show as it is, in a table cell too."""
+    return _markdown(text, "\\{}".format)
+
+
+def any_markdown(text: str) -> str:
+    """Return a text that every dialect shows as it is: not all of them know the same escapes."""
+    return _markdown(text, lambda sign: f"&#{ord(sign)};")
+
+
+def _markdown(text: str, escape: Callable[[str], str]) -> str:
+    def escaped(found: re.Match[str]) -> str:
+        return escape(found[0])
+
     shown = printable(" ".join(text.split()))
-    shown = _ADDRESS.sub(r"\\\g<0>", _MARKDOWN.sub(r"\\\g<0>", shown))
+    shown = _ADDRESS.sub(escaped, _MARKDOWN.sub(escaped, shown))
     if block := _BLOCK.match(shown):
         at = block.end() if block[0].isdecimal() else 0
-        return f"{shown[:at]}\\{shown[at:]}"
+        return f"{shown[:at]}{escape(shown[at])}{shown[at + 1 :]}"
     return shown
 
 

@@ -35,7 +35,9 @@ def obeyed(text: str) -> list[str]:
     return found + [repr(sign) for sign in text if not (sign.isprintable() or sign in "\n\t")]
 
 
-@pytest.mark.parametrize("medium", [*MEDIA, clean.markdown, clean.markdown_code, clean.latex])
+@pytest.mark.parametrize(
+    "medium", [*MEDIA, clean.markdown, clean.any_markdown, clean.markdown_code, clean.latex]
+)
 def test_nothing_is_obeyed_in_a_hostile_name(medium: Any) -> None:
     shown = medium(f"name {EVIL}")
     assert not obeyed(shown)
@@ -59,6 +61,20 @@ def test_no_line_begins_with_a_command(text: str) -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+a", "-cmd|x", "@sum", "\t=1", "\r=1", " =1", "＝1"])
 def test_a_cell_of_a_spreadsheet_is_no_formula(text: str) -> None:
     assert clean.csv_cell(text).startswith("'")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<b>*a*</b> & c", "&#60;b&#62;&#42;a&#42;&#60;/b&#62; &#38; c"),
+        ("1. item", "1&#46; item"),
+        ("- item", "&#45; item"),
+        ("http://a.b", "http&#58;//a.b"),
+        ("5.0 points - or less?", "5.0 points - or less?"),
+    ],
+)
+def test_any_markdown_shows_a_text_as_it_is(text: str, shown: str) -> None:
+    assert clean.any_markdown(text) == shown
 
 
 @pytest.mark.parametrize(

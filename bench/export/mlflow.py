@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.clean import markdown
+from bench.clean import any_markdown
 from bench.digest import digest
 from bench.export import Exported, Exporter, Names, TrackerRun
 
@@ -44,7 +44,7 @@ class MLflow(Exporter):
         experiment = client.create_experiment(
             exported.experiment,
             artifact_location=(where / "artifacts").as_uri(),
-            tags={"mlflow.note.content": markdown(exported.description)},
+            tags={"mlflow.note.content": any_markdown(exported.description)},
         )
         names = Names(_allowed)
         for run in reversed(exported.everything):  # it shows the latest first: the report

@@ -1,4 +1,7 @@
-"""Writes event files, which TensorBoard shows. Numbers are float64 tensors, so none is rounded."""
+"""Writes event files, which TensorBoard shows.
+
+Numbers are float32: its data server, which it starts by default, shows no scalar of 64 bits.
+"""
 
 import re
 import shlex
@@ -6,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.clean import markdown
+from bench.clean import any_markdown
 from bench.export import Exported, Exporter, TrackerRun
 
 #: Signs of a folder's name before the run's own id.
@@ -75,7 +78,7 @@ def _scalar(name: str, value: float) -> Any:
 
     return Summary.Value(
         tag=name,
-        tensor=make_tensor_proto(np.float64(value)),
+        tensor=make_tensor_proto(np.float32(value)),
         metadata=create_summary_metadata(None, None),
     )
 
@@ -87,7 +90,7 @@ def _text(name: str, text: str) -> Any:
 
     return Summary.Value(
         tag=name,
-        tensor=make_tensor_proto([text.encode()]),
+        tensor=make_tensor_proto(text.encode()),
         metadata=create_summary_metadata(None, None),
     )
 
@@ -106,9 +109,9 @@ def _image(name: str, path: Path) -> Any:
 
 def _described(exported: Exported) -> str:
     """Return the description, the decisions and the verdicts as Markdown, in which no name acts."""
-    lines = [markdown(exported.description), ""] if exported.description else []
+    lines = [any_markdown(exported.description), ""] if exported.description else []
     lines += [
-        f"- {markdown(name)}: {markdown(str(value))}"
+        f"- {any_markdown(name)}: {any_markdown(str(value))}"
         for name, value in exported.report.parameters.items()
     ]
     return "\n".join(lines)

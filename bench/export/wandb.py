@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bench.clean import markdown
+from bench.clean import any_markdown
 from bench.export import Exported, Exporter
 
 #: Signs of a run's id, which is a part of its folder's name.
@@ -45,7 +45,7 @@ class WeightsAndBiases(Exporter):
                 id=run.id[:_ID],
                 name=run.name,
                 job_type=run.kind,
-                notes=markdown(exported.description) if run.kind == "report" else None,
+                notes=any_markdown(exported.description) if run.kind == "report" else None,
                 config=dict(run.parameters),
                 reinit="create_new",
                 settings=settings,

@@ -1,17 +1,21 @@
-"""TensorBoard's own reader finds the numbers of the records, none of them rounded."""
+"""TensorBoard's own reader finds the numbers of the records, in the 32 bits that it shows."""
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench.clean import markdown, printable
+from bench.clean import printable
 from bench.export import exporter, write_export
-from tests.export.conftest import EVIL, Finished
+from tests.export.conftest import SHOWN, Finished
 
 pytest.importorskip("tensorboard")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -29,15 +33,21 @@ def load(folder: Path) -> Any:
     return events
 
 
+def single(value: float) -> float:
+    return float(np.float32(value))
+
+
 def scalars(events: Any, name: str) -> list[tuple[int, float]]:
-    return [(event.step, make_ndarray(event.tensor_proto).item()) for event in events.Tensors(name)]
+    found = [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(name)]
+    assert all(value.dtype == np.float32 for _, value in found)  # its data server shows no other
+    return [(step, value.item()) for step, value in found]
 
 
 def test_the_report_holds_the_numbers_of_gains_json(finished: Finished, folder: Path) -> None:
     events = load(folder / "report")
     figures = finished.gain_figures()
     assert {name: scalars(events, name) for name in figures} == {
-        name: [(0, value)] for name, value in figures.items()
+        name: [(0, single(value))] for name, value in figures.items()
     }
     assert events.SummaryMetadata(next(iter(figures))).plugin_data.plugin_name == "scalars"
 
@@ -50,12 +60,12 @@ def test_each_run_holds_its_curve_its_scores_and_its_settings(
     for record in finished.finished_runs()[::7]:
         events = load(runs[record.key[:8]])
         for task in record.spec.scored:
-            expected = [(point.step, point.scores[task]) for point in record.curve]
+            expected = [(p.step, single(p.scores[task])) for p in record.curve]
             assert scalars(events, f"validation/{printable(task)}") == expected
             value = record.primary(task).value
             if value is not None:
                 assert scalars(events, f"test/{printable(task)}/accuracy") == [
-                    (record.curve[-1].step, value)
+                    (record.curve[-1].step, single(value))
                 ]
         content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
         settings = parse_session_start_info_plugin_data(content).hparams
@@ -63,12 +73,19 @@ def test_each_run_holds_its_curve_its_scores_and_its_settings(
         assert settings["strategy"].string_value == printable(record.spec.strategy)
 
 
-def test_names_stand_in_markdown_as_text(finished: Finished, folder: Path) -> None:
+def test_names_stand_in_the_report_as_text(finished: Finished, folder: Path) -> None:
     events = load(folder / "report")
     (event,) = events.Tensors("report")
-    text = make_ndarray(event.tensor_proto)[0].decode()
-    assert text.startswith(markdown(EVIL))
-    assert "<script" not in text.replace("\\<script", "")
+    page = markdown_to_safe_html(make_ndarray(event.tensor_proto).item().decode())
+    shown = unescape(re.sub(r"<[^>]*>", "", page))
+    assert shown.startswith(SHOWN)  # the description
+    for name, verdict in finished.verdicts().items():
+        assert f"\n{name}: {verdict}\n" in shown
+    assert set(re.findall(r"<(\w+)", page)) == {"p", "ul", "li"}
+
+
+def test_the_plots_of_the_report_are_its_images(finished: Finished, folder: Path) -> None:
+    events = load(folder / "report")
     assert set(finished.exported.plots) == {
         tag.removeprefix("plots/") for tag in events.Tags()["images"]
     }
