@@ -192,7 +192,7 @@ def _launcher(plugin: type[Any]) -> Rows:
 
 
 def _exporter(plugin: type[Any]) -> Rows:
-    needs = f"pip install 'mtl-sharing-bench[{plugin.extra}]'" if plugin.extra else ""
+    needs = f"extra {plugin.extra}" if plugin.extra else "–"
     return [{"exporter": plugin.name, "what it writes": plugin.summary, "needs": needs}]
 
 

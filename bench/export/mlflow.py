@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from bench.clean import any_markdown
 from bench.digest import digest
+from bench.errors import UserError
 from bench.export import Exported, Exporter, Names, TrackerRun
 
 T = TypeVar("T")
@@ -40,6 +41,11 @@ class MLflow(Exporter):
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         where = folder.absolute()
+        if taken := set(str(where)) & set("?%"):
+            raise UserError(
+                f"MLflow cannot name a store in {where}, for its {' and '.join(sorted(taken))}: "
+                "choose a place with --out"
+            )
         client = MlflowClient(tracking_uri=f"sqlite:///{where / _DATABASE}")
         experiment = client.create_experiment(
             exported.experiment,

@@ -93,6 +93,7 @@ def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
         ("strategies", "cross-stitch"),
         ("networks", "resnet18"),
         ("experiments", "multimnist"),
+        ("exporters", "tensorboard"),
     ],
 )
 def test_lists_are_tables_and_json(here: Callable[..., Said], what: str, expected: str) -> None:

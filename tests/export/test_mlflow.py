@@ -8,6 +8,7 @@ import pytest
 
 from bench.clean import any_markdown, printable
 from bench.digest import digest
+from bench.errors import UserError
 from bench.export import exporter, write_export
 from bench.export.mlflow import _allowed
 from tests.export.conftest import EVIL, NAME, Finished
@@ -104,3 +105,8 @@ def test_long_names_stay_apart() -> None:
     one, other = _allowed("a" * 300 + "b"), _allowed("a" * 300 + "c")
     assert one != other
     assert len(one) == len(other) == 240
+
+
+def test_a_place_that_mlflow_cannot_name_is_refused(finished: Finished, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="for its % and \\?: choose a place with --out"):
+        write_export(exporter("mlflow"), finished.exported, tmp_path / "50%?")
