@@ -167,16 +167,20 @@ def _run(record: Record, roles: Sequence[str], names: Names) -> TrackerRun:
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, Value]:
-    """Return settings as single values; a list becomes JSON, and what is not set is absent."""
+    """Return settings as single values; what is not set is absent."""
     return {
-        name: printable(value)
-        if isinstance(value, str)
-        else value
-        if isinstance(value, int | float)
-        else printable(json.dumps(value, ensure_ascii=False))
+        name: _single(value)
         for name, value in finite(dict(values)).items()
         if value is not None and value != ""
     }
+
+
+def _single(value: Any) -> Value:
+    """Return numbers and texts as they are, and all else as JSON."""
+    if isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return printable(text)
 
 
 Figures = Iterator[tuple[tuple[str, ...], float | None]]

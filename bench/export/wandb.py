@@ -26,7 +26,7 @@ class WeightsAndBiases(Exporter):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would be sent
         import wandb
 
-        # Nothing of the machine, the command or its repository is added to what is exported.
+        # What is exported is the report, not the command that exports it nor its repository.
         settings = wandb.Settings(
             mode="offline",
             root_dir=str(folder.absolute()),
