@@ -75,8 +75,10 @@ def exporter(name: str) -> Exporter:
     """
     found: Exporter = parse_plugin(exporters(), "exporter", name)
     for package in found.packages:
-        if find_spec(package) is None:
+        if find_spec(package) is None and found.extra:
             raise missing_package(f"export --to {found.name}", package, found.extra)
+        if find_spec(package) is None:  # of somebody else's exporter
+            raise UserError(f"export --to {found.name} needs the package {package}: install it")
     return found
 
 

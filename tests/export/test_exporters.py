@@ -11,6 +11,7 @@ import pytest
 from bench.cli.app import main
 from bench.errors import UserError
 from bench.export import MARK, Exported, Exporter, Names, exporter, exporters, write_export
+from bench.spec.registry import Plugins
 from bench.store.store import Store
 from tests.export.conftest import EVIL, NAME, SHOWN, Finished
 from tests.synthesis import fill
@@ -90,6 +91,13 @@ def test_a_missing_package_is_answered_with_the_command_that_installs_it(
     assert str(caught.value) == (
         "export --to mlflow needs the package alembic: pip install 'mtl-sharing-bench[mlflow]'"
     )
+
+
+def test_a_missing_package_of_ones_own_exporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.export.exporters", lambda: Plugins({"note": Note}, {}))
+    monkeypatch.setattr(Note, "packages", ("no_such_package",))
+    with pytest.raises(UserError, match="note needs the package no_such_package: install it"):
+        exporter("note")
 
 
 def test_unknown_names_are_answered_with_the_near_ones(said: Said, tmp_path: Path) -> None:
