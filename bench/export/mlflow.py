@@ -80,10 +80,10 @@ def _log(client: Any, experiment: str, run: TrackerRun, names: Names) -> str:
         for name, value in values.items()
     ]
     parameters = [Param(names(name), str(value)) for name, value in run.parameters.items()]
-    for part in _parts(metrics, _METRICS):
-        client.log_batch(made, metrics=part)
-    for part in _parts(parameters, _PARAMETERS):
-        client.log_batch(made, params=part)
+    for some in _parts(metrics, _METRICS):
+        client.log_batch(made, metrics=some)
+    for few in _parts(parameters, _PARAMETERS):
+        client.log_batch(made, params=few)
     client.set_terminated(made, "FINISHED" if run.status == "ok" else "FAILED")
     return made
 

@@ -33,7 +33,8 @@ def load(folder: Path) -> Any:
     return events
 
 
-def single(value: float) -> float:
+def single(value: float | None) -> float:
+    assert value is not None
     return float(np.float32(value))
 
 
