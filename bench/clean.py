@@ -31,6 +31,33 @@ _BLOCK = re.compile(r"([-+=#]+|\d+(?=[.)]))(?=[.)]?(?:\s|$))")
 _MARKDOWN = re.compile(r"[\\|`*_~<>\[\]&]")
 #: GitHub makes links of addresses, without any markup.
 _ADDRESS = re.compile(r"(?:(?<=[a-z]):(?=//)|(?<=\bwww)\.)", re.IGNORECASE)
+#: Signs that LaTeX obeys, joins to others or takes for an argument, and those that its fonts lack
+#: among the signs of this project's own texts.
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    '"': r"\symbol{34}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "–": r"\textendash{}",
+    "·": r"\textperiodcentered{}",
+    "→": r"$\to$",
+    LEFT_OUT: "?",
+}
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -125,11 +152,23 @@ def annotation_property(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return a text that Markdown and HTML show as it is, in a table cell too."""
+    return _markdown(text, "\\{}".format)
+
+
+def any_markdown(text: str) -> str:
+    """Return a text that every dialect shows as it is: not all of them know the same escapes."""
+    return _markdown(text, lambda sign: f"&#{ord(sign)};")
+
+
+def _markdown(text: str, escape: Callable[[str], str]) -> str:
+    def escaped(found: re.Match[str]) -> str:
+        return escape(found[0])
+
     shown = printable(" ".join(text.split()))
-    shown = _ADDRESS.sub(r"\\\g<0>", _MARKDOWN.sub(r"\\\g<0>", shown))
+    shown = _ADDRESS.sub(escaped, _MARKDOWN.sub(escaped, shown))
     if block := _BLOCK.match(shown):
         at = block.end() if block[0].isdecimal() else 0
-        return f"{shown[:at]}\\{shown[at:]}"
+        return f"{shown[:at]}{escape(shown[at])}{shown[at + 1 :]}"
     return shown
 
 
@@ -137,6 +176,12 @@ def markdown_code(name: str) -> str:
     """Return a name as code in Markdown. A table wants its pipes escaped even there."""
     shown = printable(name).replace("`", "'").replace("|", "\\|")
     return f"`{shown}`"
+
+
+def latex(text: str) -> str:
+    """Return a text that LaTeX shows as it is, in a table cell too."""
+    shown = "".join(_LATEX.get(sign, sign) for sign in printable(text))
+    return re.sub(r"([-,])(?=\1)", r"\1{}", shown)  # two of them would become one sign
 
 
 def csv_cell(value: Any) -> Any:

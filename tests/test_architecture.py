@@ -73,6 +73,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("decide",),
     ("gate",),
     ("report",),
+    ("export",),
     ("weights",),
     ("validation",),
     ("speed",),

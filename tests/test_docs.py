@@ -21,26 +21,35 @@ def _blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> None:
-    files = "strategies/quiet.py", "networks/patches.py", "datasets/forms.py", "launch/cluster.py"
+    files = ["strategies/quiet.py", "networks/patches.py", "datasets/forms.py", "launch/cluster.py"]
+    files += ["export/lines.py"]
     for name, source in zip(files, _blocks("docs/extending.md", "python"), strict=True):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(source)
     arguments = "-p forms -s quiet@0.1 -s hard --seeds 1 --budget 40steps --train-size 200 --json"
     arguments += " --launcher diary@file=notes.txt --network patches@5"
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "run", *arguments.split()],
-        cwd=tmp_path,
-        env={**os.environ, "BENCH_PLUGINS": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def bench(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bench", *command],
+            cwd=tmp_path,
+            env={**os.environ, "BENCH_PLUGINS": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = bench("run", *arguments.split())
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["strategy"] for row in rows} == {"hard", "hard+quiet@factor=0.1"}
     assert all(row["failed"] == 0 for row in rows)
     keys = sorted(path.parent.name for path in tmp_path.glob("results/runs/*/*/run.json"))
     assert sorted((tmp_path / "notes.txt").read_text().split()) == keys
+    done = bench("export", "custom", "--to", "lines@file=best.txt")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "results/reports/custom/lines/best.txt").read_text().splitlines()
+    assert lines == [f"{row['pair']} {row['strategy']} {row['verdict']['name']}" for row in rows]
 
 
 def _rows(name: str) -> list[str]:

@@ -279,6 +279,33 @@ def report(
     raise typer.Exit(report_all(results, name, as_json, opens))
 
 
+@command("export default --to csv")
+def export(
+    name: Annotated[str, typer.Argument(help="An experiment of the folder.", metavar="NAME")],
+    to: Annotated[
+        str, typer.Option(help="An exporter, as `list exporters` names it.", metavar="EXPORTER")
+    ],
+    results: Results = Path("results"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write to DIR/NAME/EXPORTER; beside the report if not given.", metavar="DIR"
+        ),
+    ] = None,
+) -> None:
+    """Write a finished experiment for another program: a tracker, a paper or a spreadsheet.
+
+    Nothing is sent anywhere. An earlier export in the same place is replaced.
+    """
+    from bench.spec.names import check_exporter
+
+    check_exporter(to)  # before torch loads
+
+    from bench.cli.export import export
+
+    raise typer.Exit(export(results, name, to, out))
+
+
 @command("power --detect 2")
 def power(
     results: Results = Path("results"),
@@ -354,9 +381,12 @@ def calibrate_(
 @command("list pairs creatures", "list")
 def list_(
     what: Annotated[
-        Literal["pairs", "datasets", "strategies", "networks", "experiments", "launchers"],
+        Literal[
+            "pairs", "datasets", "strategies", "networks", "experiments", "launchers", "exporters"
+        ],
         typer.Argument(
-            help="pairs, datasets, strategies, networks, experiments or launchers.", metavar="WHAT"
+            help="pairs, datasets, strategies, networks, experiments, launchers or exporters.",
+            metavar="WHAT",
         ),
     ],
     containing: Annotated[

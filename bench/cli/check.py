@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from bench.files import write_atomically
 from bench.gate.baseline import (
     Baseline,
     Snapshot,
+    commits,
     differences,
     of_revision,
     read_baseline,
@@ -34,7 +35,8 @@ from bench.launch.worker import RequestError
 from bench.report import annotations, gate_json, gate_markdown, gate_table, junit
 from bench.spec.budget import Budget
 from bench.spec.registry import parse_strategy
-from bench.store.provenance import code_fingerprint, provenance
+from bench.store.provenance import code_fingerprint, provenance, revisions
+from bench.store.records import Record
 from bench.store.store import Store, brief, reading_many
 from bench.train.device import resolve_device
 
@@ -101,15 +103,16 @@ def _timed(side: Snapshot, source: DataSource) -> Baseline:
     return side.baseline.model_copy(update={"arms": arms})
 
 
-def _stale(side: Snapshot) -> bool:
+def _stale(records: Iterable[Record]) -> bool:
     """Return whether a run was made by other code than this."""
+    made = {
+        (r.spec.strategy, r.spec.recipe.network, r.spec.dataset, r.code_fingerprint)
+        for r in records
+        if r.code_fingerprint
+    }
     return any(
-        code_fingerprint(
-            parse_strategy(record.spec.strategy), record.spec.recipe.network, record.spec.dataset
-        )
-        != record.code_fingerprint
-        for record in side.records.values()
-        if record.code_fingerprint
+        code_fingerprint(parse_strategy(strategy), network, dataset) != known
+        for strategy, network, dataset, known in made
     )
 
 
@@ -142,7 +145,7 @@ def check_results(name: str, session: Session, options: Options) -> int:
             f"{path} is of something else: {'; '.join(reasons)}. If that is meant, "
             f"`python -m bench baseline set {path.stem}` takes what is there now"
         )
-    if _stale(side):
+    if _stale(side.records.values()):
         notes.append(
             "these runs were made by other code than is here now: "
             f"`python -m bench run {before.experiment.name}` makes them again"
@@ -196,9 +199,9 @@ def _tell(
     if folder is not None:
         write_atomically(folder / "check.json", text.encode())
     if options.junit is not None:
-        write_atomically(options.junit, junit(name, findings))
+        write_atomically(options.junit, junit(name, findings, options.inconclusive_fails))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in annotations(findings):
+        for line in annotations(findings, options.inconclusive_fails):
             order(line)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(Path(summary), gate_markdown(name, findings, notes))
@@ -225,7 +228,7 @@ def set_baseline(name: str, experiment: str, session: Session, time: bool) -> Pa
             f"{len(lost)} runs of {experiment} failed or are missing ({lost[0]}): a baseline "
             f"needs them all; `python -m bench run {experiment}` tries them again"
         )
-    if _stale(side):
+    if _stale(side.records.values()):
         raise UserError(
             f"the runs of {experiment} were made by other code than is here now: "
             f"`python -m bench run {experiment}` makes them again"
@@ -257,7 +260,7 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
             "experiment": b.experiment.name,
             "rows": len(b.rows),
             "seeds": b.experiment.seeds,
-            "commit": b.made.get("commit", "unknown"),
+            "commit": next(iter(commits(b.made)), "unknown"),
             "torch": b.made.get("torch", "unknown"),
         }
         for stem, b in found.items()
@@ -266,8 +269,8 @@ def show_baselines(name: str | None, results: Path, as_json: bool) -> None:
         show_json(rows)
         return
     table = Table(box=SIMPLE_HEAD)
-    for column in rows[0]:
-        table.add_column(column, overflow="fold")
+    for column, value in rows[0].items():
+        table.add_column(column, overflow="fold", no_wrap=isinstance(value, int))
     for row in rows:
         table.add_row(*(printable(str(value)) for value in row.values()))
     console().print(table)
@@ -305,7 +308,12 @@ def _side(text: str, experiment: str | None, results: Path) -> Baseline:
     commit = _commit(text)
     store = Store(results, read_only=True)
     declaration = store.experiment(experiment or _only(store))
-    find = of_revision(declaration, store.reader(declaration), list(store.records()), commit)
+    found = cache(store.reader(declaration))
+    # What a commit does not change keeps the commit that trained it. Whether it would change a run
+    # can be said of the commit that is here, without changes.
+    known = [record for key in declaration.keys if (record := found(key)) is not None]
+    here = commit in revisions().values() and not _stale(known)
+    find = of_revision(declaration, found, list(store.records()), commit, here=here)
     _say_damaged(store)
     if all(find(key) is None for key in declaration.keys):
         raise UserError(
@@ -326,14 +334,12 @@ def _only(store: Store) -> str:
 
 
 def _commit(revision: str) -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
+    asked = f"{revision}^{{commit}}"
+    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", asked]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, ValueError, subprocess.CalledProcessError):  # there may be no git at all
         raise UserError(
             f"'{revision}' is no results folder, no baseline (.json) and no git revision"
-        )
+        ) from None
     return done.stdout.strip()

@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from bench.clean import printable
 from bench.cli.batch import RunBatch
-from bench.cli.console import console
+from bench.cli.console import console, table_of_figures
 from bench.plan.plan import Plan
 from bench.report import amount, fold
 from bench.spec.budget import AXIS_NAMES, Budget, cost
@@ -69,15 +66,8 @@ def show_plan(plan: Plan, trials: RunBatch, scored: RunBatch) -> None:
         )
         lines.append(line)
     out = console()
-    widths = [
-        max(len(part) for cell in column for part in cell.split("\n"))
-        for column in zip(header, *lines, strict=True)
-    ]
-    room = out.width - sum(widths[1:]) - len(widths) - 1  # one space around each column
     title = f"plan of {plan.experiment.name}, B = {amount(whole)}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
-    for column in header:
-        table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
+    table, room = table_of_figures(title, header, lines, out.width)
     for label, *figures in lines:
         table.add_row(fold(label, lambda text: len(text) <= room), *figures)
     out.print(table)

@@ -15,6 +15,7 @@ from bench.clean import one_line, printable
 from bench.cli.console import console, show_json
 from bench.contracts import Aggregation, Component, Dataset, Network, range_of
 from bench.errors import UserError, described, readable
+from bench.export import exporters
 from bench.launch import launchers
 from bench.spec.experiment import shipped_experiments
 from bench.spec.registry import (
@@ -52,6 +53,8 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
             return _experiments(), {}
         case "launchers":
             return _rows(launchers(), _launcher)
+        case "exporters":
+            return _rows(exporters(), _exporter)
         case _:
             return _rows(networks(), _network)
 
@@ -188,6 +191,11 @@ def _launcher(plugin: type[Any]) -> Rows:
     return [{"launcher": plugin.name, "what it does": plugin.summary, "knobs": _knobs(plugin)}]
 
 
+def _exporter(plugin: type[Any]) -> Rows:
+    needs = f"extra {plugin.extra}" if plugin.extra else "–"
+    return [{"exporter": plugin.name, "what it writes": plugin.summary, "needs": needs}]
+
+
 def show(what: str, rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
     """Print rows as a table or as JSON."""
     if as_json:
@@ -238,8 +246,9 @@ def show_validation(reports: "Sequence[PluginReport]", as_json: bool) -> None:
         show_json(rows)
         return
     table = Table(box=box.SIMPLE_HEAD)
-    for position, column in enumerate(("plugin", "component", "checks", "found", "seconds")):
-        table.add_column(column, no_wrap=position < 2)
+    for column in ("plugin", "component", "checks", "found", "seconds"):
+        # Names and what was found give way, figures do not.
+        table.add_column(column, overflow="fold", no_wrap=column in ("checks", "seconds"))
     for report in reports:
         held = sum(finding.outcome == "ok" for finding in report.findings)
         told = [f"{f.check}: {f.reason}" for f in report.findings if f.outcome == "failed"]

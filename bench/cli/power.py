@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from bench.clean import printable
-from bench.cli.console import console, show_json
+from bench.cli.console import console, show_json, table_of_figures
 from bench.errors import note
 from bench.report.text.wording import NOTHING, fold, heading
 from bench.stats.power import MOST_SEEDS, Need, Requirement, Total, fewest_seeds, need, requirements
 from bench.stats.tests import ALPHA, POWER
 from bench.store.store import Store, brief, reading_many
 
-_WIDEST = 28
+_COLUMNS = ("row", "vs", "sd", "alone", "hours", "family", "hours")
 #: Lines of a table that are shown; `--json` has all.
 _MOST_LINES = 200
 
@@ -70,28 +68,35 @@ def _seeds(one: Need) -> str:
     return f"over {MOST_SEEDS:,}" if one.seeds is None else str(one.seeds)
 
 
+def _hours(one: Need) -> str:
+    if one.hours is None:
+        return NOTHING
+    return f"{one.hours:,.0f}" if one.hours >= 10 else f"{one.hours:.2g}"
+
+
 def _cells(row: Requirement | Total) -> list[str]:
-    hours = [NOTHING if n.hours is None else f"{n.hours:.2g}" for n in (row.alone, row.family)]
-    return [_seeds(row.alone), hours[0], _seeds(row.family), hours[1]]
+    return [text for one in (row.alone, row.family) for text in (_seeds(one), _hours(one))]
 
 
 def _show(rows: Sequence[Requirement], total: Total, detect: float) -> None:
     out = console()
     title = f"{total.experiment}: seeds that find a true gain of {detect:g} in 80 % of experiments"
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    table.add_column("row", overflow="fold", min_width=_WIDEST)
-    for column in ("vs", "sd", "alone", "hours", "family", "hours"):
-        table.add_column(column, justify="right")
+    shown = rows[:_MOST_LINES]
+    lines = [
+        [printable(f"  {row.strategy}"), row.anchor, f"{row.sd:.3g}", *_cells(row)] for row in shown
+    ]
+    last = ["all rows", "", "", *_cells(total)]
+    table, room = table_of_figures(title, _COLUMNS, [*lines, last], out.width)
     question = ""
-    for row in rows[:_MOST_LINES]:
+    for row, line in zip(shown, lines, strict=True):
         if (asked := printable(heading(row.pair, row.target))) != question:
-            table.add_row(Text(fold(asked, lambda line: len(line) <= _WIDEST), style="bold"))
+            table.add_row(Text(fold(asked, lambda text: len(text) <= room), style="bold"))
             question = asked
-        table.add_row(printable(f"  {row.strategy}"), row.anchor, f"{row.sd:.3g}", *_cells(row))
+        table.add_row(*line)
     table.add_section()
     if (more := len(rows) - _MOST_LINES) > 0:
         table.add_row(f"{more:,} more lines: --json")
-    table.add_row("all rows", "", "", *_cells(total))
+    table.add_row(*last)
     out.print(table)
     smallest = " and ".join(
         f"{fewest_seeds(n.level)} {name}"

@@ -8,7 +8,7 @@ from bench.clean import printable
 from bench.cli.console import console
 from bench.cli.progress import working
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, note, say
-from bench.report import level_table, stall, terminal_table, tuning_note, write_report
+from bench.report import Report, level_table, stall, terminal_table, tuning_note, write_report
 from bench.report.selection import MOST_PAIRS, extremes
 from bench.store.records import Declaration, Record
 from bench.store.store import Store, reading_many
@@ -21,14 +21,23 @@ def _smaller(store: Store, declaration: Declaration) -> list[Declaration]:
     return [known[one.name] for one in smaller if one.name in known]
 
 
-def report_experiment(
-    store: Store,
-    declaration: Declaration,
-    records: Mapping[str, Record],
-    as_json: bool,
-    shown: bool = True,
-) -> int:
-    """Write the report of an experiment, show it if so; return the exit code that it deserves."""
+def _folder(store: Store, declaration: Declaration) -> Path:
+    return store.root / "reports" / declaration.experiment.name
+
+
+def read_records(store: Store, declaration: Declaration) -> dict[str, Record]:
+    """Return the records of an experiment that there are by key, trials of tuning included."""
+    find = store.reader(declaration)
+    with reading_many():
+        return {
+            key: record
+            for key in declaration.keys | declaration.tuning_keys
+            if (record := find(key)) is not None
+        }
+
+
+def made_report(store: Store, declaration: Declaration, records: Mapping[str, Record]) -> Report:
+    """Write the report of an experiment into its folder, and return it."""
     smaller = _smaller(store, declaration)
 
     others = [store.reader(each) for each in smaller]
@@ -37,11 +46,22 @@ def report_experiment(
     def find(key: str) -> Record | None:
         return records.get(key) or next((r for other in others if (r := other(key))), None)
 
-    folder = store.root / "reports" / declaration.experiment.name
+    folder = _folder(store, declaration)
     with working(f"drawing the report of {declaration.experiment.name}"):
-        report = write_report(
+        return write_report(
             declaration, find, folder, lambda key: store.examples(records[key]), smaller
         )
+
+
+def report_experiment(
+    store: Store,
+    declaration: Declaration,
+    records: Mapping[str, Record],
+    as_json: bool,
+    shown: bool = True,
+) -> int:
+    """Write the report of an experiment, show it if so; return the exit code that it deserves."""
+    report = made_report(store, declaration, records)
     if not shown:
         note(f"its report is {report.files['report.html']}")
     elif as_json:
@@ -58,7 +78,7 @@ def report_experiment(
             console().print(level_table(extremes([row.rows[-1] for row in over]).of(over)))
         if shown_rows.remark:
             note(f"note: shown are {shown_rows.remark}; table.md and table.csv have all")
-        print(f"page, table, data and plots (each .svg too) in {folder}:")
+        print(f"page, table, data and plots (each .svg too) in {report.folder}:")
         plots = (name for name in report.files if name.endswith(".png"))
         for name in ("report.html", "table.md", *plots):
             print(f"  {report.files[name]}")
@@ -73,7 +93,7 @@ def report_experiment(
     if worst is not None and (text := stall(worst)):
         note(f"note: {worst.strategy} on {worst.pair}: {text}")
     if lost := [name for name, path in report.files.items() if not path.is_file()]:
-        say(f"error: of the report in {folder} is missing: {', '.join(lost)}")
+        say(f"error: of the report in {report.folder} is missing: {', '.join(lost)}")
     for plot, why in report.faults.items():
         say(f"error: the plot '{plot}' could not be drawn, which is a defect of bench: {why}")
     if report.faults or lost:
@@ -84,9 +104,9 @@ def report_experiment(
 def report_all(results: Path, name: str | None, as_json: bool, opens: bool = False) -> int:
     """Report the experiments of a folder, or the one that is named; return the exit code.
 
-    Their pages are shown in a browser, if it `opens` them.
-
-    An experiment that cannot be reported costs no other its report.
+    Their pages are shown in a browser, if it `opens` them. An experiment that cannot be reported
+    costs no other its report. As JSON, one that is named is the document; else the document has a
+    list of all that there are.
     """
     store = Store(results, read_only=True)
     store.sweep()
@@ -95,27 +115,33 @@ def report_all(results: Path, name: str | None, as_json: bool, opens: bool = Fal
     for line in broken:
         say(f"error: {line}")
     code = EXIT_USAGE if broken else EXIT_OK
+    listed = as_json and name is None
+    documents = []
     for declaration in declarations:
-        keys, title = declaration.keys, declaration.experiment.name
-        every, find = keys | declaration.tuning_keys, store.reader(declaration)
-        with reading_many():
-            records = {key: record for key in every if (record := find(key)) is not None}
+        title = declaration.experiment.name
+        records = read_records(store, declaration)
         for line in store.news():
             note(f"note: {line}")
+        every = declaration.keys | declaration.tuning_keys
         if missing := len(every) - len(records):
             note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
         try:
-            code = max(code, report_experiment(store, declaration, records, as_json))
+            found = report_experiment(store, declaration, records, as_json, not listed)
+            code = max(code, found)
             if opens:
-                _open(store.root / "reports" / title / "report.html")
+                _open(_folder(store, declaration) / "report.html")
             for line in store.news():  # of scores of images, which are read last
                 note(f"note: {line}")
+            if listed:
+                documents.append((_folder(store, declaration) / "gains.json").read_text("utf-8"))
         except UserError:
             raise
         except Exception:
             traceback.print_exc()
             say(f"error: '{title}' could not be reported, which is a defect of bench")
             code = EXIT_DEFECT
+    if listed:
+        print(f'{{"experiments": [\n{",".join(documents)}]}}')
     return code
 
 

@@ -207,23 +207,38 @@ def _trouble(run: Record | None) -> str:
     return f"diverged: no score of {', '.join(lost)}" if lost else ""
 
 
+def commits(made: Mapping[str, str]) -> list[str]:
+    """Return the commits that a run was made at: that of the user's repository first."""
+    return [made[name] for name in ("repository", "commit") if name in made]
+
+
 def of_revision(
-    declaration: Declaration, find: Lookup, records: Sequence[Record], commit: str
+    declaration: Declaration,
+    find: Lookup,
+    records: Sequence[Record],
+    commit: str,
+    *,
+    here: bool = False,
 ) -> Lookup:
     """Return a lookup that finds, for a declared key, the run of the same arm and seed at a commit.
 
-    Where the commit left a run's code as it was, its record names the commit that trained it.
+    The commit is one of the harness or of the user's repository. Where it is the code that is
+    `here`, what it has not trained anew is what was declared, whichever commit trained that.
     """
 
     def asked(spec: RunSpec) -> RunSpec:
         return spec.model_copy(update={"steps": ()})  # the price decides them, so the code does
 
-    made = {asked(r.spec): r for r in records if r.provenance.get("commit") == commit}
-    specs = {key: record.spec for key in declaration.keys if (record := find(key)) is not None}
+    made = {asked(r.spec): r for r in records if commit in commits(r.provenance)}
+    declared = {key: record for key in declaration.keys if (record := find(key)) is not None}
+    # Of several such runs, as other code has made them since, the declared one counts.
+    made |= {asked(r.spec): r for r in declared.values() if commit in commits(r.provenance)}
 
     def look_up(key: str) -> Record | None:
-        spec = specs.get(key)
-        return made.get(asked(spec)) if spec is not None else None
+        record = declared.get(key)
+        if record is None:
+            return None
+        return made.get(asked(record.spec), record if here else None)
 
     return look_up
 

@@ -130,6 +130,11 @@ def _check_network(text: str) -> None:
         raise UserError(f"{name} has no model '{shortened(model)}': try {', '.join(near)}")
 
 
+def check_exporter(text: str) -> None:
+    """Raise `UserError` for the name of an exporter that no source has."""
+    _check("exporter", text, static_names("export"))
+
+
 def check_names(experiment: Experiment, launcher: str | None = None) -> None:
     """Raise `UserError` for the first name that no source has, with the nearest one that is one."""
     _check_network(experiment.network)

@@ -25,7 +25,7 @@ _FOLDER = "/"
 
 def plugin_modules(folder: str) -> Iterator[Path]:
     """Yield the modules of a folder such as `strategies` or `launch` that may hold plugins."""
-    if folder in ("launch", "networks"):
+    if folder in ("export", "launch", "networks"):
         roots = [Path(bench.__file__).parent, *bench.plugin_folders]
         folders = [str(root / folder) for root in roots]
     else:

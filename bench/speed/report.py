@@ -44,7 +44,7 @@ def show(tables: Sequence[Table], out: Console) -> None:
             texts = [column.heading, *(line[i] for line in lines)]
             # A narrow terminal breaks texts at spaces, not words.
             least = max(len(word) for text in texts for word in text.split())
-            drawn.add_column(column.heading, min_width=least)
+            drawn.add_column(column.heading, min_width=least, overflow="fold")
         for line in lines:
             drawn.add_row(*line)
         out.print(drawn)

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import subprocess
 import sys
@@ -70,9 +71,7 @@ def code_fingerprint(strategy: Strategy, network: str, dataset: str | None = Non
             sources[module] = file
     total = hashlib.sha256()
     contents = [(name, _source(path)) for name, path in sources.items()]
-    packages = {package for part in parts for package in part.packages}
-    versions = [(package, importlib.metadata.version(package)) for package in packages]
-    for name, content in sorted(contents) + sorted(versions):
+    for name, content in [*sorted(contents), *package_versions(parts).items()]:
         total.update(f"{name} {content}\n".encode())
     return total.hexdigest()
 
@@ -128,10 +127,10 @@ def _imports(module: str, file: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _git(*arguments: str) -> str:
-    folder = Path(bench.__file__).parent.parent
-    if not (folder / ".git").exists():
-        return ""
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git says in a folder; nothing where it cannot say it."""
+    # What a hook or another tool has set would lead to the repository that it works on.
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -139,10 +138,44 @@ def _git(*arguments: str) -> str:
             text=True,
             timeout=10,
             check=True,
+            env=elsewhere,
         )
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def _commit(folder: Path, *changed: str) -> str:
+    """Return the commit that a folder is at, marked where tracked files differ or any `changed`."""
+    if not (commit := _git(folder, "rev-parse", "--verify", "HEAD")):
+        return ""
+    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no") or any(changed)
+    return commit + ("+changes" if dirty else "")
+
+
+def revisions() -> dict[str, str]:
+    """Return the commits that a run is made at, as far as there are any.
+
+    `commit` is that of the harness, where it runs from a checkout. `repository` is that of the
+    user: the repository of the working folder, where that is another one. A plugin that is in no
+    commit of it is a change too.
+    """
+    found = {}
+    harness = Path(bench.__file__).parent.parent
+    if (harness / ".git").exists() and (commit := _commit(harness)):
+        found["commit"] = commit
+    try:
+        top = _git(Path.cwd(), "rev-parse", "--show-toplevel")
+    except OSError:  # the working folder is gone
+        top = ""
+    if top and Path(top).resolve() != harness.resolve():
+        within = [
+            f for f in bench.plugin_folders if f.resolve().is_relative_to(Path(top).resolve())
+        ]
+        new = (_git(f, "ls-files", "--others", "--exclude-standard", "*.py") for f in within)
+        if commit := _commit(Path(top), *new):
+            found["repository"] = commit
+    return found
 
 
 def _processor() -> str:
@@ -160,21 +193,27 @@ def machine(device: str) -> list[str]:
     return [made[key] for key in ("processor", "device", "torch", "torchvision")]
 
 
+#: The packages that all runs compute with, by the names of their distributions.
+_PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "pillow")
+
+
+def package_versions(parts: Iterable[Component | Network]) -> dict[str, str]:
+    """Return the versions of the packages that parts of a run bring with them."""
+    names = {package for part in parts for package in part.packages}
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
 @cache
 def provenance(device: str) -> dict[str, str]:
-    """Return versions, hardware and the commit of the checkout, for the records."""
+    """Return versions, hardware and commits, for the records. None of it enters a run's key."""
     import torch
 
-    made = {
+    return {
         "bench": bench.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        **revisions(),
     }
-    for package in ("torch", "torchvision", "numpy"):
-        made[package] = importlib.metadata.version(package)
-    if commit := _git("rev-parse", "HEAD"):
-        dirty = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
-        made["commit"] = commit + dirty
-    return made

@@ -21,7 +21,7 @@ from bench.spec.budget import Axis, Budget, Ledger, Price
 from bench.spec.experiment import RunSpec
 from bench.spec.guarded import unforked
 from bench.spec.registry import Strategy, parse_network, parse_strategy
-from bench.store.provenance import code_fingerprint, provenance
+from bench.store.provenance import code_fingerprint, package_versions, provenance
 from bench.store.records import ClassScores, CurvePoint, Record, Score, Use
 from bench.tasks import TaskData
 from bench.train.batches import Batch
@@ -333,6 +333,7 @@ def trained(job: Job) -> tuple[Record, Examples, TrainingState]:
     check_unchanged()
 
     wall = sum(t.wall for t in ended)
+    packages = package_versions([*strategy.components, parse_network(spec.recipe.network)])
     record = Record(
         key=job.key,
         status="diverged" if ended[-1].reason else "ok",
@@ -355,7 +356,7 @@ def trained(job: Job) -> tuple[Record, Examples, TrainingState]:
             tuning=job.tuning,
         ),
         use=use,
-        provenance=provenance(spec.device) | execution(device),
+        provenance=provenance(spec.device) | packages | execution(device),
         seconds=time.perf_counter() - began,
     )
     return record, examples, state

@@ -93,6 +93,7 @@ def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
         ("strategies", "cross-stitch"),
         ("networks", "resnet18"),
         ("experiments", "multimnist"),
+        ("exporters", "tensorboard"),
     ],
 )
 def test_lists_are_tables_and_json(here: Callable[..., Said], what: str, expected: str) -> None:
@@ -173,7 +174,8 @@ def test_the_json_output_is_only_json(
 ) -> None:
     found = json.loads(bench("run", toy_experiment, "--json").stdout)
     assert {row["target"] for row in found["rows"]} == {"row", "column"}
-    assert json.loads(here("report", "--json").stdout) == found
+    assert json.loads(here("report", found["experiment"]["name"], "--json").stdout) == found
+    assert json.loads(here("report", "--json").stdout) == {"experiments": [found]}
 
 
 def test_a_record_says_what_it_is_what_it_cost_and_where_it_was_made(
@@ -331,7 +333,8 @@ def test_failures_are_rows_and_exit_with_4(
     assert done.returncode == 4
     assert "failed: hard+faulty on toy:row+column, seed 0: RuntimeError: planted" in done.stderr
     assert "diverged: hard+faulty@how=diverge on toy:row+column" in done.stderr
-    rows = json.loads(here("report", "--json").stdout)["rows"]
+    (report,) = json.loads(here("report", "--json").stdout)["experiments"]
+    rows = report["rows"]
     lost = next(row for row in rows if row["strategy"] == "hard+faulty")
     assert (lost["failed"], lost["verdict"]["name"]) == (1, "no result")
     assert "planted fault" in lost["reasons"][0]

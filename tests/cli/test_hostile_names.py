@@ -101,6 +101,7 @@ def _said(
     [
         "report --results",
         "report --json --results",
+        "export made-up --to csv --results",
         "power --results",
         "power --json --results",
         "baseline show --results",
@@ -139,6 +140,8 @@ def test_names_in_files_are_not_obeyed(
         "calibrate -p",
         "report",
         "report --results",
+        "export default --to",
+        "export --to csv",
         "power --name",
         "list",
         "list pairs",

@@ -1,5 +1,6 @@
 """`bench report` where what was trained does not matter."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,18 @@ def test_a_report_needs_no_torch(results: Path) -> None:
     )
     command = [sys.executable, "-c", script, str(results)]
     assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_as_json_all_experiments_are_one_document(tmp_path: Path) -> None:
+    names = ["one", "two"]
+    for name in names:
+        fill(tmp_path, pairs=1, strategies=1, seeds=2, name=name)
+    command = [sys.executable, "-m", "bench", "report", "--json", "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    reports = json.loads(done.stdout)["experiments"]
+    assert [report["experiment"]["name"] for report in reports] == names
+    done = subprocess.run([*command, "one"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == reports[0]
 
 
 def test_decisions_that_are_not_shown_are_counted(tmp_path: Path) -> None:

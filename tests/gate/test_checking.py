@@ -339,12 +339,15 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.parametrize("fact", ["commit", "repository"])
 def test_the_runs_of_two_revisions_are_compared(
-    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, here: Here
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, here: Here, fact: str
 ) -> None:
-    # The records name the commit that made them; here they are copied to stand for another's too.
+    # The records name the commit that made them, of the harness or of the user's repository; here
+    # they are copied to stand for another's too.
     monkeypatch.chdir(tmp_path)
     _git("init", "-q")
+    _git("commit", "-q", "--allow-empty", "-m", "before any run")
     commits = []
     for text in ("one", "two"):
         _git("commit", "-q", "--allow-empty", "-m", text)
@@ -358,7 +361,7 @@ def test_the_runs_of_two_revisions_are_compared(
         for commit, drop in zip(commits, (0, 25), strict=True):
             key = record["key"] if not drop else f"{record['key'][:-3]}two"
             made = {**record, "key": key, "examples": None}
-            made["provenance"] = {**record["provenance"], "commit": commit}
+            made["provenance"] = {**record["provenance"], fact: commit}
             made["scores"] = json.loads(json.dumps(record["scores"]))
             for score in made["scores"].values():
                 score["accuracy"]["value"] -= drop
@@ -371,8 +374,12 @@ def test_the_runs_of_two_revisions_are_compared(
     lost = [f for f in json.loads(done.out)["findings"] if f["status"] == "FAIL"]
     assert {f["quantity"] for f in lost} == {"score"}  # all networks lost alike: no gain changed
     assert all(f["change"]["mean"] == pytest.approx(-25) for f in lost)
+    assert "check it out, without changes, and run" in here("compare", "HEAD~2", "HEAD").err
+    # What a commit does not change keeps the commit that trained it, and is that commit's too.
     _git("commit", "-q", "--allow-empty", "-m", "three")
-    assert "check it out, without changes, and run" in here("compare", "HEAD", "HEAD~1").err
+    assert here("compare", "HEAD", "HEAD").code == 0
+    assert here("compare", "HEAD~2", "HEAD").code == 0  # as the declared runs are those of one
+    assert here("compare", "HEAD", "HEAD~1").code == 1
 
 
 def test_an_arm_of_two_rows_keeps_the_seeds_of_both(trained: Path) -> None:

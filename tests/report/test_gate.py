@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from bench.gate.judge import Finding, Status
+from bench.gate.judge import Finding, Status, exit_code
 from bench.report import annotations, gate_markdown, gate_table, junit
 from bench.stats.tests import paired
 
@@ -65,6 +65,8 @@ def test_annotations_are_at_most_ten_and_errors_come_first() -> None:
     findings = [quality("INCONCLUSIVE")] * 6 + [quality("FAIL")] * 8 + [quality("PASS")] * 5
     lines = annotations(findings)
     assert len(lines) == 10
+    assert all(line.startswith("::error ") for line in lines[:9])
+    lines = annotations(findings, inconclusive_fails=False)
     assert all(line.startswith("::error ") for line in lines[:8])
     assert lines[8].startswith("::warning ")
     assert lines[9] == "::warning title=bench check::and 5 more: see check.json"
@@ -92,12 +94,27 @@ def test_junit_is_xml_whatever_a_name_holds() -> None:
         quality("MISSING"),
     ]
     suite = ElementTree.fromstring(junit("ci", findings))
-    assert [suite.get(k) for k in ("tests", "failures", "errors", "skipped")] == list("5211")
+    assert [suite.get(k) for k in ("tests", "failures", "errors", "skipped")] == list("5220")
     assert suite[0].get("classname") == 'a"<b>&�[31m'
     assert [[child.tag for child in case] for case in suite] == [
         ["failure"],
         ["error"],
-        ["skipped"],
+        ["error"],
         [],
         ["failure"],
     ]
+
+
+STATUSES: list[Status] = ["FAIL", "ERROR", "MISSING", "INCONCLUSIVE", "NEW", "PASS"]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("inconclusive_fails", [True, False])
+def test_a_case_fails_exactly_where_its_cell_makes_the_command_fail(
+    status: Status, inconclusive_fails: bool
+) -> None:
+    suite = ElementTree.fromstring(junit("ci", [quality(status)], inconclusive_fails))
+    red = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+    assert red == (exit_code([quality(status)], inconclusive_fails) != 0)
+    skipped = status == "NEW" or (status == "INCONCLUSIVE" and not inconclusive_fails)
+    assert suite.get("skipped") == str(int(skipped))

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 from bench.clean import annotation, annotation_property, finite, printable
 from bench.clean import markdown as escape
+from bench.errors import EXIT_OK
 from bench.gate.baseline import Baseline
-from bench.gate.judge import Finding, Status
+from bench.gate.judge import Finding, Status, exit_code
 from bench.report.text.table import grid
 from bench.report.text.wording import NOTHING, number, p_value, spread
 
@@ -30,6 +31,10 @@ _MEANING: Mapping[Status, str] = {
 }
 _COLOURS = {"FAIL": "red", "ERROR": "red", "MISSING": "red", "INCONCLUSIVE": "yellow"}
 _ANNOTATIONS = 10
+#: Counts from here on are shown to six digits; JSON has them all.
+_LARGE = 1e10
+#: Columns of a figure in the terminal, more where one is longer.
+_FIGURE = 11
 
 
 def told(finding: Finding) -> str:
@@ -72,7 +77,9 @@ def _value(finding: Finding, value: float) -> str:
         return NOTHING
     if finding.quantity in ("score", "gain"):
         return number(value, finding.unit, sign=finding.quantity == "gain")
-    return f"{value:.3f}" if finding.quantity == "seconds" else f"{value:,.0f}"
+    if finding.quantity == "seconds":
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value < _LARGE else f"{value:.6g}"
 
 
 def _change(finding: Finding) -> str:
@@ -110,12 +117,16 @@ def gate_table(findings: Sequence[Finding]) -> "Group":
     from rich.text import Text
 
     shown, same = _split(findings)
+    figures = [
+        _value(finding, value) for finding in shown for value in (finding.before, finding.now)
+    ]
+    widest = max([_FIGURE, *map(len, figures)])  # the same for all, so that they align
     parts: list[Any] = []
     for name, group in groupby(shown, key=lambda finding: finding.name):
         parts.append(Text(printable(name), style="bold cyan"))
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=not parts[1:])
         table.add_column("", width=10, no_wrap=True)
-        for title, width in (("baseline", 11), ("now", 11), ("change [95 %]", 23)):
+        for title, width in (("baseline", widest), ("now", widest), ("change [95 %]", 23)):
             table.add_column(title, justify="right", width=width, overflow="fold")
         table.add_column("", overflow="fold")
         words = []
@@ -161,12 +172,20 @@ def gate_markdown(name: str, findings: Sequence[Finding], notes: Sequence[str]) 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def annotations(findings: Sequence[Finding]) -> list[str]:
-    """Return workflow commands of GitHub Actions, at most ten: a step shows no more."""
+def _fails(finding: Finding, inconclusive_fails: bool) -> bool:
+    """Return whether a finding alone would make the command exit with another code than 0."""
+    return exit_code([finding], inconclusive_fails) != EXIT_OK
+
+
+def annotations(findings: Sequence[Finding], inconclusive_fails: bool = True) -> list[str]:
+    """Return workflow commands of GitHub Actions, at most ten: a step shows no more.
+
+    What makes the step fail is an error, all else a warning.
+    """
     grave = [f for f in findings if f.status not in ("PASS", "NEW")]
     grave.sort(key=lambda f: (not f.binding, _ORDER.index(f.status)))
     kept = grave if len(grave) <= _ANNOTATIONS else grave[: _ANNOTATIONS - 1]
-    lines = [_annotation(finding) for finding in kept]
+    lines = [_annotation(finding, _fails(finding, inconclusive_fails)) for finding in kept]
     if len(kept) < len(grave):
         lines.append(
             f"::warning title=bench check::and {len(grave) - len(kept)} more: see check.json"
@@ -174,20 +193,27 @@ def annotations(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def _annotation(finding: Finding) -> str:
-    level = "error" if finding.binding and finding.status != "INCONCLUSIVE" else "warning"
+def _annotation(finding: Finding, fails: bool) -> str:
+    level = "error" if fails else "warning"
     title = annotation_property(f"{told(finding)}: {finding.quantity}")
     return f"::{level} title={title}::{annotation(f'{finding.name}: {finding.sentence}')}"
 
 
-def junit(name: str, findings: Sequence[Finding]) -> bytes:
+def _junit_kind(finding: Finding, inconclusive_fails: bool) -> str:
+    if finding.status == "PASS":
+        return ""
+    if not _fails(finding, inconclusive_fails):
+        return "skipped"
+    return "failure" if finding.status in ("FAIL", "MISSING") else "error"
+
+
+def junit(name: str, findings: Sequence[Finding], inconclusive_fails: bool = True) -> bytes:
     """Return the findings as JUnit XML: a case a cell.
 
-    What is not decided or not binding is skipped, as JUnit has no other word for it.
+    A case fails where the cell makes the command fail: as an error where nothing was found out,
+    else as a failure. What is told and changes no exit code is skipped: JUnit has no word for it.
     """
-    elements: Mapping[Status, str] = {"FAIL": "failure", "ERROR": "error", "MISSING": "failure"}
-    kinds = [elements.get(f.status, "skipped") if f.binding else "skipped" for f in findings]
-    kinds = ["" if f.status == "PASS" else kind for f, kind in zip(findings, kinds, strict=True)]
+    kinds = [_junit_kind(finding, inconclusive_fails) for finding in findings]
     counts = Counter(kinds)
     suite = ElementTree.Element(
         "testsuite",

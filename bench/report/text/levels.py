@@ -28,6 +28,8 @@ _NOTE = (
     "In brackets the mean gain at equal steps and at equal compute; once where both are one run."
 )
 _NAME = 20
+#: Columns of a terminal that a table has to read in, and between two columns of it.
+_WIDTH, _GAP = 80, 2
 
 
 def columns(over: Sequence[OverLevels]) -> tuple[str, ...]:
@@ -46,7 +48,7 @@ def cells(row: OverLevels) -> tuple[str, ...]:
     return (
         heading(row.pair, row.target),
         row.strategy,
-        *(f"{each.verdict.name} ({_gains(row, n)})" for n, each in enumerate(row.rows)),
+        *_all_found(row),
         *(crossing(row.crossing(anchor), row.levels) for anchor in _HALVES),
     )
 
@@ -81,12 +83,20 @@ def level_text(level: Level) -> str:
 
 
 def level_table(over: Sequence[OverLevels]) -> "Table":
-    """Return the verdicts at each level for a terminal."""
+    """Return the verdicts at each level for a terminal, of 80 columns or more.
+
+    Levels have a column each. Where those would break a figure they have a line each.
+    """
     from rich.table import Table
     from rich.text import Text
 
+    levels = [level_text(level) for level in over[0].levels]
+    texts = [text for row in over for text in (*levels, *_all_found(row))]
+    least = max(len(word) for text in texts for word in text.split())
+    wide = _NAME + _GAP + len(levels) * (least + _GAP) <= _WIDTH
+
     def line(cells: Sequence[Text]) -> Table:
-        grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
+        grid = Table.grid(expand=True, padding=(0, _GAP, 0, 0))
         grid.add_column(width=_NAME, overflow="fold")
         for _ in cells[1:]:
             grid.add_column(ratio=1, overflow="fold")
@@ -94,16 +104,28 @@ def level_table(over: Sequence[OverLevels]) -> "Table":
         return grid
 
     outer = Table.grid(expand=True)
-    names = ("at", *(level_text(level) for level in over[0].levels))
-    outer.add_row(line([Text(name, style="bold") for name in names]))
+    if wide:
+        outer.add_row(line([Text(name, style="bold") for name in ("at", *levels)]))
     for question, rows in groupby(over, key=lambda row: heading(row.pair, row.target)):
         outer.add_row(Text(f"\n{printable(question)}", style="bold cyan", end=""))
         for row in rows:
-            words = [f"{r.verdict.name} ({_gains(row, n)})" for n, r in enumerate(row.rows)]
             name = fold(printable(row.strategy), lambda text: len(text) <= _NAME)
-            outer.add_row(line([Text(name), *(Text(printable(text)) for text in words)]))
+            if wide:
+                outer.add_row(line([Text(name), *map(Text, _all_found(row))]))
+                continue
+            outer.add_row(Text(printable(row.strategy), style="bold"))
+            for level, found in zip(levels, _all_found(row), strict=True):
+                outer.add_row(line([Text(f"  {level}"), Text(found)]))
     outer.add_row(Text(f"\n{_NOTE}\n", style="dim"))
     return outer
+
+
+def _all_found(row: OverLevels) -> list[str]:
+    """Return the verdict at each level, with the gains."""
+    return [
+        printable(f"{each.verdict.name} ({_gains(row, level)})")
+        for level, each in enumerate(row.rows)
+    ]
 
 
 def _level(level: Level) -> dict[str, Any]:
