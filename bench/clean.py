@@ -31,6 +31,33 @@ _BLOCK = re.compile(r"([-+=#]+|\d+(?=[.)]))(?=[.)]?(?:\s|$))")
 _MARKDOWN = re.compile(r"[\\|`*_~<>\[\]&]")
 #: GitHub makes links of addresses, without any markup.
 _ADDRESS = re.compile(r"(?:(?<=[a-z]):(?=//)|(?<=\bwww)\.)", re.IGNORECASE)
+#: Signs that LaTeX obeys, joins to others or takes for an argument, and those that its fonts lack
+#: among the signs of this project's own texts.
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    '"': r"\symbol{34}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "–": r"\textendash{}",
+    "·": r"\textperiodcentered{}",
+    "→": r"$\to$",
+    LEFT_OUT: "?",
+}
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -137,6 +164,12 @@ def markdown_code(name: str) -> str:
     """Return a name as code in Markdown. A table wants its pipes escaped even there."""
     shown = printable(name).replace("`", "'").replace("|", "\\|")
     return f"`{shown}`"
+
+
+def latex(text: str) -> str:
+    """Return a text that LaTeX shows as it is, in a table cell too."""
+    shown = "".join(_LATEX.get(sign, sign) for sign in printable(text))
+    return re.sub(r"([-,])(?=\1)", r"\1{}", shown)  # two of them would become one sign
 
 
 def csv_cell(value: Any) -> Any:

@@ -35,7 +35,7 @@ def obeyed(text: str) -> list[str]:
     return found + [repr(sign) for sign in text if not (sign.isprintable() or sign in "\n\t")]
 
 
-@pytest.mark.parametrize("medium", [*MEDIA, clean.markdown, clean.markdown_code])
+@pytest.mark.parametrize("medium", [*MEDIA, clean.markdown, clean.markdown_code, clean.latex])
 def test_nothing_is_obeyed_in_a_hostile_name(medium: Any) -> None:
     shown = medium(f"name {EVIL}")
     assert not obeyed(shown)
@@ -59,6 +59,22 @@ def test_no_line_begins_with_a_command(text: str) -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+a", "-cmd|x", "@sum", "\t=1", "\r=1", " =1", "＝1"])
 def test_a_cell_of_a_spreadsheet_is_no_formula(text: str) -> None:
     assert clean.csv_cell(text).startswith("'")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("50 % & #1_a", r"50 \% \& \#1\_a"),
+        (r"\input{x}", r"\textbackslash{}input\{x\}"),
+        ("a^b~c$d", r"a\textasciicircum{}b\textasciitilde{}c\$d"),
+        ("a---b ,, -1", r"a-{}-{}-b ,{}, -1"),
+        ("[x] *", "{[}x{]} {*}"),
+        ("pays · a → b", r"pays \textperiodcentered{} a $\to$ b"),
+        ("größer", "größer"),
+    ],
+)
+def test_latex_shows_a_text_as_it_is(text: str, shown: str) -> None:
+    assert clean.latex(text) == shown
 
 
 @pytest.mark.parametrize("value", [-1.5, 0, True, None, "-1.5", "1e-5", "+3", "–", "", "nan"])
