@@ -76,6 +76,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("weights",),
     ("validation",),
     ("speed",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )

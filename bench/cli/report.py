@@ -4,21 +4,15 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.api.found import Found, read_records
 from bench.clean import printable
 from bench.cli.console import console
 from bench.cli.progress import working
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, note, say
-from bench.report import level_table, stall, terminal_table, tuning_note, write_report
+from bench.report import level_table, stall, terminal_table, tuning_note
 from bench.report.selection import MOST_PAIRS, extremes
 from bench.store.records import Declaration, Record
-from bench.store.store import Store, reading_many
-
-
-def _smaller(store: Store, declaration: Declaration) -> list[Declaration]:
-    """Return the declarations of an experiment at its smaller levels, as far as there are any."""
-    *smaller, _ = declaration.experiment.levels
-    known = {found.experiment.name: found for found in store.experiments()} if smaller else {}
-    return [known[one.name] for one in smaller if one.name in known]
+from bench.store.store import Store
 
 
 def report_experiment(
@@ -29,19 +23,9 @@ def report_experiment(
     shown: bool = True,
 ) -> int:
     """Write the report of an experiment, show it if so; return the exit code that it deserves."""
-    smaller = _smaller(store, declaration)
-
-    others = [store.reader(each) for each in smaller]
-    others += [store.load] if declaration.pilot else []
-
-    def find(key: str) -> Record | None:
-        return records.get(key) or next((r for other in others if (r := other(key))), None)
-
     folder = store.root / "reports" / declaration.experiment.name
     with working(f"drawing the report of {declaration.experiment.name}"):
-        report = write_report(
-            declaration, find, folder, lambda key: store.examples(records[key]), smaller
-        )
+        report = Found.of(store, declaration, records).written()
     if not shown:
         note(f"its report is {report.files['table.md']}")
     elif as_json:
@@ -93,14 +77,14 @@ def report_all(results: Path, name: str | None, as_json: bool) -> int:
         say(f"error: {line}")
     code = EXIT_USAGE if broken else EXIT_OK
     for declaration in declarations:
-        keys, title = declaration.keys, declaration.experiment.name
-        every, find = keys | declaration.tuning_keys, store.reader(declaration)
-        with reading_many():
-            records = {key: record for key in every if (record := find(key)) is not None}
+        title, planned = declaration.experiment.name, declaration.keys | declaration.tuning_keys
+        records = read_records(store, declaration)
         for line in store.news():
             note(f"note: {line}")
-        if missing := len(every) - len(records):
-            note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
+        if missing := len(planned) - len(records):
+            note(
+                f"note: {missing} of {len(planned)} runs of {title} are missing; run it to add them"
+            )
         try:
             code = max(code, report_experiment(store, declaration, records, as_json))
             for line in store.news():  # of scores of images, which are read last

@@ -29,7 +29,8 @@ from bench.clean import CleanStream, progress
 from bench.errors import UserError, described, readable
 from bench.files import process_folder
 from bench.spec.guarded import how_it_ended, kill_group, unforked
-from bench.spec.registry import avoid, deadly_plugins
+from bench.spec.handed import to_send
+from bench.spec.registry import avoid, deadly_plugins, receive
 from bench.train.device import LARGE_PAGES, reason_of
 
 #: On Linux, workers are forked from a process that has torch loaded and does nothing else, so each
@@ -124,10 +125,11 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
         torch.cuda.set_device(number % torch.cuda.device_count())
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            deadly, function, arguments = pipe.recv()
+            deadly, sent, function, arguments = pipe.recv()
             avoid(deadly)
             end: tuple[str, object] = ("end", None)
             try:
+                receive(sent)
                 for item in answer(function, *arguments):
                     pipe.send(("item", item))
             except UserError as error:
@@ -246,11 +248,13 @@ class Worker:
     def send(self, function: Callable[..., Any], *arguments: Any, limit: float = math.inf) -> None:
         """Request a call of a function, which is found by its name in a module.
 
-        Each item of its answer may take `limit` seconds.
+        Each item of its answer may take `limit` seconds. Raises `UserError` where a class that was
+        handed cannot be sent.
         """
+        sent = to_send()
         self._limit, self._waited, self._looked = limit, 0.0, monotonic()
         with contextlib.suppress(OSError):  # a dead worker is detected when its answer is read
-            self.pipe.send((deadly_plugins(), function, arguments))
+            self.pipe.send((deadly_plugins(), sent, function, arguments))
 
     def answers(self) -> Iterator[Any]:
         """Yield what the request yields or returns, as it arrives.

@@ -16,6 +16,7 @@ from bench.report.text.document import gains_csv, gains_json
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned
+from bench.report.tidy import runs_parquet
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment, experiment_toml
 from bench.stats.comparison import RowResult
@@ -97,12 +98,7 @@ def write_report(
     cannot be written.
     """
     found = results(declaration, find, examples)
-    levels = [(each, results(each, find)) for each in smaller]
-    over = over_levels(
-        [(_level(declaration, d), rows) for d, rows in (*levels, (declaration, found))]
-        if levels
-        else []
-    )
+    over = over_smaller(declaration, found, find, smaller)
     pictures, faults = _pictures(declaration, found, find, over)
     images = {f"{name}.png": text for name, text in _PLOTS.items() if f"{name}.png" in pictures}
     tuning = tuned(declaration, find)
@@ -116,18 +112,21 @@ def write_report(
         "gains.json": document,
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
+        **({} if (runs := runs_parquet(declaration, find)) is None else {"runs.parquet": runs}),
         **pictures,
     }
     files = write_files(folder, contents)
     # A plot that an earlier report of this name had and this one has not would tell of other rows.
-    for name in {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}:
+    # So would the runs of an environment that had pyarrow.
+    plots = {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}
+    for name in {*plots, "runs.parquet"}:
         if name not in contents:
             delete(folder / name)
     return Report(
         results=tuple(found),
         folder=folder,
         files=files,
-        runs=_count(declaration, find),
+        runs=count_runs(declaration, find),
         decisions=tuple(
             sentence(tasks, declaration.experiment) for tasks in decisions(declaration.rows, found)
         ),
@@ -135,6 +134,17 @@ def write_report(
         over_levels=tuple(over),
         faults=faults,
     )
+
+
+def over_smaller(
+    declaration: Declaration,
+    found: Sequence[RowResult],
+    find: Lookup,
+    smaller: Sequence[Declaration],
+) -> list[OverLevels]:
+    """Return the rows of an experiment at all its levels; none where it has one."""
+    levels = [*((each, results(each, find)) for each in smaller), (declaration, found)]
+    return over_levels([(_level(declaration, d), rows) for d, rows in levels] if smaller else [])
 
 
 def _level(largest: Declaration, declaration: Declaration) -> Level:
@@ -183,20 +193,16 @@ def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
     }
 
 
-def _pictures(
+def drawings(
     declaration: Declaration,
     found: Sequence[RowResult],
     find: Lookup,
     over: Sequence[OverLevels],
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the plots as files by name, and why each of the others could not be drawn.
-
-    One plot that fails must cost neither the others nor the tables.
-    """
+) -> "Mapping[str, Callable[[], Figure | None]]":
+    """Return what draws each plot, by its name; it returns None where there is nothing to draw."""
     # matplotlib is heavy, so it loads only here, where something is drawn.
     from bench.report.plots.across import across_plot
     from bench.report.plots.audit import audit_plot
-    from bench.report.plots.canvas import picture, style
     from bench.report.plots.curves import curves
     from bench.report.plots.dial import dial_plot
     from bench.report.plots.forest import forest
@@ -215,7 +221,7 @@ def _pictures(
     pairs, few = first_pairs(found), best_and_worst(found)
     declared = declaration.rows
     images = bool(experiment.smaller_train_sizes)
-    plots: Mapping[str, Callable[[], Figure | None]] = {
+    return {
         "gains": lambda: forest(rows.title(name), rows.of(found)),
         "images" if images else "budgets": lambda: level_plot(levels.title(name), levels.of(over)),
         "pareto": lambda: pareto(pairs.title(name), pairs.of(declared), pairs.of(found)),
@@ -233,6 +239,21 @@ def _pictures(
         "dial": lambda: dial_plot(few.title(name), few.of(found)),
         "audit": lambda: audit_plot(rows.title(name), rows.of(found), axis),
     }
+
+
+def _pictures(
+    declaration: Declaration,
+    found: Sequence[RowResult],
+    find: Lookup,
+    over: Sequence[OverLevels],
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the plots as files by name, and why each of the others could not be drawn.
+
+    One plot that fails must cost neither the others nor the tables.
+    """
+    from bench.report.plots.canvas import picture, style
+
+    plots = drawings(declaration, found, find, over)
     files: dict[str, bytes] = {}
     faults: dict[str, str] = {}
     with style():
@@ -258,7 +279,8 @@ def _made(declaration: Declaration, find: Lookup) -> dict[str, list[str]]:
     return {fact: sorted(values) for fact, values in sorted(made.items())}
 
 
-def _count(declaration: Declaration, find: Lookup) -> RunCounts:
+def count_runs(declaration: Declaration, find: Lookup) -> RunCounts:
+    """Return how the runs of an experiment have ended."""
     keys = declaration.keys
     status = Counter(record.status for key in keys if (record := find(key)) is not None)
     return RunCounts(len(keys), status["ok"], status["diverged"], status["failed"])

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import torch
 
-from bench.cli.batch import early_pool
-from bench.cli.session import Session
+from bench.api.batch import early_pool
+from bench.api.session import Session
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
@@ -369,8 +369,9 @@ def test_a_launcher_that_has_one_worker_gets_no_more() -> None:
 
 
 def test_no_worker_is_the_process_of_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "bench")
     for name in ("local", None):
         pool = WorkerPool(name, 0)
         assert (pool.workers, pool.in_process) == (1, True)
@@ -380,9 +381,9 @@ def test_no_worker_is_the_process_of_the_command(
     monkeypatch.setattr(WorkerPool, "begin_answering", lambda _: None)
     experiment = Experiment(pair=("toy:row+column",), strategy=("hard",), **QUICK)
     early_pool(experiment, Session(workers="1"))
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
     early_pool(experiment, Session(workers="0"))
-    assert "note: no worker process" in capsys.readouterr().err
+    assert "note: no worker process" in caplog.text
 
 
 def test_an_unknown_launcher_is_an_error_before_anything_starts(
