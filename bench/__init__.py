@@ -87,12 +87,14 @@ def defined(name: str) -> Any:
     return getattr(import_module(_DEFINED[name]), name)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "plan":  # the room of this name, which is callable
-        return import_module("bench.plan")
-    if name in _DEFINED:
-        return defined(name)
-    raise AttributeError(f"module 'bench' has no attribute '{name}'")
+if not TYPE_CHECKING:  # a type checker knows each name from its import
+
+    def __getattr__(name: str) -> Any:
+        if name == "plan":  # the room of this name, which is callable
+            return import_module("bench.plan")
+        if name in _DEFINED:
+            return defined(name)
+        raise AttributeError(f"module 'bench' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

@@ -85,7 +85,9 @@ def _name(
     if value is plugin:
         return name
     text = spell(value)
-    if read(text) != value:
+    made = read(text)
+    beside = {one for one in vars(value).keys() - vars(made).keys() if not hasattr(plugin, one)}
+    if made != value or beside:
         raise UserError(
             f"the {name} that is given is not the one that '{text}' makes: all that it is has to "
             "be in its knobs, the fields of a dataclass"

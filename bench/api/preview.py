@@ -117,7 +117,7 @@ class Preview:
 
     @property
     def arms(self) -> "pd.DataFrame":
-        """The arms as a table, a row for each phase of their training.
+        """The arms as a table, a row for each phase of their training; of one that cannot run one.
 
         Raises `UserError` without pandas.
         """
@@ -129,7 +129,7 @@ class Preview:
             {"experiment": name, **arm, **phase, "phase": number}
             for name, level in zip(self.levels, levels, strict=True)
             for arm in level["arms"]
-            for number, phase in enumerate(arm["phases"], 1)
+            for number, phase in enumerate(arm["phases"] or [{}], 1)
         ]
 
     def __repr__(self) -> str:

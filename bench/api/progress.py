@@ -58,10 +58,10 @@ class Tally:
         self.done += 1
         self._worked += job.expected_seconds
         if record.status != "ok":
-            self.tell(f"{record.status}: {job.spec.label}, seed {job.spec.seed}: {record.reason}")
+            self.say(f"{record.status}: {job.spec.label}, seed {job.spec.seed}: {record.reason}")
         self.show()
 
-    def tell(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """Tell what went wrong."""
         say(line)
 

@@ -13,6 +13,7 @@ from bench.api.frames import GAIN_COLUMNS, data_frame, html_table
 from bench.decide.pairs import decisions
 from bench.errors import UserError, unknown
 from bench.report import RunCounts
+from bench.report.selection import MOST_PAIRS, extremes
 from bench.report.text.decision import sentence
 from bench.report.text.document import gain_rows
 from bench.report.text.latex import latex_table
@@ -143,7 +144,7 @@ class Report:
         Notebooks show it; `savefig` writes it. pyplot is not used, so nothing is left open. Raises
         `UserError` for an unknown name, and where the experiment has nothing of the kind to draw.
         """
-        from bench.report.plots.canvas import style
+        from bench.report.plots.canvas import finished, style
 
         found = self._found
         with style():
@@ -154,7 +155,7 @@ class Report:
         if figure is None:
             raise UserError(f"'{self.name}' has nothing to draw in a plot '{name}'")
         figure._repr_png_ = partial(_png, figure)  # what notebooks look for
-        return figure
+        return finished(figure)
 
     def __repr__(self) -> str:
         runs = self.counts
@@ -162,8 +163,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         columns = ("pair", "target", "strategy", "equal steps", "equal compute", "verdict")
-        rows = [dict(zip(columns, _cells(row), strict=True)) for row in self.results]
-        return html_table(self.name, columns, rows, [str(each) for each in self.decision])
+        shown = extremes(self._found.results)
+        cells = map(_cells, shown.of(self._found.results))
+        rows = [dict(zip(columns, row, strict=True)) for row in cells]
+        lines = [each.sentence for each in self.decision[:MOST_PAIRS]]
+        return html_table(shown.title(self.name), columns, rows, lines)
 
 
 def _cells(row: RowResult) -> tuple[Any, ...]:

@@ -92,9 +92,9 @@ class Display(Tally):
         """Note that a job has ended, and how if that is asked for or it went wrong."""
         super().finished(job, record)
         if record.status == "ok" and told(Verbosity.VERBOSE):
-            self.tell(f"{job.spec.label}, seed {job.spec.seed}: {_outcome(record)}")
+            self.say(f"{job.spec.label}, seed {job.spec.seed}: {_outcome(record)}")
 
-    def tell(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(one_line(line), soft_wrap=True)
 
@@ -109,4 +109,4 @@ class Display(Tally):
         quiet = time.monotonic() - self._last_line
         if self.done == self.jobs or (self.done and quiet >= _LINE_EVERY_SECONDS):
             self._last_line = time.monotonic()
-            self.tell(self.line)
+            self.say(self.line)

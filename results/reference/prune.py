@@ -3,8 +3,8 @@
     cp -r results/reports/NAME results/reference/ && python results/reference/prune.py
 
 A report keeps `gains.png` and what README, docs or another page here links to. Other plots go, with
-their lines in `table.md`: `python -m bench report` draws them again from the records. `--check`
-names what would go and exits with 1 if there is anything.
+their lines in `table.md`, and so does `runs.parquet`: `python -m bench report` makes them again.
+`--check` names what would go and exits with 1 if there is anything.
 """
 
 import re
@@ -60,8 +60,8 @@ def prune(root: Path, check: bool = False) -> list[Path]:
     """Remove what no page shows, or with `check` touch nothing; return the files concerned."""
     kept = shown(root)
     reference = (root / "results" / "reference").resolve()
-    pictures = [path for path in reference.rglob("*") if path.suffix in (".png", ".svg")]
-    concerned = [path for path in pictures if path not in kept]
+    binary = [p for p in reference.rglob("*") if p.suffix in (".png", ".svg", ".parquet")]
+    concerned = [path for path in binary if path not in kept]
     if not check:
         for path in concerned:
             path.unlink()
