@@ -28,6 +28,8 @@ OUTSIDE = frozenset(
     for name in ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EINTR")
     if (number := getattr(errno, name, None)) is not None
 )
+#: Progress is told in a line at most this often.
+LINE_EVERY_SECONDS = 10.0
 #: Signs of a name or a value that an error quotes.
 _LONGEST = 200
 
@@ -101,6 +103,13 @@ def say(message: str) -> None:
 def note(message: str) -> None:
     """Log progress or a remark on one line, as INFO."""
     log.info("%s", one_line(message))
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UserError:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from bench.api.progress import Progress, clock
+from bench.api.progress import Progress
 from bench.api.session import Session
-from bench.errors import LauncherError, note
+from bench.errors import LauncherError, clock, note
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment

@@ -6,21 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from bench.errors import note, say
+from bench.errors import LINE_EVERY_SECONDS, clock, note, say
 
 if TYPE_CHECKING:
     from bench.store.records import Record
     from bench.train.job import Job
-
-#: A line of the log at most this often.
-_LINE_EVERY_SECONDS = 10.0
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Tally:
@@ -97,7 +87,7 @@ class Logged(Tally):
     def show(self) -> None:
         """Log a line if it is time."""
         since = time.monotonic() - max(self._last, self._began)
-        if self.done == self.jobs or (self.done and since >= _LINE_EVERY_SECONDS):
+        if self.done == self.jobs or (self.done and since >= LINE_EVERY_SECONDS):
             self._last = time.monotonic()
             note(self.line)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.api.batch import RunBatch
-from bench.api.progress import clock
 from bench.api.session import Session
-from bench.errors import UserError, note
+from bench.errors import UserError, clock, note
 from bench.launch import WorkerPool, usable_cores
 from bench.plan.plan import priced
 from bench.plan.within import Planner, seconds_of

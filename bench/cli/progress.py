@@ -14,14 +14,11 @@ from bench.api.progress import Tally
 from bench.clean import one_line, printable
 from bench.cli.console import console
 from bench.cli.messages import Verbosity, told
+from bench.errors import LINE_EVERY_SECONDS
 from bench.store.records import Record
 
 if TYPE_CHECKING:
     from bench.train.job import Job
-
-#: Without a terminal, a line at most this often.
-_LINE_EVERY_SECONDS = 10.0
-
 
 #: Columns of the longest time that is usual, `12:34:56 left`.
 _LEFT = 13
@@ -107,6 +104,6 @@ class Display(Tally):
             self._bar.update(self._task, completed=self.done, left=self.left, now=shown)
             return
         quiet = time.monotonic() - self._last_line
-        if self.done == self.jobs or (self.done and quiet >= _LINE_EVERY_SECONDS):
+        if self.done == self.jobs or (self.done and quiet >= LINE_EVERY_SECONDS):
             self._last_line = time.monotonic()
             self.say(self.line)

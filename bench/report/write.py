@@ -116,10 +116,10 @@ def write_report(
         **pictures,
     }
     files = write_files(folder, contents)
+    if "runs.parquet" not in contents:  # an environment with pyarrow may have written it
+        delete(folder / "runs.parquet")
     # A plot that an earlier report of this name had and this one has not would tell of other rows.
-    # So would the runs of an environment that had pyarrow.
-    plots = {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}
-    for name in {*plots, "runs.parquet"}:
+    for name in {f"{plot}.{suffix}" for plot in _PLOTS for suffix in ("png", "svg")}:
         if name not in contents:
             delete(folder / name)
     return Report(
@@ -221,7 +221,7 @@ def drawings(
     pairs, few = first_pairs(found), best_and_worst(found)
     declared = declaration.rows
     images = bool(experiment.smaller_train_sizes)
-    return {
+    plots: Mapping[str, Callable[[], Figure | None]] = {
         "gains": lambda: forest(rows.title(name), rows.of(found)),
         "images" if images else "budgets": lambda: level_plot(levels.title(name), levels.of(over)),
         "pareto": lambda: pareto(pairs.title(name), pairs.of(declared), pairs.of(found)),
@@ -239,6 +239,7 @@ def drawings(
         "dial": lambda: dial_plot(few.title(name), few.of(found)),
         "audit": lambda: audit_plot(rows.title(name), rows.of(found), axis),
     }
+    return plots
 
 
 def _pictures(

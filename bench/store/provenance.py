@@ -76,11 +76,11 @@ def code_fingerprint(strategy: Strategy, network: str, dataset: str | None = Non
     for module in _with_siblings(modules):
         if file := _file(module):
             sources[module] = file
-    total = hashlib.sha256()
+    total = hashlib.sha256("".join(f"{n} {d}\n" for n, d in sorted(handed.items())).encode())
     contents = [(name, _source(path)) for name, path in sources.items()]
     packages = {package for part in parts for package in part.packages}
     versions = [(package, importlib.metadata.version(package)) for package in packages]
-    for name, content in sorted(contents) + sorted(versions) + sorted(handed.items()):
+    for name, content in sorted(contents) + sorted(versions):
         total.update(f"{name} {content}\n".encode())
     return total.hexdigest()
 

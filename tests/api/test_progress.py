@@ -8,7 +8,8 @@ import pytest
 
 from bench.api import notebook
 from bench.api.notebook import Notebook, progress_of
-from bench.api.progress import Lines, Quiet, Tally, clock
+from bench.api.progress import Lines, Quiet, Tally
+from bench.errors import clock
 from tests.conftest import plain_record, plain_spec
 
 

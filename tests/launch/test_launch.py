@@ -18,10 +18,10 @@ import torch
 from bench.api.batch import early_pool
 from bench.api.session import Session
 from bench.contracts import DataSource
-from bench.errors import UserError
+from bench.errors import UserError, note, say
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
 from bench.launch.processes import Processes
-from bench.launch.worker import Worker, workers_environment
+from bench.launch.worker import Worker, ready, workers_environment
 from bench.plan.plan import make_plan
 from bench.spec.budget import Price
 from bench.spec.experiment import Experiment
@@ -515,3 +515,31 @@ def _asked_in(folder: str) -> subprocess.CompletedProcess[str]:
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+def test_what_is_logged_in_a_worker_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bench")
+    with WorkerPool() as pool:
+        assert list(pool.ask(note, "far away\x1b[2J")) == [None]
+        assert list(pool.ask(say, "and wrong")) == [None]
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [("INFO", "far away\N{REPLACEMENT CHARACTER}[2J"), ("WARNING", "and wrong")]
+
+
+def test_a_worker_that_tells_something_has_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bench")
+    worker = Worker(0)
+    try:
+        worker.send(_tells_and_waits, 3)
+        while not ready([worker]):
+            pass
+        assert caplog.messages == ["0", "1", "2"]
+        assert list(worker.answers()) == ["done"]
+    finally:
+        worker.stop()
+
+
+def _tells_and_waits(times: int) -> str:
+    for number in range(times):
+        note(str(number))
+    return "done"
