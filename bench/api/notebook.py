@@ -3,6 +3,7 @@
 import sys
 from contextlib import AbstractContextManager
 from html import escape
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,9 +45,8 @@ class _Bar(Tally):
     """One output of a cell: a bar and a line, whose names are escaped."""
 
     def __enter__(self) -> Self:
-        from IPython.display import display
-
-        self._output: Any = display(self, display_id=True)
+        show: Any = import_module("IPython.display").display
+        self._output = show(self, display_id=True)
         return self
 
     def __exit__(

@@ -154,7 +154,7 @@ class Report:
             figure = draw[name]()
         if figure is None:
             raise UserError(f"'{self.name}' has nothing to draw in a plot '{name}'")
-        figure._repr_png_ = partial(_png, figure)  # what notebooks look for
+        vars(figure)["_repr_png_"] = partial(_png, figure)  # what notebooks look for
         return finished(figure)
 
     def __repr__(self) -> str:

@@ -54,6 +54,7 @@ class Sent:
 
 _classes: dict[tuple[str, str], type[Any]] = {}
 _digests: dict[type[Any], str] = {}
+_contents: dict[type[Any], bytes] = {}
 _received: dict[tuple[str, str], Sent] = {}
 
 
@@ -111,8 +112,14 @@ def receive(sent: Iterable[Sent]) -> bool:
     return new
 
 
-@functools.cache
 def _content(plugin: type[Any]) -> bytes:
+    """Return a class as it is sent; it is made once, since every request has it."""
+    if plugin not in _contents:
+        _contents[plugin] = _pickled(plugin)
+    return _contents[plugin]
+
+
+def _pickled(plugin: type[Any]) -> bytes:
     if not _by_value(plugin):
         return pickle.dumps(plugin)
     try:
