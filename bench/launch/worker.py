@@ -289,7 +289,7 @@ class Worker:
             while True:
                 kind, value = self._answer or self._receive()
                 self._answer = None
-                ended = kind != "item"
+                ended = kind not in ("item", "lost")
                 if kind == "item":
                     yield value
                 elif kind == "end":
