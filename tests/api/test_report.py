@@ -15,6 +15,7 @@ import bench
 from bench.api.found import Found
 from bench.api.frames import GAIN_COLUMNS
 from bench.api.report import Report
+from bench.report import write_report
 from bench.report.text.document import gains_csv
 from bench.report.tidy import CURVE_COLUMNS, RUN_COLUMNS, runs_parquet
 from bench.store.records import Declaration
@@ -135,11 +136,16 @@ def test_the_parquet_file_is_the_frame_of_the_runs(
     assert (count, mean) == (len(scored), pytest.approx(scored["score"].mean()))
 
 
-def test_without_pyarrow_there_is_no_parquet_file(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_without_pyarrow_there_is_no_parquet_file_nor_an_older_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "runs.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert runs_parquet(world.declaration, world.find) is None
+    monkeypatch.setattr("bench.report.write._pictures", lambda *_: ({}, {}))
+    files = write_report(world.declaration, world.find, tmp_path).files
+    assert "table.csv" in files
+    assert "runs.parquet" not in files
+    assert not (tmp_path / "runs.parquet").exists()
 
 
 def test_without_pandas_the_command_to_install_it_is_told(
