@@ -1,5 +1,8 @@
 """Honest comparisons of sharing strategies in multi-task learning for vision.
 
+`bench.run` trains an experiment and returns its `Report`, `bench.load` reads one that is finished,
+and `bench.plan` says what `run` would do. They load what they need when they are called.
+
 Strategies and data sets are plugins: one file each in the packages `bench.strategies` and
 `bench.datasets`. In a checkout they live in `strategies/` and `datasets/` beside this folder; a
 user's own live in any folder named in the environment variable `BENCH_PLUGINS` (several are joined
@@ -10,11 +13,21 @@ bring some too, see `bench.spec.registry`.
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from bench.api.preview import Preview
+    from bench.api.report import Report
+    from bench.api.run import load, plan, run
+    from bench.errors import UserError
+    from bench.spec.experiment import Experiment
+
+__all__ = ["Experiment", "Preview", "Report", "UserError", "load", "plan", "run"]
 __version__ = "0.1.0"
 
 _here = Path(__file__).resolve().parent
@@ -56,3 +69,33 @@ class PluginFolders(MetaPathFinder):
 
 
 sys.meta_path.insert(0, PluginFolders())
+
+#: Where the names of `__all__` are defined.
+_DEFINED = {
+    "Experiment": "bench.spec.experiment",
+    "Preview": "bench.api.preview",
+    "Report": "bench.api.report",
+    "UserError": "bench.errors",
+    "load": "bench.api.run",
+    "plan": "bench.api.run",
+    "run": "bench.api.run",
+}
+
+
+def defined(name: str) -> Any:
+    """Return what a name of `__all__` stands for, which loads it."""
+    return getattr(import_module(_DEFINED[name]), name)
+
+
+if not TYPE_CHECKING:  # a type checker knows each name from its import
+
+    def __getattr__(name: str) -> Any:
+        if name == "plan":  # the room of this name, which is callable
+            return import_module("bench.plan")
+        if name in _DEFINED:
+            return defined(name)
+        raise AttributeError(f"module 'bench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,13 +4,12 @@ Anything else that is raised is a defect of the harness and keeps its traceback.
 """
 
 import errno
-import sys
+import logging
 import time
 from collections.abc import Iterable
 from difflib import get_close_matches
-from enum import IntEnum
 
-from bench.clean import one_line, raw_stream
+from bench.clean import one_line
 
 EXIT_OK = 0
 EXIT_REGRESSION = 1
@@ -91,60 +90,20 @@ def described(error: BaseException) -> str:
     return f"{name}: {message}" if message else name
 
 
-class Verbosity(IntEnum):
-    """How much a command tells on standard error."""
-
-    QUIET = 0
-    NORMAL = 1
-    VERBOSE = 2
-
-    @classmethod
-    def of(cls, quiet: bool, verbose: bool) -> "Verbosity":
-        """Return what the two flags of a command mean."""
-        return cls.QUIET if quiet else cls.VERBOSE if verbose else cls.NORMAL
+#: What is told while something runs: remarks and progress as INFO, what went wrong as WARNING. By
+#: itself it shows nothing: the command line shows it, and any program may.
+log = logging.getLogger("bench")
+log.addHandler(logging.NullHandler())
 
 
-_verbosity = Verbosity.NORMAL
-
-
-def verbosity() -> Verbosity:
-    """Return how much is told."""
-    return _verbosity
-
-
-def set_verbosity(verbosity: Verbosity) -> None:
-    """Set how much is told from now on."""
-    global _verbosity
-    _verbosity = verbosity
-
-
-def told(level: Verbosity) -> bool:
-    """Return whether messages of this level are shown."""
-    return level <= _verbosity
-
-
-def say(message: str, level: Verbosity = Verbosity.QUIET) -> None:
-    """Print a message to standard error, on one line.
-
-    Errors and what ends a command are shown even to those who want quiet.
-    """
-    if told(level):
-        print(one_line(message), file=sys.stderr, flush=True)
-
-
-def order(command: str) -> None:
-    """Print a command that a CI system is to obey, made of clean parts."""
-    print(command, file=raw_stream(sys.stderr), flush=True)
+def say(message: str) -> None:
+    """Log on one line what went wrong, or what ends a command, as a WARNING."""
+    log.warning("%s", one_line(message))
 
 
 def note(message: str) -> None:
-    """Print progress or a remark to standard error, unless quiet was asked for."""
-    say(message, Verbosity.NORMAL)
-
-
-def detail(message: str) -> None:
-    """Print to standard error what only matters to those who ask for more."""
-    say(message, Verbosity.VERBOSE)
+    """Log progress or a remark on one line, as INFO."""
+    log.info("%s", one_line(message))
 
 
 def clock(seconds: float) -> str:

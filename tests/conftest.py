@@ -14,7 +14,6 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from bench.contracts import DataSource  # noqa: E402
-from bench.errors import Verbosity, set_verbosity  # noqa: E402
 from bench.plan.plan import make_plan  # noqa: E402
 from bench.spec.budget import Axis, Budget, Ledger, Price  # noqa: E402
 from bench.spec.experiment import Experiment, Recipe, RunSpec  # noqa: E402
@@ -42,12 +41,11 @@ batch-size = 16
 
 
 @pytest.fixture(autouse=True)
-def _normally_told() -> Iterator[None]:
-    """Undo what a command leaves that a test calls in its own process: `--quiet`, and how floats
-    are rounded, which hypothesis minds.
+def _normally_rounded() -> Iterator[None]:
+    """Undo what a command leaves that a test calls in its own process: how floats are rounded,
+    which hypothesis minds.
     """
     yield
-    set_verbosity(Verbosity.NORMAL)
     torch.set_flush_denormal(False)
 
 

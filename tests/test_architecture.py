@@ -77,6 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("weights",),
     ("validation",),
     ("speed",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )
@@ -118,6 +119,39 @@ def _against_the_flow(module: str, source: str) -> list[str]:
 def test_a_module_imports_from_its_own_layer_and_those_before_it(path: Path) -> None:
     if (module := _module(path)) != "bench":
         assert not _against_the_flow(module, path.read_text("utf-8"))
+
+
+#: The rooms whose modules are commands, or programs that a command starts.
+COMMANDS = ("cli", "__main__", "speed")
+#: Modules that lead what plugins print elsewhere, which takes the streams.
+REDIRECTING = ("bench.launch.worker", "bench.spec.registry")
+LIBRARY = [
+    *(path for path in CORE if (*_module(path).split("."), "")[1] not in COMMANDS),
+    *sorted((ROOT / "strategies").glob("*.py")),
+    *sorted((ROOT / "datasets").glob("*.py")),
+]
+_SHOWS = ("print", "input", "exit", "quit", "breakpoint", "SystemExit", "sys.exit")
+
+
+def _shown(source: str, streams: bool = False) -> list[str]:
+    """Return what a source uses that shows something or ends the process; streams too if so."""
+    forbidden = _SHOWS if streams else (*_SHOWS, "sys.stdout", "sys.stderr")
+    nodes = ast.walk(ast.parse(source))
+    used = [ast.unparse(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute)]
+    return [name for name in used if name in forbidden]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_prints_nothing_and_ends_no_process(path: Path) -> None:
+    assert not _shown(path.read_text("utf-8"), streams=_module(path) in REDIRECTING)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    ["print(1)", "import sys\nsys.exit(1)", "raise SystemExit", "import sys\nsys.stderr.flush()"],
+)
+def test_what_shows_something_is_found(planted: str) -> None:
+    assert len(_shown(planted)) == 1
 
 
 @pytest.mark.parametrize(

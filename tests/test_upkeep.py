@@ -125,7 +125,10 @@ def test_pruning_leaves_the_pictures_that_pages_show_and_the_lines_that_show_the
     (tmp_path / "README.md").write_text(
         "![d](https://a.b/c/raw/main/results/reference/mine/dial.png)"
     )
-    for name in ("gains.png", "gains.svg", "dial.png", "audit.png", "report.html"):
+    for name in (
+        *("gains.png", "gains.svg", "dial.png", "audit.png"),
+        *("report.html", "runs.parquet"),
+    ):
         (report / name).touch()
     plots = [f"\n![{name}, a plot]({name}.png)\n" for name in ("gains", "audit", "dial", "audit")]
     page = "\n[The page](report.html) shows all.\n"
@@ -137,6 +140,7 @@ def test_pruning_leaves_the_pictures_that_pages_show_and_the_lines_that_show_the
         "gains.svg",
         "audit.png",
         "report.html",
+        "runs.parquet",
         "table.md",
     }
     subprocess.run(command, capture_output=True, check=True)
@@ -152,24 +156,8 @@ def _python_blocks(page: Path) -> list[str]:
 
 def test_every_page_with_python_is_run_by_a_test() -> None:
     pages = {page.name for page in (ROOT / "docs").glob("*.md") if _python_blocks(page)}
-    # Of these, test_docs runs extending.md and test_tutorial runs tutorial.md.
-    assert pages == {"api.md", "extending.md", "tutorial.md"}
-
-
-def test_the_page_on_the_python_interface_runs_as_it_is_written(tmp_path: Path) -> None:
-    program = "\n".join(_python_blocks(ROOT / "docs/api.md"))
-    (tmp_path / "program.py").write_text(program)
-    path = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import runpy; "
-    done = subprocess.run(
-        [sys.executable, "-c", path + "runpy.run_path('program.py')"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    last = [line.split() for line in done.stdout.splitlines()[-2:]]
-    assert [words[:2] for words in last] == [["hard", "species"], ["hard", "kin"]]
+    # They are run by test_docs, by test_tutorial, and python.md by api/test_page.
+    assert pages == {"python.md", "extending.md", "tutorial.md"}
 
 
 def test_the_site_has_every_page_and_names_modules_that_there_are() -> None:

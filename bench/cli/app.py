@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bench import __version__, plugin_folders
+from bench.api.prepare import checked, prepared
 from bench.clean import CleanStream
 from bench.cli.interrupts import STOPPED
+from bench.cli.messages import shown
 from bench.cli.options import EVERY, Command, ExperimentName, takes
 from bench.cli.session import Results, Root, Session
 from bench.errors import (
@@ -25,15 +27,12 @@ from bench.errors import (
     EXIT_USAGE,
     OUTSIDE,
     UserError,
-    Verbosity,
     note,
     say,
-    set_verbosity,
     shortened,
 )
-from bench.spec.experiment import Experiment, free_fields, load_experiment
+from bench.spec.experiment import load_experiment
 from bench.spec.limits import MOST
-from bench.spec.names import check_names
 
 app = typer.Typer(
     name="bench",
@@ -176,34 +175,12 @@ def _train(
 
     All settings are left in a file, if it `leaves` one.
     """
-    asked = _asked(experiment, overrides, session)
-    free = free_fields(experiment, overrides)
-    deadline = None
-    if within is not None:
-        from bench.cli.within import check_within
-
-        # What the time decides is not chosen by a rule.
-        deadline, free = check_within(asked, overrides, within), free - {"budget", "seeds"}
-    if save_weights:
-        from bench.weights.file import check_package
-
-        check_package()
-
-    from bench.cli.batch import early_pool
-
-    with early_pool(asked, session, dry_run) as pool:
-        # It takes a second, and so does the start of the pool's first worker.
-        from bench.cli.configure import configure, leave
+    with prepared(
+        experiment, overrides, session, within, fresh=fresh, dry_run=dry_run, weights=save_weights
+    ) as (asked, deadline, pool):
+        from bench.api.configure import leave
         from bench.cli.run import run_experiment
-        from bench.cli.within import plan_within
 
-        if free:
-            asked = configure(asked, free, session, pool)
-        if deadline is not None:
-            asked_seeds = overrides.get("seeds")
-            asked, deadline = plan_within(
-                asked, asked_seeds, deadline, session, pool, fresh=fresh, dry_run=dry_run
-            )
         code = run_experiment(
             asked,
             session,
@@ -237,26 +214,13 @@ def plan(
     )
 
 
-def _asked(
-    experiment: str, overrides: Mapping[str, Any], session: Session, times: int = 1
-) -> Experiment:
-    """Return the experiment of a command, with its options laid over it, which it runs `times`.
-
-    Every name in it is looked up in the sources of the plugins, before any of them is imported.
-    """
-    asked = load_experiment(experiment, overrides)
-    session.agree(asked, times)
-    check_names(asked, session.launcher)
-    return asked
-
-
 @command("fidelity -p creatures:species+kin -s hard --seeds 8")
 @takes("pair", "strategy", "seeds", "budget", session=("results", "root", *_RUNS))
 def fidelity(
     overrides: Mapping[str, Any], session: Session, experiment: ExperimentName = "default"
 ) -> None:
     """Run an experiment in fp32 and in bf16, and compare their gains."""
-    asked = _asked(experiment, overrides, session, times=2)
+    asked = checked(experiment, overrides, session, times=2)
 
     from bench.cli.fidelity import check_fidelity
 
@@ -600,9 +564,12 @@ def speed(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
-    set_verbosity(Verbosity.NORMAL)
     # Whatever is printed, by a library too, is clean; tables and bars get at the streams behind.
-    with redirect_stdout(CleanStream(sys.stdout)), redirect_stderr(CleanStream(sys.stderr)):
+    with (
+        redirect_stdout(CleanStream(sys.stdout)),
+        redirect_stderr(CleanStream(sys.stderr)),
+        shown(),
+    ):
         _run(arguments)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from bench.cli.batch import RunBatch, early_pool
+from bench.api.batch import RunBatch, early_pool
 from bench.cli.session import Session
 from bench.contracts import DataSource
 from bench.errors import UserError, note
@@ -25,7 +25,8 @@ def calibrate(experiment: Experiment, session: Session, *, group: int, as_json: 
     with early_pool(experiment, session) as pool:
         plan = make_plan(experiment, source, store, note, pool.ask)
         row = only_row(plan.declaration, group)
-        done = RunBatch.of(store, plan.jobs, pool.workers, fresh=False).carry_out(store, pool)
+        batch = RunBatch.of(store, plan.jobs, pool.workers, fresh=False)
+        done = batch.carry_out(store, pool, session.progress)
         found = quality(plan.declaration, done.get, group)
         first = {row.seeds[0].strategy, row.seeds[0].anchors["full"][row.target]}
         arms = [job for job in plan.jobs if job.key in first]

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from bench.clean import json_text, printable
 from bench.cli.console import console, show_json
+from bench.cli.messages import order
 from bench.cli.session import Session
 from bench.contracts import DataSource
-from bench.errors import LauncherError, NotComparableError, UserError, note, order, say
+from bench.errors import LauncherError, NotComparableError, UserError, note, say
 from bench.files import write_atomically
 from bench.gate.baseline import (
     Baseline,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from bench.api.found import Found, read_records
 from bench.cli.progress import working
-from bench.cli.report import made_report, read_records
 from bench.errors import EXIT_DEFECT, EXIT_OK, note, say
 from bench.export import exporter, gather, write_export
 from bench.store.store import Store
@@ -19,7 +19,8 @@ def export(results: Path, name: str, to: str, out: Path | None) -> int:
     store.sweep()
     declaration = store.experiment(name)
     records = read_records(store, declaration)
-    report = made_report(store, declaration, records)
+    with working(f"drawing the report of {name}"):
+        report = Found.of(store, declaration, records).written()
     folder = (store.root / "reports" if out is None else out) / name / chosen.name
     exported = gather(declaration, records.get, report)
     with working(f"exporting {name} to {chosen.name}"):

@@ -1,6 +1,6 @@
 """Carries out `fidelity`: an experiment in both precisions, and what the reduced one changes."""
 
-from bench.cli.batch import early_pool
+from bench.api.batch import early_pool
 from bench.cli.console import console
 from bench.cli.run import run_experiment
 from bench.cli.session import Session

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 from typer.core import TyperCommand
 
-from bench.cli.session import Session
-from bench.errors import Verbosity, set_verbosity
+from bench.cli.messages import Verbosity, set_verbosity
+from bench.cli.session import FLAGS, Session
+from bench.cli.terminal import Terminal
 from bench.spec.experiment import Experiment, Recipe
 
 #: Fields of an experiment that only its file has.
@@ -68,7 +69,8 @@ def takes(
             if fields:
                 values["overrides"] = {name: _given(values.pop(name)) for name in fields}
             if session:
-                chosen = Session(**{name: values.pop(name) for name in session})
+                given = {name: values.pop(name) for name in session}
+                chosen = Session(**given, progress=Terminal())
                 set_verbosity(Verbosity.of(chosen.quiet, chosen.verbose))
                 values["session"] = chosen
             command(**values)
@@ -145,8 +147,11 @@ def _plain(hint: Any) -> tuple[Any, bool, str | None]:
 
 
 def _session_parameters(fields: Sequence[str]) -> Mapping[str, inspect.Parameter]:
-    hints = get_type_hints(Session, include_extras=True)
-    return {name: _parameter(name, hints[name], getattr(Session, name)) for name in fields}
+    hints = get_type_hints(Session)
+    return {
+        name: _parameter(name, Annotated[hints[name], FLAGS[name]], getattr(Session, name))
+        for name in fields
+    }
 
 
 def _parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:

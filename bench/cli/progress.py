@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Column
 
+from bench.api.progress import Tally
 from bench.clean import one_line, printable
 from bench.cli.console import console
-from bench.errors import LINE_EVERY_SECONDS, Verbosity, clock, told
+from bench.cli.messages import Verbosity, told
+from bench.errors import LINE_EVERY_SECONDS
 from bench.store.records import Record
 
 if TYPE_CHECKING:
@@ -44,23 +47,18 @@ def _outcome(record: Record) -> str:
     return ", ".join([*scores, *([] if seconds is None else [f"{seconds:.2f} s of steps"])])
 
 
-class Display:
-    """Progress over a number of jobs, called `what`.
-
-    Time left follows the work done so far, not the run count.
-    """
+class Display(Tally):
+    """Progress over a number of jobs, called `what`: a bar on a terminal, lines elsewhere."""
 
     def __init__(self, jobs: int, work: float, what: str) -> None:
-        self._jobs, self._work, self._what = jobs, work, what
-        self._done, self._worked = 0, 0.0
-        self._began = self._last_line = time.monotonic()
-        self._current: list[Job] = []
+        super().__init__(jobs, work, what)
+        self._last_line = time.monotonic()
         self._console = console(stderr=True)
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         if self._console.is_terminal and told(Verbosity.NORMAL):
             # What changes in length stands last and is cut, so that nothing moves.
             rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            self._bar = Progress(
+            self._bar = Bar(
                 TextColumn(what),
                 MofNCompleteColumn(table_column=Column(justify="right")),
                 BarColumn(bar_width=24),
@@ -87,44 +85,25 @@ class Display:
         if self._bar:
             self._bar.stop()
 
-    def started(self, job: "Job") -> None:
-        """Note that a job has begun."""
-        self._current.append(job)
-        self._show()
-
     def finished(self, job: "Job", record: Record) -> None:
         """Note that a job has ended, and how if that is asked for or it went wrong."""
-        self._current.remove(job)
-        self._done += 1
-        self._worked += job.expected_seconds
-        of = f"{job.spec.label}, seed {job.spec.seed}"
-        if record.status != "ok":
-            self.say(f"{record.status}: {of}: {record.reason}")
-        elif told(Verbosity.VERBOSE):
-            self.say(f"{of}: {_outcome(record)}")
-        self._show()
+        super().finished(job, record)
+        if record.status == "ok" and told(Verbosity.VERBOSE):
+            self.say(f"{job.spec.label}, seed {job.spec.seed}: {_outcome(record)}")
 
-    def say(self, message: str) -> None:
+    def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(one_line(message), soft_wrap=True)
+        self._console.print(one_line(line), soft_wrap=True)
 
-    def _left(self) -> str:
-        if not self._worked:
-            return ""
-        elapsed = time.monotonic() - self._began
-        return f"{clock(elapsed * (self._work / self._worked - 1))} left"
-
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Move the bar, or print a line if it is time."""
         if not told(Verbosity.NORMAL):
             return
-        now = ", ".join(f"{job.spec.label} seed {job.spec.seed}" for job in self._current)
         if self._bar:
-            shown = printable(now)
-            self._bar.update(self._task, completed=self._done, left=self._left(), now=shown)
+            shown = printable(self.now)
+            self._bar.update(self._task, completed=self.done, left=self.left, now=shown)
             return
         quiet = time.monotonic() - self._last_line
-        if self._done == self._jobs or (self._done and quiet >= LINE_EVERY_SECONDS):
+        if self.done == self.jobs or (self.done and quiet >= LINE_EVERY_SECONDS):
             self._last_line = time.monotonic()
-            left = f", {self._left()}" if self._done < self._jobs else ""
-            going_on = f", now {now}" if now else ""
-            self.say(f"{self._done} of {self._jobs} {self._what}{left}{going_on}")
+            self.say(self.line)

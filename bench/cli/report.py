@@ -4,53 +4,15 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.api.found import Found, read_records
 from bench.clean import printable
 from bench.cli.console import console
 from bench.cli.progress import working
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, note, say
-from bench.report import Report, level_table, stall, terminal_table, tuning_note, write_report
+from bench.report import level_table, stall, terminal_table, tuning_note
 from bench.report.selection import MOST_PAIRS, extremes
 from bench.store.records import Declaration, Record
-from bench.store.store import Store, reading_many
-
-
-def _smaller(store: Store, declaration: Declaration) -> list[Declaration]:
-    """Return the declarations of an experiment at its smaller levels, as far as there are any."""
-    *smaller, _ = declaration.experiment.levels
-    known = {found.experiment.name: found for found in store.experiments()} if smaller else {}
-    return [known[one.name] for one in smaller if one.name in known]
-
-
-def _folder(store: Store, declaration: Declaration) -> Path:
-    return store.root / "reports" / declaration.experiment.name
-
-
-def read_records(store: Store, declaration: Declaration) -> dict[str, Record]:
-    """Return the records of an experiment that there are by key, trials of tuning included."""
-    find = store.reader(declaration)
-    with reading_many():
-        return {
-            key: record
-            for key in declaration.keys | declaration.tuning_keys
-            if (record := find(key)) is not None
-        }
-
-
-def made_report(store: Store, declaration: Declaration, records: Mapping[str, Record]) -> Report:
-    """Write the report of an experiment into its folder, and return it."""
-    smaller = _smaller(store, declaration)
-
-    others = [store.reader(each) for each in smaller]
-    others += [store.load] if declaration.pilot else []
-
-    def find(key: str) -> Record | None:
-        return records.get(key) or next((r for other in others if (r := other(key))), None)
-
-    folder = _folder(store, declaration)
-    with working(f"drawing the report of {declaration.experiment.name}"):
-        return write_report(
-            declaration, find, folder, lambda key: store.examples(records[key]), smaller
-        )
+from bench.store.store import Store
 
 
 def report_experiment(
@@ -61,7 +23,8 @@ def report_experiment(
     shown: bool = True,
 ) -> int:
     """Write the report of an experiment, show it if so; return the exit code that it deserves."""
-    report = made_report(store, declaration, records)
+    with working(f"drawing the report of {declaration.experiment.name}"):
+        report = Found.of(store, declaration, records).written()
     if not shown:
         note(f"its report is {report.files['report.html']}")
     elif as_json:
@@ -118,22 +81,23 @@ def report_all(results: Path, name: str | None, as_json: bool, opens: bool = Fal
     listed = as_json and name is None
     documents = []
     for declaration in declarations:
-        title = declaration.experiment.name
+        title, planned = declaration.experiment.name, declaration.keys | declaration.tuning_keys
         records = read_records(store, declaration)
         for line in store.news():
             note(f"note: {line}")
-        every = declaration.keys | declaration.tuning_keys
-        if missing := len(every) - len(records):
-            note(f"note: {missing} of {len(every)} runs of {title} are missing; run it to add them")
+        if missing := len(planned) - len(records):
+            note(
+                f"note: {missing} of {len(planned)} runs of {title} are missing; run it to add them"
+            )
         try:
             found = report_experiment(store, declaration, records, as_json, not listed)
             code = max(code, found)
             if opens:
-                _open(_folder(store, declaration) / "report.html")
+                _open(store.root / "reports" / title / "report.html")
             for line in store.news():  # of scores of images, which are read last
                 note(f"note: {line}")
             if listed:
-                documents.append((_folder(store, declaration) / "gains.json").read_text("utf-8"))
+                documents.append((store.root / "reports" / title / "gains.json").read_text("utf-8"))
         except UserError:
             raise
         except Exception:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 from bench import plugin_folders
 from bench.errors import LauncherError, UserError
 from bench.launch.events import Event, Finished, Started, checked, checked_answers, guarded
+from bench.spec import handed
 from bench.spec.registry import Plugins, discover, parse_plugin
 from bench.train.job import Job
 
@@ -37,6 +38,9 @@ class Launcher(ABC):
     """How many runs it has at once at most; None where nothing limits them."""
     answers: ClassVar[bool] = False
     """Whether it overrides `ask`; if not, a worker process on this machine answers."""
+    takes_classes: ClassVar[bool] = False
+    """Whether its runs know the classes that a program hands as objects. Those of
+    `bench.launch.worker` do, and so does the command's own process."""
 
     @classmethod
     def suits(cls, workers: int) -> bool:
@@ -126,7 +130,13 @@ class WorkerPool:
         return self._named is not None and _suits(type(self._named), 0)
 
     def _launcher(self, workers: int) -> Launcher:
-        return self._named or self._suited(workers)
+        launcher = self._named or self._suited(workers)
+        if handed.anything() and not launcher.takes_classes:
+            raise UserError(
+                f"launcher '{launcher.name}' knows no classes that are handed as objects: put them "
+                "in a folder that BENCH_PLUGINS names, and give their names"
+            )
+        return launcher
 
     def _suited(self, workers: int) -> Launcher:
         for plugin in launchers().found.values():

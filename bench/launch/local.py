@@ -18,6 +18,7 @@ class Local(Launcher):
     summary = "one run after the other in the process of the command, for debugging"
     most_workers = 1
     answers = True
+    takes_classes = True
 
     @classmethod
     def suits(cls, workers: int) -> bool:

@@ -38,6 +38,7 @@ class Processes(Launcher):
     name = "processes"
     summary = "worker processes of one thread each, on this machine"
     answers = True
+    takes_classes = True
 
     patience: float = 50.0
     floor: float = 600.0

@@ -5,6 +5,7 @@ Each leads a group of processes, which holds what plugin code starts, and ends w
 """
 
 import contextlib
+import logging
 import math
 import multiprocessing
 import os
@@ -25,11 +26,12 @@ from typing import Any
 
 import torch
 
-from bench.clean import CleanStream, progress
-from bench.errors import UserError, Verbosity, described, readable, set_verbosity, verbosity
+from bench.clean import CleanStream, one_line, progress
+from bench.errors import UserError, described, log, readable
 from bench.files import process_folder
 from bench.spec.guarded import how_it_ended, kill_group, unforked
-from bench.spec.registry import avoid, deadly_plugins
+from bench.spec.handed import to_send
+from bench.spec.registry import avoid, deadly_plugins, receive
 from bench.train.device import LARGE_PAGES, reason_of
 
 #: On Linux, workers are forked from a process that has torch loaded and does nothing else, so each
@@ -113,29 +115,48 @@ def _end_with(parent: "multiprocessing.process.BaseProcess") -> None:
     os._exit(1)
 
 
-def _serve(pipe: Connection, number: int, environment: Mapping[str, str], tells: Verbosity) -> None:
+class _Told(logging.Handler):
+    """Hands on what is logged in a worker, so that the command shows it, or whoever asks it to."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe, self._alone = pipe, threading.RLock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.send("told", (record.levelno, record.getMessage()))
+
+    def send(self, kind: str, value: object) -> None:
+        """Send a message. Another thread may log meanwhile."""
+        with self._alone:
+            self._pipe.send((kind, value))
+
+
+def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> None:
     """Answer requests from the pipe until it closes."""
     _lead_a_group()
     os.dup2(2, 1)  # what a plugin prints is no result of the command
     sys.stdout, sys.stderr = (CleanStream(s, progress) for s in (sys.stdout, sys.stderr))
     os.environ.update(environment)
-    set_verbosity(tells)
+    answers = _Told(pipe)
+    log.addHandler(answers)
+    log.setLevel(logging.INFO)
     import_module("bench.launch.preload")  # there already if this process was forked
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            deadly, function, arguments = pipe.recv()
+            deadly, sent, function, arguments = pipe.recv()
             avoid(deadly)
             end: tuple[str, object] = ("end", None)
             try:
+                receive(sent)
                 for item in answer(function, *arguments):
-                    pipe.send(("item", item))
+                    answers.send("item", item)
             except UserError as error:
                 end = ("user error", _lines(error))
             except BaseException as error:  # an exit too, so that the worker can go on answering
                 end = ("error", reason_of(error))
-            pipe.send(end)
+            answers.send(*end)
 
 
 def _lines(error: UserError) -> list[str]:
@@ -234,7 +255,7 @@ class Worker:
         self.pipe, theirs = _CONTEXT.Pipe()
         with _as_workers():
             # The process that workers are forked from may have started under other variables.
-            given = theirs, number, dict(os.environ), verbosity()
+            given = theirs, number, dict(os.environ)
             self._process = _CONTEXT.Process(target=_serve, args=given, daemon=True)
             self._process.start()
         theirs.close()
@@ -242,16 +263,19 @@ class Worker:
         #: Whether its process has been stopped.
         self.stopped = False
         self._limit = math.inf
+        self._answer: tuple[str, Any] | None = None
         self._waited = self._looked = 0.0
 
     def send(self, function: Callable[..., Any], *arguments: Any, limit: float = math.inf) -> None:
         """Request a call of a function, which is found by its name in a module.
 
-        Each item of its answer may take `limit` seconds.
+        Each item of its answer may take `limit` seconds. Raises `UserError` where a class that was
+        handed cannot be sent.
         """
+        sent = to_send()
         self._limit, self._waited, self._looked = limit, 0.0, monotonic()
         with contextlib.suppress(OSError):  # a dead worker is detected when its answer is read
-            self.pipe.send((deadly_plugins(), function, arguments))
+            self.pipe.send((deadly_plugins(), sent, function, arguments))
 
     def answers(self) -> Iterator[Any]:
         """Yield what the request yields or returns, as it arrives.
@@ -263,14 +287,17 @@ class Worker:
         ended = False
         try:
             while True:
-                kind, value = self._receive()
-                ended = kind != "item"
+                kind, value = self._answer or self._receive()
+                self._answer = None
+                ended = kind not in ("item", "lost")
                 if kind == "item":
                     yield value
                 elif kind == "end":
                     return
                 elif kind == "user error":
                     raise UserError(*value)
+                elif kind == "lost":
+                    raise value
                 else:
                     raise RequestError(value)
         finally:
@@ -278,11 +305,17 @@ class Worker:
                 self.stop()
 
     def _receive(self) -> tuple[str, Any]:
-        while not self.pipe.poll(_TICK):
+        """Wait for an answer."""
+        while True:
+            if self.pipe.poll(_TICK) and (message := self._message()) is not None:
+                return message
             if self.overdue():
                 raise WorkerOverdueError(f"took longer than {self._limit:g} s")
             if not self._process.is_alive() and not self.pipe.poll():
                 raise self._lost()  # a child process of it may hold the pipe open
+
+    def _message(self) -> tuple[str, Any] | None:
+        """Read a message; log it and return None if it is no answer."""
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -291,11 +324,22 @@ class Worker:
             raise
         except BaseException as error:  # it is made again here, and may raise anything
             raise WorkerLostError(f"its answer cannot be read: {reason_of(error)}") from None
-        self._waited, self._looked = 0.0, monotonic()
         match message:
+            case "told", (int(level), str(line)):
+                log.log(level, "%s", one_line(line))
+                return None
             case str(kind), value:
+                self._waited, self._looked = 0.0, monotonic()
                 return kind, value
         raise WorkerLostError(f"it answered with a {type(message).__name__}")
+
+    def heard(self) -> bool:
+        """Read what has come; return whether it is an answer, or says that none will come."""
+        try:
+            self._answer = self._answer or self._message()
+        except WorkerLostError as error:
+            self._answer = "lost", error
+        return self._answer is not None
 
     def _lost(self) -> WorkerLostError:
         self._process.join(_TICK)  # the pipe may close a moment before the process has ended
@@ -335,7 +379,7 @@ class Worker:
 def ready(workers: Collection[Worker]) -> list[Worker]:
     """Wait a moment; return the workers that have an answer, have ended or are overdue."""
     said = wait([worker.pipe for worker in workers], _TICK)
-    return [w for w in workers if w.pipe in said or w.overdue() or w.gone()]
+    return [w for w in workers if (w.pipe in said and w.heard()) or w.overdue() or w.gone()]
 
 
 def end_all() -> None:

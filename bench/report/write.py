@@ -4,6 +4,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bench.report.text.document import gains_csv, gains_json
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned
+from bench.report.tidy import runs_parquet
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment, experiment_toml
 from bench.stats.comparison import RowResult
@@ -98,12 +100,7 @@ def write_report(
     cannot be written.
     """
     found = results(declaration, find, examples)
-    levels = [(each, results(each, find)) for each in smaller]
-    over = over_levels(
-        [(_level(declaration, d), rows) for d, rows in (*levels, (declaration, found))]
-        if levels
-        else []
-    )
+    over = over_smaller(declaration, found, find, smaller)
     pictures, faults = _pictures(declaration, found, find, over)
     texts = _texts(pictures)
     drawn = {name: (text, pictures[f"{name}.svg"]) for name, text in texts.items()}
@@ -121,9 +118,12 @@ def write_report(
         "gains.json": document,
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
+        **({} if (runs := runs_parquet(declaration, find)) is None else {"runs.parquet": runs}),
         **pictures,
     }
     files = write_files(folder, contents)
+    if "runs.parquet" not in contents:  # an environment with pyarrow may have written it
+        delete(folder / "runs.parquet")
     # A plot that an earlier report of this name had and this one has not would tell of other rows.
     for path in folder.iterdir():
         if path.suffix in (".png", ".svg") and _plot(path.stem) and path.name not in contents:
@@ -132,7 +132,7 @@ def write_report(
         results=tuple(found),
         folder=folder,
         files=files,
-        runs=_count(declaration, find),
+        runs=count_runs(declaration, find),
         decisions=tuple(sentence(tasks, declaration.experiment) for tasks in decided),
         tuning=tuning,
         over_levels=tuple(over),
@@ -155,6 +155,17 @@ def _texts(pictures: Iterable[str]) -> dict[str, str]:
         for number, page in enumerate(mine, 1):
             texts[page] = text if number == 1 else f"{text} (page {number})"
     return texts
+
+
+def over_smaller(
+    declaration: Declaration,
+    found: Sequence[RowResult],
+    find: Lookup,
+    smaller: Sequence[Declaration],
+) -> list[OverLevels]:
+    """Return the rows of an experiment at all its levels; none where it has one."""
+    levels = [*((each, results(each, find)) for each in smaller), (declaration, found)]
+    return over_levels([(_level(declaration, d), rows) for d, rows in levels] if smaller else [])
 
 
 def _level(largest: Declaration, declaration: Declaration) -> Level:
@@ -203,20 +214,16 @@ def _with_rates(found: "Quality | Timing") -> dict[str, Any]:
     }
 
 
-def _pictures(
+def drawings(
     declaration: Declaration,
     found: Sequence[RowResult],
     find: Lookup,
     over: Sequence[OverLevels],
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the plots as files by name, and why each of the others could not be drawn.
-
-    One plot that fails must cost neither the others nor the tables.
-    """
+) -> "Mapping[str, Callable[[], list[Figure]]]":
+    """Return what draws the pages of each plot, by name; none where there is nothing to draw."""
     # matplotlib is heavy, so it loads only here, where something is drawn.
     from bench.report.plots.across import across_plot
     from bench.report.plots.audit import audit_plot
-    from bench.report.plots.canvas import picture, style
     from bench.report.plots.curves import curves
     from bench.report.plots.dial import dial_plot
     from bench.report.plots.forest import forest
@@ -257,13 +264,33 @@ def _pictures(
         "dial": lambda: dial_plot(few.title(name), few.of(found)),
         "audit": lambda: audit_plot(rows.title(name), rows.of(found), axis),
     }
+    return {plot: partial(_pages, draw) for plot, draw in plots.items()}
+
+
+def _pages(draw: "Callable[[], Figure | list[Figure] | None]") -> "list[Figure]":
+    drawn = draw()
+    return drawn if isinstance(drawn, list) else [drawn] if drawn is not None else []
+
+
+def _pictures(
+    declaration: Declaration,
+    found: Sequence[RowResult],
+    find: Lookup,
+    over: Sequence[OverLevels],
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the plots as files by name, and why each of the others could not be drawn.
+
+    One plot that fails must cost neither the others nor the tables.
+    """
+    from bench.report.plots.canvas import picture, style
+
+    plots = drawings(declaration, found, find, over)
     files: dict[str, bytes] = {}
     faults: dict[str, str] = {}
     with style():
         for plot, draw in plots.items():
             try:
-                drawn = draw() or []
-                for number, figure in enumerate(drawn if isinstance(drawn, list) else [drawn], 1):
+                for number, figure in enumerate(draw(), 1):
                     page = plot if number == 1 else f"{plot}-{number}"
                     files |= {f"{page}.{end}": content for end, content in picture(figure).items()}
             except Exception as error:
@@ -283,7 +310,8 @@ def _made(declaration: Declaration, find: Lookup) -> dict[str, list[str]]:
     return {fact: sorted(values) for fact, values in sorted(made.items())}
 
 
-def _count(declaration: Declaration, find: Lookup) -> RunCounts:
+def count_runs(declaration: Declaration, find: Lookup) -> RunCounts:
+    """Return how the runs of an experiment have ended."""
     keys = declaration.keys
     status = Counter(record.status for key in keys if (record := find(key)) is not None)
     return RunCounts(len(keys), status["ok"], status["diverged"], status["failed"])

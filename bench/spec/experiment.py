@@ -346,6 +346,24 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot read experiment '{shortened(str(path))}': {reason}") from None
+    return _laid_over(values, overrides, path, shipped=path in shipped.values())
+
+
+def asked_for(
+    experiment: str | Path | Mapping[str, Any] | Experiment, overrides: Mapping[str, Any]
+) -> Experiment:
+    """Return what `load_experiment` does, also for what a file would hold, or for an experiment."""
+    if isinstance(experiment, Experiment):
+        return _laid_over(experiment.model_dump(), overrides, Path(experiment.name))
+    if isinstance(experiment, Mapping):
+        return _laid_over({"name": "custom", **experiment}, overrides, Path("the experiment"))
+    return load_experiment(str(experiment), overrides)
+
+
+def _laid_over(
+    values: Mapping[str, Any], overrides: Mapping[str, Any], path: Path, shipped: bool = False
+) -> Experiment:
+    """Return the experiment of some keys with flags laid over it; `path` names it in errors."""
     keys = Counter(key.replace("_", "-") for key in values)
     if twice := [key for key, times in keys.items() if times > 1]:
         raise UserError(f"{path}: '{shortened(twice[0])}' is given twice")
@@ -360,7 +378,7 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
         # A question of the user's own: the side questions go, and a shipped report stays its own.
         values.pop("also", None)
         values.pop("description", None)
-        if path in shipped.values():
+        if shipped:
             values["name"] = "custom"
             if any(map(_of_a_file, given.get("pair", ()))):
                 # Budget and number of images of a shipped experiment were chosen for its own world.
@@ -374,14 +392,16 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     return _validated({**values, **given}, str(path), given)
 
 
-def free_fields(name_or_path: str, overrides: Mapping[str, Any]) -> frozenset[str]:
+def free_fields(
+    experiment: str | Path | Mapping[str, Any] | Experiment, overrides: Mapping[str, Any]
+) -> frozenset[str]:
     """Return the fields that are chosen from a user's own images: all that no flag says.
 
     Empty where the question is not one of the user's own images.
     """
     pairs = overrides.get("pair") or ()
-    own = bool(pairs) and name_or_path == "default" and all(map(_of_a_file, pairs))
-    if not (own or _is_data(name_or_path)):
+    own = bool(pairs) and experiment == "default" and all(map(_of_a_file, pairs))
+    if not (own or (isinstance(experiment, str | Path) and _is_data(str(experiment)))):
         return frozenset()
     return frozenset(Experiment.model_fields) - {k for k, v in overrides.items() if v is not None}
 

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.errors import UserError, missing_package, shortened, unknown
+from bench.spec import handed
 from bench.spec.experiment import Experiment
 from bench.spec.shorthand import (
     ENTRY_POINTS,
@@ -136,7 +137,12 @@ def check_exporter(text: str) -> None:
 
 
 def check_names(experiment: Experiment, launcher: str | None = None) -> None:
-    """Raise `UserError` for the first name that no source has, with the nearest one that is one."""
+    """Raise `UserError` for the first name that no source has, with the nearest one that is one.
+
+    Where a program has handed classes, which no source need have, their import tells.
+    """
+    if handed.anything():
+        return
     _check_network(experiment.network)
     if launcher is not None:
         _check("launcher", launcher, static_names("launch"))

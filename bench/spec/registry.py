@@ -12,7 +12,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property, partial, wraps
 from importlib.metadata import entry_points
@@ -33,6 +33,7 @@ from bench.contracts import (
     Weighting,
 )
 from bench.errors import UserError, described, message_of, readable, unknown
+from bench.spec import handed
 from bench.spec.guarded import deadly, unforked
 from bench.spec.limits import MOST_KNOB
 from bench.spec.shorthand import ENTRY_POINTS
@@ -199,7 +200,7 @@ def discover(package_name: str, base: type[Any]) -> Plugins:
             raise
         except BaseException as error:  # a module may exit when it is imported
             broken[source.name] = described(error)
-    return Plugins(found, broken)
+    return Plugins(found | handed.classes(base.__name__), broken)
 
 
 @cache
@@ -218,6 +219,59 @@ def networks() -> Plugins:
 def datasets() -> Plugins:
     """Return the data sets by name."""
     return discover("bench.datasets", Dataset)
+
+
+#: What a class has to be so that it can be handed, with its word and where such plugins are found.
+_HANDED: Mapping[type[Any], tuple[str, Callable[[], Plugins]]] = {
+    Component: ("strategy", strategy_components),
+    Network: ("network", networks),
+    Dataset: ("data set", datasets),
+}
+
+
+def hand(plugin: type[Any]) -> str:
+    """Make a class a plugin of this process and of its workers; return its name.
+
+    A class takes the place of one that was handed under its name before. Raises `UserError` for
+    what is no plugin, or where its name is that of another one.
+    """
+    base = next((base for base in _HANDED if issubclass(plugin, base)), None)
+    if base is None:
+        raise UserError(
+            f"{plugin.__qualname__} is no component of a strategy, no network and no data set: "
+            "derive it from a class of bench.contracts"
+        )
+    what, plugins = _HANDED[base]
+    try:
+        if not list(_plugins(plugin, base)):
+            raise TypeError("it is abstract and has no name")
+    except TypeError as error:
+        raise UserError(f"{what} {plugin.__qualname__} is not whole: {error}") from None
+    known = plugins().found.get(plugin.name)
+    if known is plugin:
+        return str(plugin.name)
+    if known is not None and plugin.name not in handed.classes(base.__name__):
+        raise UserError(
+            f"the name '{plugin.name}' of {plugin.__qualname__} is taken by another {what}: give "
+            "it another name"
+        )
+    handed.keep(base.__name__, plugin)
+    _forget()
+    return str(plugin.name)
+
+
+def receive(sent: Iterable[handed.Sent]) -> None:
+    """Make what another process was handed plugins of this one too. Raises `UserError`."""
+    if handed.receive(sent):
+        _forget()
+
+
+def _forget() -> None:
+    """Look for plugins anew, and read names anew."""
+    for known in (strategy_components, networks, datasets):
+        known.cache_clear()
+    for read in (parse_strategy, parse_network, _dataset):
+        read.cache_clear()
 
 
 @dataclass(frozen=True)

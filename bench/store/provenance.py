@@ -14,6 +14,7 @@ from pathlib import Path
 
 import bench
 from bench.contracts import Component, Network
+from bench.spec.handed import digest_of
 from bench.spec.registry import Strategy, parse_dataset, parse_network
 
 #: What a run's numbers follow from is all that this module imports, however deep.
@@ -56,20 +57,27 @@ def _source(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def forget_sources() -> None:
+    """Read sources anew from now on: in a long session files are edited."""
+    _source.cache_clear()
+    _imports.cache_clear()
+
+
 def code_fingerprint(strategy: Strategy, network: str, dataset: str | None = None) -> str:
     """Return the SHA-256 of the project code that a run uses: the core and its own plugins.
 
-    Code that a plugin imports from a sibling counts too, and so do the versions of its packages.
+    Code that a plugin imports from a sibling counts too, and so do the versions of its packages. Of
+    a class that is in no module, the digest of its code counts.
     """
     sources = {name: str(path) for name, path in numeric_modules().items()}
     parts: list[Component | Network] = [*strategy.components, parse_network(network)]
-    plugins = [type(part).__module__ for part in parts]
-    if dataset is not None:
-        plugins.append(type(parse_dataset(dataset)).__module__)
-    for module in _with_siblings(plugins):
+    plugins = {type(part) for part in (*parts, *([parse_dataset(dataset)] if dataset else []))}
+    handed = {plugin.__qualname__: digest for plugin in plugins if (digest := digest_of(plugin))}
+    modules = (plugin.__module__ for plugin in plugins if not digest_of(plugin))
+    for module in _with_siblings(modules):
         if file := _file(module):
             sources[module] = file
-    total = hashlib.sha256()
+    total = hashlib.sha256("".join(f"{n} {d}\n" for n, d in sorted(handed.items())).encode())
     contents = [(name, _source(path)) for name, path in sources.items()]
     for name, content in [*sorted(contents), *package_versions(parts).items()]:
         total.update(f"{name} {content}\n".encode())

@@ -46,13 +46,18 @@ def check_unchanged() -> None:
     for task, known, mark in list(_marks.values()):
         tensor = known()
         if tensor is not None and _mark(tensor) != mark:
-            _load.cache_clear()
-            task_data.cache_clear()
-            _marks.clear()
+            forget_data()
             raise ChangedDataError(
                 f"images or labels of '{task}' were changed in place, and other runs read them "
                 "too: change a copy"
             )
+
+
+def forget_data() -> None:
+    """Load data sets anew from now on."""
+    _load.cache_clear()
+    task_data.cache_clear()
+    _marks.clear()
 
 
 @lru_cache(maxsize=8)

@@ -2,8 +2,9 @@
 
     cp -r results/reports/NAME results/reference/ && python results/reference/prune.py
 
-A report keeps `gains.png` and what README, docs or another page here links to. Other plots and the
-page go, with their lines in `table.md`: `python -m bench report` makes them again from the records.
+A report keeps `gains.png` and what README, docs or another page here links to. Other plots, the
+page and `runs.parquet` go, with their lines in `table.md`: `python -m bench report` makes them
+again.
 `--check` names what would go and exits with 1 if there is anything.
 """
 
@@ -62,8 +63,12 @@ def prune(root: Path, check: bool = False) -> list[Path]:
     """Remove what no page shows, or with `check` touch nothing; return the files concerned."""
     kept = shown(root)
     reference = (root / "results" / "reference").resolve()
-    pictures = [path for path in reference.rglob("*") if path.suffix in (".png", ".svg", ".html")]
-    concerned = [path for path in pictures if path not in kept]
+    binary = [
+        path
+        for path in reference.rglob("*")
+        if path.suffix in (".png", ".svg", ".html", ".parquet")
+    ]
+    concerned = [path for path in binary if path not in kept]
     if not check:
         for path in concerned:
             path.unlink()

@@ -32,7 +32,7 @@ def warm_up(arguments: Sequence[Sequence[str]]) -> None:
     import torch
 
     import bench.__main__
-    import bench.cli.batch
+    import bench.api.batch
     import bench.cli.run
     import bench.launch.preload  # noqa: F401
     from bench.cli.app import main

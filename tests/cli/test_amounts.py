@@ -26,7 +26,7 @@ def _said(
     def refuse(*_: object) -> None:
         raise AssertionError("something was started")
 
-    monkeypatch.setattr("bench.cli.batch.early_pool", refuse)
+    monkeypatch.setattr("bench.api.batch.early_pool", refuse)
     monkeypatch.setattr("bench.spec.registry.parse_pairs", refuse)
 
     def call(*arguments: str) -> Said:

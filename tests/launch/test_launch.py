@@ -15,13 +15,13 @@ import psutil
 import pytest
 import torch
 
-from bench.cli.batch import early_pool
-from bench.cli.session import Session
+from bench.api.batch import early_pool
+from bench.api.session import Session
 from bench.contracts import DataSource
-from bench.errors import UserError, Verbosity, verbosity
+from bench.errors import UserError, note, say
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
 from bench.launch.processes import Processes
-from bench.launch.worker import Worker, workers_environment
+from bench.launch.worker import Worker, ready, workers_environment
 from bench.plan.plan import make_plan
 from bench.spec.budget import Price
 from bench.spec.experiment import Experiment
@@ -327,17 +327,6 @@ def test_workers_are_told_what_they_read_when_they_start(monkeypatch: pytest.Mon
     assert dict(os.environ) == before
 
 
-@pytest.mark.parametrize("level", list(Verbosity))
-def test_a_worker_tells_as_much_as_its_command(
-    level: Verbosity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.errors._verbosity", level)
-    worker = Worker(0)
-    worker.send(verbosity)
-    assert list(worker.answers()) == [level]
-    worker.stop()
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
 def test_records_tell_which_allocator_a_run_had(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path, "hard")[:1]
@@ -380,8 +369,9 @@ def test_a_launcher_that_has_one_worker_gets_no_more() -> None:
 
 
 def test_no_worker_is_the_process_of_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "bench")
     for name in ("local", None):
         pool = WorkerPool(name, 0)
         assert (pool.workers, pool.in_process) == (1, True)
@@ -391,9 +381,9 @@ def test_no_worker_is_the_process_of_the_command(
     monkeypatch.setattr(WorkerPool, "begin_answering", lambda _: None)
     experiment = Experiment(pair=("toy:row+column",), strategy=("hard",), **QUICK)
     early_pool(experiment, Session(workers="1"))
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
     early_pool(experiment, Session(workers="0"))
-    assert "note: no worker process" in capsys.readouterr().err
+    assert "note: no worker process" in caplog.text
 
 
 def test_an_unknown_launcher_is_an_error_before_anything_starts(
@@ -525,3 +515,31 @@ def _asked_in(folder: str) -> subprocess.CompletedProcess[str]:
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+def test_what_is_logged_in_a_worker_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bench")
+    with WorkerPool() as pool:
+        assert list(pool.ask(note, "far away\x1b[2J")) == [None]
+        assert list(pool.ask(say, "and wrong")) == [None]
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [("INFO", "far away\N{REPLACEMENT CHARACTER}[2J"), ("WARNING", "and wrong")]
+
+
+def test_a_worker_that_tells_something_has_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bench")
+    worker = Worker(0)
+    try:
+        worker.send(_tells_and_waits, 3)
+        while not ready([worker]):
+            pass
+        assert caplog.messages == ["0", "1", "2"]
+        assert list(worker.answers()) == ["done"]
+    finally:
+        worker.stop()
+
+
+def _tells_and_waits(times: int) -> str:
+    for number in range(times):
+        note(str(number))
+    return "done"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench.api.within import Deadline, seeds_left
 from bench.cli.app import main
-from bench.cli.within import Deadline, seeds_left
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch.worker import answer

@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_pat
         for plot in (*PLOTS, "gains-2", "audit-2", "across", "pareto", "ranking")
         for suffix in ("png", "svg")
     }
+    names |= {"runs.parquet"} if find_spec("pyarrow") else set()
     assert set(report.files) == names
     assert {path.name for path in report.folder.iterdir()} == names
     assert report.runs.planned == len(world.records)

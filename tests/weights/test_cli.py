@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli import weights as command
+from bench.api import weights as command
 from bench.cli.app import main
 from bench.contracts import DataSource
 from bench.decide.pairs import Choice, Decision, TaskSet, decisions
@@ -70,9 +70,9 @@ def _trained_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
     train = command._train
 
-    def train_and_tell(path: Path, job: object, record: object, pool: object) -> object:
+    def train_and_tell(path: Path, job: object, *others: object) -> object:
         keys.append(job.key)  # type: ignore[attr-defined]
-        return train(path, job, record, pool)  # type: ignore[arg-type]
+        return train(path, job, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(command, "_train", train_and_tell)
     return keys

@@ -292,8 +292,8 @@ def gain_limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def picture(figure: "Figure") -> dict[str, bytes]:
-    """Return a figure as PNG and SVG, by suffix. The same figure gives the same bytes."""
+def finished(figure: "Figure") -> "Figure":
+    """Return a figure that can be saved: its texts are clean, and it has a canvas."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
@@ -301,6 +301,12 @@ def picture(figure: "Figure") -> dict[str, bytes]:
         if isinstance(text, Text):  # fonts have no glyph for control characters, and warn
             text.set_text(printable(text.get_text(), keep="\n"))
     FigureCanvasAgg(figure)
+    return figure
+
+
+def picture(figure: "Figure") -> dict[str, bytes]:
+    """Return a figure as PNG and SVG, by suffix. The same figure gives the same bytes."""
+    finished(figure)
     pictures = {}
     for suffix, metadata in (
         ("png", {"Software": None}),

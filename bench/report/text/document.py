@@ -262,17 +262,22 @@ def _delta_m(results: Sequence[RowResult]) -> list[dict[str, Any]]:
 
 def gains_csv(declaration: Declaration, results: Sequence[RowResult]) -> str:
     """Return one line a row and anchor. Gains are in points of the metric; a blank is no number."""
-    lines = [
-        finite(_flat(declaration.experiment.name, result, comparison))
-        for result in results
-        for comparison in (*result.against.values(), *result.references.values())
-    ]
+    lines = gain_rows(declaration, results)
     buffer = io.StringIO()
     names = list(lines[0]) if lines else ["experiment"]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return buffer.getvalue()
+
+
+def gain_rows(declaration: Declaration, results: Sequence[RowResult]) -> list[dict[str, Any]]:
+    """Return a row for each row and anchor. What is not a finite number is None."""
+    return [
+        finite(_flat(declaration.experiment.name, result, comparison))
+        for result in results
+        for comparison in (*result.against.values(), *result.references.values())
+    ]
 
 
 def _flat(experiment: str, row: RowResult, comparison: Comparison) -> dict[str, Any]:

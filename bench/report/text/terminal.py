@@ -88,7 +88,8 @@ def summary(results: Sequence[RowResult], width: int = 100) -> str:
     """Return the table as plain text, for logs and for pages that show what a terminal shows."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    # Within a notebook it would show itself there too.
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
     with console.capture() as captured:
         console.print(terminal_table(results))
     return log("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")

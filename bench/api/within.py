@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.cli.batch import RunBatch
-from bench.cli.session import Session
+from bench.api.batch import RunBatch
+from bench.api.session import Session
 from bench.errors import UserError, clock, note
 from bench.launch import WorkerPool, usable_cores
 from bench.plan.plan import priced
@@ -94,7 +94,7 @@ def plan_within(
         rehearsals = planner.rehearsals(whole)
         jobs = [job for each in rehearsals.values() for job in each]
         batch = RunBatch.of(store, jobs, workers, fresh, "rehearsals")
-        heard = planner.heard(rehearsals, batch.carry_out(store, pool))
+        heard = planner.heard(rehearsals, batch.carry_out(store, pool, session.progress))
     left = deadline.left - _REPORT - _ROW * planner.rows
     schedule = planner.schedule(left, heard, asked_seeds)
     count = "1 seed" if schedule.seeds == 1 else f"{schedule.seeds} seeds"

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.cli.batch import RunBatch
+from bench.api.batch import RunBatch
+from bench.api.progress import Progress
 from bench.contracts import DataSource
 from bench.errors import note
 from bench.launch import WorkerPool
@@ -20,6 +21,7 @@ def settle(
     source: DataSource,
     store: Store,
     pool: WorkerPool,
+    progress: Progress,
     *,
     fresh: bool = False,
     dry_run: bool = False,
@@ -40,7 +42,7 @@ def settle(
 
     def train(jobs: Sequence[Job], budget: Budget) -> Mapping[str, Record]:
         batch = RunBatch.of(store, jobs, pool.workers, fresh, f"pilots at {amount(budget)}")
-        return batch.done if dry_run else batch.carry_out(store, pool)
+        return batch.done if dry_run else batch.carry_out(store, pool, progress)
 
     pilot = pilots.search(train)
     if pilot is None:

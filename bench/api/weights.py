@@ -1,13 +1,14 @@
-"""Carries out `--save-weights`: the recommended networks as files, each with its card."""
+"""Keeps the recommended networks as files, each with its card."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.cli.progress import working
+from bench.api.progress import Progress
+from bench.api.session import Session
 from bench.contracts import DataSource
 from bench.decide.pairs import TaskSet, decisions
-from bench.errors import EXIT_OK, EXIT_RUNS_FAILED, UserError, note, say
+from bench.errors import UserError, note, say
 from bench.files import write_atomically
 from bench.launch import WorkerPool
 from bench.launch.worker import RequestError
@@ -26,44 +27,44 @@ from bench.weights.recommended import Recommended, recommended
 _LONGEST = 100
 
 
-def weights_of(
+def save_weights(
     store: Store,
     declaration: Declaration,
     records: Mapping[str, Record],
-    source: DataSource,
+    session: Session,
     pool: WorkerPool,
+    tell: Callable[[str], None],
+    *,
     fresh: bool = False,
-    as_json: bool = False,
-) -> int:
+) -> bool:
     """Write the networks that an experiment's decisions recommend, and tell where they are.
 
     Each is trained once more, which gives the same numbers on the same machine. One that is there
-    already is not, unless all is to be `fresh`. Returns the exit code that lost networks deserve.
+    already is not, unless all is to be `fresh`. Returns whether none was lost.
     """
     folder = store.root / "reports" / declaration.experiment.name / "weights"
-    tell = note if as_json else print
     decided = decisions(declaration.rows, results_of(declaration, records.get))
     for line in _without(decided):
         tell(line)
-    code, written = EXIT_OK, dict[Path, str]()
+    whole, written = True, dict[Path, str]()
     for wanted in recommended(declaration, decided):
         record = wanted.kept(records.get)
         if record is None:
             say(f"error: no run of {'+'.join(wanted.tasks)} ended well, so no network is saved")
-            code = EXIT_RUNS_FAILED
+            whole = False
             continue
         path = _path(folder, wanted.tasks, record.key, written)
         if path in written:
             continue  # two sets of tasks recommend it
         written[path] = record.key
-        job = _job(declaration, wanted, record, source)
+        job = _job(declaration, wanted, record, session.source)
         saved = None if fresh else _there(path, record.key)
         if saved is None:
             try:
-                saved = _train(path, job, record, pool)
+                saved = _train(path, job, record, pool, session.progress)
             except (UserError, RequestError) as error:
                 say(f"error: the network of {job.spec.label} is not saved: {error}")
-                code = EXIT_RUNS_FAILED
+                whole = False
                 continue
         runs = [run for key in wanted.keys if (run := records.get(key)) is not None]
         why = sentence(wanted.decided, declaration.experiment)
@@ -74,7 +75,7 @@ def weights_of(
     if former := sorted(set(folder.glob("*.safetensors")) - written.keys()):
         names = ", ".join(path.name for path in former)
         note(f"note: in {folder} is left of an earlier decision: {names}")
-    return code
+    return whole
 
 
 def _without(decided: Sequence[TaskSet]) -> Iterator[str]:
@@ -121,13 +122,13 @@ def _job(declaration: Declaration, wanted: Recommended, record: Record, source: 
     return Job(spec, ledger.prices, record.key, source, tuning=ledger.tuning)
 
 
-def _train(path: Path, job: Job, record: Record, pool: WorkerPool) -> Saved:
+def _train(path: Path, job: Job, record: Record, pool: WorkerPool, progress: Progress) -> Saved:
     """Train a run again and write its network; return what the file says of it.
 
     Raises `UserError`, and `RequestError` where the worker is lost.
     """
     note(f"training {job.spec.label}, seed {job.spec.seed}, once more to save its network")
-    with working(f"training {job.spec.label}"):
+    with progress.working(f"training {job.spec.label}"):
         ((again, content),) = pool.ask(train_again, job, limited=False)
     write_atomically(path, content)
     if again.scores != record.scores:

@@ -1,13 +1,12 @@
-"""Trains what is missing of some runs, and shows how it goes."""
+"""Trains what is missing of some runs."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from bench.cli.interrupts import orderly
-from bench.cli.progress import Display
-from bench.cli.session import Session
+from bench.api.progress import Progress
+from bench.api.session import Session
 from bench.errors import LauncherError, clock, note
 from bench.launch import Started, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
@@ -69,14 +68,14 @@ class RunBatch:
             "training and evaluation"
         )
 
-    def carry_out(self, store: Store, pool: WorkerPool) -> dict[str, Record]:
+    def carry_out(self, store: Store, pool: WorkerPool, progress: Progress) -> dict[str, Record]:
         """Train what is missing, and return all records by key."""
         if not self.missing:
             if self.jobs:
                 note(f"all {len(self.jobs)} {self.what} are finished already; nothing to train")
             return dict(self.done)
         note(self.prospect)
-        return {**self.done, **_launch(store, self, pool)}
+        return {**self.done, **_launch(store, self, pool, progress)}
 
 
 def early_pool(experiment: Experiment, session: Session, dry_run: bool = False) -> WorkerPool:
@@ -114,17 +113,19 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
-def _launch(store: Store, together: RunBatch, pool: WorkerPool) -> dict[str, Record]:
+def _launch(
+    store: Store, together: RunBatch, pool: WorkerPool, progress: Progress
+) -> dict[str, Record]:
     done: dict[str, Record] = {}
     jobs, work = together.missing, sum(job.expected_seconds for job in together.missing)
     try:
-        with orderly(), Display(len(jobs), work, together.what) as display:
+        with progress.bar(len(jobs), work, together.what) as bar:
             for event in pool.run(jobs, together.workers):
                 if isinstance(event, Started):
-                    display.started(event.job)
+                    bar.started(event.job)
                     continue
                 done[event.job.key] = store.save(event.record, event.examples)
-                display.finished(event.job, event.record)
+                bar.finished(event.job, event.record)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "

@@ -1,10 +1,10 @@
-"""Chooses the settings of a user's own images, and shows what was chosen and why."""
+"""Chooses the settings of a user's own images, and tells what was chosen and why."""
 
 from collections.abc import Collection
 from pathlib import Path
 
+from bench.api.session import Session
 from bench.clean import printable
-from bench.cli.session import Session
 from bench.errors import note
 from bench.files import write_atomically
 from bench.launch import WorkerPool

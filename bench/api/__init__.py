@@ -1,0 +1,1 @@
+"""What a program or a notebook calls: it carries out experiments, and shows and prints nothing."""
