@@ -91,7 +91,7 @@ class _Parquet(_File):
     def schema(self) -> Any:
         """Its columns, as pyarrow has them."""
         with self._open() as file:
-            return file.schema_arrow
+            return _named(file.schema_arrow)
 
     def check(self, labels: Sequence[str], images: str) -> None:
         """Raise `UserError` where it holds more than is meant, before any of it is unpacked."""
@@ -133,7 +133,7 @@ class _Stream(_File):
     def schema(self) -> Any:
         """Its columns, as pyarrow has them."""
         with self._open() as (schema, _):
-            return schema
+            return _named(schema)
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
         """Yield record batches with these columns, in this order, of as many rows as they have."""
@@ -314,6 +314,12 @@ def _table(
         notes=notes,
         spot=spot if len(files) > 1 else None,
     )
+
+
+def _named(schema: Any) -> Any:
+    """Return a schema whose names are text. Damaged ones raise here, where the file is known."""
+    list(schema.names)  # which decodes them
+    return schema
 
 
 def _stripped(file: _File) -> list[str]:

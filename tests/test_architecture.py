@@ -123,8 +123,8 @@ def test_a_module_imports_from_its_own_layer_and_those_before_it(path: Path) -> 
 
 #: The rooms whose modules are commands, or programs that a command starts.
 COMMANDS = ("cli", "__main__", "speed")
-#: Modules that lead what plugins print elsewhere, which takes the streams.
-REDIRECTING = ("bench.launch.worker", "bench.spec.registry")
+#: Modules that lead what plugins and libraries print elsewhere, which takes the streams.
+REDIRECTING = ("bench.launch.worker", "bench.spec.registry", "bench.export")
 LIBRARY = [
     *(path for path in CORE if (*_module(path).split("."), "")[1] not in COMMANDS),
     *sorted((ROOT / "strategies").glob("*.py")),
