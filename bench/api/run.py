@@ -61,6 +61,7 @@ class Fields(TypedDict, total=False):
     validation_size: int
     curve_points: int
     precision: Literal["fp32", "bf16"]
+    metric: str | Sequence[str]
 
 
 class Flags(Fields, total=False):

@@ -189,6 +189,9 @@ def _begin(launcher: Launcher, workers: int) -> None:
 _WORTH_A_SECOND_WORKER = 8
 #: A worker's memory besides the tensors of a step: torch, and images of the usual sets.
 _PROCESS_BYTES = 2**30
+#: What a worker keeps for each byte of a step that is counted: scratch space of the kernels, the
+#: larger batches of evaluation, and what the allocator does not give back.
+_KEPT = 4
 
 
 def auto_workers(jobs: Sequence[Job]) -> int:
@@ -207,7 +210,8 @@ def auto_workers(jobs: Sequence[Job]) -> int:
         return 1
     import psutil
 
-    largest = max(price.peak_bytes for job in jobs for price in job.prices) + _PROCESS_BYTES
+    peak = max(price.peak_bytes for job in jobs for price in job.prices)
+    largest = _KEPT * peak + _PROCESS_BYTES
     room = int(psutil.virtual_memory().available // largest)
     return max(1, min(usable_cores(), len(jobs), room))
 

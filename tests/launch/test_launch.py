@@ -300,7 +300,8 @@ def test_workers_have_room_in_memory_together(
     price = Price(flops=1, samples=1, peak_bytes=2**30, parameters=1, seconds=1.0)
     jobs = [replace(job, prices=(price,)) for job in _jobs(tmp_path, "hard", "pcgrad")]
     monkeypatch.setattr("bench.launch.usable_cores", lambda: 8)
-    for free, workers in ((64, 8), (6, 3), (1, 1)):  # a gigabyte more for each process
+    # Four bytes for each that is counted, and a gigabyte more for each process.
+    for free, workers in ((64, 8), (16, 3), (1, 1)):
         memory = SimpleNamespace(available=free * 2**30)
         monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
         assert auto_workers(jobs) == workers
