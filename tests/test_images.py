@@ -232,8 +232,9 @@ def test_a_long_reading_says_how_far_it_is_and_how_long_it_takes(
     tmp_path: Path,
     cached: bool,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "bench")
     ticks = count(step=5)  # each look at the clock is five seconds after the one before
     monkeypatch.setattr("bench.errors.time.monotonic", lambda: float(next(ticks)))
     read_rows(
@@ -244,7 +245,7 @@ def test_a_long_reading_says_how_far_it_is_and_how_long_it_takes(
         tmp_path / "cache" if cached else None,
         seen="known",
     )
-    assert capsys.readouterr().err.splitlines() == [
+    assert caplog.messages == [
         "reading 2 of 6 image files, 0:20 left",
         "reading 4 of 6 image files, 0:10 left",
     ]

@@ -160,5 +160,5 @@ def test_the_report_is_in_it_and_says_so(
     report = tmp_path / "reports/custom"
     rows = json.loads((report / "gains.json").read_text())["rows"]
     assert {row["target"]: row["metric"] for row in rows} == {"row": "nll", "column": "accuracy"}
-    assert "metric: row=nll" in (report / "table.md").read_text()
+    assert "| metric | row=nll |" in (report / "table.md").read_text()
     assert "row: classification, 4 classes, scored by nll" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.clean import printable
+from bench.clean import printable, without_commands
 from bench.decide.pairs import Candidate, Choice, TaskSet
 from bench.report.page.picture import inline
 from bench.report.plots.canvas import by_scale
@@ -228,7 +228,7 @@ def html_page(
         script=_source("page.js"),
         policy=_policy(),
     )
-    return text
+    return without_commands(text)
 
 
 def _names(results: Sequence[RowResult]) -> dict[str, str]:
