@@ -203,6 +203,7 @@ def test_a_plot_becomes_an_element_without_styles() -> None:
     assert " style=" not in text
     assert "<style" not in text
     assert "metadata" not in text
+    assert root.findall("{*}g") == []  # it would say nothing
     (path,) = root.findall(".//{*}path")
     assert path.attrib == {
         "id": "gains-mark",

@@ -34,6 +34,7 @@ def inline(svg: bytes, name: str, alt: str) -> str:
                 parent.remove(child)
     for element in root.iter():
         _plain(element, name, used)
+    _flatten(root)
     width, height = (
         float(root.attrib.pop(side).removesuffix("pt")) for side in ("width", "height")
     )
@@ -45,6 +46,18 @@ def inline(svg: bytes, name: str, alt: str) -> str:
         "aria-label": alt,
     }
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _flatten(parent: ElementTree.Element) -> None:
+    """Put what a group holds in its place, if the group says nothing, and leave out blank lines."""
+    children: list[ElementTree.Element] = []
+    for child in parent:
+        _flatten(child)
+        child.tail = None
+        children += list(child) if child.tag == f"{{{_SVG}}}g" and not child.attrib else [child]
+    parent[:] = children
+    if not (parent.text or "").strip():
+        parent.text = None
 
 
 def _plain(element: ElementTree.Element, name: str, used: set[str]) -> None:
