@@ -4,7 +4,6 @@ import sys
 from contextlib import AbstractContextManager
 from html import escape
 from importlib import import_module
-from types import TracebackType
 from typing import Any, Self
 
 from bench.api.progress import Lines, Progress, Quiet, Tally
@@ -49,13 +48,9 @@ class _Bar(Tally):
         self._output = show(self, display_id=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._current.clear()  # whether they have ended or not
+    def close(self) -> None:
+        """Show what is done, whether all have ended or not."""
+        self._current.clear()
         self.show()
 
     def show(self) -> None:

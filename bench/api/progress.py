@@ -23,7 +23,7 @@ class Tally:
     def __init__(self, jobs: int, work: float, what: str) -> None:
         self.jobs, self.what, self.done = jobs, what, 0
         self._work, self._worked = work, 0.0
-        self._began = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._current: list[Job] = []
 
     def __enter__(self) -> Self:
@@ -35,6 +35,9 @@ class Tally:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         """End what is shown, however the jobs have ended."""
 
     def started(self, job: "Job") -> None:
@@ -78,17 +81,22 @@ class Tally:
         going_on = f", now {self.now}" if self.now else ""
         return f"{self.done} of {self.jobs} {self.what}{left}{going_on}"
 
+    def line_is_due(self) -> bool:
+        """Return whether a line is to be shown now: from time to time, and one at the end."""
+        now = time.monotonic()
+        quiet = now - self._last_line
+        due = self.done == self.jobs or (self.done > 0 and quiet >= LINE_EVERY_SECONDS)
+        if due:
+            self._last_line = now
+        return due
+
 
 class Logged(Tally):
-    """Logs how it goes: a line of the logger `bench` every ten seconds, and one at the end."""
-
-    _last = 0.0
+    """Logs how it goes, in lines of the logger `bench`."""
 
     def show(self) -> None:
         """Log a line if it is time."""
-        since = time.monotonic() - max(self._last, self._began)
-        if self.done == self.jobs or (self.done and since >= LINE_EVERY_SECONDS):
-            self._last = time.monotonic()
+        if self.line_is_due():
             note(self.line)
 
 

@@ -1,7 +1,6 @@
 """What an experiment found, for programs and notebooks. Needs no torch."""
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from bench.report.selection import MOST_PAIRS, extremes
 from bench.report.text.decision import sentence
 from bench.report.text.document import gain_rows
 from bench.report.text.latex import latex_table
-from bench.report.text.wording import NOTHING, halved
+from bench.report.text.wording import halved_gain
 from bench.report.tidy import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, run_rows
 from bench.report.write import count_runs, drawings
 from bench.spec.experiment import Experiment
@@ -176,10 +175,7 @@ class Report:
 
 def _cells(row: RowResult) -> tuple[Any, ...]:
     gains = (row.against.get("same-steps"), row.against["full"])
-    shown = [
-        NOTHING if gain is None or math.isnan(gain.result.mean) else halved(gain.result, row.unit)
-        for gain in gains
-    ]
+    shown = (halved_gain(gain, row.unit) for gain in gains)
     return (row.pair, row.target, row.strategy, *shown, row.verdict.name)
 
 

@@ -1,9 +1,7 @@
 """Shows how a launch goes: a live bar on a terminal, plain lines elsewhere. On standard error."""
 
 import contextlib
-import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -14,7 +12,6 @@ from bench.api.progress import Tally
 from bench.clean import one_line, printable
 from bench.cli.console import console
 from bench.cli.messages import Verbosity, told
-from bench.errors import LINE_EVERY_SECONDS
 from bench.store.records import Record
 
 if TYPE_CHECKING:
@@ -52,7 +49,6 @@ class Display(Tally):
 
     def __init__(self, jobs: int, work: float, what: str) -> None:
         super().__init__(jobs, work, what)
-        self._last_line = time.monotonic()
         self._console = console(stderr=True)
         self._bar: Bar | None = None
         if self._console.is_terminal and told(Verbosity.NORMAL):
@@ -76,12 +72,8 @@ class Display(Tally):
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take the bar away."""
         if self._bar:
             self._bar.stop()
 
@@ -103,7 +95,5 @@ class Display(Tally):
             shown = printable(self.now)
             self._bar.update(self._task, completed=self.done, left=self.left, now=shown)
             return
-        quiet = time.monotonic() - self._last_line
-        if self.done == self.jobs or (self.done and quiet >= LINE_EVERY_SECONDS):
-            self._last_line = time.monotonic()
+        if self.line_is_due():
             self.say(self.line)

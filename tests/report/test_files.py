@@ -18,6 +18,8 @@ from bench.clean import markdown as escape
 from bench.report import gains_json, write_report
 from bench.report.text.document import gains_csv
 from bench.report.text.table import markdown
+from bench.report.text.wording import compared
+from bench.spec.budget import Audit
 from bench.stats.gains import results
 from bench.store.records import REFERENCES, Declaration
 
@@ -458,3 +460,13 @@ def test_the_settings_leave_the_number_of_images_to_the_lines_on_the_data(world:
     # Small and drawn sets do not have the number that a recipe asks for.
     text = markdown(world.declaration, results(world.declaration, world.find), {})
     assert "training images" not in text
+
+
+def test_pay_off_is_claimed_only_where_compute_was_equal(world: Any) -> None:
+    found = results(world.declaration, world.find)
+    assert "at equal compute (pay-off)" in compared(found)
+    full = found[0].against["full"]
+    dear = replace(full, flops=1.6, audits={0: Audit("steps", 200, 200)})
+    unequal = [replace(found[0], against={**found[0].against, "full": dear})]
+    assert "pay-off" not in compared(unequal)
+    assert "though not with the same compute" in compared(unequal)

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +14,19 @@ from typing import Any
 from bench.clean import printable, without_commands
 from bench.decide.pairs import Candidate, Choice, TaskSet
 from bench.report.page.picture import inline
-from bench.report.plots.canvas import by_scale
-from bench.report.text.decision import DECISION, listed, sentence
+from bench.report.plots.canvas import by_scale, ends_of, readable_reach
+from bench.report.text.decision import DECISION, listed, sentence, shares
 from bench.report.text.levels import level_text
 from bench.report.text.sections import Code, Strong, Table, parts_of, sections
-from bench.report.text.table import changed, cost
 from bench.report.text.tuning import Tuned
 from bench.report.text.wording import (
     ANCHOR_MEANING,
     NOTHING,
     REFERENCE_MEANING,
+    compared,
     context,
+    cost,
+    declared_anew,
     finding_marks,
     heading,
     interval,
@@ -47,8 +48,8 @@ from bench.stats.tests import PairedResult
 from bench.store.records import RIVALS, AnchorName, Declaration, Outcome
 
 _HERE = Path(__file__).resolve().parent
-#: Width and height of the picture of an interval, in units of its own.
-_WIDE, _HIGH = 120, 16
+#: Width of the picture of an interval, in units of its own.
+_WIDE = 120
 #: Of more rows than this the page leaves out the tables that have a line for each test.
 _MOST_ROWS = 400
 _LONG = ("tests", "metrics", "gradients", "weights", "words", "ranking")
@@ -96,7 +97,6 @@ class Bar:
 class Gain:
     """What a row gains over one anchor: in words, as a number to sort by, and as a picture."""
 
-    anchor: AnchorName
     text: str
     value: float | None
     kind: str
@@ -114,17 +114,12 @@ class Line:
     kind: str
     sign: str
     words: tuple[str, ...]
-    gains: tuple[Gain, ...]
+    gains: Mapping[AnchorName, Gain]
     score: str
     score_value: float | None
     steps: str
     cost: str
     cost_value: float | None
-
-    @property
-    def by_anchor(self) -> dict[str, Gain]:
-        """The gains by what they are over."""
-        return {gain.anchor: gain for gain in self.gains}
 
 
 @dataclass(frozen=True)
@@ -197,24 +192,25 @@ def html_page(
     many = len(results) > _MOST_ROWS
     shown = {s.name: s for s in found if s.name not in (*_TOLD, *(_LONG if many else ()))}
     tables = _tables(results, over, experiment)
+    lines = [line for table in tables for line in table.lines]
     gains = {
-        (line.question, line.strategy): gain
-        for line in (tables[0].lines if tables else ())
-        for gain in line.gains
-        if gain.anchor == "full"
+        (line.question, line.strategy): line.gains["full"]
+        for table in tables[:1]
+        for line in table.lines
     }
     text: str = _template().render(
         name=experiment.name,
         description=experiment.description,
-        changed=changed(declaration).replace("**", ""),
+        changed=declared_anew(declaration),
         cards=[_card(tasks, experiment, gains) for tasks in decided],
         tally=Counter(_TITLES[tasks.decision.choice].lower() for tasks in decided),
         decision=DECISION,
         tables=tables,
-        anchors=[a for a in RIVALS[2:] if any(g.anchor == a for g in _gains(tables))],
+        anchors=[a for a in RIVALS[2:] if any(a in line.gains for line in lines)],
         names=_names(results),
         meanings={**ANCHOR_MEANING, **REFERENCE_MEANING},
-        verdicts=list(dict.fromkeys(line.verdict for t in tables for line in t.lines)),
+        verdicts=list(dict.fromkeys(line.verdict for line in lines)),
+        compared=compared(results),
         same=same_finding(results),
         figures=sorted(
             (_figure(name, text, svg) for name, (text, svg) in plots.items()), key=_place
@@ -236,10 +232,6 @@ def _names(results: Sequence[RowResult]) -> dict[str, str]:
     named = [row.references["reference"] for row in results if "reference" in row.references]
     strategy = next((each.strategy for each in named if each.strategy), "reference")
     return {**{anchor: anchor for anchor in RIVALS}, "reference": strategy}
-
-
-def _gains(tables: Sequence[LevelTable]) -> list[Gain]:
-    return [gain for table in tables for line in table.lines for gain in line.gains]
 
 
 def _tables(
@@ -279,17 +271,14 @@ def _reach(comparisons: Sequence[Comparison]) -> float:
 
     All intervals fit in, unless a few dwarf the others.
     """
-    results = [c.result for c in comparisons]
-    ends = [abs(end) for r in results for end in (r.mean, r.low, r.high) if math.isfinite(end)]
-    margin = max((c.margin for c in comparisons if math.isfinite(c.margin)), default=0.0)
-    if not ends:
-        return 1.0
-    return 1.05 * max(min(max(ends), 6 * statistics.median(ends)), 1.5 * margin) or 1.0
+    farthest = max(ends_of(comparisons), default=0.0)
+    margins = [1.5 * c.margin for c in comparisons if math.isfinite(c.margin)]
+    return 1.05 * max([min(farthest, readable_reach(comparisons)), *margins]) or 1.0
 
 
 def _rank(line: Line) -> float:
     """Return what rows are sorted by: the highest gain at equal compute first."""
-    full = next(gain.value for gain in line.gains if gain.anchor == "full")
+    full = line.gains["full"].value
     return math.inf if full is None else -full
 
 
@@ -305,10 +294,10 @@ def _line(row: RowResult, mark: str, reach: float) -> Line:
         kind=kind,
         sign=sign,
         words=tuple(f"{text.rstrip('.')}." for text in words if text),
-        gains=tuple(
-            _gain(comparison, row.unit, reach)
-            for comparison in (*row.against.values(), *row.references.values())
-        ),
+        gains={
+            anchor: _gain(comparison, row.unit, reach)
+            for anchor, comparison in (*row.against.items(), *row.references.items())
+        },
         score=score(row),
         score_value=_finite(row.score_mean),
         steps=steps(row),
@@ -321,7 +310,6 @@ def _gain(comparison: Comparison, unit: str, reach: float) -> Gain:
     result = comparison.result
     kind = "equal" if comparison.equivalent else ("worse", "open", "better")[comparison.sign + 1]
     return Gain(
-        comparison.anchor,
         interval(comparison, unit),
         _finite(result.mean),
         kind,
@@ -375,14 +363,6 @@ def _worst(candidate: Candidate) -> float:
 
 
 def _option(pair: str, candidate: Candidate, gains: Mapping[tuple[str, str], Gain]) -> Option:
-    use, apart = candidate.use, candidate.use_apart
-    shares = [candidate.parameters / (candidate.parameters_apart or math.nan)]
-    if use and apart:
-        shares.append(use.flops_per_image / apart.flops_per_image)
-        shares.append(use.seconds_in_batch / apart.seconds_in_batch)
-    else:
-        shares += [math.nan] * 2
-    shares.append(candidate.flops)
     excluded = [target.excluded for target in candidate.targets if target.excluded]
     return Option(
         candidate.strategy,
@@ -391,7 +371,7 @@ def _option(pair: str, candidate: Candidate, gains: Mapping[tuple[str, str], Gai
             for target in candidate.targets
         ),
         excluded[0] if excluded else spread(candidate.delta_m, "%"),
-        tuple(map(_percent, shares)),
+        tuple(map(_percent, shares(candidate).values())),
     )
 
 

@@ -6,7 +6,8 @@ stand in them, so a long name makes a larger figure instead of a cut label. pypl
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,12 @@ INK, SOFT, FAINT = "#1a1a1a", "#5a5a5a", "#d9d9d9"
 #: The height in inches of the body of a page, where a plot has several: with title, legend and
 #: caption that is at most 2,000 pixels.
 PAGE = 10.2
+#: Width and height of a panel of `panel_pages`.
+_PANEL = (2.3, 1.6)
+_PANEL_COLUMNS = 4
+_PANEL_GAP = (0.75, 0.75)
+#: How many times as far as half of all intervals a scale goes.
+_FAR = 6
 _EDGE = 0.2
 _LINE = 1.35 / 72  # height of a line of text, in inches a point
 _HANDLE = 0.6  # what a legend's picture and its gaps take
@@ -139,11 +146,6 @@ def paged(title: str, number: int, count: int) -> str:
     return f"{title} (page {number} of {count})" if count > 1 else title
 
 
-def panels_a_page(columns: int, height: float) -> int:
-    """Return how many panels of a height stand on a page."""
-    return columns * max(1, int(PAGE / height))
-
-
 class Sheet:
     """A figure with a title and a legend above its body and a caption below it."""
 
@@ -208,6 +210,43 @@ class Sheet:
         """Return axes at a place of the body."""
         x, y = self._at(left, top + height)
         return self.figure.add_axes((x, y, width / self._size[0], height / self._size[1]))
+
+
+def panel_pages(
+    title: str,
+    caption: str,
+    legend: Sequence[tuple["Artist", str]],
+    headings: Sequence[Sequence[str]],
+    draw: Callable[["Axes", int], None],
+) -> "list[Figure]":
+    """Return small panels side by side, on as many pages. `draw` draws the panel of a number.
+
+    `headings` are the lines above each panel, which are broken where they are too long.
+    """
+    titles = [
+        "\n".join(wrap(text, _PANEL[0], SMALL, bold=True) for text in lines) for lines in headings
+    ]
+    head = 0.16 * max(line_count(text) for text in titles) + 0.1
+    columns = min(_PANEL_COLUMNS, len(titles))
+    width, height = _PANEL_GAP[0] + _PANEL[0], head + _PANEL[1] + _PANEL_GAP[1]
+    most = columns * max(1, int(PAGE / height))
+    parts = [range(at, min(at + most, len(titles))) for at in range(0, len(titles), most)]
+    figures = []
+    for number, part in enumerate(parts, 1):
+        sheet = Sheet(
+            columns * width,
+            math.ceil(len(part) / columns) * height,
+            paged(title, number, len(parts)),
+            caption,
+            legend,
+        )
+        for place, index in enumerate(part):
+            left, top = _PANEL_GAP[0] + place % columns * width, place // columns * height
+            text = titles[index]
+            sheet.text(left, top + head - 0.06, text, size=SMALL, weight="bold", va="bottom")
+            draw(sheet.axes(left, top + head, *_PANEL), index)
+        figures.append(sheet.figure)
+    return figures
 
 
 def empty_sheet(title: str, why: str) -> "Figure":
@@ -302,6 +341,18 @@ def finished(figure: "Figure") -> "Figure":
             text.set_text(printable(text.get_text(), keep="\n"))
     FigureCanvasAgg(figure)
     return figure
+
+
+def ends_of(comparisons: Sequence[Comparison]) -> list[float]:
+    """Return how far means and the ends of intervals lie from zero."""
+    results = [c.result for c in comparisons]
+    return [abs(end) for r in results for end in (r.mean, r.low, r.high) if math.isfinite(end)]
+
+
+def readable_reach(comparisons: Sequence[Comparison]) -> float:
+    """Return how far to either side of zero a scale may go so that most rows can be read on it."""
+    margins = [1.5 * c.margin for c in comparisons if math.isfinite(c.margin)]
+    return max([_FAR * statistics.median(ends_of(comparisons) or [0.0]), *margins])
 
 
 def picture(figure: "Figure") -> dict[str, bytes]:

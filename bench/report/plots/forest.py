@@ -1,7 +1,6 @@
 """The forest plot: every gain with its interval, against every anchor."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from bench.report.plots.canvas import (
     gain_limits,
     handle,
     paged,
+    readable_reach,
 )
 from bench.report.plots.rows import (
     Line,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: How many times as far as half of all intervals the scale goes.
-_FAR = 6
 CAPTION = (
     "Marks are means over paired seeds, bars 95 % Student t intervals (an arrow: it goes on, "
     f"or the mean itself lies out there), faint dots single seeds. {anchor_meanings()} Verdicts "
@@ -60,10 +58,7 @@ def forest(name: str, results: Sequence[RowResult]) -> "list[Figure]":
 def _limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
     """Return the ends of a scale on which most rows can be read, if not all fit in."""
     low, high = gain_limits(comparisons)
-    results = [c.result for c in comparisons]
-    ends = [abs(end) for r in results for end in (r.mean, r.low, r.high) if math.isfinite(end)]
-    margins = [c.margin for c in comparisons if math.isfinite(c.margin)]
-    reach = max([_FAR * statistics.median(ends or [0.0]), *(1.5 * margin for margin in margins)])
+    reach = readable_reach(comparisons)
     return (max(low, -reach), min(high, reach)) if reach else (low, high)
 
 

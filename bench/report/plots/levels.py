@@ -11,14 +11,10 @@ from bench.report.plots.canvas import (
     BAND,
     INK,
     SMALL,
-    Sheet,
     band_handle,
     gain_limits,
     handle,
-    line_count,
-    paged,
-    panels_a_page,
-    wrap,
+    panel_pages,
 )
 from bench.report.text.wording import gain_unit, heading, si_scale
 from bench.spec.budget import Budget
@@ -34,9 +30,6 @@ CAPTION = (
     "gain at equal compute; where both are one run, only the pay-off is drawn. A tick on the zero "
     "line: where the pay-off turns, with its 95 % bootstrap interval."
 )
-_PANEL = (2.3, 1.6)
-_GAP = (0.75, 0.75)
-_COLUMNS = 4
 _LINES: tuple[tuple[AnchorName, str], ...] = (("same-steps", "transfer"), ("full", "pay-off"))
 
 
@@ -44,37 +37,15 @@ def level_plot(name: str, over: Sequence[OverLevels]) -> "list[Figure]":
     """Draw the gain of every row over its levels, on as many pages; none without two levels."""
     if not over or len(over[0].levels) < 2:
         return []
-    titles = [
-        "\n".join(
-            wrap(text, _PANEL[0], SMALL, bold=True)
-            for text in (row.strategy, heading(row.pair, row.target))
-        )
-        for row in over
-    ]
-    head = 0.16 * max(line_count(title) for title in titles) + 0.1
-    columns = min(_COLUMNS, len(over))
     factor = "budget" if isinstance(over[0].levels[0], Budget) else "training images"
-    title = f"{name}: gain of sharing over the {factor}"
-    each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
-    most = panels_a_page(columns, each[1])
-    parts = [range(at, min(at + most, len(over))) for at in range(0, len(over), most)]
     legend = [(handle(ANCHOR_MARKS[anchor], linestyle="-"), label) for anchor, label in _LINES]
-    figures = []
-    for number, part in enumerate(parts, 1):
-        sheet = Sheet(
-            columns * each[0],
-            math.ceil(len(part) / columns) * each[1],
-            paged(title, number, len(parts)),
-            CAPTION,
-            [*legend, (band_handle(), "region of equivalence")],
-        )
-        for place, index in enumerate(part):
-            left, top = _GAP[0] + place % columns * each[0], place // columns * each[1]
-            text = titles[index]
-            sheet.text(left, top + head - 0.06, text, size=SMALL, weight="bold", va="bottom")
-            _draw(sheet.axes(left, top + head, *_PANEL), over[index])
-        figures.append(sheet.figure)
-    return figures
+    return panel_pages(
+        f"{name}: gain of sharing over the {factor}",
+        CAPTION,
+        [*legend, (band_handle(), "region of equivalence")],
+        [(row.strategy, heading(row.pair, row.target)) for row in over],
+        lambda axes, number: _draw(axes, over[number]),
+    )
 
 
 def _draw(axes: "Axes", row: OverLevels) -> None:

@@ -4,16 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.report.plots.canvas import (
-    SMALL,
-    Sheet,
-    cycle_marks,
-    handle,
-    line_count,
-    paged,
-    panels_a_page,
-    wrap,
-)
+from bench.report.plots.canvas import SMALL, cycle_marks, handle, panel_pages
 from bench.report.plots.curves import Curve, draw_curves, mean_curve
 from bench.report.text.wording import WEIGHTS, si_scale
 from bench.spec.budget import Axis
@@ -22,15 +13,13 @@ from bench.stats.gains import Lookup
 from bench.store.records import CurvePoint, Row
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CAPTION = (
     f"{WEIGHTS} Lines are means over seeds; bands reach one standard error of the mean to either "
     "side."
 )
-_PANEL = (2.3, 1.6)
-_GAP = (0.75, 0.7)
-_COLUMNS = 4
 
 
 def weight_plot(
@@ -40,40 +29,22 @@ def weight_plot(
     panels = _panels(declared, results, find)
     if not panels:
         return []
-    titles = [
-        "\n".join(wrap(text, _PANEL[0], SMALL, bold=True) for text in title) for title, _ in panels
-    ]
     curves = [curve for _, group in panels for curve in group]
     marks = cycle_marks(list(dict.fromkeys(curve.arm for curve in curves)))
     largest = max(float(curve.x[-1]) for curve in curves)
     scale, unit = si_scale(largest, axis)
-    head = 0.16 * max(line_count(title) for title in titles) + 0.1
-    columns = min(_COLUMNS, len(panels))
-    each = (_GAP[0] + _PANEL[0], head + _PANEL[1] + _GAP[1])
-    most = panels_a_page(columns, each[1])
-    parts = [range(at, min(at + most, len(panels))) for at in range(0, len(panels), most)]
-    figures = []
-    for number, part in enumerate(parts, 1):
-        sheet = Sheet(
-            columns * each[0],
-            -(-len(part) // columns) * each[1],
-            paged(f"{name}: weights of the tasks' losses", number, len(parts)),
-            CAPTION,
-            [(handle(mark), task) for task, mark in marks.items()],
-        )
-        for place, index in enumerate(part):
-            left, top = _GAP[0] + place % columns * each[0], place // columns * each[1]
-            text = titles[index]
-            sheet.text(left, top + head - 0.06, text, size=SMALL, weight="bold", va="bottom")
-            axes = sheet.axes(left, top + head, *_PANEL)
-            axes.set_xlabel(f"compute used ({unit})", size=SMALL)
-            axes.set_ylabel("weight", size=SMALL)
-            axes.set_xlim(0, largest / scale * 1.03)
-            axes.set_ylim(-0.02, 1.02)
-            axes.grid()
-            draw_curves(axes, panels[index][1], marks, scale)
-        figures.append(sheet.figure)
-    return figures
+
+    def draw(axes: "Axes", number: int) -> None:
+        axes.set_xlabel(f"compute used ({unit})", size=SMALL)
+        axes.set_ylabel("weight", size=SMALL)
+        axes.set_xlim(0, largest / scale * 1.03)
+        axes.set_ylim(-0.02, 1.02)
+        axes.grid()
+        draw_curves(axes, panels[number][1], marks, scale)
+
+    legend = [(handle(mark), task) for task, mark in marks.items()]
+    title = f"{name}: weights of the tasks' losses"
+    return panel_pages(title, CAPTION, legend, [lines for lines, _ in panels], draw)
 
 
 def _weight(task: str, point: CurvePoint) -> float | None:

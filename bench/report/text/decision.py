@@ -54,14 +54,26 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def shares(candidate: Candidate) -> dict[str, float]:
+    """Return what a shared network needs as shares of what the single-task networks need together.
+
+    What was not measured is NaN.
+    """
+    use, apart = candidate.use, candidate.use_apart
+    return {
+        "parameters": candidate.parameters / (candidate.parameters_apart or math.nan),
+        "FLOPs": use.flops_per_image / apart.flops_per_image if use and apart else math.nan,
+        "time per image": use.seconds_in_batch / apart.seconds_in_batch
+        if use and apart
+        else math.nan,
+        "training compute": candidate.flops,
+    }
+
+
 def _saving(candidate: Candidate) -> str:
     """Return what the shared network needs, compared with the single-task networks together."""
-    use, apart = candidate.use, candidate.use_apart
-    parts = [f"{candidate.parameters / candidate.parameters_apart:.0%} of the parameters"]
-    if use is not None and apart is not None:
-        parts.append(f"{use.flops_per_image / apart.flops_per_image:.0%} of the FLOPs")
-        parts.append(f"{use.seconds_in_batch / apart.seconds_in_batch:.0%} of the time per image")
-    parts.append(f"{candidate.flops:.0%} of the training compute")
+    known = {name: share for name, share in shares(candidate).items() if math.isfinite(share)}
+    parts = [f"{share:.0%} of the {name}" for name, share in known.items()]
     return f"It needs {listed(parts)} of {len(candidate.targets)} separate models."
 
 

@@ -33,6 +33,7 @@ from bench.report.text.wording import (
     WEIGHTS,
     bounded,
     chance,
+    compared,
     detectable,
     finding_marks,
     heading,
@@ -51,7 +52,6 @@ from bench.report.text.wording import (
     spread,
     stall,
     trouble,
-    what_budget,
 )
 from bench.spec.budget import Budget
 from bench.stats.across import Estimate, across_pairs, contrasts, expectations, without_gains
@@ -190,10 +190,7 @@ def _words(results: Sequence[RowResult]) -> Section | None:
     """Return each verdict with what it rests on, under the question that it answers."""
     if not results:
         return None
-    blocks: list[Text | list[Text] | Table] = [
-        "Each line compares a shared network with a single-task network of the task behind the "
-        f"arrow: first at equal steps (transfer), then at equal {what_budget(results)} (pay-off)."
-    ]
+    blocks: list[Text | list[Text] | Table] = [f"Each line compares {compared(results)}."]
     for _, group in groupby(results, key=lambda row: (row.pair, row.target)):
         rows = list(group)
         told = [f"declared before the runs: {rows[0].expect}"] if rows[0].expect else []

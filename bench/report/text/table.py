@@ -17,6 +17,8 @@ from bench.report.text.tuning import Tuned
 from bench.report.text.wording import (
     NOTHING,
     audit,
+    cost,
+    declared_anew,
     detectable,
     expected,
     finding_marks,
@@ -86,7 +88,7 @@ def markdown(
     parts = [
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
-        changed(declaration),
+        f"**Declared anew.** {told}" if (told := declared_anew(declaration)) else "",
         _decisions(declaration, decided),
         f"[The page {PAGE}]({PAGE}) shows all of this, to sort and to filter.",
         "## Numbers",
@@ -101,18 +103,6 @@ def markdown(
         else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def changed(declaration: Declaration) -> str:
-    """Return a warning where something else stood under this name before, or an empty text."""
-    if not declaration.changes:
-        return ""
-    times = "once" if declaration.changes == 1 else f"{declaration.changes} times"
-    return (
-        "**Declared anew.** Other rows, seeds, budget, margin or recipe stood under this name "
-        f"before (changed {times}); "
-        "what was chosen after seeing results proves less than it seems to."
-    )
 
 
 def _decisions(declaration: Declaration, decided: Sequence[TaskSet]) -> str:
@@ -160,12 +150,6 @@ def both_scores(row: RowResult) -> str:
     """Return the mean score of a row and that of its single-task network."""
     ours, alone = row.score_mean, row.against["full"].anchor_mean
     return f"{number(ours, row.unit)} / {number(alone, row.unit)} {row.unit}".strip()
-
-
-def cost(row: RowResult) -> str:
-    """Return the FLOPs and seconds of a row for each that its single-task network took."""
-    full = row.against["full"]
-    return f"{number(full.flops, '')}, {number(full.seconds, '')}"
 
 
 def _cells(row: RowResult, mark: str) -> tuple[str, ...]:

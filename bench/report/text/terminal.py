@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from bench.clean import log, printable
 from bench.report.text.wording import (
-    NOTHING,
     context,
     finding_marks,
     fold,
-    halved,
+    halved_gain,
     heading,
     same_finding,
     skew,
@@ -25,7 +24,7 @@ from bench.report.text.wording import (
     what_budget,
 )
 from bench.stats.across import Contrast, contrasts
-from bench.stats.comparison import Comparison, RowResult
+from bench.stats.comparison import RowResult
 from bench.store.records import Outcome
 
 if TYPE_CHECKING:
@@ -107,15 +106,11 @@ def _contrast(contrast: Contrast) -> str:
 def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
     return (
         short(mark + row.strategy),
-        _gain(row.against.get("same-steps"), row.unit),
-        _gain(row.against["full"], row.unit),
+        halved_gain(row.against.get("same-steps"), row.unit),
+        halved_gain(row.against["full"], row.unit),
         steps(row).replace(" ", ""),
         row.verdict.name,
     )
-
-
-def _gain(comparison: Comparison | None, unit: str) -> str:
-    return NOTHING if comparison is None else halved(comparison.result, unit)
 
 
 def short(name: str) -> str:

@@ -308,6 +308,34 @@ def context(rows: Sequence[RowResult]) -> str:
     return "; ".join(filter(None, told))
 
 
+def cost(row: RowResult) -> str:
+    """Return the FLOPs and seconds of a row for each that its single-task network took."""
+    full = row.against["full"]
+    return f"{number(full.flops, '')}, {number(full.seconds, '')}"
+
+
+def declared_anew(declaration: Declaration) -> str:
+    """Return a warning where something else stood under this name before, or an empty text."""
+    if not declaration.changes:
+        return ""
+    times = "once" if declaration.changes == 1 else f"{declaration.changes} times"
+    return (
+        "Other rows, seeds, budget, margin or recipe stood under this name before (changed "
+        f"{times}); what was chosen after seeing results proves less than it seems to."
+    )
+
+
+def compared(results: Sequence[RowResult]) -> str:
+    """Return what rows are compared with, and what either half of a verdict says."""
+    second = "at equal compute (pay-off)"
+    if what_budget(results) != "compute":
+        second = "with the same budget, though not with the same compute"
+    return (
+        "a shared network with a single-task network of the task behind the arrow: at equal steps "
+        f"(transfer), and {second}"
+    )
+
+
 def what_budget(results: Sequence[RowResult]) -> str:
     """Return what rows and the networks with the whole budget have used alike, in a word."""
     equal = all(row.against["full"].equal_compute for row in results)
@@ -318,6 +346,11 @@ def steps(result: RowResult) -> str:
     """Return the steps of the row and of the network with the whole budget."""
     ours, theirs = result.against["full"].steps
     return f"{ours:,} / {theirs:,}" if theirs else NOTHING
+
+
+def halved_gain(comparison: Comparison | None, unit: str) -> str:
+    """Return the gain of a comparison ± half of its interval; a dash where there is none."""
+    return NOTHING if comparison is None else halved(comparison.result, unit)
 
 
 def halved(result: PairedResult, unit: str) -> str:
