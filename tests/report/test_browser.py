@@ -117,7 +117,7 @@ def test_rows_are_filtered_by_text_and_by_verdict(opened: Opened) -> None:
     page.fill("#find", "no such strategy")
     assert opened.rows() == []
     page.click("button[type=reset]")
-    sync_api.expect(page.locator("#count")).to_have_text("16 of 16 rows")
+    sync_api.expect(page.locator("#count")).to_have_text("16 of 16 rows", timeout=60_000)
     verdict = opened.rows("verdict")[0]
     page.select_option("#verdict", verdict)
     assert set(opened.rows("verdict")) == {verdict}
