@@ -39,6 +39,7 @@ __all__ = [
     "Component",
     "DataSource",
     "Dataset",
+    "EffectsOfSteps",
     "EncoderFactory",
     "Glance",
     "LookAhead",
@@ -240,8 +241,9 @@ class Trial:
     """What a weighting may ask before a step: the losses that other parameters would give.
 
     `parameters` are the network's parameters that the phase trains. `losses` maps such a list to
-    the losses `[T]` of the step's batch, `second` to those of its second batch. `weights` `[T]` are
-    the tasks' own in this step, divided by their sum; `rate` is the step's learning rate.
+    the losses `[T]` of the step's batch, `second` to those of its second batch; where there is
+    none, it is `losses`. `weights` `[T]` are the tasks' own in this step, divided by their sum;
+    `rate` is the step's learning rate.
     """
 
     parameters: Sequence[Tensor]
@@ -254,12 +256,28 @@ class Trial:
 class LookAhead(nn.Module, ABC):
     """A module of a weighting that tries out a step before it is taken.
 
-    Its weighting asks for a `second_batch`. All its passes are part of the step's price.
+    Where it needs one, its weighting asks for a `second_batch`. All its passes are part of the
+    step's price.
     """
 
     @abstractmethod
     def look_ahead(self, trial: Trial) -> None:
         """Use the trial before the step. Gradients are recorded."""
+
+
+class EffectsOfSteps(LookAhead, ABC):
+    """A look ahead that measures what a step for one task does to the losses of all.
+
+    A run records it along its learning curve. `bench group` reads it there.
+    """
+
+    @abstractmethod
+    def effects(self) -> Tensor:
+        """Return the mean effects `[T, T]` since the last call, on the device.
+
+        Row i, column j is the share of task j's loss that a step for task i alone took away;
+        negative where the loss rose. NaN where none was measured.
+        """
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,9 @@ class CurvePoint:
     norms: dict[str, Amount | None] = field(default_factory=dict)
     """Norm of the gradient of every task's own loss on the shared parameters, on one batch; empty
     where nobody looked."""
+    effects: dict[str, dict[str, Number | None]] = field(default_factory=dict)
+    """Share of the loss of the second task that a step for the first alone took away, the mean
+    since the last point; empty where no method measures it."""
     cosines: dict[str, dict[str, Number | None]] = field(default_factory=dict)
     """Cosine of the gradients of two tasks, by the one and then by the other in the run's order;
     None where one of them is zero."""

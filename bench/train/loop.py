@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.contracts import LookAhead, MultiTaskNetwork, SecondLook, Trial
+from bench.contracts import EffectsOfSteps, LookAhead, MultiTaskNetwork, SecondLook, Trial
 from bench.errors import UserError
 from bench.networks import Encoder, Shape
 from bench.randomness import seeded, stream
@@ -262,6 +262,11 @@ class TrainingState:
         """Whether several tasks train the same parameters in this phase."""
         return len(self.trained) > 1 and bool(self._shared)
 
+    def effects(self) -> Tensor | None:
+        """Return what the phase's method has measured since the last call; None if it does not."""
+        measures = isinstance(self._combine, EffectsOfSteps)
+        return self._combine.effects() if measures else None
+
     @property
     def parameters(self) -> int:
         """Number of the network's parameters, auxiliary heads included."""
@@ -289,8 +294,6 @@ class TrainingState:
         return passes_in(self.recipe.precision, self.device)
 
     def _trial(self, batch: Batch) -> Trial:
-        if batch.second is None:
-            raise ValueError("a look ahead needs a second batch: the weighting's second_batch")
         own = {n: p.detach() for n, p in self.network.named_parameters() if p.requires_grad}
 
         def losses_at(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
@@ -302,7 +305,7 @@ class TrainingState:
         return Trial(
             parameters=[*own.values()],
             losses=partial(losses_at, batch),
-            second=partial(losses_at, batch.second),
+            second=partial(losses_at, batch.second or batch),
             weights=self._weights,
             rate=self.optimizer.rate,
         )

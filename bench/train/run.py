@@ -157,6 +157,17 @@ def _gradients(
     return norms, cosines
 
 
+def _effects(state: TrainingState) -> dict[str, dict[str, float | None]]:
+    """Return what steps for each task did to the losses of the others, where that is measured."""
+    table, names = state.effects(), [d.task.name for d in state.trained]
+    if table is None:
+        return {}
+    return {
+        name: {other: _finite(value) for other, value in zip(names, row, strict=True)}
+        for name, row in zip(names, table.tolist(), strict=True)
+    }
+
+
 def _curve_points(spec: RunSpec, phase: int) -> set[int]:
     """Return the steps of a phase, counted from its first, after which the run is evaluated.
 
@@ -220,6 +231,7 @@ def _train(
                 losses={name: _finite(mean) for name, mean in means.items()},
                 weights={n: _finite(w) for n, w in zip(names, weights, strict=False)},
                 norms=norms,
+                effects=_effects(state),
                 cosines=cosines,
             )
         )
