@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench.decide.pairs import Candidate, Choice, TaskSet
-from bench.report.page.parts import Bar, Figure, bar_of, figure_of, rendered, share_percent
+from bench.report.page.parts import Bar, Figure, bar_of, figure_of, rendered
 from bench.report.plots.canvas import by_scale, ends_of, readable_reach
 from bench.report.text.decision import DECISION, listed, sentence, shares
 from bench.report.text.levels import level_text
@@ -25,6 +25,7 @@ from bench.report.text.wording import (
     interval,
     same_finding,
     score,
+    share_percent,
     skew,
     spread,
     steps,

@@ -11,7 +11,6 @@ from typing import Any
 from bench.clean import printable, without_commands
 from bench.report.page.picture import inline
 from bench.report.text.sections import Code, Strong, Table, parts_of
-from bench.report.text.wording import NOTHING
 from bench.stats.tests import PairedResult
 
 _HERE = Path(__file__).resolve().parent
@@ -74,11 +73,6 @@ def bar_of(result: PairedResult, margin: float, reach: float) -> Bar | None:
         before=whole and result.low < low,
         after=whole and result.high > high,
     )
-
-
-def share_percent(share: float) -> str:
-    """Return a share in percent; a dash where there is none."""
-    return f"{share:.0%}".replace("%", " %") if math.isfinite(share) else NOTHING
 
 
 def figure_of(name: str, text: str, svg: bytes) -> Figure:

@@ -409,6 +409,11 @@ def percent(share: float) -> str:
     return f"{share:+.2%}".replace("%", " %") if math.isfinite(share) else NOTHING
 
 
+def share_percent(share: float) -> str:
+    """Return a share in whole percent; a dash where there is none."""
+    return f"{share:.0%}".replace("%", " %") if math.isfinite(share) else NOTHING
+
+
 def audit(result: RowResult) -> str:
     """Return whether the budgets of a row were equal, with the largest difference."""
     deviations = [c.deviation for c in result.against.values() if not math.isnan(c.deviation)]
