@@ -119,7 +119,7 @@ def verdict(options: Sequence[Option]) -> Verdict:
     if passing:
         (option, p), better = passing[0], math.nan
         for other, own in passing[1:]:
-            found = paired(_more(other, option))
+            found = paired(differences(other, option))
             if found.n > 1 and found.mean > 0 and found.p <= ALPHA:
                 option, p, better = other, own, found.p
         return Verdict(GroupChoice(option.name.value), option, p, better)
@@ -133,7 +133,7 @@ def verdict(options: Sequence[Option]) -> Verdict:
     return Verdict(GroupChoice.UNDECIDED, seeds=decided.seeds)
 
 
-def _more(one: Option, other: Option) -> list[float]:
+def differences(one: Option, other: Option) -> list[float]:
     """Return the differences of Δm of two options, one a seed that both have."""
     ours, theirs = delta_m_by_seed(one.candidate.targets), delta_m_by_seed(other.candidate.targets)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
