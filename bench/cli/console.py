@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.clean import CleanStream, json_text, without_commands
+from bench.errors import say
 
 
 def console(stderr: bool = False) -> Console:
@@ -48,3 +50,11 @@ def table_of_figures(
 def show_json(document: Any) -> None:
     """Print a document as JSON. What is not a finite number is null."""
     print(json_text(document), end="")
+
+
+def open_page(page: Path) -> None:
+    """Show a page in the browser of this machine."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        say(f"no browser was found: open {page} yourself")

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.api.found import Found, read_records
+from bench.api.groups import GroupReport
 from bench.clean import printable
-from bench.cli.console import console
+from bench.cli.console import console, open_page
+from bench.cli.group import show_groups
 from bench.cli.progress import working
 from bench.errors import EXIT_DEFECT, EXIT_OK, EXIT_RUNS_FAILED, EXIT_USAGE, UserError, note, say
 from bench.report import level_table, stall, terminal_table, tuning_note
@@ -73,12 +75,15 @@ def report_all(results: Path, name: str | None, as_json: bool, opens: bool = Fal
     """
     store = Store(results, read_only=True)
     store.sweep()
-    declarations = store.experiments() if name is None else [store.experiment(name)]
+    groups = store.groups()
+    if name in groups:
+        return show_groups(GroupReport(groups[name], store), as_json, opens=opens)
+    listed = as_json and name is None
+    declarations = _declared(store, name, bool(groups))
     broken = store.news()
     for line in broken:
         say(f"error: {line}")
     code = EXIT_USAGE if broken else EXIT_OK
-    listed = as_json and name is None
     documents = []
     for declaration in declarations:
         title, planned = declaration.experiment.name, declaration.keys | declaration.tuning_keys
@@ -93,7 +98,7 @@ def report_all(results: Path, name: str | None, as_json: bool, opens: bool = Fal
             found = report_experiment(store, declaration, records, as_json, not listed)
             code = max(code, found)
             if opens:
-                _open(store.root / "reports" / title / "report.html")
+                open_page(store.root / "reports" / title / "report.html")
             for line in store.news():  # of scores of images, which are read last
                 note(f"note: {line}")
             if listed:
@@ -104,14 +109,22 @@ def report_all(results: Path, name: str | None, as_json: bool, opens: bool = Fal
             traceback.print_exc()
             say(f"error: '{title}' could not be reported, which is a defect of bench")
             code = EXIT_DEFECT
+    asked = []
+    for each in groups.values() if name is None else ():
+        report = GroupReport(each, store)
+        code = max(code, show_groups(report, as_json, not listed, opens))
+        if listed:
+            asked.append((report.folder / "grouping.json").read_text("utf-8"))
     if listed:
-        print(f'{{"experiments": [\n{",".join(documents)}]}}')
+        print(f'{{"experiments": [\n{",".join(documents)}], "groups": [{",".join(asked)}]}}')
     return code
 
 
-def _open(page: Path) -> None:
-    """Show a page in the browser of this machine."""
-    import webbrowser
+def _declared(store: Store, name: str | None, groups: bool) -> list[Declaration]:
+    """Return the experiments of a folder, or the one that is named.
 
-    if not webbrowser.open(page.resolve().as_uri()):
-        say(f"no browser was found: open {page} yourself")
+    A folder with questions of groups needs no experiment. Raises `UserError`.
+    """
+    if name is not None:
+        return [store.experiment(name)]
+    return store.declarations() if groups else store.experiments()

@@ -15,8 +15,16 @@ MODULES = sorted(path.stem for path in (Path(__file__).parents[2] / "datasets").
 @pytest.mark.parametrize(
     ("dataset", "tasks", "digest"),
     [
-        ("mnist", "digit+parity+slant", "ef1e678d548335bd57ebc4e416b83de940c531ea14d638944015fd57b6b53e26"),
-        ("multimnist", "left+right", "1d4b95fd8d971fe101160eb4ce79d0fca54c456d97d25792520b6dcda77bc2da"),
+        (
+            "mnist",
+            "digit+parity+slant",
+            "ef1e678d548335bd57ebc4e416b83de940c531ea14d638944015fd57b6b53e26",
+        ),
+        (
+            "multimnist",
+            "left+right",
+            "1d4b95fd8d971fe101160eb4ce79d0fca54c456d97d25792520b6dcda77bc2da",
+        ),
     ],
 )
 def test_the_real_content_is_what_it_always_was(
