@@ -177,7 +177,13 @@ def rules_of(declaration: GroupDeclaration) -> Rules:
 def proposed(declaration: GroupDeclaration, find: Lookup) -> Proposal | None:
     """Return what the affinities of a declaration propose; None where no seed has all its runs."""
     found = affinities(declaration, find)
-    return propose(found[0].values, rules_of(declaration)) if found else None
+    return _proposal(declaration, found[0]) if found else None
+
+
+def _proposal(declaration: GroupDeclaration, found: Affinities) -> Proposal:
+    """Return what affinities propose. The margin is in percent, as gains in percent are."""
+    margin = declaration.experiment.margin if found.unit == "%" else 0.0
+    return propose(found.values, rules_of(declaration), margin=margin)
 
 
 def partition_to_verify(proposal: Proposal, tasks: int) -> Partition:
@@ -198,7 +204,7 @@ def result_of(declaration: GroupDeclaration, find: Lookup) -> GroupingResult | N
     measured = affinities(declaration, find)
     if not measured:
         return None
-    proposal = propose(measured[0].values, rules_of(declaration))
+    proposal = _proposal(declaration, measured[0])
     runs = declaration.verification
     options = _options(declaration, runs, find) if runs is not None else ()
     trained = dict(trained_groups(declaration, find))

@@ -11,10 +11,12 @@ are computed in the same way.
 
 Many groupings are nearly as good as the best, and noise makes one of them look best where it was
 searched. So what a number of networks brings is predicted at seeds that the search leaves out, in
-turns. The fewest networks within a standard error of the best number are proposed (the rule of
-Breiman et al. 1984 for trees). Seeds are drawn again many times (a bootstrap; beyond 12 tasks each
-is left out once), and all of this is done with each draw: a grouping that comes of few of them is
-no proposal.
+turns. The fewest networks within two standard errors of the best number are proposed (the rule of
+Breiman et al. 1984 for trees has one). Seeds are drawn again many times (a bootstrap; beyond 12
+tasks each is left out once), and all of this is done with each draw.
+
+A proposal is stable if nearly all draws come to it, and if more networks cannot bring much more.
+Else nothing but the wish for few networks may speak for it.
 """
 
 import math
@@ -22,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize, sparse
@@ -33,8 +36,10 @@ Partition = tuple[tuple[int, ...], ...]
 
 #: Up to so many tasks dynamic programming looks at all groupings.
 EXACT = 12
-#: Draws of the seeds, and the share of them in which a grouping has to come out to be proposed.
+#: Draws of the seeds, and the share of them in which a stable grouping has to come out.
 DRAWS, STABLE = 400, 0.8
+#: Standard errors that count as nothing, and the share of the best total that is not much.
+_ERRORS, _MUCH = 2.0, 0.25
 #: Searches that are made at once, and the seconds that an integer program may take.
 _MOST_COLUMNS, _SECONDS = 2400, 20.0
 
@@ -88,12 +93,16 @@ class Proposal:
 
     `best` has the best grouping of every number of networks that the rules allow, the fewest first.
     `frequencies` has the share of the draws of seeds that came to each grouping, the most frequent
-    first; empty where there are fewer than three seeds.
+    first; empty where there are fewer than three seeds. `at_stake` is what another number of
+    networks may bring more, at most: the mean at seeds left out, and two standard errors. `little`
+    is how much of that does not matter.
     """
 
     chosen: Predicted
     best: tuple[Predicted, ...]
     frequencies: tuple[tuple[Partition, float], ...] = field(default=())
+    at_stake: float = 0.0
+    little: float = 0.0
 
     @property
     def frequency(self) -> float:
@@ -104,8 +113,8 @@ class Proposal:
 
     @property
     def stable(self) -> bool:
-        """Whether nearly all draws of the seeds came to the same grouping."""
-        return self.frequency >= STABLE
+        """Whether nearly all draws of the seeds came to it, and others cannot bring much more."""
+        return self.frequency >= STABLE and self.at_stake <= self.little + 1e-12
 
 
 def members_gain(affinity: np.ndarray, group: Sequence[int]) -> np.ndarray:
@@ -153,10 +162,13 @@ def partitions(tasks: int) -> Iterator[Partition]:
     return place(0, [])
 
 
-def propose(affinity: np.ndarray, rules: Rules, draws: int = DRAWS, seed: int = 0) -> Proposal:
+def propose(
+    affinity: np.ndarray, rules: Rules, draws: int = DRAWS, seed: int = 0, margin: float = 0.0
+) -> Proposal:
     """Return what affinities `[S, n, n]` of n ≥ 2 tasks at S seeds propose under some rules.
 
-    Raises `UserError` where the rules allow no grouping.
+    Less than `margin` of a total does not matter, nor does a quarter of the best. Raises
+    `UserError` where the rules allow no grouping.
     """
     seeds, tasks, _ = affinity.shape
     search = _by_programming if tasks <= EXACT else _by_programs
@@ -175,17 +187,19 @@ def propose(affinity: np.ndarray, rules: Rules, draws: int = DRAWS, seed: int = 
     means = np.stack([affinity[list(each)].mean(0) for each in samples])
     found = dict(zip(samples, search(means, rules), strict=True))
 
-    def chosen(each: tuple[int, ...]) -> Partition:
+    def chosen(each: tuple[int, ...]) -> _Chosen:
         return _fewest(affinity, each, found, rules)
 
     best = found[everyone].values()
     predicted = [Predicted(p, tuple(map(float, totals(affinity, p, rules)))) for p in best]
     own = chosen(everyone)
-    counted = Counter(map(chosen, picks))
+    counted = Counter(chosen(each).partition for each in picks)
     return Proposal(
-        chosen=next(each for each in predicted if each.partition == own),
+        chosen=next(each for each in predicted if each.partition == own.partition),
         best=tuple(predicted),
         frequencies=tuple((p, n / len(picks)) for p, n in counted.most_common()),
+        at_stake=own.at_stake,
+        little=max(margin, _MUCH * own.best),
     )
 
 
@@ -202,20 +216,29 @@ def _folds(sample: tuple[int, ...]) -> list[tuple[int, ...]]:
 _Best = Mapping[int, Partition]
 
 
+class _Chosen(NamedTuple):
+    """A grouping, the total of the best number of networks, and what that may bring more."""
+
+    partition: Partition
+    best: float
+    at_stake: float
+
+
 def _fewest(
     affinity: np.ndarray,
     sample: tuple[int, ...],
     found: Mapping[tuple[int, ...], _Best],
     rules: Rules,
-) -> Partition:
+) -> _Chosen:
     """Return the best grouping of as many networks as are needed.
 
     What a number of networks brings is predicted at seeds that had no part in the search: of many
     groupings that are equally good, noise makes one look best where it was searched. The fewest
-    networks within a standard error of the best number are enough.
+    networks within two standard errors of the best number are enough.
     """
+    different = sorted(set(sample))
     held_out: dict[int, list[float]] = {count: [] for count in found[sample]}
-    for seed in sample if len(set(sample)) > 1 else ():
+    for seed in different if len(different) > 1 else ():
         fold = found[_without(sample, seed)]
         for count, each in held_out.items():
             if count in fold:
@@ -229,8 +252,9 @@ def _fewest(
     for count in sorted(held_out):
         lost = np.subtract(best, held_out[count])
         error = lost.std(ddof=1) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
-        if lost.mean() <= error + 1e-12:
-            return found[sample][count]
+        mean, allowed = float(lost.mean()), _ERRORS * float(error)
+        if mean <= allowed + 1e-12:
+            return _Chosen(found[sample][count], float(np.mean(best)), mean + allowed)
     raise AssertionError("the best number of networks is within any error of itself")
 
 

@@ -175,7 +175,7 @@ def test_a_dry_run_trains_and_leaves_nothing(bench: CommandLine, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["steps"] == 12
-    assert [part["runs"] for part in found["parts"]][0] == 3 * (3 + 3)
+    assert next(part["runs"] for part in found["parts"]) == 3 * (3 + 3)
     assert not list(tmp_path.rglob("run.json"))
 
 
