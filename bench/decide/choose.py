@@ -180,7 +180,7 @@ def propose(affinity: np.ndarray, rules: Rules, draws: int = DRAWS, seed: int = 
     def chosen(each: tuple[int, ...]) -> Partition:
         return _fewest(affinity, each, found, rules)
 
-    best = found[everyone].values()
+    best = [found[everyone][count] for count in sorted(found[everyone])]
     predicted = [Predicted(p, tuple(map(float, totals(affinity, p, rules)))) for p in best]
     own = chosen(everyone)
     counted = Counter(map(chosen, picks))

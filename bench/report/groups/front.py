@@ -16,21 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTION = (
-    "Left: the predicted total of groupings over their number of networks. A grey point is a "
-    "grouping, where there are seven tasks or fewer. The line joins the best of each number, with "
-    "the 95 % interval over seeds; these were searched, so they tend to be too high."
+    "Predicted totals of the best grouping of each number of networks that was looked at, with "
+    "95 % intervals over seeds. They are the best of many, so they tend to be too high."
 )
 VERIFIED = (
-    "Right: Δm as it was verified at fresh seeds, with its 95 % interval, over the inference "
-    "FLOPs. Networks of their own stand at zero."
+    "On the right: Δm as it was verified at fresh seeds, with its 95 % interval, over the inference "
+    "FLOPs. What costs the same stands side by side. Networks of their own stand at zero."
 )
 #: Up to so many tasks every grouping has a point.
 _EVERY = 7
-_PANEL, _GAP, _TOP = (4.3, 3.4), (0.85, 0.55), 0.3
+_PANEL, _GAP, _TOP = (4.3, 3.4), (0.85, 0.45), 0.1
 _BEST = Mark("#0072B2", "o")
 _CHOSEN = Mark("#D55E00", "D")
 _MARKS: Mapping[OptionName, Mark] = {
-    OptionName.ONE: Mark("#0072B2", "o"),
+    OptionName.ONE: Mark("#CC79A7", "v"),
     OptionName.GROUPING: Mark("#D55E00", "D"),
     OptionName.RANDOM: Mark("#7a7a7a", "s", filled=False),
     OptionName.SLIM: Mark("#007a59", "^", filled=False),
@@ -62,7 +61,7 @@ def front_plot(name: str, result: GroupingResult, most: int | None = None) -> "l
         panels * (_GAP[0] + _PANEL[0]),
         _TOP + _PANEL[1] + _GAP[1],
         f"{name}: what more networks bring",
-        f"{CAPTION} {VERIFIED}" if verified else CAPTION.replace("Left: the", "The"),
+        f"{CAPTION} {VERIFIED}" if verified else CAPTION,
         legend,
     )
     axes = sheet.axes(_GAP[0], _TOP, *_PANEL)
@@ -93,11 +92,14 @@ def _predicted(axes: "Axes", result: GroupingResult, most: int | None) -> None:
             _spread(every, values), values, "o", color=OTHERS.colour, markersize=2.2, zorder=2
         )
     found = [(each.networks, paired(each.totals)) for each in proposal.best]
+    # Where numbers of networks were left out, a line would tell of what nobody looked at.
+    whole = found[-1][0] - found[0][0] == len(found) - 1
     axes.plot(
         [at for at, _ in found],
         [each.mean for _, each in found],
         color=_BEST.colour,
         marker=_BEST.marker,
+        linestyle="-" if whole else "none",
         markersize=5,
         linewidth=1.5,
         zorder=4,
