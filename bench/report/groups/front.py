@@ -20,8 +20,8 @@ CAPTION = (
     "95 % intervals over seeds. They are the best of many, so they tend to be too high."
 )
 VERIFIED = (
-    "On the right: Δm as it was verified at fresh seeds, with its 95 % interval, over the inference "
-    "FLOPs. What costs the same stands side by side. Networks of their own stand at zero."
+    "On the right: Δm as it was verified at fresh seeds, with its 95 % interval, over the "
+    "inference FLOPs. What costs the same stands side by side. Networks of their own stand at zero."
 )
 #: Up to so many tasks every grouping has a point.
 _EVERY = 7
