@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.decide.groupings import Affinities, Grouping, GroupingResult
+from bench.decide.groupings import Grouping, GroupingResult
 from bench.report.plots.canvas import (
     INK,
     SMALL,
@@ -20,6 +20,7 @@ from bench.report.plots.canvas import (
 )
 from bench.report.plots.heatmap import ink_on, robust_limit
 from bench.report.text.wording import NOTHING
+from bench.stats.affinities import Affinities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.clean import csv_cell, finite
-from bench.decide.choose import Predicted
-from bench.decide.groupings import (
-    Affinities,
-    GroupingResult,
-    Option,
-    delta_m_by_seed,
-    differences,
-    named,
-)
+from bench.decide.groupings import GroupingResult, Option, differences, named
+from bench.decide.pairs import delta_m_by_seed
 from bench.report.groups.wording import (
     ANSWER,
     OPTIONS,
@@ -28,6 +21,8 @@ from bench.report.groups.wording import (
     standings,
 )
 from bench.spec.experiment import Experiment
+from bench.stats.affinities import Affinities
+from bench.stats.partitions import Predicted
 from bench.stats.tests import PairedResult, paired
 from bench.store.records import SCHEMA_VERSION
 

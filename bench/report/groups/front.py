@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.decide.choose import Partition, Rules, partitions, totals
-from bench.decide.groupings import GroupingResult, Option, OptionName
+from bench.decide.groupings import GroupingResult, Option
 from bench.report.plots.canvas import INK, OTHERS, SMALL, SOFT, Mark, Sheet, handle
+from bench.stats.partitions import Partition, Rules, partitions, totals
 from bench.stats.tests import paired
+from bench.store.groupings import OptionName
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

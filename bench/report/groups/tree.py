@@ -7,7 +7,6 @@ number of networks, where average linkage would show another one.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.decide.choose import Partition
 from bench.decide.groupings import GroupingResult
 from bench.report.plots.canvas import (
     FAINT,
@@ -20,6 +19,7 @@ from bench.report.plots.canvas import (
     shortened_to,
     widest,
 )
+from bench.stats.partitions import Partition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

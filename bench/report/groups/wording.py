@@ -4,20 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from bench.decide.groupings import (
-    GroupChoice,
-    Grouping,
-    GroupingResult,
-    Option,
-    OptionName,
-    differences,
-    named,
-)
+from bench.decide.groupings import GroupChoice, Grouping, GroupingResult, Option, differences, named
 from bench.decide.pairs import Candidate, TargetGains
 from bench.report.text.decision import listed, undecided
 from bench.report.text.wording import NOTHING, amount, points, rounded_up, share_percent
 from bench.spec.budget import Budget
 from bench.stats.tests import ALPHA, PairedResult, holm, paired
+from bench.store.groupings import OptionName
 from bench.store.records import SCREEN_BELOW
 
 #: Of more tasks than this a sentence tells how many each network has, not their names.

@@ -6,17 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from bench.decide.choose import Proposal, Rules, propose
-from bench.decide.groupings import (
-    Affinities,
-    GroupingResult,
-    Option,
-    OptionName,
-    Scored,
-    named,
-    verdict,
-)
+from bench.decide.groupings import GroupingResult, Option, named, verdict
 from bench.decide.pairs import Candidate, TargetGains
+from bench.stats.affinities import Affinities, Scored
+from bench.stats.partitions import Proposal, Rules, propose
+from bench.store.groupings import OptionName
 from bench.store.records import Use
 
 NAMES = ("gender", "season", "colour", "category", "usage", "brand", "sleeve", "collar")
