@@ -232,7 +232,7 @@ def _rivals(result: GroupingResult) -> str:
     ]
     if others := len(frequencies) - len(shown):
         shown.append(f"{counted(others, 'other')} in the rest")
-    return f"These came out: {listed(shown)} of the draws of the seeds."
+    return f"These came out of the draws of the seeds: {listed(shown)}."
 
 
 def _signed(value: float) -> str:

@@ -39,8 +39,8 @@ def write_grouping(
     """Write the tables, plots and page of a question of groups; return the files by name.
 
     `margin` is the largest loss that does not matter, in points of the metric; `rules` are those
-    that a grouping had to keep, if any. A plot that cannot be drawn is told as an error and left out.
-    Raises `UserError` where the folder cannot be written.
+    that a grouping had to keep, if any. A plot that cannot be drawn is told as an error and left
+    out. Raises `UserError` where the folder cannot be written.
     """
     files_of_plots, faults = pictures(drawings(result, experiment.name, rules or Rules()))
     for plot, why in faults.items():

@@ -143,10 +143,10 @@ def test_affinities_without_a_unit_predict_no_gain(make_result: Make) -> None:
 def test_a_proposal_that_changes_with_the_seeds_is_undecided(make_result: Make) -> None:
     result = make_result(5, frequencies=(0.45, 0.38, 0.1, 0.07))
     assert grouping_sentence(result, 1.0, "nothing to verify") == (
-        "Undecided: the affinities settle on no grouping. These came out: "
-        "{gender, colour, usage} {season, category} in 45 %, "
-        "{gender, season, colour, category, usage} in 38 % and two others in the rest of the "
-        "draws of the seeds. Not verified: nothing to verify."
+        "Undecided: the affinities settle on no grouping. These came out of the draws of "
+        "the seeds: {gender, colour, usage} {season, category} in 45 %, "
+        "{gender, season, colour, category, usage} in 38 % and two others in the rest. "
+        "Not verified: nothing to verify."
     )
     assert answer_of(result) == ()
 
