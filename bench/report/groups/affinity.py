@@ -114,8 +114,8 @@ def _cells(axes: "Axes", values: np.ndarray, end: float, unit: str, *, numbers: 
         if math.isfinite(value):
             red, green, blue, _ = mesh.to_rgba(value)
             text, ink = _number(float(value), unit), ink_on((red, green, blue))
-        place = {"ha": "center", "va": "center_baseline"}
-        axes.text(x + 0.5, y + 0.5, text, color=ink, size=SMALL, **place)
+        at = (x + 0.5, y + 0.5)
+        axes.text(*at, text, color=ink, size=SMALL, ha="center", va="center_baseline")
 
 
 def _number(value: float, unit: str) -> str:

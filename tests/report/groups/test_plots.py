@@ -35,6 +35,11 @@ def _pages(result: GroupingResult) -> list[Any]:
     ]
 
 
+def _lines(axes: Any) -> list[np.ndarray]:
+    """Return the points `[2, n]` of each line."""
+    return [np.asarray(line.get_data(), dtype=float) for line in axes.lines]
+
+
 def _texts(figure: Any) -> list[str]:
     from matplotlib.text import Text
 
@@ -77,7 +82,7 @@ def test_the_matrix_is_in_the_order_of_the_grouping_and_frames_its_groups(
     assert [label.get_text() for label in axes.get_yticklabels()] == order
     frames = [p for p in axes.patches if isinstance(p, Rectangle)]
     assert [(p.get_x(), p.get_width()) for p in frames] == [(0, 3), (3, 2)]
-    shown = np.ma.filled(axes.collections[0].get_array(), np.nan)
+    shown: np.ndarray = np.ma.filled(np.ma.asarray(axes.collections[0].get_array()), np.nan)
     assert shown[0, 1] == pytest.approx(result.affinities[0].mean[0, 2])  # gender from colour
     assert np.isnan(np.diag(shown)).all()
     assert "name: affinity of tasks by cosine" in _texts(second)
@@ -95,25 +100,20 @@ def test_a_pair_that_was_not_measured_has_a_dash(make_result: Make) -> None:
 def test_the_front_shows_every_grouping_of_few_tasks_and_the_cap(make_result: Make) -> None:
     result = make_result(5)
     axes = front_plot("name", result, Rules(most=3))[0].axes[0]
-    points = {len(line.get_xdata()): line for line in axes.lines}
+    points = {line.shape[1]: line for line in _lines(axes)}
     assert 52 in points  # all groupings of five tasks
-    best = points[5]
-    assert list(best.get_ydata()) == [each.mean for each in result.proposal.best]
+    assert list(points[5][1]) == [each.mean for each in result.proposal.best]
     assert "beyond the cap" in [text.get_text() for text in axes.texts]
     apart = front_plot("name", result, Rules(apart=((0, 1),)))[0].axes[0]
-    assert 52 not in {len(line.get_xdata()) for line in apart.lines}
+    assert 52 not in {line.shape[1] for line in _lines(apart)}
     many = front_plot("name", make_result(40), Rules())[0].axes[0]
-    assert all(len(line.get_xdata()) <= 5 for line in many.lines)
+    assert all(line.shape[1] <= 5 for line in _lines(many))
 
 
 def test_the_front_shows_what_was_verified_over_its_cost(make_result: Make) -> None:
     result = make_result(5, "grouping")
     _, axes = front_plot("name", result, Rules())[0].axes
-    marks = {
-        (round(float(line.get_xdata()[0])), float(line.get_ydata()[0]))
-        for line in axes.lines
-        if len(line.get_xdata()) == 1
-    }
+    marks = {(round(line[0, 0]), float(line[1, 0])) for line in _lines(axes) if line.shape[1] == 1}
     one = result.options[0].delta_m.mean
     assert {(20, one), (40, result.options[1].delta_m.mean), (100, 0.0)} <= marks
 
@@ -132,6 +132,6 @@ def test_the_tree_has_a_box_for_each_network_and_a_line_for_each_task(make_resul
 
 def test_nested_groupings_cross_no_lines(make_result: Make) -> None:
     axes = tree_plot("name", make_result(12, blocks=3))[0].axes[0]
-    places = np.array([line.get_ydata() for line in axes.lines])
+    places = np.array([line[1] for line in _lines(axes)])
     orders = [tuple(np.argsort(column)) for column in places.T]
     assert sum(a != b for a, b in pairwise(orders)) == 0
