@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from bench.report.groups import wording as groups
 from bench.report.text import decision, levels, pilot, tuning, wording
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +83,7 @@ def test_the_fields_words_are_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", [wording, decision, levels, pilot, tuning], ids=lambda m: m.__name__
+    "room", [wording, decision, levels, pilot, tuning, groups], ids=lambda m: m.__name__
 )
 def test_a_sentence_of_a_report_has_at_most_thirty_words(room: ModuleType) -> None:
     texts = [

@@ -104,6 +104,7 @@ class GroupReport:
 
         Raises `UserError` where the folder cannot be written.
         """
+        from bench.decide.groupings import rules_of
         from bench.report.groups.write import write_grouping
 
         return write_grouping(
@@ -111,7 +112,7 @@ class GroupReport:
             self.experiment,
             self.folder,
             margin=self.experiment.margin,
-            most=self.declaration.most,
+            rules=rules_of(self.declaration),
         )
 
     def __repr__(self) -> str:

@@ -190,7 +190,7 @@ def propose(
     def chosen(each: tuple[int, ...]) -> _Chosen:
         return _fewest(affinity, each, found, rules)
 
-    best = found[everyone].values()
+    best = [found[everyone][count] for count in sorted(found[everyone])]
     predicted = [Predicted(p, tuple(map(float, totals(affinity, p, rules)))) for p in best]
     own = chosen(everyone)
     counted = Counter(chosen(each).partition for each in picks)

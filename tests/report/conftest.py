@@ -1,8 +1,11 @@
 """Experiments made up in memory: declarations with records, as plausible as they are false."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -209,3 +212,39 @@ def make_world(
 @pytest.fixture(name="make_world", scope="session")
 def _make_world() -> Callable[..., World]:
     return make_world
+
+
+#: Names that Debian, Fedora and Chrome give it.
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(name="browser", scope="module")
+def _browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra test)")
+    program = os.environ.get("BENCH_CHROMIUM") or next(
+        filter(None, map(shutil.which, _CHROMIUM)), None
+    )
+    if program is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # In a container, root has no sandbox.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(name="axe_faults", scope="session")
+def _axe_faults() -> Callable[[Any], list[Any]]:
+    """Return what finds the serious faults of a page that bypasses its policy, all unfolded."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
+
+    def faults(page: Any) -> list[Any]:
+        for details in page.locator("details").all():
+            details.evaluate("each => { each.open = true }")
+        return [
+            (rule["id"], [node["html"][:200] for node in rule["nodes"]][:3])
+            for rule in axe.Axe().run(page).response["violations"]
+            if rule["impact"] in ("serious", "critical")
+        ]
+
+    return faults

@@ -3,8 +3,6 @@
 Needs Playwright and a Chromium (Debian: `apt-get install chromium`); skipped without them.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,6 @@ import pytest
 from bench.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra test)")
-#: Names that Debian, Fedora and Chrome give it.
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Any]:
-    program = os.environ.get("BENCH_CHROMIUM") or next(
-        filter(None, map(shutil.which, _NAMES)), None
-    )
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        # In a container, root has no sandbox.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="path", scope="module")
@@ -166,19 +148,14 @@ def test_nothing_runs_out_of_the_window(browser: Any, path: Path, width: int) ->
 @pytest.mark.parametrize("settings", [{"color_scheme": "light"}, {"color_scheme": "dark"}])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_axe_finds_no_serious_fault(
-    browser: Any, path: Path, width: int, settings: dict[str, Any]
+    browser: Any,
+    path: Path,
+    width: int,
+    settings: dict[str, Any],
+    axe_faults: Callable[[Any], list[Any]],
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
     opened = Opened(browser, path, width, **settings, bypass_csp=True)
-    for details in opened.page.locator("details").all():
-        details.evaluate("each => { each.open = true }")
-    found = axe.Axe().run(opened.page).response["violations"]
-    serious = [
-        (rule["id"], [node["html"][:200] for node in rule["nodes"]][:3])
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    assert axe_faults(opened.page) == []
 
 
 def test_the_page_is_complete_without_its_script(browser: Any, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The matrix of affinities in the order of the proposed grouping, whose groups are outlined."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +31,11 @@ CAPTION = (
     "measured. Tasks stand in the order of the proposed grouping; lines frame its networks. "
     "–: not measured. These numbers propose; they are no verdict."
 )
-#: The most inches that all cells take, and the size of one where there are few tasks.
-_WIDE, _CELL = 8.4, (0.85, 0.42)
-#: Of more tasks than this names of columns are turned, and of so many cells have no number.
-_TURNED, _PLAIN = 6, 13
+#: The most inches that all cells take, the size of one where there are few tasks, and the widest
+#: one below a name that is turned.
+_WIDE, _CELL, _SIDE = 8.4, (0.85, 0.42), 0.6
+#: Of more tasks than this the names of columns are turned, and where one has more lines.
+_TURNED, _LINES = 6, 3
 _LABEL, _TURNED_LABEL, _SCALE_ROOM = 2.6, 1.5, 0.85
 
 
@@ -47,15 +49,15 @@ def _page(name: str, affinities: Affinities, grouping: Grouping) -> "Figure":
     places = [affinities.tasks.index(task) for task in tasks]
     values = affinities.mean[np.ix_(places, places)]
     count = len(tasks)
-    turned, plain = count > _TURNED, count > _PLAIN
-    side = min(_CELL[1] if not turned else 0.6, _WIDE / count)
-    cell = (side if turned else _CELL[0], _CELL[1] if not plain else side)
+    columns = [wrap(task, _CELL[0] - 0.08, SMALL) for task in tasks]
+    turned = count > _TURNED or not _fit(columns)
+    if turned:
+        columns = [shortened_to(task, _TURNED_LABEL, SMALL) for task in tasks]
+    side = min(_SIDE, _WIDE / count)
+    cell = (side, min(side, _CELL[1])) if turned else _CELL
+    texts = [_number(float(value), affinities.unit) for value in values[np.isfinite(values)]]
+    numbers = widest(texts, SMALL) + 0.06 <= cell[0]
     rows = [shortened_to(task, _LABEL, SMALL) for task in tasks]
-    columns = (
-        [shortened_to(task, _TURNED_LABEL, SMALL) for task in tasks]
-        if turned
-        else [wrap(task, cell[0] - 0.08, SMALL) for task in tasks]
-    )
     header = (
         max(text_width(text, SMALL) for text in columns)
         if turned
@@ -70,6 +72,7 @@ def _page(name: str, affinities: Affinities, grouping: Grouping) -> "Figure":
         f"{CAPTION} Seeds: {len(affinities.values)}.",
     )
     sheet.text(0, header - 0.05, "who gains", size=SMALL, color=SOFT, va="bottom")
+    sheet.text(left, -0.02, "from whom", size=SMALL, color=SOFT, va="bottom")
     axes = sheet.axes(left, header, width, height)
     axes.set_xlim(0, count)
     axes.set_ylim(count, 0)
@@ -80,7 +83,7 @@ def _page(name: str, affinities: Affinities, grouping: Grouping) -> "Figure":
     for spine in axes.spines.values():
         spine.set_visible(False)
     end, beyond = robust_limit([float(v) for v in values[~np.eye(count, dtype=bool)]])
-    _cells(axes, values, end, affinities.unit, numbers=not plain)
+    _cells(axes, values, end, affinities.unit, numbers=numbers)
     at = 0
     for group in grouping:
         _frame(axes, at, len(group))
@@ -89,24 +92,30 @@ def _page(name: str, affinities: Affinities, grouping: Grouping) -> "Figure":
     return sheet.figure
 
 
-def _cells(axes: "Axes", values: np.ndarray, end: float, unit: str, *, numbers: bool) -> None:
-    """Draw the cells, as vectors: one coloured square each, with its number where it fits."""
-    from matplotlib import colormaps
-    from matplotlib.patches import Rectangle
+def _fit(columns: Sequence[str]) -> bool:
+    """Return whether the names of columns stand above their cells as they are."""
+    return widest(columns, SMALL) <= _CELL[0] and max(map(line_count, columns)) <= _LINES
 
-    colours = colormaps["RdBu"]
+
+def _cells(axes: "Axes", values: np.ndarray, end: float, unit: str, *, numbers: bool) -> None:
+    """Draw a coloured cell each, with its number where it fits."""
+    mesh = axes.pcolormesh(
+        np.where(np.eye(len(values), dtype=bool), np.nan, values),
+        cmap="RdBu",
+        vmin=-end,
+        vmax=end,
+        edgecolors="white",
+        linewidth=1.5 if numbers else 0.4,
+    )
     for (y, x), value in np.ndenumerate(values):
-        if x == y:
+        if x == y or (np.isfinite(value) and not numbers):
             continue
-        known = math.isfinite(value)
-        face = colours(0.5 + value / (2 * end))[:3] if known else (1.0, 1.0, 1.0)
-        line = 1.0 if numbers else 0.4
-        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="white", linewidth=line))
-        if numbers or not known:
-            text = _number(float(value), unit) if known else NOTHING
-            ink = ink_on(face) if known else SOFT
-            how = {"ha": "center", "va": "center_baseline", "size": SMALL}
-            axes.text(x + 0.5, y + 0.5, text, color=ink, **how)
+        text, ink = NOTHING, SOFT
+        if math.isfinite(value):
+            red, green, blue, _ = mesh.to_rgba(value)
+            text, ink = _number(float(value), unit), ink_on((red, green, blue))
+        at = (x + 0.5, y + 0.5)
+        axes.text(*at, text, color=ink, size=SMALL, ha="center", va="center_baseline")
 
 
 def _number(value: float, unit: str) -> str:

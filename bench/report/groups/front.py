@@ -17,21 +17,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTION = (
-    "Left: the predicted total of groupings over their number of networks. A grey point is a "
-    "grouping, where there are seven tasks or fewer. The line joins the best of each number, with "
-    "the 95 % interval over seeds; these were searched, so they tend to be too high."
+    "Predicted totals of the best grouping of each number of networks that was looked at, with "
+    "95 % intervals over seeds. They are the best of many, so they tend to be too high."
 )
 VERIFIED = (
-    "Right: Δm as it was verified at fresh seeds, with its 95 % interval, over the inference "
-    "FLOPs. Networks of their own stand at zero."
+    "On the right: Δm as it was verified at fresh seeds, with its 95 % interval, over the "
+    "inference FLOPs. What costs the same stands side by side. Networks of their own stand at zero."
 )
 #: Up to so many tasks every grouping has a point.
 _EVERY = 7
-_PANEL, _GAP, _TOP = (4.3, 3.4), (0.85, 0.55), 0.3
+_PANEL, _GAP, _TOP = (4.3, 3.4), (0.85, 0.45), 0.1
 _BEST = Mark("#0072B2", "o")
-_CHOSEN = Mark("#D55E00", "D")
+_CHOSEN = Mark("#D55E00", "*")
 _MARKS: Mapping[OptionName, Mark] = {
-    OptionName.ONE: Mark("#0072B2", "o"),
+    OptionName.ONE: Mark("#CC79A7", "v"),
     OptionName.GROUPING: Mark("#D55E00", "D"),
     OptionName.RANDOM: Mark("#7a7a7a", "s", filled=False),
     OptionName.SLIM: Mark("#007a59", "^", filled=False),
@@ -39,23 +38,19 @@ _MARKS: Mapping[OptionName, Mark] = {
 _APART = Mark(INK, "P", filled=False)
 
 
-def front_plot(name: str, result: GroupingResult, most: int | None = None) -> "list[Figure]":
+def front_plot(name: str, result: GroupingResult, rules: Rules) -> "list[Figure]":
     """Draw predicted totals over the number of networks, and what was verified beside them.
 
-    `most` is the most networks that the caps allow.
+    `rules` are those that a grouping had to keep. Those beyond its number of networks are drawn.
     """
     verified = [o for o in result.options if math.isfinite(o.delta_m.mean)]
     legend: list[tuple[Artist, str]] = [
         (handle(_BEST), "best of each number, predicted"),
-        (handle(_CHOSEN, line=False), "proposed grouping"),
+        (handle(_CHOSEN, line=False, markersize=9), "proposed"),
     ]
     if len(result.tasks) <= _EVERY:
-        legend.append((handle(OTHERS, line=False, markersize=3), "every grouping"))
-    legend += [
-        (handle(_MARKS[o.name], line=False), f"{o.name}, verified")
-        for o in verified
-        if o.name is not OptionName.GROUPING
-    ]
+        legend.append((handle(OTHERS, line=False, markersize=3), "every grouping, predicted"))
+    legend += [(handle(_MARKS[o.name], line=False), f"{o.name}, verified") for o in verified]
     if verified:
         legend.append((handle(_APART, line=False), "networks of their own"))
     panels = 1 + bool(verified)
@@ -63,11 +58,11 @@ def front_plot(name: str, result: GroupingResult, most: int | None = None) -> "l
         panels * (_GAP[0] + _PANEL[0]),
         _TOP + _PANEL[1] + _GAP[1],
         f"{name}: what more networks bring",
-        f"{CAPTION} {VERIFIED}" if verified else CAPTION.replace("Left: the", "The"),
+        f"{CAPTION} {VERIFIED}" if verified else CAPTION,
         legend,
     )
     axes = sheet.axes(_GAP[0], _TOP, *_PANEL)
-    _predicted(axes, result, most)
+    _predicted(axes, result, rules)
     if verified:
         beside = sheet.axes(2 * _GAP[0] + _PANEL[0], _TOP, *_PANEL)
         _verified(beside, verified, len(result.tasks))
@@ -78,7 +73,7 @@ def front_plot(name: str, result: GroupingResult, most: int | None = None) -> "l
     return [sheet.figure]
 
 
-def _predicted(axes: "Axes", result: GroupingResult, most: int | None) -> None:
+def _predicted(axes: "Axes", result: GroupingResult, rules: Rules) -> None:
     """Draw what groupings are predicted to bring."""
     affinities, proposal = result.affinities[0], result.proposal
     count = len(result.tasks)
@@ -88,17 +83,20 @@ def _predicted(axes: "Axes", result: GroupingResult, most: int | None) -> None:
     axes.grid(axis="y")
     axes.axhline(0, color=SOFT, linewidth=0.9, zorder=1)
     if count <= _EVERY:
-        every = list(partitions(count))
-        values = [float(totals(affinities.mean[None], each, Rules())[0]) for each in every]
+        every = [each for each in partitions(count) if all(map(rules.allow, each))]
+        values = [float(totals(affinities.mean[None], each, rules)[0]) for each in every]
         axes.plot(
             _spread(every, values), values, "o", color=OTHERS.colour, markersize=2.2, zorder=2
         )
     found = [(each.networks, paired(each.totals)) for each in proposal.best]
+    # Where numbers of networks were left out, a line would tell of what nobody looked at.
+    whole = found[-1][0] - found[0][0] == len(found) - 1
     axes.plot(
         [at for at, _ in found],
         [each.mean for _, each in found],
         color=_BEST.colour,
         marker=_BEST.marker,
+        linestyle="-" if whole else "none",
         markersize=5,
         linewidth=1.5,
         zorder=4,
@@ -107,11 +105,11 @@ def _predicted(axes: "Axes", result: GroupingResult, most: int | None) -> None:
         if math.isfinite(each.low):
             axes.plot([at, at], [each.low, each.high], color=_BEST.colour, linewidth=1, zorder=3)
     chosen = proposal.chosen
-    axes.plot(chosen.networks, chosen.mean, _CHOSEN.marker, color=_CHOSEN.colour, ms=8, zorder=5)
+    axes.plot(chosen.networks, chosen.mean, _CHOSEN.marker, color=_CHOSEN.colour, ms=13, zorder=5)
     axes.set_xlim(0.4, count + 0.6)
     step = max(1, math.ceil(count / 12))
     axes.set_xticks(range(1, count + 1, step))
-    if most is not None and most < count:
+    if (most := rules.most) is not None and most < count:
         axes.axvspan(most + 0.5, count + 0.6, facecolor="#eeeeee", zorder=0)
         axes.text(
             most + 0.6, 0.98, "beyond the cap", size=SMALL, color=SOFT, va="top",
@@ -156,7 +154,7 @@ def _verified(axes: "Axes", options: Sequence[Option], count: int) -> None:
             at + shift,
             found.mean,
             mark.marker,
-            markersize=8 if option.name is OptionName.GROUPING else 6.5,
+            markersize=6.5,
             markerfacecolor=mark.face,
             markeredgecolor=mark.colour,
             zorder=4,

@@ -19,7 +19,8 @@ from bench.report.groups.wording import (
 )
 from bench.report.text.decision import USE_COLUMNS, shares, use_figures
 from bench.report.text.sections import Code, Section, Strong, Table, Text, tabled
-from bench.report.text.wording import NOTHING, bounded, settings, share_percent, spread
+from bench.report.text.wording import NOTHING, amount, bounded, settings, share_percent, spread
+from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.stats.tests import paired
 
@@ -37,9 +38,24 @@ def sections(result: GroupingResult, experiment: Experiment) -> list[Section]:
         _drawn(result),
         scored_section(result),
         _costs(result),
-        tabled("made", "Settings", ("", ""), settings(experiment).items()),
+        tabled("made", "Settings", ("", ""), _settings(experiment).items()),
     )
     return [section for section in every if section is not None]
+
+
+def _settings(experiment: Experiment) -> dict[str, str]:
+    """Return what all runs have in common, and what was asked of the grouping."""
+    budget = amount(Budget.parse(experiment.budget))
+    asked = {
+        field.replace("_", " "): ", ".join(value) if isinstance(value, tuple) else str(value)
+        for field, value in experiment
+        if field not in Experiment.model_fields and value
+    }
+    return {
+        **settings(experiment),
+        "budget": f"{budget} a task; a network gets that of all its tasks",
+        **asked,
+    }
 
 
 def _grouping(grouping: Grouping) -> Text:

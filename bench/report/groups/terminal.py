@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.clean import log, printable
-from bench.decide.groupings import GroupChoice, GroupingResult, Option
+from bench.decide.groupings import GroupChoice, Grouping, GroupingResult, Option
 from bench.report.groups.sections import SCORED_COLUMNS, by_target, gained, scored_lines
 from bench.report.groups.wording import (
     Standing,
@@ -41,6 +41,8 @@ _NOTE = (
 )
 #: Of more tasks with one word than this the others are counted.
 _MOST_NAMED = 6
+#: Of more tasks than this only the answer tells who shares; table.md has the other options.
+_MOST_GROUPED = 12
 
 
 def terminal_grouping(
@@ -54,13 +56,14 @@ def terminal_grouping(
     outer = Table.grid(expand=True)
     outer.add_column(overflow="fold")
     colour = _COLOURS.get(result.verdict.choice, "") if result.verdict else ""
-    answer = grouping_sentence(result, margin, unverified_reason)
-    outer.add_row(Text(printable(answer), style=f"bold {colour}".strip()))
-    for number, group in enumerate(answer_of(result), 1):
+    answer = answer_of(result)
+    sentence = grouping_sentence(result, margin, unverified_reason)
+    outer.add_row(Text(printable(sentence), style=f"bold {colour}".strip()))
+    for number, group in enumerate(answer, 1):
         outer.add_row(Padding(Text(printable(f"{number}: {', '.join(group)}")), (0, 0, 0, 2)))
     if result.options:
         lines = [_cells(option) for option in result.options]
-        _add(outer, _HEADER, lines, [_told(option) for option in result.options])
+        _add(outer, _HEADER, lines, [_told(option, answer) for option in result.options])
         outer.add_row(Text(""))
         for line in compared_lines(result):
             outer.add_row(Text(printable(line)))
@@ -112,10 +115,12 @@ def _cells(option: Option) -> tuple[str, ...]:
     )
 
 
-def _told(option: Option) -> list[str]:
-    """Return who shares, and the tasks of each word, the ones that lose first."""
+def _told(option: Option, answer: Grouping) -> list[str]:
+    """Return who shares, unless that is the answer, and the tasks of each word, losers first."""
     targets, words = by_target(option), standings(option.candidate)
-    told = [" ".join(map(braced, option.grouping))] if 1 < option.networks < len(targets) else []
+    plain = option.networks in (1, len(targets)) or option.grouping == answer
+    long = len(targets) > _MOST_GROUPED
+    told = [] if plain or long else [" ".join(map(braced, option.grouping))]
     for word in Standing:
         named = [task for task, own in words.items() if own is word]
         if not named:

@@ -30,7 +30,8 @@ CAPTION = (
     "its predicted total, which stands above it. The proposed one has thick boxes; lines have its "
     "colours throughout."
 )
-_LABEL, _COLUMN, _BOX = 2.6, 0.95, 0.34
+#: The most inches of a name, a column, a box and all of it.
+_LABEL, _COLUMN, _BOX, _WIDE = 2.4, 0.95, 0.34, 12.0
 #: Height of a line, and the gap between boxes in lines.
 _LINE, _GAP = 0.3, 0.7
 _HEAD = 0.5
@@ -47,7 +48,8 @@ def tree_plot(name: str, result: GroupingResult) -> "list[Figure]":
     line = min(_LINE, PAGE / slots)
     labels = [shortened_to(task, _LABEL, SMALL) for task in result.tasks]
     left = widest(labels, SMALL) + 0.2
-    width = _COLUMN * len(columns)
+    step = min(_COLUMN, (_WIDE - 2 * left) / len(columns))
+    width, half = step * len(columns), min(_BOX, 0.45 * step) / 2
     title = f"{name}: who shares a network"
     sheet = Sheet(2 * left + width, _HEAD + slots * line, title, CAPTION)
     axes = sheet.axes(left, _HEAD, width, slots * line)
@@ -61,15 +63,21 @@ def tree_plot(name: str, result: GroupingResult) -> "list[Figure]":
             points = [
                 (x, place[task])
                 for at, place in enumerate(places)
-                for x in (at * _COLUMN + (_COLUMN - _BOX) / 2, at * _COLUMN + (_COLUMN + _BOX) / 2)
+                for x in ((at + 0.5) * step - half, (at + 0.5) * step + half)
             ]
             xs, ys = zip((0.0, points[0][1]), *points, (width, points[-1][1]), strict=True)
             axes.plot(xs, ys, color=mark.colour, linestyle=mark.line, linewidth=1.6, zorder=2)
     unit = result.affinities[0].unit
     for at, (column, place, each) in enumerate(zip(columns, places, best, strict=True)):
-        middle, proposed = (at + 0.5) * _COLUMN, each.partition == chosen.partition
+        middle, proposed = (at + 0.5) * step, each.partition == chosen.partition
         for group in column:
-            _box(axes, middle, [place[task] for task in group], line, thick=proposed)
+            _box(
+                axes,
+                (middle - half, middle + half),
+                [place[task] for task in group],
+                line,
+                thick=proposed,
+            )
         weight = "bold" if proposed else "normal"
         text = f"{each.networks}\n{_total(each.mean, unit)}"
         sheet.text(left + middle, _HEAD - 0.08, text, size=SMALL, weight=weight, **_ABOVE)
@@ -81,15 +89,17 @@ def tree_plot(name: str, result: GroupingResult) -> "list[Figure]":
     return [sheet.figure]
 
 
-def _box(axes: "Axes", middle: float, places: Sequence[float], line: float, *, thick: bool) -> None:
+def _box(
+    axes: "Axes", sides: tuple[float, float], places: Sequence[float], line: float, *, thick: bool
+) -> None:
     """Draw a box around the lines of a network."""
     from matplotlib.patches import FancyBboxPatch
 
     top, bottom = min(places) - 0.4, max(places) + 0.4
     axes.add_patch(
         FancyBboxPatch(
-            (middle - _BOX / 2, top),
-            _BOX,
+            (sides[0], top),
+            sides[1] - sides[0],
             bottom - top,
             boxstyle="round,pad=0,rounding_size=0.06",
             mutation_aspect=1 / line,
@@ -103,7 +113,9 @@ def _box(axes: "Axes", middle: float, places: Sequence[float], line: float, *, t
 
 def _total(value: float, unit: str) -> str:
     """Return a predicted total, above its column."""
-    shown = f"{value:+.1f} %" if unit == "%" else f"{value:+.3g}"
+    if value == 0:
+        return "0"
+    shown = f"{value:+.1f} %" if unit == "%" else f"{value:+.2g}"
     return shown.replace("-", "−")
 
 
@@ -127,9 +139,26 @@ def _places(column: Partition, slots: float) -> dict[int, float]:
 def _ordered(partitions: Sequence[Partition], first: int) -> list[Partition]:
     """Return the groups and tasks of each column in an order that crosses few lines.
 
-    Columns are ordered from the proposed one outwards, by the mean place that tasks had before.
+    The proposed column is ordered by what its groups become where there are fewer networks, and
+    its tasks by what they become where there are more. The others follow from it outwards, by the
+    mean place that tasks had before.
     """
-    found = {first: partitions[first]}
+    inside = [
+        {task: number for number, group in enumerate(column) for task in group}
+        for column in partitions
+    ]
+
+    def coarser(group: tuple[int, ...]) -> list[float]:
+        return [sum(column[task] for task in group) / len(group) for column in inside[:first]]
+
+    def finer(task: int) -> list[int]:
+        return [column[task] for column in inside[first + 1 :]]
+
+    found = {
+        first: tuple(
+            tuple(sorted(group, key=finer)) for group in sorted(partitions[first], key=coarser)
+        )
+    }
     for step, end in ((-1, -1), (1, len(partitions))):
         for at in range(first + step, end, step):
             before = _places(found[at - step], 0.0)

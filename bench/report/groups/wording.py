@@ -160,11 +160,13 @@ def grouping_sentence(result: GroupingResult, margin: float, unverified_reason: 
         case GroupChoice.TRADE:
             assert option is not None
             return (
-                f"A trade: with {_called(option)}, {_traded(option, beyond)} ({_p(verdict.p)}). "
+                f"A trade: with {_called(option, result)}, {_traded(option, beyond)} "
+                f"({_p(verdict.p)}). "
                 f"{_capital(_tried(result))}, some task loses as much against {own}."
             )
         case GroupChoice.UNDECIDED:
-            ways = [*map(_called, deployable(result)), "networks of their own"]
+            tried = [_called(option, result) for option in deployable(result)]
+            ways = [*tried, "networks of their own"]
             why = undecided([o.candidate for o in deployable(result)], verdict.seeds)
             return (
                 f"Undecided between {listed(ways)}: it is not settled whether some task loses "
@@ -228,9 +230,9 @@ def _rivals(result: GroupingResult) -> str:
         f"{' '.join(map(braced, named(partition, result.tasks)))} in {share_percent(share)}"
         for partition, share in frequencies[:_RIVALS]
     ]
-    others = len(frequencies) - len(shown)
-    more = f", and {counted(others, 'other')} in the rest" if others else ""
-    return f"Of the draws of the seeds came {' and '.join(shown)}{more}."
+    if others := len(frequencies) - len(shown):
+        shown.append(f"{counted(others, 'other')} in the rest")
+    return f"These came out of the draws of the seeds: {listed(shown)}."
 
 
 def _signed(value: float) -> str:
@@ -241,13 +243,20 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _called(option: Option) -> str:
-    """Return an option with its article, as a sentence has it."""
-    return "one network" if option.name is OptionName.ONE else "the proposed grouping"
+def _called(option: Option, result: GroupingResult) -> str:
+    """Return an option with its article, as a sentence has it.
+
+    What is verified beside one network need not be what was proposed.
+    """
+    if option.name is OptionName.ONE:
+        return "one network"
+    if option.grouping == result.grouping:
+        return "the proposed grouping"
+    return f"the grouping of {counted(option.networks, 'network')}"
 
 
 def _tried(result: GroupingResult) -> str:
-    ways = [f"with {_called(option)}" for option in deployable(result)]
+    ways = [f"with {_called(option, result)}" for option in deployable(result)]
     return f"{'both ' * (len(ways) > 1)}{listed(ways)}"
 
 
@@ -303,24 +312,25 @@ def compared_lines(result: GroupingResult) -> list[str]:
     ours = options.get(OptionName.GROUPING) or options.get(OptionName.ONE)
     if ours is None:
         return []
+    than = "one network's" if ours.name is OptionName.ONE else "the grouping's"
     labels = {
         OptionName.ONE: "One network for all",
         OptionName.RANDOM: "A random grouping of the same shape",
-        OptionName.SLIM: "Slim networks, one a task, of the same size together",
+        OptionName.SLIM: "Slim networks, one a task, as cheap to use",
     }
     return [
-        f"{labels[name]}: {_difference(paired(differences(option, ours)))}."
+        f"{labels[name]}: {_difference(paired(differences(option, ours)), than)}."
         for name, option in options.items()
         if option is not ours and name in labels
     ]
 
 
-def _difference(found: PairedResult) -> str:
-    """Return how Δm of another option differs from that of the proposed one."""
+def _difference(found: PairedResult, than: str) -> str:
+    """Return how Δm of another option differs from that of the one that it is compared with."""
     if not math.isfinite(found.mean):
         return "no Δm to compare"
     lower = found.mean < 0
-    far = f"Δm {abs(found.mean):.1f} points {'lower' if lower else 'higher'}"
+    far = f"Δm {abs(found.mean):.1f} points {'lower' if lower else 'higher'} than {than}"
     if not math.isfinite(found.low):
         return f"{far}, at one seed"
     shown = f"{far} {_between(found, flip=lower)}"

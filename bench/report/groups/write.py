@@ -14,6 +14,7 @@ from bench.report.groups.page import grouping_page
 from bench.report.groups.table import grouping_markdown
 from bench.report.groups.terminal import grouping_summary
 from bench.spec.experiment import Experiment, experiment_toml
+from bench.stats.partitions import Rules
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,15 +34,15 @@ def write_grouping(
     *,
     margin: float,
     unverified_reason: str = "",
-    most: int | None = None,
+    rules: Rules | None = None,
 ) -> Mapping[str, Path]:
     """Write the tables, plots and page of a question of groups; return the files by name.
 
-    `margin` is the largest loss that does not matter, in points of the metric; `most` the most
-    networks that the caps allow. A plot that cannot be drawn is told as an error and left out.
-    Raises `UserError` where the folder cannot be written.
+    `margin` is the largest loss that does not matter, in points of the metric; `rules` are those
+    that a grouping had to keep, if any. A plot that cannot be drawn is told as an error and left
+    out. Raises `UserError` where the folder cannot be written.
     """
-    files_of_plots, faults = pictures(drawings(result, experiment.name, most))
+    files_of_plots, faults = pictures(drawings(result, experiment.name, rules or Rules()))
     for plot, why in faults.items():
         say(f"error: the plot '{plot}' could not be drawn, which is a defect of bench: {why}")
     texts = texts_of(files_of_plots, _PLOTS)
@@ -63,7 +64,7 @@ def write_grouping(
 
 
 def drawings(
-    result: GroupingResult, name: str, most: int | None = None
+    result: GroupingResult, name: str, rules: Rules
 ) -> "Mapping[str, Callable[[], list[Figure]]]":
     """Return what draws the pages of each plot, by name."""
     # matplotlib is heavy, so it loads only here, where something is drawn.
@@ -72,7 +73,7 @@ def drawings(
     from bench.report.groups.tree import tree_plot
 
     return {
-        "front": lambda: front_plot(name, result, most),
+        "front": lambda: front_plot(name, result, rules),
         "tree": lambda: tree_plot(name, result),
         "affinity": lambda: affinity_plot(name, result),
     }

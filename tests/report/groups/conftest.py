@@ -8,8 +8,9 @@ import pytest
 
 from bench.decide.groupings import GroupingResult, Option, named, verdict
 from bench.decide.pairs import Candidate, TargetGains
+from bench.spec.grouping import GroupExperiment
 from bench.stats.affinities import Affinities, Scored
-from bench.stats.partitions import Proposal, Rules, propose
+from bench.stats.partitions import Partition, Predicted, Proposal, Rules, totals
 from bench.store.groupings import OptionName
 from bench.store.records import Use
 
@@ -85,29 +86,49 @@ def affinities(
     return Affinities(method, tuple(tasks), values, unit, flops=3e12 * count)
 
 
+def partition(tasks: int, blocks: int, networks: int) -> Partition:
+    """Return a grouping of tasks in blocks: merged where there are fewer networks, else split."""
+    groups = [[t for t in range(tasks) if t % blocks % networks == b] for b in range(blocks)]
+    alone: list[list[int]] = []
+    while len([g for g in groups if g]) + len(alone) < networks:
+        alone.append([max(groups, key=len).pop()])
+    return tuple(sorted(tuple(group) for group in (*groups, *alone) if group))
+
+
+def proposal(values: np.ndarray, blocks: int, frequencies: Sequence[float]) -> Proposal:
+    """Return a proposal of the blocks, with how often they and the next groupings came out."""
+    count = values.shape[-1]
+    numbers = range(1, count + 1) if count <= 12 else sorted({1, blocks, count})
+    best = [partition(count, blocks, number) for number in numbers]
+    predicted = {p: Predicted(p, tuple(map(float, totals(values, p, Rules())))) for p in best}
+    chosen = partition(count, blocks, blocks)
+    rivals = [chosen, *(p for p in best if p != chosen)]
+    drawn = tuple(zip(rivals, frequencies, strict=False))
+    return Proposal(predicted[chosen], tuple(predicted.values()), drawn)
+
+
 def make_result(
     tasks: int | Sequence[str] = 5,
     world: str = "",
     *,
     seeds: int = 10,
     blocks: int = 2,
-    noise: float = 0.3,
     unit: str = "%",
-    draws: int = 40,
+    frequencies: Sequence[float] = (0.95, 0.05),
     affinity_seeds: int = 5,
-    most: int | None = None,
+    spread: float = 0.5,
 ) -> GroupingResult:
     """Return a result: of a world it is verified, else a proposal."""
     if isinstance(tasks, int):
         tasks = [*NAMES, *(f"attribute {n}" for n in range(len(NAMES), tasks))][:tasks]
-    found = affinities(tasks, blocks, affinity_seeds, noise, "pairs", unit)
-    proposal: Proposal = propose(found.values, Rules(most=most), draws=draws)
-    grouping = named(proposal.chosen.partition, tasks)
+    found = affinities(tasks, blocks, affinity_seeds, 0.3, "pairs", unit)
+    proposed = proposal(found.values, blocks, frequencies)
+    grouping = named(proposed.chosen.partition, tasks)
     options: list[Option] = []
     if world:
         (one, one_first), (grouped, grouped_first) = WORLDS[world]
         count = len(grouping)
-        wide = 8.0 if world == "undecided" else 0.5
+        wide = 8.0 if world == "undecided" else spread
         shuffled = tuple(
             tuple(tasks[(tasks.index(task) + 1) % len(tasks)] for task in group)
             for group in grouping
@@ -137,11 +158,24 @@ def make_result(
     return GroupingResult(
         tasks=tuple(tasks),
         affinities=(found, other),
-        proposal=proposal,
+        proposal=proposed,
         scored=(scored,),
         options=tuple(options),
         verdict=verdict(options) if options else None,
         costs={"affinities": 5e12, "verification": 2e13, "every group": 4e14},
+    )
+
+
+@pytest.fixture(name="experiment", scope="session")
+def _experiment() -> GroupExperiment:
+    return GroupExperiment(
+        name="wardrobe",
+        description="What is in a picture of clothes.",
+        pair=("creatures:species+kin",),
+        strategy=("hard",),
+        budget="1e10flop",
+        seeds=10,
+        at_most_networks=3,
     )
 
 
