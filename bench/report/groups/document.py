@@ -91,6 +91,8 @@ def grouping_json(
             "stable": result.proposal.stable,
             "frequency": result.proposal.frequency,
             "best": [_predicted(each, result) for each in result.proposal.best],
+            "at_stake": finite(result.proposal.at_stake),
+            "little": finite(result.proposal.little),
             "frequencies": [
                 {"groups": _groups(named(partition, result.tasks)), "share": share}
                 for partition, share in result.proposal.frequencies

@@ -197,3 +197,14 @@ def test_many_tasks_are_counted_not_named() -> None:
     assert networks_of(halves) == "two networks, of 5 and 5 tasks"
     thirds = tuple((f"{n}a", f"{n}b", f"{n}c")[: 2 + n % 2] for n in range(11))
     assert networks_of(thirds) == "11 networks, of 2 to 3 tasks"
+
+
+def test_a_choice_that_only_the_wish_for_few_networks_speaks_for_is_undecided(
+    make_result: Make,
+) -> None:
+    result = make_result(5, "", frequencies=(0.95, 0.05))
+    assert result.proposal.stable
+    doubtful = replace(result.proposal, at_stake=3.21, little=0.5)
+    text = grouping_sentence(replace(result, proposal=doubtful), 1.0)
+    assert text.startswith("Undecided")
+    assert "may bring up to 3.2 points of Δm more" in text
