@@ -53,6 +53,7 @@ def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
 #: before it. What stands directly in `bench/` is what plugins may import, and the first layer.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "accelerator",
         "clean",
         "errors",
         "files",
@@ -78,6 +79,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("validation",),
     ("speed",),
     ("api",),
+    ("selftest",),
     ("cli",),
     ("__main__",),
 )

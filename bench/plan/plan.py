@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from bench.accelerator import HOST, distrust
 from bench.contracts import DataSource
 from bench.errors import unknown
 from bench.launch.worker import answer
@@ -237,8 +238,25 @@ def priced(
         head = experiment.network.partition("@")[0]
         notes = (*notes, f"network {head}: {ONE_WIDTH}")
     rows = rows_of(experiment, survey)
+    survey = _trusted(survey, rows, experiment.device, say)
     prices = survey.prices(_arms(rows), timings, say)
     return Draft(experiment, survey, rows, prices, (*data, *notes))
+
+
+def _trusted(
+    survey: Survey, rows: Sequence[RowPlan], asked: str, say: Callable[[str], None]
+) -> Survey:
+    """Return the survey on its device if that computes these rows as the CPU does, else on the CPU.
+
+    Raises `UserError` where the device was asked for by its name.
+    """
+    if survey.device == HOST or not (arms := survey.untried(_arms(rows))):
+        return survey
+    say(f"comparing a few steps on {survey.device} with the CPU's")
+    if not (why := survey.doubts(arms)):
+        return survey
+    distrust(survey.device, why)
+    return replace(survey, device=resolve_device(asked))
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:
