@@ -19,6 +19,8 @@ from torch import Tensor
 from bench.errors import UserError, described, say
 
 HOST = "cpu"
+#: A point in what the accelerator is asked to do.
+Mark = torch.Event
 #: Accelerators that have computed something else than the host in this process, and what.
 _distrusted: dict[str, str] = {}
 #: How torch says that an operator has no deterministic implementation; its name comes first.
@@ -104,8 +106,8 @@ def synchronize(device: torch.device | str) -> None:
         torch.accelerator.synchronize()
 
 
-def mark() -> torch.Event:
-    """Return an event that the accelerator reaches when it has done what it was asked before."""
+def mark() -> Mark:
+    """Return a mark that the accelerator reaches when it has done what it was asked before."""
     event = torch.Event(enable_timing=True)
     event.record()
     return event

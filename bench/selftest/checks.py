@@ -144,7 +144,7 @@ def prices(spec: RunSpec, source: DataSource) -> Finding:
         "slowest block over fastest": max(own) / max(min(own), 1e-12),
     }
     sound = all(0 < a <= _SLACK * b for a, b in zip(own, wall, strict=True))
-    said = "the device's clock agrees with the wall's" if sound else "the device's clock is wrong"
+    said = "never longer than by the wall's clock" if sound else "the device's clock is wrong"
     return Finding("ok" if sound else "failed", said, figures)
 
 

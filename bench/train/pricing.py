@@ -197,7 +197,7 @@ class Clock:
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._on_host = device, accelerator.on_host(device)
-        self._events: list[tuple[torch.Event, torch.Event]] = []
+        self._events: list[tuple[accelerator.Mark, accelerator.Mark]] = []
         self._seconds = 0.0
 
     def start(self) -> None:
