@@ -92,6 +92,17 @@ def choose(number: int) -> None:
         torch.accelerator.set_device_index(number % devices)
 
 
+def own(device: str) -> torch.device:
+    """Return a device as this process has it: with the number of the one that it has chosen.
+
+    A thread begins with the first device of several, so the name alone would mean another there.
+    """
+    found = torch.device(device)
+    if on_host(device) or found.index is not None:
+        return found
+    return torch.device(found.type, torch.accelerator.current_device_index())
+
+
 def name(device: torch.device | str) -> str:
     """Return the name of a device as its maker spells it, where the backend tells."""
     if on_host(device):

@@ -86,6 +86,15 @@ def test_devices_are_taken_in_turns(fake: FakeAccelerator) -> None:
     assert fake.chosen == [0, 1, 0]
 
 
+def test_a_device_has_its_number_in_every_thread(
+    fake: FakeAccelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "current_device_index", lambda: 1, raising=False)
+    assert accelerator.own("meta") == torch.device("meta", 1)
+    assert accelerator.own(str(DEVICE)) == DEVICE
+    assert accelerator.own("cpu") == torch.device("cpu")
+
+
 def test_what_the_host_and_a_device_say_of_their_memory(fake: FakeAccelerator) -> None:
     assert accelerator.memory(DEVICE) == (8 * 2**30, 16 * 2**30)
     assert accelerator.peak_bytes(DEVICE) == 2**26

@@ -17,6 +17,7 @@ from bench.accelerator import HOST
 from bench.errors import LauncherError, UserError
 from bench.launch.events import Event, Finished, Started, checked, checked_answers, guarded
 from bench.spec import handed
+from bench.spec.budget import Budget
 from bench.spec.registry import Plugins, discover, parse_plugin
 from bench.train.job import Job
 
@@ -232,9 +233,13 @@ def largest_worker(jobs: Sequence[Job]) -> int:
 
 
 def _workers_on_devices(jobs: Sequence[Job]) -> int:
-    """Return how many workers suit the accelerator's devices, by a run that is most of the work."""
+    """Return how many workers suit the accelerator's devices, by a run that is most of the work.
+
+    One each where seconds are the budget: by its clock a device works for others too.
+    """
     each = 1
-    if sum(job.expected_seconds for job in jobs) >= _WORTH_MEASURING:
+    timed = any(Budget.parse(job.spec.budget).axis == "s" for job in jobs)
+    if not timed and sum(job.expected_seconds for job in jobs) >= _WORTH_MEASURING:
         from bench.launch.side_by_side import processes_that_pay
 
         longest = max(jobs, key=lambda job: job.expected_seconds)

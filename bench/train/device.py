@@ -50,7 +50,7 @@ def prepare(device: str) -> torch.device:
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         _keep_memory()
-    return torch.device(device)
+    return accelerator.own(device)
 
 
 @cache

@@ -81,6 +81,15 @@ def test_a_minute_of_work_is_not_measured(
     assert auto_workers(jobs) == 2
 
 
+def test_where_seconds_are_the_budget_each_device_has_one_worker(
+    tmp_path: Path, fake: FakeAccelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(side_by_side, "processes_that_pay")
+    jobs = _on_device(toy_jobs(tmp_path, "hard", "toy:row+column", device="cpu"), 100.0)
+    timed = [replace(j, spec=j.spec.model_copy(update={"budget": "100s"})) for j in jobs]
+    assert auto_workers(timed) == 1
+
+
 def test_processes_take_steps_side_by_side_as_far_as_memory_goes(tmp_path: Path) -> None:
     spec = toy_jobs(tmp_path, "hard", "toy:row+column")[0].spec.arm
     with Processes(spec, DataSource(), each=2.0**60, seconds=0.05) as measure:
