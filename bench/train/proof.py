@@ -95,6 +95,11 @@ class _Taken:
     gradients: Tensor
     change: Tensor
 
+    @property
+    def finite(self) -> bool:
+        """Whether all of it are numbers."""
+        return all(bool(t.isfinite().all()) for t in (self.losses, self.gradients, self.change))
+
 
 class _Side:
     """An arm in training on one device."""
@@ -199,6 +204,8 @@ def compare(spec: RunSpec, source: DataSource, device: torch.device) -> Iterator
             with _faults_of_the_arm():
                 expected = host.step(next(batches), number)
                 nudged = again.step(next(same), number)
+            if not expected.finite:
+                raise UntriedError("its losses or weights are no numbers on the CPU")
             yield from _compared(ours.step(next(theirs), number), expected, nudged)
 
 

@@ -15,7 +15,7 @@ from bench.spec.experiment import RunSpec
 from bench.train.batches import Batch
 from bench.train.devices import facts_of
 from bench.train.loop import TrainingState
-from bench.train.proof import Difference, compare, prove
+from bench.train.proof import Difference, UntriedError, compare, prove
 from tests.conftest import toy_jobs
 from tests.fake_accelerator import DEVICE, FakeAccelerator
 
@@ -116,11 +116,14 @@ def test_a_device_that_computes_something_else_is_not_trusted(
     assert said in prove([_spec(tmp_path)], SOURCE)
 
 
+@pytest.mark.parametrize("how", ["raise", "diverge"])
 def test_what_the_cpu_cannot_train_says_nothing_about_the_device(
-    tmp_path: Path, fake: FakeAccelerator
+    tmp_path: Path, fake: FakeAccelerator, how: str
 ) -> None:
-    spec = _spec(tmp_path).model_copy(update={"strategy": "hard+faulty@raise,time"})
+    spec = _spec(tmp_path).model_copy(update={"strategy": f"hard+faulty@{how},time"})
     assert prove([spec], SOURCE) == ""
+    with pytest.raises(UntriedError):
+        list(compare(spec, SOURCE, DEVICE))
 
 
 def test_a_difference_is_rounding_up_to_its_bound() -> None:
