@@ -168,7 +168,7 @@ def compute_repeatably() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # What is read before it is written is a defect that this would hide, and it takes time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     # By default convolutions round their factors to TF32's ten bits.
     # Both ways of saying so: with one alone, torch refuses to read what the other one says.

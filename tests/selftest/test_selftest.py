@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.api.found import Found
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch.worker import WorkerLostError, answer
@@ -67,6 +69,13 @@ def test_an_accelerator_passes_and_every_check_of_it_is_made(
     assert fake.modes == ["error", "default"] * 2
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the plots of a report, which take longer than all else and ask no device."""
+    monkeypatch.setattr(Found, "written", lambda found: SimpleNamespace(faults={}))
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_that_fails_is_a_check_that_fails_and_costs_no_other(
     tmp_path: Path, fake: FakeAccelerator, call: str
@@ -80,6 +89,7 @@ def test_a_call_that_fails_is_a_check_that_fails_and_costs_no_other(
     assert not passed(found)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_backend_that_does_not_tell_its_memory_passes(
     tmp_path: Path, fake: FakeAccelerator
 ) -> None:
@@ -89,6 +99,7 @@ def test_a_backend_that_does_not_tell_its_memory_passes(
     assert found["device"].figures["free bytes"] == "unknown"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_check_whose_process_dies_has_failed(tmp_path: Path) -> None:
     def ask(function: Any, *arguments: Any, limited: bool = True) -> Any:
         if function is repeats:
