@@ -123,6 +123,6 @@ def forget() -> None:
     from bench.store.provenance import provenance
 
     torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
     for cached in (accelerator.seen, accelerator._say_once, provenance):
         cached.cache_clear()

@@ -146,7 +146,7 @@ def test_waits_are_errors_in_the_block_alone(fake: FakeAccelerator) -> None:
         assert fake.modes == ["error"]
     assert fake.modes == ["error", "default"]
     with pytest.raises(KeyError), accelerator.never_waiting(DEVICE):
-        {}["what waits"]
+        raise KeyError("what waits")
     assert fake.modes == ["error", "default"] * 2
     with accelerator.never_waiting("cpu") as tells:
         assert not tells

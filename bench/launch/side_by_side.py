@@ -74,7 +74,8 @@ class Processes:
         try:
             while len(self._workers) < count:
                 self._start()
-            return sum(self._all(steps_per_second, self._spec, self._seconds))
+            rates: Iterator[float] = self._all(steps_per_second, self._spec, self._seconds)
+            return sum(rates)
         except RequestError:  # as where memory runs out all the same
             return None
 

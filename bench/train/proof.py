@@ -134,7 +134,8 @@ class _Side:
     def step(self, batch: Batch, number: str) -> _Taken:
         """Take a step; return what it did."""
         before = self.weights
-        with _alike(self._spec, f"step {number}"), _DrawnOnHost():
+        drawn_on_host = _DrawnOnHost()  # type: ignore[no-untyped-call]
+        with _alike(self._spec, f"step {number}"), drawn_on_host:
             losses = self._state.step(batch)
         moved = [after - then for after, then in zip(self.weights, before, strict=True)]
         gradients = [

@@ -42,7 +42,7 @@ def _on_the_device(
     monkeypatch.setattr(TrainingState, "step", taken)
 
 
-class _Tf32(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Tf32(TorchDispatchMode):
     """Rounds the factors of products to ten bits, as TF32 does."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,7 +62,7 @@ def _other_kernels(step: Step, state: TrainingState, batch: Batch) -> Tensor:
 
 
 def _tf32(step: Step, state: TrainingState, batch: Batch) -> Tensor:
-    with _Tf32():  # type: ignore[no-untyped-call]
+    with _Tf32():
         return step(state, batch)
 
 
