@@ -434,7 +434,7 @@ class Network(ABC):
         """Return a pretrained encoder for a user's photographs, as `--network` spells it.
 
         One whose weights are on this machine, or may be fetched if `download`; None if there is
-        none. `device` is cpu or cuda.
+        none. `device` is cpu or the name of an accelerator.
         """
         return None
 

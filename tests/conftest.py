@@ -22,6 +22,7 @@ from bench.store.store import Store  # noqa: E402
 from bench.tasks import TaskData  # noqa: E402
 from bench.train.job import Job  # noqa: E402
 from bench.train.load import task_data  # noqa: E402
+from tests.fake_accelerator import FakeAccelerator, forget, install  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -47,6 +48,25 @@ def _normally_rounded() -> Iterator[None]:
     """
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAccelerator]:
+    """An accelerator that computes on the CPU, as the one that torch sees."""
+    forget()
+    yield install(monkeypatch)
+    forget()
+
+
+@pytest.fixture
+def device() -> str:
+    """The accelerator of this machine, which tests marked `device` need."""
+    from bench import accelerator
+
+    found, why = accelerator.seen()
+    if not found:
+        pytest.skip(f"needs an accelerator: {why or 'torch sees none'}")
+    return found
 
 
 def plain_spec(**values: Any) -> RunSpec:

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -53,6 +54,7 @@ def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
 #: before it. What stands directly in `bench/` is what plugins may import, and the first layer.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "accelerator",
         "clean",
         "errors",
         "files",
@@ -78,6 +80,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("validation",),
     ("speed",),
     ("api",),
+    ("selftest",),
     ("cli",),
     ("__main__",),
 )
@@ -207,3 +210,18 @@ def test_plugins_import_the_contracts_and_their_siblings_alone(folder: str) -> N
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 top = node.module.partition(".")[0]
                 assert top != "bench" or node.module in allowed, f"{path.name}: {node.module}"
+
+
+BACKENDS = re.compile(r"cuda|\bxpu\b|\bmps\b|torch\.accelerator|torch\.Event", re.IGNORECASE)
+
+
+def test_one_module_alone_speaks_to_accelerators_and_names_their_backends() -> None:
+    sources = [*CORE, *(ROOT / "strategies").glob("*.py"), *(ROOT / "datasets").glob("*.py")]
+    said = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sources
+        if path != ROOT / "bench/accelerator.py"
+        for line in path.read_text("utf-8").splitlines()
+        if BACKENDS.search(line)
+    }
+    assert not said

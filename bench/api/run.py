@@ -46,7 +46,7 @@ class Fields(TypedDict, total=False):
     budget: str | Sequence[str]
     at_most: str | None
     margin: float
-    device: Literal["auto", "cpu", "cuda"]
+    device: str
     also_against: str | Sequence[str]
     tune: int
     tune_seeds: int

@@ -594,6 +594,39 @@ def speed(
         print(f"tables, data and plots in {files['speed.md'].parent}")
 
 
+@command("devices")
+def devices(as_json: Json = False) -> None:
+    """List the devices of this machine: memory, precision, and what they compute in no fixed order.
+
+    Each is tried in a process of its own. `auto` takes the last of them once it is proven.
+    """
+    from bench.cli.devices import list_devices
+
+    raise typer.Exit(list_devices(as_json))
+
+
+@command("selftest --device auto")
+@takes(session=("results", "workers", *_VERBOSITY))
+def selftest(
+    session: Session,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, or as `devices` names it.", metavar="DEVICE")
+    ] = "auto",
+    experiment: ExperimentName = "default",
+    as_json: Json = False,
+) -> None:
+    """Test whether a device trains as the CPU does, and how fast, and leave a page of it.
+
+    It compares steps with the CPU's, tries the null, determinism, clocks, memory and processes
+    side by side, and runs an experiment. The exit code is 3 where a check fails.
+    """
+    asked = load_experiment(experiment, {})
+
+    from bench.cli.devices import try_device
+
+    raise typer.Exit(try_device(device, asked, session, as_json))
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
     # Whatever is printed, by a library too, is clean; tables and bars get at the streams behind.

@@ -286,7 +286,8 @@ def differences(before: Baseline, now: Baseline) -> Iterator[str]:
         if old != new:
             yield f"{field.replace('_', '-')} is {old} in the baseline and {new} now"
     old, new = (
-        "cpu" if side.made.get("device", "cpu") == "cpu" else "cuda" for side in (before, now)
+        "a CPU" if side.made.get("device", "cpu") == "cpu" else "an accelerator"
+        for side in (before, now)
     )
     if old != new:
         yield f"the baseline was made on {old}, and this on {new}"

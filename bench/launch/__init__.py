@@ -12,14 +12,25 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 
-from bench import plugin_folders
+from bench import accelerator, plugin_folders
+from bench.accelerator import HOST
 from bench.errors import LauncherError, UserError
 from bench.launch.events import Event, Finished, Started, checked, checked_answers, guarded
 from bench.spec import handed
+from bench.spec.budget import Budget
 from bench.spec.registry import Plugins, discover, parse_plugin
 from bench.train.job import Job
 
-__all__ = ["Event", "Finished", "Launcher", "Started", "WorkerPool", "auto_workers", "launchers"]
+__all__ = [
+    "Event",
+    "Finished",
+    "Launcher",
+    "Started",
+    "WorkerPool",
+    "auto_workers",
+    "largest_worker",
+    "launchers",
+]
 
 __path__.extend(str(folder / "launch") for folder in plugin_folders)
 
@@ -187,6 +198,8 @@ def _begin(launcher: Launcher, workers: int) -> None:
 
 #: Seconds of work below which one worker does it all.
 _WORTH_A_SECOND_WORKER = 8
+#: Seconds of work on an accelerator that repay measuring how many workers share a device.
+_WORTH_MEASURING = 60
 #: A worker's memory besides the tensors of a step: torch, and images of the usual sets.
 _PROCESS_BYTES = 2**30
 #: What a worker keeps for each byte of a step that is counted: scratch space of the kernels, the
@@ -195,25 +208,43 @@ _KEPT = 4
 
 
 def auto_workers(jobs: Sequence[Job]) -> int:
-    """Return how many workers suit the jobs: one per physical core on a CPU, one per GPU.
+    """Return how many workers suit the jobs: one per physical core on a CPU.
 
-    Never more than fit into memory together. A handful of seconds of work is not worth the start of
-    a second worker. A single worker is a process of its own too.
+    On an accelerator it is measured how many share one device. Never more than fit into memory
+    together. A handful of seconds of work is not worth the start of a second worker. A single
+    worker is a process of its own too.
     """
     if not jobs:
         return 1
-    if jobs[0].spec.device == "cuda":
-        import torch
-
-        return min(torch.cuda.device_count(), len(jobs))
+    if jobs[0].spec.device != HOST:
+        return _workers_on_devices(jobs)
     if sum(job.expected_seconds for job in jobs) < _WORTH_A_SECOND_WORKER:
         return 1
     import psutil
 
-    peak = max(price.peak_bytes for job in jobs for price in job.prices)
-    largest = _KEPT * peak + _PROCESS_BYTES
-    room = int(psutil.virtual_memory().available // largest)
+    room = int(psutil.virtual_memory().available // largest_worker(jobs))
     return max(1, min(usable_cores(), len(jobs), room))
+
+
+def largest_worker(jobs: Sequence[Job]) -> int:
+    """Return the bytes that a worker needs at most."""
+    peak = max(price.peak_bytes for job in jobs for price in job.prices)
+    return _KEPT * peak + _PROCESS_BYTES
+
+
+def _workers_on_devices(jobs: Sequence[Job]) -> int:
+    """Return how many workers suit the accelerator's devices, by a run that is most of the work.
+
+    One each where seconds are the budget: by its clock a device works for others too.
+    """
+    each = 1
+    timed = any(Budget.parse(job.spec.budget).axis == "s" for job in jobs)
+    if not timed and sum(job.expected_seconds for job in jobs) >= _WORTH_MEASURING:
+        from bench.launch.side_by_side import processes_that_pay
+
+        longest = max(jobs, key=lambda job: job.expected_seconds)
+        each = processes_that_pay(longest.spec.arm, longest.source, largest_worker(jobs))
+    return max(1, min(each * accelerator.count(), len(jobs)))
 
 
 def usable_cores() -> int:

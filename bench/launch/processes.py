@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.accelerator import HOST
 from bench.launch import Event, Finished, Launcher, Started
 from bench.launch.events import ResultError, sound
 from bench.launch.worker import (
@@ -113,6 +114,8 @@ class Processes(Launcher):
                         waiting.appendleft(job)
                         again.add(job.key)
                     else:
+                        if record.status == "failed" and job.spec.device != HOST:
+                            worker.stop()  # what fails on a device may leave it unusable
                         yield Finished(job, record, examples)
                     self._forget_stopped()
         finally:

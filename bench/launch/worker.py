@@ -24,8 +24,7 @@ from time import monotonic
 from types import GeneratorType, ModuleType
 from typing import Any
 
-import torch
-
+from bench import accelerator
 from bench.clean import CleanStream, one_line, progress
 from bench.errors import UserError, described, log, readable
 from bench.files import process_folder
@@ -35,8 +34,8 @@ from bench.spec.registry import avoid, deadly_plugins, receive
 from bench.train.device import LARGE_PAGES, reason_of
 
 #: On Linux, workers are forked from a process that has torch loaded and does nothing else, so each
-#: starts at once. It has no threads, which would not survive a fork, and never touches CUDA, which
-#: would refuse one. Elsewhere each worker loads torch itself.
+#: starts at once. It has no threads, which would not survive a fork, and never touches an
+#: accelerator, which would refuse one. Elsewhere each worker loads torch itself.
 _CONTEXT: ForkServerContext | SpawnContext
 if sys.platform == "linux":
     _CONTEXT = multiprocessing.get_context("forkserver")
@@ -141,8 +140,7 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
     log.addHandler(answers)
     log.setLevel(logging.INFO)
     import_module("bench.launch.preload")  # there already if this process was forked
-    if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
+    accelerator.choose(number)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             deadly, sent, function, arguments = pipe.recv()

@@ -53,7 +53,8 @@ class Backbone(Network):
     """
 
     widths: ClassVar[bool] = False
-    #: Models that are looked for on a machine for a user's photographs, by device, the best first.
+    #: Models that are looked for on a machine for a user's photographs, the best first: on a
+    #: `cpu`, and on an `accelerator`.
     favourites: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     model: str = ""
@@ -83,7 +84,7 @@ class Backbone(Network):
     @classmethod
     def pretrained(cls, device: str, download: bool) -> str | None:
         """Return the first favourite whose published weights are here."""
-        named = cls.favourites.get(device, ())
+        named = cls.favourites.get(device if device == "cpu" else "accelerator", ())
         for model in named:
             try:
                 if cls(model=model, weights=DEFAULT).files:

@@ -43,7 +43,7 @@ class Timm(Backbone):
     models = "timm.models"
     packages = ("timm", "safetensors")
     favourites: ClassVar[Mapping[str, Sequence[str]]] = {
-        "cuda": ("convnext_tiny", "resnet50", "resnet18"),
+        "accelerator": ("convnext_tiny", "resnet50", "resnet18"),
         "cpu": ("tf_efficientnet_lite0", "mobilenetv3_large_100", "resnet18"),
     }
 

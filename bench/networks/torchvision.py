@@ -36,7 +36,7 @@ class Torchvision(Backbone):
     paper = "TorchVision maintainers 2016, TorchVision: PyTorch's Computer Vision library"
     models = "torchvision.models"
     favourites: ClassVar[Mapping[str, Sequence[str]]] = {
-        "cuda": ("resnet50", "resnet18"),
+        "accelerator": ("resnet50", "resnet18"),
         "cpu": ("mobilenet_v3_large", "resnet18"),
     }
 

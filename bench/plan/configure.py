@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.accelerator import HOST
 from bench.contracts import DataSource, Glance
 from bench.errors import shortened
 from bench.spec.experiment import Experiment
@@ -18,8 +19,8 @@ from bench.spec.registry import cut_pair, networks, parse_dataset, parse_pairs
 
 #: Images with a shorter side than this show too little to an encoder of photographs.
 _PHOTOGRAPH = 64
-#: Sides that a pretrained encoder is given at most, by device.
-_SIDES = {"cpu": 96, "cuda": 224}
+#: Sides that a pretrained encoder is given at most: on the CPU, and on an accelerator.
+_SIDE, _SIDE_ON_ACCELERATOR = 96, 224
 #: Columns that are trained together where nobody names some; of more, people choose.
 _MOST_COLUMNS = 4
 #: Fewer training images than this are few.
@@ -98,8 +99,8 @@ def configured(
 ) -> tuple[Experiment, list[Choice]]:
     """Return an experiment whose `free` fields are chosen, and the choices in order.
 
-    `seen` are its pairs, `known` the encoders of this machine, `device` is cpu or cuda. Raises
-    `UserError` where only a user can choose.
+    `seen` are its pairs, `known` the encoders of this machine, `device` is cpu or the name of an
+    accelerator. Raises `UserError` where only a user can choose.
     """
     values: dict[str, Any] = {
         "pair": tuple(f"{each.dataset}:{'+'.join(each.joined)}" for each in seen)
@@ -161,11 +162,11 @@ def _choices(
         yield "network", network, why
     with_weights = "weights=" in network
     if with_weights:
-        most = _SIDES[device]
+        most = _SIDE if device == HOST else _SIDE_ON_ACCELERATOR
         fitting = max(_PHOTOGRAPH, min(most, side // 32 * 32))
         yield "size", fitting, f"the shorter side has {side} pixels; a {device} affords {most}"
     elif photographs:
-        fitting = 32 if images < _SOME or device == "cpu" else 64
+        fitting = 32 if images < _SOME or device == HOST else 64
         yield "size", fitting, "a step costs the square of the side, and the network is drawn anew"
     batch = 16 if images < _FEW else 32 if images < _MANY else 64
     yield "batch_size", batch, f"{count}, so that a pass has {max(1, images // batch):,} steps"

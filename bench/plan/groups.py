@@ -19,7 +19,7 @@ import numpy as np
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.plan.arms import Arm, fitted, single_arm
-from bench.plan.plan import Draft, surveyed
+from bench.plan.plan import Draft, surveyed, trusted
 from bench.plan.search import Setting
 from bench.plan.survey import Ask, Fault
 from bench.randomness import stream_key
@@ -82,8 +82,16 @@ class GroupPlan:
                 "network between tasks, such as hard"
             )
         survey, notes = surveyed(experiment, source, say, ask)
-        draft = Draft(experiment, survey, (), {}, notes)
-        return cls(experiment, draft, pair.dataset, pair.tasks, timings, say)
+        plan = cls(
+            experiment,
+            Draft(experiment, survey, (), {}, notes),
+            pair.dataset,
+            pair.tasks,
+            timings,
+            say,
+        )
+        survey = trusted(survey, [*plan._alone, plan.arm(pair.tasks)], experiment.device, say)
+        return replace(plan, draft=replace(plan.draft, survey=survey))
 
     # ------------------------------------------------------------------------------ networks
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from bench.accelerator import HOST, distrust
 from bench.contracts import DataSource
 from bench.errors import unknown
 from bench.launch.worker import answer
@@ -221,6 +222,7 @@ def priced(
     """
     survey, notes = surveyed(experiment, source, say, ask)
     rows = rows_of(experiment, survey)
+    survey = trusted(survey, _arms(rows), experiment.device, say)
     prices = survey.prices(_arms(rows), timings, say)
     return Draft(experiment, survey, rows, prices, notes)
 
@@ -250,6 +252,20 @@ def surveyed(
         head = experiment.network.partition("@")[0]
         notes = (*notes, f"network {head}: {ONE_WIDTH}")
     return survey, (*data, *notes)
+
+
+def trusted(survey: Survey, arms: Sequence[Arm], asked: str, say: Callable[[str], None]) -> Survey:
+    """Return the survey on its device if that computes these arms as the CPU does, else on the CPU.
+
+    Raises `UserError` where the device was asked for by its name.
+    """
+    if survey.device == HOST or not (untried := survey.untried(arms)):
+        return survey
+    say(f"comparing a few steps on {survey.device} with the CPU's")
+    if not (why := survey.doubts(untried)):
+        return survey
+    distrust(survey.device, why)
+    return replace(survey, device=resolve_device(asked))
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:

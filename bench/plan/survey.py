@@ -18,6 +18,7 @@ from bench.train.device import reason_of
 from bench.train.job import scored_by
 from bench.train.load import task_data
 from bench.train.pricing import Timings
+from bench.train.proof import prove
 from bench.train.survey import (
     ArmFacts,
     arm_facts,
@@ -32,6 +33,9 @@ from bench.train.survey import (
 
 #: Calls a function somewhere and yields what it returns or yields, as `bench.launch.Launcher.ask`.
 Ask = Callable[..., Iterator[Any]]
+
+#: Prices of arms that the device has been seen to train as the CPU does, in this process.
+_agreed: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,32 @@ class Survey:
             arm: found if isinstance(found, Fault) else tuple(found)
             for arm, found in ((arm, priced[arm]) for arm in arms)
         }
+
+    def untried(self, arms: Sequence[Arm]) -> dict[str, RunSpec]:
+        """Return those arms that a device has not been tried with yet, one of each price."""
+        found = {arm: self.facts(arm) for arm in arms}
+        prices = {f.price: arm for arm, f in found.items() if not isinstance(f, Fault)}
+        return {
+            price: arm_spec(arm, self.recipe, self.device)
+            for price, arm in prices.items()
+            if price not in _agreed
+        }
+
+    def doubts(self, arms: Mapping[str, RunSpec]) -> str:
+        """Return why the device is not to be trusted with these arms; nothing where it is.
+
+        A few steps of each are compared with the CPU's.
+        """
+        try:
+            (why,) = self.ask(prove, list(arms.values()), self.source)
+        except (UserError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._note(error)
+            return f"{self.device} fails: {Fault.of(error).reason}"
+        if not why:
+            _agreed.update(arms)
+        return str(why)
 
     def _failed(self, arm: Arm) -> Fault | None:
         """Return the fault of an arm that has failed before, so that no worker dies of it again."""

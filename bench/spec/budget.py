@@ -127,7 +127,7 @@ class Price:
     """What one training step costs.
 
     `flops` counts forward, backward and all that the method adds. `seconds` are device-seconds:
-    CUDA events on a GPU, process time of one thread on a CPU; None where nothing was timed.
+    events on an accelerator, process time of one thread on a CPU; None where nothing was timed.
     `peak_bytes` is the largest sum of live tensors during a step. `uncounted` names the operators
     that ran and that the counter scores as zero.
     """

@@ -175,8 +175,8 @@ class Experiment(Recipe, Group):
     """Largest converged budget, such as 2e13flop: pilot runs go no further."""
     margin: float = Field(default=1.0, gt=0, le=1e6)
     """Half width of the region of equivalence, in points of the metric."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device that trains."""
+    device: str = Field(default="auto", pattern=r"^[a-z]+(:[0-9]+)?$", max_length=LONGEST_NAME)
+    """Device that trains: auto, cpu, or an accelerator as `devices` names it."""
     reference: str | None = None
     """A strategy that the others are compared with too."""
     also_against: tuple[Literal["wide", "same-size"], ...] = ()

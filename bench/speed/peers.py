@@ -7,7 +7,7 @@ LibMTL (Lin and Zhang 2023) brings a trainer. It reads float images from a `Data
 worker processes, and keeps losses and accuracies at every step. Its package on PyPI, 1.1.5, is old
 and needs four fixes to run on a CPU with a current torch. They make it run and take no time:
 
-- The device need not be `cuda:0`.
+- The device need not be the first GPU.
 - `next(iterator)` replaces the method `next`, which iterators no longer have.
 - Shared gradients are set to zero between tasks, not to None, as its gradient methods need.
 - `torchvision.models.utils`, which is gone, is replaced by a module with the one function needed.

@@ -214,14 +214,14 @@ def package_versions(parts: Iterable[Component | Network]) -> dict[str, str]:
 @cache
 def provenance(device: str) -> dict[str, str]:
     """Return versions, hardware and commits, for the records. None of it enters a run's key."""
-    import torch
+    from bench import accelerator  # loads torch, which reading a report needs not
 
     return {
         "bench": bench.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": accelerator.name(device),
         **{package: importlib.metadata.version(package) for package in _PACKAGES},
         **revisions(),
     }

@@ -5,25 +5,28 @@ import errno
 import os
 import platform
 import re
+from collections.abc import Collection
 from functools import cache
 
 import torch
 
-from bench.errors import UserError, described, message_of
+from bench import accelerator
+from bench.errors import described, message_of
 
 #: A setting that glibc reads when a process starts: ask the system for large pages.
 LARGE_PAGES = "glibc.malloc.hugetlb=1"
 
 #: The reason given where something did not fit into memory.
 OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"
+_OUT_OF_MEMORY = r"DefaultCPUAllocator|\bout of memory\b"
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory has run out, on a device or on the host.
 
-    torch's allocator on a CPU raises a plain `RuntimeError`.
+    torch's allocator on a CPU raises a plain `RuntimeError`, and so do the drivers of some devices.
     """
-    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in message_of(error):
+    if isinstance(error, RuntimeError) and re.search(_OUT_OF_MEMORY, message_of(error)):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -39,16 +42,15 @@ def prepare(device: str) -> torch.device:
     """Set torch up for scored runs and return the device.
 
     On a CPU it uses one thread. Process time is then meaningful, and the number of cores changes no
-    bit.
+    bit. An accelerator computes in float32 proper, and in a fixed order as far as it can.
     """
-    if device == "cuda":
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+    if not accelerator.on_host(device):
+        accelerator.compute_repeatably()
     else:
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         _keep_memory()
-    return torch.device(device)
+    return accelerator.own(device)
 
 
 @cache
@@ -68,10 +70,14 @@ def _keep_memory() -> bool:
     )
 
 
-def execution(device: torch.device) -> dict[str, str]:
-    """Return which of several equivalent ways of computing this process uses, for the records."""
+def execution(device: torch.device, unordered: Collection[str] = ()) -> dict[str, str]:
+    """Return which of several equivalent ways of computing this process uses, for the records.
+
+    `unordered` are the operators that have computed in no fixed order, if any.
+    """
+    on_host = accelerator.on_host(device)
     allocator = "default"
-    if device.type == "cpu" and _keep_memory():
+    if on_host and _keep_memory():
         # Of several values the last one counts, which is the user's own.
         asked = re.findall(r"glibc\.malloc\.hugetlb=\d", os.environ.get("GLIBC_TUNABLES", ""))
         large = asked[-1:] == [LARGE_PAGES]
@@ -80,13 +86,10 @@ def execution(device: torch.device) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "layout": "channels-last",
         "allocator": allocator,
+        **({} if on_host else {"float32": "ieee", "unordered": ", ".join(sorted(unordered))}),
     }
 
 
 def resolve_device(asked: str) -> str:
-    """Return `cpu` or `cuda`. Raises `UserError` where a GPU is asked for and there is none."""
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; use --device cpu or auto")
-    return asked
+    """Return `cpu` or the accelerator's name, as `bench.accelerator.resolve` does."""
+    return accelerator.resolve(asked)

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from bench import accelerator
 from bench.contracts import DataSource
 from bench.digest import digest
 from bench.spec.budget import Price
@@ -192,37 +193,34 @@ def peak_bytes(call: Callable[[], object], kept: Sequence[Tensor]) -> int:
 
 
 class Clock:
-    """Adds up device-seconds: CUDA events on a GPU, process time on a CPU."""
+    """Adds up device-seconds: by events on an accelerator, process time on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._device, self._on_host = device, accelerator.on_host(device)
+        self._events: list[tuple[accelerator.Mark, accelerator.Mark]] = []
         self._seconds = 0.0
 
     def start(self) -> None:
         """Begin an interval; one that is never stopped is not counted."""
-        if self._cuda:
-            self._begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            self._begin.record()
-        else:
+        if self._on_host:
             self._began = time.process_time()
+        else:
+            self._begin = accelerator.mark()
 
     def stop(self) -> None:
         """End the interval."""
-        if self._cuda:
-            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            end.record()
-            self._events.append((self._begin, end))
-        else:
+        if self._on_host:
             self._seconds += time.process_time() - self._began
+        else:
+            self._events.append((self._begin, accelerator.mark()))
 
     @property
     def seconds(self) -> float:
         """The sum of all intervals. Waits for the device."""
-        if self._cuda:
-            torch.cuda.synchronize()
-            return sum(float(begin.elapsed_time(end)) for begin, end in self._events) / 1e3
-        return self._seconds
+        if self._on_host:
+            return self._seconds
+        accelerator.synchronize(self._device)
+        return sum(float(begin.elapsed_time(end)) for begin, end in self._events) / 1e3
 
 
 #: A block grows to this many times the requested length before the clock is declared stopped.
@@ -284,11 +282,12 @@ class TimedPhase:
     def block(self, steps: int) -> float:
         """Take some steps, more where the clock is too coarse; return device-seconds per step."""
 
-        def take(steps: int) -> None:
-            for _ in range(steps):
-                self._state.step(next(self._batches))
+        return seconds_of_one(self.take, steps, self._device)
 
-        return seconds_of_one(take, steps, self._device)
+    def take(self, steps: int) -> None:
+        """Take some steps."""
+        for _ in range(steps):
+            self._state.step(next(self._batches))
 
 
 class Timings(Protocol):

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from bench import accelerator
 from bench.contracts import DataSource, Normalisation
 from bench.errors import UserError
 from bench.tasks import ImageSet, TaskData
@@ -105,8 +106,7 @@ class Rows:
         if self._resident is not None:
             return self._resident.index_select(0, index)
         rows = self._tensor[index if self._index is None else self._index[index]]
-        if self._device.type == "cuda":
-            rows = rows.pin_memory()
+        rows = accelerator.pinned(rows, self._device)
         return self._laid_out(rows.to(self._device, non_blocking=True))
 
     def part(self, start: int, stop: int) -> Tensor:
@@ -120,15 +120,14 @@ def fits(data: Sequence[TaskData], source: DataSource, device: torch.device) -> 
     """Return whether the images and labels of a run should live on the device.
 
     By default they do where they take at most an eighth of the free memory on a CPU (other workers
-    need theirs), or half of it on a GPU. The user's setting takes precedence.
+    need theirs), or half of it on an accelerator. The user's setting takes precedence.
     """
     if source.resident != "auto" or device.type == "meta":
         return source.resident != "never"
     tensors = {id(t): t for d in data for t in (d.images.train, d.images.test)}
     labels = [t for d in data for t in (d.train_labels, d.test_labels) if t is not None]
     size = sum(t.nbytes for t in (*tensors.values(), *labels))
-    if device.type == "cuda":
-        return size <= torch.cuda.mem_get_info()[0] / 2
-    import psutil
-
-    return bool(size <= psutil.virtual_memory().available / 8)
+    on_host = accelerator.on_host(device)
+    # A backend that does not tell its memory shares the host's.
+    free, _ = accelerator.memory(device) or accelerator.memory(accelerator.HOST) or (0, 0)
+    return size <= free / (8 if on_host else 2)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import accelerator
 from bench.contracts import DataSource
 from bench.errors import UserError, message_of, readable
 from bench.randomness import seeded, stream, stream_key
@@ -145,7 +146,7 @@ def _gradients(
     state: TrainingState, batch: Batch
 ) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
     """Return the norms and cosines of a curve point."""
-    products = state.gramian(batch).double().cpu()
+    products = state.gramian(batch).cpu().double()  # some devices have no float64
     lengths = products.diag().sqrt()
     table = (products / lengths.outer(lengths)).clamp(-1, 1).tolist()
     names = [task.name for task in state.tasks]
@@ -314,10 +315,12 @@ def trained(job: Job) -> tuple[Record, Examples, TrainingState]:
     if budget.axis == "s":
         _warm(spec, job.source, device)
     resident = fits(data, job.source, device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    accelerator.forget_peak(device)
     # A strategy that draws from torch's global generator thus uses its own stream.
-    with seeded(spec.seed, "strategy", strategy.name):
+    with (
+        accelerator.unordered(device) as unordered,
+        seeded(spec.seed, "strategy", strategy.name),
+    ):
         state = TrainingState(strategy, data, spec.recipe, spec.width, spec.seed, device)
         validation = _validation(spec, scored, device, resident)
         ended = []
@@ -325,7 +328,7 @@ def trained(job: Job) -> tuple[Record, Examples, TrainingState]:
             ended.append(_train(spec, state, phase, resident, validation))
             if ended[-1].reason:
                 break
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    peak = accelerator.peak_bytes(device)
 
     paused = time.perf_counter()
     if spec.split == "test":
@@ -368,7 +371,7 @@ def trained(job: Job) -> tuple[Record, Examples, TrainingState]:
             tuning=job.tuning,
         ),
         use=use,
-        provenance=provenance(spec.device) | packages | execution(device),
+        provenance=provenance(spec.device) | packages | execution(device, unordered),
         seconds=time.perf_counter() - began,
     )
     return record, examples, state

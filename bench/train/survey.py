@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 
 import torch
 
+from bench import accelerator
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.spec.budget import Price
@@ -142,7 +143,7 @@ def timed_phase(spec: RunSpec, phase: int, source: DataSource) -> TimedPhase:
         spec.recipe,
         spec.width,
         phase,
-        torch.device(spec.device),
+        accelerator.own(spec.device),
         source,
     )
 

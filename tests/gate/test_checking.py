@@ -217,7 +217,7 @@ def _other_device(document: dict[str, Any]) -> None:
             _other_metric,
             "row is scored by hits [%], higher is better in the baseline and by accuracy [%]",
         ),
-        (_other_device, "the baseline was made on cuda, and this on cpu"),
+        (_other_device, "the baseline was made on an accelerator, and this on a CPU"),
     ],
 )
 def test_a_foreign_baseline_exits_with_5_and_says_what_differs(
