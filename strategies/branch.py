@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing, UserError
-from bench.networks import Encoder
+from bench.networks import Encoder, in_turn, read
 
 from ._split_point import the_only
 
@@ -28,21 +28,24 @@ class _Branched(MultiTaskNetwork):
         return self._outputs(images, {})
 
     def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
-        stems: dict[int, Tensor] = {}
-        outputs = self._outputs(images, stems)
-        return the_only(stems), outputs
+        stems: dict[int, list[Tensor]] = {}
+        outputs = self._outputs(images, stems, seen=1)
+        return the_only(stems)[-1], outputs
 
     def _outputs(
-        self, images: Sequence[Tensor | None], stems: dict[int, Tensor]
+        self, images: Sequence[Tensor | None], stems: dict[int, list[Tensor]], seen: int = 0
     ) -> list[Tensor | None]:
+        """Return the outputs; heads see the last `seen` of the activations, or all if it is 0."""
         outputs: list[Tensor | None] = []
         for x, branch, head in zip(images, self.branches, self.heads, strict=True):
             if x is None:
                 outputs.append(None)
                 continue
             if id(x) not in stems:
-                stems[id(x)] = self.stem(x)
-            outputs.append(head(branch(stems[id(x)])))
+                stems[id(x)] = [x, *in_turn(self.stem, x)]
+            stem = stems[id(x)]
+            activations = [*stem[1:], *in_turn(branch, stem[-1])]
+            outputs.append(read(head, activations[-seen:]))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:
