@@ -21,7 +21,9 @@ MISSING = frozenset(
     )
 )
 #: Signs that stand for a missing value, unless classes are single signs.
-MISSING_SIGNS = frozenset(("?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "*", "∅"))
+MISSING_SIGNS = frozenset(
+    ("?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "*", "∅")
+)
 #: Words that may name a class too: no beard is a kind of beard. Among numbers they are missing.
 MISSING_WORDS = frozenset(
     (

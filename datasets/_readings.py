@@ -16,7 +16,7 @@ is missing. Where one reading is plain, a note says that it was taken. Where two
 | `1,234.5`, `1.234,5`, `1 234`, `3,5` | numbers, where a cell shows which sign is the decimal one |
 | `1,234` alone | a doubt: 1234 or 1.234 |
 | `3.5 lux`: one unknown unit behind many numbers | numbers |
-| dates, times, `(5.5)`, `1.2k` and `3M`: many of them | a doubt: to be written as numbers, or classes |
+| many dates, times, `(5.5)`, `1.2k` and `3M` | a doubt: to be written as numbers, or classes |
 | `007` | codes, which are classes |
 | `Red`, `red`, ` red`, `“red”` | one class; a doubt where they are single letters |
 | `t-shirt`, `t_shirt`, `t shirt` | one class |
@@ -699,8 +699,10 @@ def _ask_vectors(column: _Column) -> bool:
         return False
     if not any(len(set(each)) < len(each) for each in entries):
         return False
-    column.ask(list(texts), "are vectors of 0 and 1: write a column for each label, and name them "
-               "together as [a,b,c]")
+    column.ask(
+        list(texts),
+        "are vectors of 0 and 1: write a column for each label, and name them together as [a,b,c]",
+    )
     return True
 
 

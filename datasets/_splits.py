@@ -6,7 +6,7 @@
 | 0, 1, 2 in a column `split` or `partition` | train, validation, test, as CelebA codes them |
 | `is_valid`, `is_test`, `is_train` with true and false | splits; a doubt where most are true |
 | 0, 1, 2 in a column `set` or `subset`; `train` of true and false | a doubt: splits or labels |
-| `Training`, `PublicTest`; `train1`, `test1`: words of splits in others | a doubt: splits or labels |
+| `Training`, `PublicTest`; `train1`, `test1` | a doubt: splits or labels |
 | `is_test` of `x` and blanks | a doubt: which are of that split |
 | folds of a cross-validation | a doubt: which fold is tested |
 | folders `train/`, `test/` in the paths, and no such column | splits |

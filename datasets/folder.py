@@ -222,7 +222,21 @@ class Folder(Dataset):
     summary = "your own images: a table with a column of paths, or a folder for each class"
     needs = "PATH of the table or the folder, such as photos/labels.csv; see docs/tutorial.md"
     takes_path = True
-    suffixes = (".csv", ".tsv", ".parquet", ".pq", "/")
+    #: Those after the folder are no tables that are read, and an error says so.
+    suffixes = (
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".parquet",
+        ".pq",
+        "/",
+        ".xlsx",
+        ".xls",
+        ".ods",
+        ".jsonl",
+        ".gz",
+        ".zip",
+    )
 
     path: str = ""
     image: str = ""

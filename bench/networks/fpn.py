@@ -1,4 +1,4 @@
-"""A feature pyramid (Lin et al. 2017) with the semantic branch of panoptic FPN (Kirillov et al. 2019).
+"""The head of panoptic FPN (Kirillov et al. 2019): a feature pyramid (Lin et al. 2017), summed.
 
 It sees the maps after several stages, as a task's path through the network has them: those of its
 own stages after a branch, attended ones in MTAN, mixed ones in cross-stitch networks.

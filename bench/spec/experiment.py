@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     network: str = "lenet"
     """Encoder, as `list networks` names it, such as resnet8 or timm:MODEL@weights=PATH."""
     dense_head: DenseHeadName = "decoder"
-    """Head of tasks with a label per pixel: a light decoder, DeepLab's (ASPP) or a pyramid (FPN)."""
+    """Head of tasks with a label per pixel: a light decoder, DeepLab's (ASPP), or a pyramid."""
     batch_size: int = Field(default=32, ge=1, le=MOST_BATCH, strict=True)
     """Images per step."""
     learning_rate: float = Field(default=3e-3, gt=0)

@@ -574,7 +574,7 @@ def test_what_is_no_table_says_what_to_give(make: Make, tmp_path: Path) -> None:
     path = make()
     assert "there is no table" in _refusal(f"folder:{tmp_path / 'lables.csv'}", "species")
     (tmp_path / "labels.md").touch()
-    assert "is no table: give the path of a .csv" in _refusal(
+    assert "is no table that can be read: save or unpack it as .csv" in _refusal(
         f"folder:{tmp_path / 'labels.md'}", "species"
     )
     (tmp_path / "utf16.csv").write_text(Path(path).read_text(), encoding="utf-16")

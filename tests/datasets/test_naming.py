@@ -176,7 +176,9 @@ def test_of_two_files_of_one_id_that_of_the_usual_suffix_is_taken(tmp_path: Path
     _paint(tmp_path / "images", [f"a{i}.jpg" for i in range(COUNT)])
     _paint(tmp_path / "images", ["a3.png"])
     images = _images(f"folder:{_table(tmp_path / 'labels.csv', 'id', lambda i: f'a{i}')}")
-    assert images.notes[0].startswith("column 'id' names the images: 'images/a0.jpg' is the first (")
+    assert images.notes[0].startswith(
+        "column 'id' names the images: 'images/a0.jpg' is the first ("
+    )
 
 
 @pytest.mark.parametrize(

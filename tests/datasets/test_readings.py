@@ -604,7 +604,7 @@ def test_words_with_a_split_in_them_are_asked_about(name: str, cells: Cells) -> 
 
 
 def test_words_that_only_sound_like_one_are_labels() -> None:
-    assert _split_of("news", ["latest", "fastest", "contest"]) .columns == ()
+    assert _split_of("news", ["latest", "fastest", "contest"]).columns == ()
 
 
 def test_a_column_called_split_that_says_none_is_asked_about() -> None:

@@ -41,8 +41,8 @@ SHARING = sorted(
 SIZE = (24, 32)
 #: Networks whose features are vectors, or whose maps have one size.
 _WITHOUT_A_PYRAMID = ("lenet", "linear", "mlp", "patches")
-#: Each head on a network that suits it, and a width. With fewer than eight channels before a strided
-#: 1 × 1 convolution, oneDNN 3.12 writes past the end of its memory where there is AVX2 alone.
+#: Each head on a network that suits it, and a width. In a strided 1 × 1 convolution of fewer than
+#: eight channels oneDNN 3.12 writes past the end of its memory where there is AVX2 alone.
 SUITED: list[tuple[str, DenseHeadName, float]] = [
     ("segnet", "decoder", 0.1),
     ("resnet8", "deeplab", 0.5),
