@@ -163,7 +163,7 @@ def _probed(
     Raises `UserError` where several folders would do.
     """
     found: dict[tuple[str, str, str], float] = {}
-    others: dict[tuple[str, str, str], Mapping[str, str]] = {}
+    others: dict[tuple[str, str, str], dict[str, str]] = {}
     for folder, files in _folders(table.base, root):
         for column, cells in columns.items():
             texts = [cell for cell in cells if isinstance(cell, str)]

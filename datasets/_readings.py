@@ -396,7 +396,7 @@ def _read_tail(column: _Column) -> None:
         return
     first = next(iter(cut))
     column.change({text: tailed["number"] for text, tailed in cut.items()})
-    column.notes.append(f"'{printable(first, 30)}' is read as a number in {printable(*tails)}")
+    column.notes.append(f"'{printable(first, 30)}' is read as a number in {printable(tails.pop())}")
 
 
 def _ask_quantity(column: _Column) -> None:

@@ -8,6 +8,7 @@ et al. 2017; Guo et al. 2020) search for the split, which is a knob here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -18,7 +19,9 @@ from ._split_point import the_only
 
 
 class _Branched(MultiTaskNetwork):
-    def __init__(self, stem: nn.Module, branches: list[nn.Module], heads: list[nn.Module]) -> None:
+    def __init__(
+        self, stem: nn.Sequential, branches: list[nn.Module], heads: list[nn.Module]
+    ) -> None:
         super().__init__()
         self.stem = stem
         self.branches = nn.ModuleList(branches)
@@ -44,7 +47,7 @@ class _Branched(MultiTaskNetwork):
             if id(x) not in stems:
                 stems[id(x)] = [x, *in_turn(self.stem, x)]
             stem = stems[id(x)]
-            activations = [*stem[1:], *in_turn(branch, stem[-1])]
+            activations = [*stem[1:], *in_turn(cast(nn.Sequential, branch), stem[-1])]
             outputs.append(read(head, activations[-seen:]))
         return outputs
 

@@ -178,7 +178,7 @@ def test_it_adds_coarser_maps_to_finer_ones_by_the_formula() -> None:
     )
     middle = middle + F.interpolate(coarse, (12, 16), mode="nearest")
     fine = fine + F.interpolate(middle, (24, 32), mode="nearest")
-    smooth = [nn.Sequential(*list(layer)[:3]) for layer in head.smooth]  # type: ignore[arg-type, call-overload]
+    smooth = [nn.Sequential(*list(layer)[:3]) for layer in head.smooth]  # type: ignore[call-overload]
     both = [
         F.interpolate(layer(x), (24, 32), mode="bilinear")
         for layer, x in zip(smooth, (coarse, middle, fine), strict=True)
