@@ -221,7 +221,9 @@ class Sharing(Component, ABC):
     ) -> MultiTaskNetwork:
         """Return a fresh network.
 
-        `heads[t](encoder)` builds the head of task t for that encoder's features.
+        `heads[t](encoder)` builds the head of task t for that encoder's features. The network calls
+        it with features, or with `bench.networks.read(head, activations)`, which gives a pyramid
+        the task's activations after all stages. Such a head raises `UserError` for features alone.
         """
 
 

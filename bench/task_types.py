@@ -10,7 +10,7 @@ image nor the share of labels changes the scale of its gradient.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bench.networks import ClassificationHead, DeepLabHead, DenseHead, Shape
+from bench.networks import ClassificationHead, DeepLabHead, DenseHead, FPNHead, Shape
 
 #: The label of an image whose class is unknown.
 MISSING = -1
@@ -62,9 +62,14 @@ class TaskType(ABC):
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a fresh head for features of the given shape."""
 
-    def chosen_head(self, kind: str, features: Shape, image: Shape, outputs: int) -> nn.Module:
-        """Return a fresh head of the kind that a recipe names; without a choice, `head`."""
-        return self.head(features, image, outputs)
+    def chosen_head(
+        self, kind: str, stages: Sequence[Shape], image: Shape, outputs: int
+    ) -> nn.Module:
+        """Return a fresh head of the kind that a recipe names; without a choice, `head`.
+
+        `stages` are the shapes of the activations after each stage, the last those of features.
+        """
+        return self.head(stages[-1], image, outputs)
 
     @abstractmethod
     def known(self, labels: Tensor) -> Tensor:
@@ -158,6 +163,15 @@ def _calibration_error(confidence: Tensor, right: Tensor) -> float:
     return (apart.abs().sum() / len(confidence)).item()
 
 
+def _f1_of_classes(true: Tensor, predicted: Tensor) -> Tensor:
+    """Return F1 of each class, from classes `[N]`; NaN where it neither occurs nor is predicted."""
+    classes = int(torch.cat([true, predicted]).max()) + 1
+    right, occurs, guessed = (
+        of.bincount(minlength=classes).double() for of in (true[true == predicted], true, predicted)
+    )
+    return 2 * right / (occurs + guessed)
+
+
 def _called(place: int, classes: Sequence[str]) -> str:
     """Return the name of an output; its number where it has none."""
     return classes[place] if place < len(classes) else str(place)
@@ -246,12 +260,13 @@ class Classification(TaskType):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Accuracy, its mean over the classes, negative log-likelihood and calibration error."""
+        """Accuracy, its mean over the classes, F1, log-likelihood and calibration error."""
         accuracy = Metric("accuracy", "%", higher_is_better=True)
         balanced = Metric("balanced accuracy", "%", higher_is_better=True)
         first = (balanced, accuracy) if self.balanced else (accuracy, balanced)
         nll = Metric("nll", "nat", higher_is_better=False)
-        return (*first, nll, Metric("calibration error", "%", higher_is_better=False))
+        f1 = Metric("macro F1", "%", higher_is_better=True)
+        return (*first, f1, nll, Metric("calibration error", "%", higher_is_better=False))
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a linear head."""
@@ -293,14 +308,19 @@ class Classification(TaskType):
         return f"{_called(place, classes)} ({answer[place]:.0%})"
 
     def scores(self, measured: Tensor) -> dict[str, float]:
-        """Return all metrics; the balanced one is the mean over the classes that occur."""
+        """Return all metrics.
+
+        The balanced accuracy is the mean over the classes that occur, and F1 that over the classes
+        that occur or are predicted.
+        """
         true, predicted = measured[:, :2].long().unbind(1)
         right = true == predicted
         # Computed by hand: importing torchmetrics for it would take every worker two seconds.
-        each = self._recalls(measured)
+        recalls, f1 = self._recalls(measured), _f1_of_classes(true, predicted)
         return {
             "accuracy": 100 * _mean(right),
-            "balanced accuracy": 100 * _mean(each[~each.isnan()]),
+            "balanced accuracy": 100 * _mean(recalls[~recalls.isnan()]),
+            "macro F1": 100 * _mean(f1[~f1.isnan()]),
             "nll": _mean(measured[:, 2]),
             "calibration error": 100 * _calibration_error(measured[:, 3].double(), right),
         }
@@ -541,9 +561,10 @@ class Reconstruction(TaskType):
 
 #: The heads of label maps that a recipe may choose; only an auxiliary reconstruction makes do with
 #: a decoder of eight channels.
-DENSE_HEADS: Mapping[str, Callable[[Shape, Shape, int], nn.Module]] = {
-    "decoder": partial(DenseHead, channels=32),
-    "deeplab": DeepLabHead,
+DENSE_HEADS: Mapping[str, Callable[[Sequence[Shape], Shape, int], nn.Module]] = {
+    "decoder": lambda stages, image, outputs: DenseHead(stages[-1], image, outputs, channels=32),
+    "deeplab": lambda stages, image, outputs: DeepLabHead(stages[-1], image, outputs),
+    "fpn": FPNHead,
 }
 
 
@@ -554,11 +575,13 @@ class LabelMap(TaskType):
 
     def head(self, features: Shape, image: Shape, outputs: int) -> nn.Module:
         """Return a decoder."""
-        return self.chosen_head("decoder", features, image, outputs)
+        return self.chosen_head("decoder", [features], image, outputs)
 
-    def chosen_head(self, kind: str, features: Shape, image: Shape, outputs: int) -> nn.Module:
+    def chosen_head(
+        self, kind: str, stages: Sequence[Shape], image: Shape, outputs: int
+    ) -> nn.Module:
         """Return a fresh head of a kind."""
-        return DENSE_HEADS[kind](features, image, outputs)
+        return DENSE_HEADS[kind](stages, image, outputs)
 
 
 class Segmentation(LabelMap):

@@ -26,6 +26,11 @@ _COUNTED_BYTES = 2**30
 _COUNTED_AT_ONCE = 2**22
 
 
+def _plain(metric: str) -> str:
+    """Return the name of a metric without what typing on a command line may change."""
+    return metric.casefold().replace("-", " ").replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing to learn.
@@ -55,15 +60,17 @@ class Task:
     def by(self, metric: str) -> "Task":
         """Return the task with gains in another metric. Raises `UserError` where it has none such.
 
-        Without a name it is as it was.
+        `macro-f1` is the name of macro F1 too. Without a name the task is as it was.
         """
-        known = [each.name for each in self.type.metrics]
-        if metric and metric not in known:
+        if not metric:
+            return self
+        known = {_plain(each.name): each.name for each in self.type.metrics}
+        if _plain(metric) not in known:
             raise UserError(
                 f"task '{self.name}' has no metric '{shortened(metric)}': give one of "
-                f"{', '.join(known)}, for this task alone as --metric '{self.name}=NAME'"
+                f"{', '.join(known.values())}, for this task alone as --metric '{self.name}=NAME'"
             )
-        return replace(self, metric=metric) if metric else self
+        return replace(self, metric=known[_plain(metric)])
 
     def weight_at(self, progress: float) -> float:
         """Return the weight after a fraction `progress` of the steps; at 1 it is 0 if it decays."""

@@ -14,14 +14,26 @@ MISSING = frozenset(
         *("", "nan", "+nan", "-nan", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nat"),
         *("null", "(null)", "<null>", "[null]", "nil", "\\n", "<none>", "(blank)", "(missing)"),
         *("#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!", "missing", "not available"),
-        *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+        *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "n.a", "na.", "n/a.", "#missing"),
+        # Excel's errors in German, French and Spanish.
+        *("#nv", "#bezug!", "#wert!", "#zahl!", "#null", "#valeur!", "#nombre!", "#nom?", "#nul!"),
+        *("#¡valor!", "#¡ref!", "#¡num!", "#¡div/0!", "#¿nombre?", "#spill!", "#calc!"),
     )
 )
 #: Signs that stand for a missing value, unless classes are single signs.
-MISSING_SIGNS = frozenset(("?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "*"))
+MISSING_SIGNS = frozenset(
+    ("?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "*", "∅")
+)
 #: Words that may name a class too: no beard is a kind of beard. Among numbers they are missing.
 MISSING_WORDS = frozenset(
-    ("none", "unknown", "unk", "unspecified", "undefined", "not known", "not specified", "tbd")
+    (
+        *("none", "unknown", "unk", "unspecified", "undefined", "not known", "not specified"),
+        *("tbd", "tba", "n.d.", "n/d", "n.v.", "k.a.", "void", "ignore", "ignored", "undetermined"),
+        *("unlabeled", "unlabelled", "not labeled", "not labelled", "no label", "no annotation"),
+        *("unannotated", "not annotated", "not applicable", "no data", "no value", "missing value"),
+        *("not recorded", "not reported", "not determined", "indeterminate", "unclear", "unsure"),
+        *("not sure", "uncertain", "desconocido", "inconnu", "unbekannt", "keine angabe"),
+    )
 )
 #: Whole numbers that often stand for a missing one, where no other value is near.
 SENTINELS = frozenset(
@@ -35,8 +47,8 @@ FALSE = frozenset(("false", "f", "no", "n", "0", "0.0", "off"))
 
 # ---------------------------------------------------------------------------------- numbers
 
-#: Signs that are written for a minus.
-MINUS = "−–‒﹣"
+#: Signs that are written for a minus, and Arabic ones for the decimal point and for thousands.
+SIGNS: Mapping[str, str] = {**dict.fromkeys("−–‒﹣", "-"), "٫": ".", "٬": "’"}
 #: Signs that separate thousands, beside the comma and the point.
 BETWEEN_THOUSANDS = " '’"
 #: Spellings of each currency, which may stand before a number or behind it.
@@ -106,7 +118,13 @@ SEPARATORS: Mapping[str, str] = {
     "slash": "/",
     "plus": "+",
     "ampersand": "&",
+    "newline": "\n",
+    "and": " and ",
     "space": " ",
+    "hash": "#",
+    "colon": ":",
+    "underscore": "_",
+    "hyphen": "-",
 }
 
 # ---------------------------------------------------------------------------------- splits
@@ -129,5 +147,15 @@ SPLIT_NAMES = ("split", "partition", "subset", "set", "dataset_split", "data_spl
 #: Those whose numbers are the codes of splits, as CelebA's 0, 1, 2 for train, validation, test.
 CODED_NAMES = ("split", "partition", "dataset_split", "data_split", "evaluation_status")
 CODES: Mapping[str, str] = {"0": "train", "1": "validation", "2": "test"}
+#: Parts of words that say a split, as in `PublicTest` and `val_seen`, in lower case.
+SPLIT_STEMS: Mapping[str, str] = {
+    "train": "train",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "holdout": "test",
+}
+#: What marks an image in a column whose other cells are blank, beside the words for true.
+MARKS = frozenset(("x", "✓", "✔", "*", "•"))
 #: Names of columns that number the folds of a cross-validation.
 FOLD_NAMES = ("fold", "folds", "kfold", "k_fold", "cv_fold", "fold_id", "cv")

@@ -5,8 +5,8 @@ A cell is the path of a file (`images/3.jpg`), its name (`3.jpg`, in `images/`) 
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.contracts import UserError
@@ -25,18 +25,24 @@ _FOLDERS = ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages"
 #: Folders beside a table, and files of each, that are looked through.
 _MOST_FOLDERS = 200
 _MOST_FILES = 2**21
+#: Cells of a column that is looked at for the reason why it names no images.
+_LOOKED_AT = 20
 #: A column names files if so many of its cells do.
 _NAMED = 0.5
 
 
 @dataclass(frozen=True)
 class Naming:
-    """The column of images, the folder its cells start from (`''` is the table's) and a suffix."""
+    """The column of images, the folder its cells start from (`''` is the table's) and a suffix.
+
+    `others` has the names of the files of ids that have another suffix.
+    """
 
     column: str
     folder: str = ""
     suffix: str = ""
     note: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def paths(self, table: Table) -> list[str | None]:
         """Return the path of each row's image, relative to the folder; None where it has none."""
@@ -47,7 +53,7 @@ class Naming:
 
     def _path(self, text: str) -> str:
         ends = self.suffix and text.lower().endswith(self.suffix.lower())
-        return text if ends else text + self.suffix
+        return text if ends else self.others.get(text, text + self.suffix)
 
     def root(self, table: Table) -> Root:
         """Return the folder that no path leads out of."""
@@ -91,10 +97,30 @@ def find_images(table: Table, image: str = "", root: str = "", suffix: str = "")
         return Naming(column, root, suffix)
     columns = ", ".join(printable(name) for name in table.columns)
     raise UserError(
-        f"'{table.path}': no column holds paths of image files; say which one does with "
-        "folder@image=COLUMN:..., and with root=DIR,suffix=.jpg if it holds ids of files in "
-        f"another folder (columns: {columns})"
+        f"'{table.path}': no column holds paths of image files{_why(table, candidates)}; say which "
+        "one does with folder@image=COLUMN:..., and with root=DIR,suffix=.jpg if it holds ids of "
+        f"files in another folder (columns: {columns})"
     )
+
+
+def _why(table: Table, candidates: Mapping[str, Sequence[Cell]]) -> str:
+    """Return what may be the reason that no column names images, with a fix; empty if unknown."""
+    if len(table.columns) == 1:
+        return ", and there is one column: separate columns by a comma, a semicolon or a tab"
+    root = Root(table.base)
+    for column, cells in candidates.items():
+        texts = [cell for cell in cells if isinstance(cell, str)][:_LOOKED_AT]
+        if "://" in texts[0]:
+            return f" ('{printable(column)}' has web addresses: download them, and name the files)"
+        near = [Path(root.near(text)) for text in texts]
+        if not near[0].name:
+            continue
+        there = f"'{printable(column)}' has '{printable(texts[0])}', and there is '{near[0]}'"
+        same = all(text == path.stem for text, path in zip(texts, near, strict=True))
+        if same and len({path.parent for path in near}) == 1:
+            return f" ({there}: say root={near[0].parent})"
+        return f" ({there}: write the paths of the files)"
+    return ""
 
 
 def _of_paths(table: Table, present: Mapping[str, Sequence[Cell]]) -> str:
@@ -137,13 +163,17 @@ def _probed(
     Raises `UserError` where several folders would do.
     """
     found: dict[tuple[str, str, str], float] = {}
+    others: dict[tuple[str, str, str], dict[str, str]] = {}
     for folder, files in _folders(table.base, root):
         for column, cells in columns.items():
             texts = [cell for cell in cells if isinstance(cell, str)]
-            for end in _ends(files, suffix, bare=names_files(cells)):
-                share = sum(text + end in files for text in texts) / max(1, len(texts))
-                if share >= _NAMED:
-                    found[column, folder, end] = share
+            ends = _ends(files, suffix, bare=names_files(cells))
+            for end in ends:
+                rest = _with_other_ends(texts, end, ends, files)
+                named = sum(text + end in files for text in texts)
+                if named and named + len(rest) >= _NAMED * len(texts):
+                    found[column, folder, end] = named / len(texts)
+                    others[column, folder, end] = rest
     if not found:
         return None
     usual = {k: s for k, s in found.items() if Path(k[1]).name.casefold() in _FOLDERS}
@@ -156,7 +186,23 @@ def _probed(
     first = next(cell for cell in columns[column] if isinstance(cell, str))
     shown = printable(os.path.join(folder, first + end))  # noqa: PTH118
     note = f"column '{printable(column)}' names the images: '{shown}' is the first"
-    return Naming(column, folder, end, f"{note} (image=, root= and suffix= say otherwise)")
+    rest = others[column, folder, end]
+    note += f", and {len(rest):,} end otherwise" if rest else ""
+    note += " (image=, root= and suffix= say otherwise)"
+    return Naming(column, folder, end, note, rest)
+
+
+def _with_other_ends(
+    ids: Sequence[str], end: str, ends: Sequence[str], files: Collection[str]
+) -> dict[str, str]:
+    """Return the files of the ids that have none with one suffix, and one with another."""
+    rest: dict[str, str] = {}
+    for text in ids:
+        if text + end not in files:
+            there = [text + other for other in ends if text + other in files]
+            if len(there) == 1:
+                rest[text] = there[0]
+    return rest
 
 
 def _folders(base: Path, root: str) -> Iterator[tuple[str, set[str]]]:

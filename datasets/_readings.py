@@ -11,22 +11,30 @@ is missing. Where one reading is plain, a note says that it was taken. Where two
 | `None`, `unknown` | missing among numbers; a doubt among classes |
 | −1, −999, 99, 999 apart from all others | a doubt: missing or a value |
 | a number over 100 times the others' range away | a doubt: missing or a value |
+| the one number among words | a doubt: missing or a class |
 | `€20`, `70 %`, `20 kg`: one unit throughout | numbers; a doubt where some have no unit |
 | `1,234.5`, `1.234,5`, `1 234`, `3,5` | numbers, where a cell shows which sign is the decimal one |
 | `1,234` alone | a doubt: 1234 or 1.234 |
+| `3.5 lux`: one unknown unit behind many numbers | numbers |
+| many dates, times, `(5.5)`, `1.2k` and `3M` | a doubt: to be written as numbers, or classes |
 | `007` | codes, which are classes |
-| `Red`, `red`, ` red` | one class; a doubt where they are single letters |
+| `Red`, `red`, ` red`, `“red”` | one class; a doubt where they are single letters |
+| `t-shirt`, `t_shirt`, `t shirt` | one class |
+| `a &amp; b`, `TÃ¼r` | `a & b`, `Tür` |
 | `yes`, `Y`, `1` and `no`, `N`, `0` | two classes |
-| `red\|left`, `red;left`, `['red', 'left']` | labels |
+| `red\|left`, `red;left`, `['red', 'left']`, `{'red': 1, 'left': 1}` | labels |
+| `[1,0,1]`, `1 0 1` | a doubt: to be written as a column for each label |
 | `red,left` where labels recombine | labels |
 | `red left`, `red/left`, `red+left` where all labels recombine | a doubt: labels or classes |
 """
 
 import ast
+import html
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
@@ -35,12 +43,12 @@ from ._conventions import (
     BETWEEN_THOUSANDS,
     CURRENCIES,
     FALSE,
-    MINUS,
     MISSING,
     MISSING_SIGNS,
     MISSING_WORDS,
     SENTINELS,
     SEPARATORS,
+    SIGNS,
     TRUE,
     UNITS,
 )
@@ -54,6 +62,9 @@ _ASKED, _TOLD = 100, 10
 _APART = 0.5
 #: Shares of the cells, and different values, that may lie far away.
 _FEW_ROWS, _FEW_VALUES = 0.01, 3
+#: More different values than classes that are written with numbers have.
+_MANY = 20
+_QUOTES = "\"'`´“”„‘’‚«»‹›"
 #: What classes may be scored by, so that those of all sizes count alike.
 BALANCED = "balanced"
 #: The values that a knob may have, where it does not take any.
@@ -217,6 +228,7 @@ def read_column(
 ) -> Reading:
     """Read a label column. `kind` is the task type that the user gave it, if any."""
     column = _Column(name, cells, choices or Choices())
+    _repair(column)
     _read_missing(column)
     kind = kind or ("segmentation" if names_files(column.result().cells) else None)
     if kind in (None, "multilabel") and (sets := _read_sets(column, kind)):
@@ -226,6 +238,9 @@ def read_column(
         if numeric:
             _ask_sentinels(column, kind or infer_kind(column.result().cells))
         elif not any(isinstance(cell, tuple) for cell in cells):
+            if kind is None:
+                _ask_quantity(column)
+            _ask_lone_number(column)
             _merge_truth(column)
             _merge_spellings(column)
     return column.result()
@@ -294,6 +309,8 @@ class _Amount:
         for sign in (thousands, *BETWEEN_THOUSANDS):
             if sign in whole and re.fullmatch(rf"\d{{1,3}}(?:{re.escape(sign)}\d{{3}})+", whole):
                 whole = whole.replace(sign, "")
+        if re.fullmatch(r"\d{1,2}(?:,\d{2})+,\d{3}", whole):  # lakhs and crores
+            whole = whole.replace(",", "")
         if not re.fullmatch(r"\d*", whole) or not re.fullmatch(r"\d*", part) or not whole + part:
             return None
         return f"{self.sign}{whole}{'.' if point else ''}{part}{self.exponent}"
@@ -305,7 +322,14 @@ def _alternatives(table: Mapping[str, tuple[str, ...]]) -> str:
 
 
 _UNIT_OF = {s: unit for table in (CURRENCIES, UNITS) for unit, each in table.items() for s in each}
-_MINUS = {ord(sign): "-" for sign in MINUS}
+_SIGNS = {ord(sign): plain for sign, plain in SIGNS.items()}
+#: What Excel puts around a number that is to stay text.
+_GUARDED = re.compile("=\"(?P<quoted>.*)\"|'(?P<marked>[^'].*)")
+_POWER = re.compile("[0-9][⁰¹²³⁴-⁹]")
+#: A number with something behind it that is no unit of `UNITS`.
+_TAILED = re.compile(r"(?P<number>.*\d)\s*(?P<tail>[^\W\d_][^\d]{0,11})")
+#: What has digits from its beginning on, but for signs: a date, a time, an amount in brackets.
+_OF_DIGITS = re.compile(r"[^\w\s]{0,3}\d.*")
 _DIGITS = rf"(?:\d(?:[\d.,{BETWEEN_THOUSANDS}]*\d)?\.?|[.,]\d+)"
 _WRITTEN = re.compile(
     rf"(?P<sign>[+-]?)\s*(?P<before>{_alternatives(CURRENCIES)})?\s*(?P<second>[+-]?)\s*"
@@ -317,7 +341,11 @@ _WRITTEN = re.compile(
 @lru_cache(maxsize=2**16)
 def _amount(text: str) -> _Amount | None:
     """Return the number in a text as it is written, or None where there is none."""
-    plain = unicodedata.normalize("NFKC", text).translate(_MINUS).strip()
+    if _POWER.search(text):  # NFKC would make 103 of 10³
+        return None
+    plain = unicodedata.normalize("NFKC", text).translate(_SIGNS).strip()
+    if guarded := _GUARDED.fullmatch(plain):
+        plain = guarded["quoted"] or guarded["marked"] or ""
     found = _WRITTEN.fullmatch(plain)
     if found is None or (found["before"] and found["after"]) or (found["sign"] and found["second"]):
         return None
@@ -329,6 +357,7 @@ def _amount(text: str) -> _Amount | None:
 
 def _read_numbers(column: _Column) -> bool:
     """Read a column of numbers in whatever convention; return whether it is one."""
+    _read_tail(column)
     texts = column.texts()
     found = {text: amount for text in texts if (amount := _amount(text)) is not None}
     if not texts or _share(texts, found.__contains__) < MOSTLY:
@@ -353,6 +382,32 @@ def _read_numbers(column: _Column) -> bool:
         where = f" in {unit}" if unit else ""
         column.notes.append(f"'{printable(first, 30)}' is read as {plain[first]}{where}")
     return True
+
+
+def _read_tail(column: _Column) -> None:
+    """Read numbers that all have one unknown unit behind them as numbers, where there are many."""
+    texts = column.texts()
+    if len(texts) <= _MANY:
+        return
+    cut = {text: tailed for text in texts if (tailed := _TAILED.fullmatch(text))}
+    cut = {text: tailed for text, tailed in cut.items() if _amount(text) is None}
+    tails = {tailed["tail"] for tailed in cut.values() if _amount(tailed["number"]) is not None}
+    if len(tails) != 1 or _share(texts, cut.__contains__) < MOSTLY:
+        return
+    first = next(iter(cut))
+    column.change({text: tailed["number"] for text, tailed in cut.items()})
+    column.notes.append(f"'{printable(first, 30)}' is read as a number in {printable(tails.pop())}")
+
+
+def _ask_quantity(column: _Column) -> None:
+    """Ask where a column has many numbers in a form that is not known, such as dates."""
+    texts = column.texts()
+    if not _MANY < len(texts) <= sum(texts.values()) / 2:
+        return
+    odd = [text for text in texts if _OF_DIGITS.fullmatch(text) and _amount(text) is None]
+    if odd and _share(texts, lambda text: bool(_OF_DIGITS.fullmatch(text))) >= MOSTLY:
+        may = "may be a quantity in a form that is not known, to be written as numbers, or classes"
+        column.ask(odd, may, f"classification={column.name}")
 
 
 def _read_units(column: _Column, found: Mapping[str, _Amount]) -> bool:
@@ -483,7 +538,9 @@ def _far(column: _Column, every: set[float], times: float) -> list[float]:
             (ordered[:-few], ordered[-few:]),
             (ordered[few:], ordered[:few]),
         ):
-            if len(core) < _FEW_VALUES or sum(counts[v] for v in edge) > most:
+            # A single value may be repeated as often as values are missing.
+            rare = sum(counts[v] for v in edge) <= most or (few == 1 and times >= _ASKED)
+            if len(core) < _FEW_VALUES or not rare:
                 continue
             gap = edge[0] - core[-1] if edge[0] > core[-1] else core[0] - edge[-1]
             if gap > times * (core[-1] - core[0]):
@@ -492,6 +549,17 @@ def _far(column: _Column, every: set[float], times: float) -> list[float]:
 
 
 # ---------------------------------------------------------------------------------- classes
+
+
+def _ask_lone_number(column: _Column) -> None:
+    """Ask about the one number among words, which may mean that there is no class."""
+    texts = column.texts()
+    values = [text for text in texts if number(text) is not None]
+    words = [text for text in texts if text not in values]
+    if len({number(text) for text in values}) != 1 or len(words) < 2:
+        return
+    if not any(re.search(r"\d", t) or t.casefold() in (*TRUE, *FALSE) for t in words):
+        column.ask_missing([t for t in values if not column.kept(t)], "a class")
 
 
 def _merge_truth(column: _Column) -> None:
@@ -525,7 +593,12 @@ def _merge_spellings(column: _Column) -> None:
                 f"exact={column.name}",
             )
         return
-    _tell_merged(column, {t: max(g, key=lambda s: (texts[s], s)) for g in groups for t in g})
+    _tell_merged(column, {t: _usual(g, texts) for g in groups for t in g})
+
+
+def _usual(spellings: Sequence[str], counts: Mapping[str, int]) -> str:
+    """Return the spelling of most cells; of equally many the one without quotation marks."""
+    return max(spellings, key=lambda s: (counts[s], folded(s) == s.casefold(), s))
 
 
 # ---------------------------------------------------------------------------------- sets
@@ -539,7 +612,7 @@ def _read_sets(column: _Column, kind: str | None) -> Sets | None:
     stated = column.choices.of("separator", column.name)
     if stated:
         return None if stated[-1] == "none" else _cut(texts, SEPARATORS[stated[-1]])
-    if not texts or column.name in column.choices.exact:
+    if not texts or column.name in column.choices.exact or _ask_vectors(column):
         return None
     literals = {text: labels for text in texts if (labels := _literal(text)) is not None}
     if _share(texts, literals.__contains__) >= MOSTLY:
@@ -584,12 +657,53 @@ def _literal(text: str) -> tuple[str, ...] | None:
     if text[:1] + text[-1:] not in ("[]", "()", "{}"):
         return None
     inner = text[1:-1]
+    if text[0] == "(" and inner and "," not in inner:  # a bracket, not a list
+        return None
+    if text[0] == "{" and ":" in inner:
+        return _true_of(text)
+    if _PRINTED.fullmatch(inner):
+        return tuple(one or other for one, other in _QUOTED.findall(inner))
     try:
         found = ast.literal_eval(f"[{inner}]")
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return _labels(inner, ",")  # as of `[red, left]`, whose texts have no quotation marks
     simple = all(isinstance(label, str | int | float) for label in found)
     return tuple(str(label).strip() for label in found) if simple else None
+
+
+#: Texts one after another, as numpy prints an array of them; Python would join them.
+_QUOTED = re.compile("'([^']*)'|\"([^\"]*)\"")
+_PRINTED = re.compile(rf"\s*(?:{_QUOTED.pattern})(?:\s+(?:{_QUOTED.pattern}))+\s*")
+_VECTOR = re.compile(r"[\[(]?\s*[01](?:\.0*)?(?:[\s,;]+[01](?:\.0*)?)+\s*[\])]?")
+
+
+def _true_of(text: str) -> tuple[str, ...] | None:
+    """Return the labels that a dictionary of true and false says are true; None for others."""
+    try:
+        found = ast.literal_eval(re.sub("true|false", lambda word: word[0].title(), text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    plain = isinstance(found, dict) and all(value in (0, 1) for value in found.values())
+    return tuple(str(label) for label, true in found.items() if true) if plain else None
+
+
+def _ask_vectors(column: _Column) -> bool:
+    """Ask where cells are vectors of 0 and 1, each of one length; return whether they are."""
+    texts = column.texts()
+    if not all(_VECTOR.fullmatch(text) for text in texts):
+        return False
+    entries = [re.findall(r"[01](?:\.0*)?", text) for text in texts]
+    lengths = {len(each) for each in entries}
+    bracketed = all(text[0] in "[(" for text in texts)
+    if len(lengths) > 1 or not (bracketed or max(lengths) > 2):  # 1,0 may be a decimal number
+        return False
+    if not any(len(set(each)) < len(each) for each in entries):
+        return False
+    column.ask(
+        list(texts),
+        "are vectors of 0 and 1: write a column for each label, and name them together as [a,b,c]",
+    )
+    return True
 
 
 def _numbers_in_a_list(texts: Mapping[str, int]) -> bool:
@@ -604,8 +718,7 @@ def _recombined(texts: Mapping[str, int], sign: str) -> float:
 
     Words of one class, `Flip Flops`, occur together only. Labels stand alone and in other company.
     """
-    different = {folded(text) for text in texts}
-    cut = [labels for text in different if (labels := _labels(text, sign))]
+    cut = {tuple(map(_caseless, _labels(text, sign))) for text in texts} - {()}
     joined = {label for labels in cut if len(labels) > 1 for label in labels}
     if sum(len(labels) > 1 for labels in cut) < 2 or all(not _has_letter(j) for j in joined):
         return 0
@@ -626,7 +739,7 @@ def _of_sets(column: _Column, sets: Sets) -> Reading:
     for label in counts:
         alike.setdefault(folded(label), []).append(label)
     merged = {
-        label: max(group, key=lambda s: (counts[s], s))
+        label: _usual(group, counts)
         for group in alike.values()
         if len(group[0]) > 1 and column.name not in column.choices.exact
         for label in group
@@ -666,13 +779,40 @@ def read_flags(cells: Sequence[Cell]) -> tuple[list[bool | None], int | None]:
 # ---------------------------------------------------------------------------------- spellings
 
 
+def _repair(column: _Column) -> None:
+    """Read entities of HTML, and UTF-8 that was taken for Windows' encoding, as what was meant."""
+    if column.name in column.choices.exact:
+        return
+    changed = {text: now for text in column.texts() if (now := _repaired(text)) != text}
+    _tell_merged(column, changed)
+
+
+def _repaired(text: str) -> str:
+    text = re.sub(r"&#?\w+;", lambda entity: html.unescape(entity[0]), text)
+    if not text.isascii():
+        with suppress(UnicodeError):
+            return text.encode("cp1252").decode()
+    return text
+
+
 def _form(text: str) -> str:
-    return unicodedata.normalize("NFKC", " ".join(text.split()))
+    """Return a text with single blanks, and without signs that cannot be seen."""
+    seen = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    return unicodedata.normalize("NFKC", " ".join(seen.split()))
+
+
+def _caseless(text: str) -> str:
+    return unicodedata.normalize("NFKC", _form(text).casefold())
 
 
 def folded(text: str) -> str:
-    """Return a text without what only differs in case, blanks or Unicode form."""
-    return unicodedata.normalize("NFKC", _form(text).casefold())
+    """Return a text without what only differs in case, blanks, quotation marks or Unicode form.
+
+    Between letters a hyphen and an underscore are blanks.
+    """
+    plain = _caseless(text)
+    plain = plain.strip(_QUOTES).strip() or plain
+    return re.sub(r"(?<=[^\W\d_])[-‐_ ]+(?=[^\W\d_])", " ", plain)
 
 
 def _tell_merged(column: _Column, merged: Mapping[str, str]) -> None:

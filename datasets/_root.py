@@ -9,6 +9,7 @@ import stat
 import unicodedata
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 from bench.images import SUFFIXES
 
@@ -19,6 +20,11 @@ _MOST_FILES = 200_000
 
 def _plainly(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _number(stem: str) -> str:
+    """Return a number without zeros before it, and any other name as it is."""
+    return stem.lstrip("0") or "0" if stem.isdecimal() else stem
 
 
 class Root:
@@ -39,10 +45,12 @@ class Root:
 
         Each folder is resolved once, because a table names many files of a few folders.
         """
+        if text.lower().startswith("file:"):
+            raise ValueError("is an address: write the path alone, without file://")
         if "://" in text:
             raise ValueError("is a web address: download the images, and name their files")
         if text.startswith("\\") or _DRIVE.match(text):
-            raise ValueError(f"is an absolute path; paths start at {self._what}")
+            raise ValueError(f"is an absolute path; paths start at {self._what}{self._here(text)}")
         if "\0" in text:
             raise ValueError("is no path")
         above, name = os.path.split(text)
@@ -50,7 +58,8 @@ class Root:
             self._parents[above] = os.path.realpath(os.path.join(self._path, above))
         path = os.path.join(self._parents[above], name)
         if os.path.isabs(text) and not self._inside(path):
-            raise ValueError(f"is an absolute path outside of {self._what} (see root=DIR)")
+            here = self._here(text) or " (see root=DIR)"
+            raise ValueError(f"is an absolute path outside of {self._what}{here}")
         try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode) or name in ("", ".", ".."):
@@ -83,20 +92,34 @@ class Root:
     def _fix(self, text: str) -> str:
         if "\\" in text:
             return " (write / between folders)"
-        near = self._near(text)
+        near = self.near(text)
         return f" (there is '{near}')" if near else ""
 
-    def _near(self, text: str) -> str:
-        """Return a file that may be meant: of another case, suffix, Unicode form or folder."""
+    def _here(self, text: str) -> str:
+        near = self.near(os.path.basename(text.replace("\\", "/")))
+        return f" (there is '{near}': write that)" if near else ""
+
+    def near(self, text: str) -> str:
+        """Return the one file that may be meant; empty where there is none, or are several.
+
+        It may have another case, suffix, Unicode form or folder, zeros before its number, or a name
+        in which `%20` is written for a blank.
+        """
+        text = unquote(text)
         name = _plainly(os.path.basename(text))
+        stem = name if name.removesuffix(".0").isdecimal() else os.path.splitext(name)[0]
         folder = _plainly(os.path.dirname(text))
-        found = self._files.get(name, []) or self._files.get(os.path.splitext(name)[0], [])
+        keys = name, stem, _number(stem.removesuffix(".0"))
+        found = next((self._files[key] for key in keys if key in self._files), [])
         here = [path for path in found if _plainly(os.path.dirname(path)) == folder]
         return (here or found or [""])[0] if len(here or found) == 1 else ""
 
     @cached_property
     def _files(self) -> dict[str, list[str]]:
-        """The image files below the folder, by their plain names with and without the suffix."""
+        """The image files below the folder, by their plain names with and without the suffix.
+
+        A number as name is one without zeros before it too.
+        """
         found: dict[str, list[str]] = {}
         seen = 0
         for above, _, names in os.walk(self._path):
@@ -105,7 +128,8 @@ class Root:
                 plain = _plainly(name)
                 if plain.endswith(SUFFIXES):
                     path = self.relative(os.path.join(above, name))
-                    for key in (plain, os.path.splitext(plain)[0]):
+                    stem = os.path.splitext(plain)[0]
+                    for key in {plain, stem, _number(stem)}:
                         found.setdefault(key, []).append(path)
             if seen > _MOST_FILES:
                 break

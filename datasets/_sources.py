@@ -64,8 +64,8 @@ def _of_file(path: Path, ends: str, wanted: Wanted) -> Table:
     if not there:
         raise UserError(f"there is no folder or table '{path}': give the path of one")
     raise UserError(
-        f"'{path}' is no table: give the path of a .csv, .tsv or .parquet file with a column of "
-        "image paths, or that of a folder"
+        f"'{path}' is no table that can be read: save or unpack it as .csv, .tsv or .parquet, with "
+        "a column of image paths, or give the path of a folder"
     )
 
 

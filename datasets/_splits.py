@@ -6,6 +6,8 @@
 | 0, 1, 2 in a column `split` or `partition` | train, validation, test, as CelebA codes them |
 | `is_valid`, `is_test`, `is_train` with true and false | splits; a doubt where most are true |
 | 0, 1, 2 in a column `set` or `subset`; `train` of true and false | a doubt: splits or labels |
+| `Training`, `PublicTest`; `train1`, `test1` | a doubt: splits or labels |
+| `is_test` of `x` and blanks | a doubt: which are of that split |
 | folds of a cross-validation | a doubt: which fold is tested |
 | folders `train/`, `test/` in the paths, and no such column | splits |
 | train and validation, and no test | validation is the test set |
@@ -21,8 +23,10 @@ from ._conventions import (
     CODES,
     FALSE,
     FOLD_NAMES,
+    MARKS,
     MISSING,
     SPLIT_NAMES,
+    SPLIT_STEMS,
     SPLITS,
     TRUE,
 )
@@ -35,7 +39,7 @@ NONE = "none"
 _MOST_HELD_OUT = 0.5
 _FLAG = re.compile(
     r"(?P<prefix>is|in|for|use_for|use_in)?_?(?P<word>train|training|trainset|val|valid|validation"
-    r"|dev|test|testing|testset|holdout)(?:_?set)?"
+    r"|dev|test|testing|testset|holdout)(?:_?set|_?split|_(?:img|image|sample)s?)?"
 )
 
 
@@ -148,6 +152,8 @@ def _plain(name: str, cells: Sequence[Cell]) -> SplitReading | None:
     values, known = _values(cells), name.casefold() in SPLIT_NAMES
     words = {SPLITS[v] for v in values if v in SPLITS}
     if known and words:
+        if doubt := _worded(name, values):
+            return doubt
         reading = _by(name, cells, SPLITS)
         return reading if name.casefold() == "split" else _told(reading, _words_of(values))
     if len(words) > 1 and "train" in words and all(value in SPLITS for value in values):
@@ -155,6 +161,21 @@ def _plain(name: str, cells: Sequence[Cell]) -> SplitReading | None:
     if name.casefold() in CODED_NAMES and (meaning := _coded(values)):
         return _told(_by(name, cells, meaning), _meaning_of(meaning))
     return None
+
+
+def _meant(value: str) -> str | None:
+    """Return the split that a word of several parts names, as `publictest` does; None if none."""
+    found = {part for stem, part in SPLIT_STEMS.items() if stem in value}
+    return found.pop() if len(found) == 1 else None
+
+
+def _worded(name: str, values: Mapping[str, int]) -> SplitReading | None:
+    """Return a doubt where all values have a word of a split in them, and some have more."""
+    parts = {SPLITS.get(value) or _meant(value) for value in values}
+    if None in parts or "train" not in parts or len(parts) < 2 or values.keys() <= SPLITS.keys():
+        return None
+    what = f"column '{printable(name)}' holds {quoted(list(values))}, and may say the split"
+    return SplitReading((name,), doubts=(Doubt(what, (), (f"split={name}", f"split={NONE}")),))
 
 
 def _words_of(values: Mapping[str, int]) -> str:
@@ -188,6 +209,9 @@ def _of_named(name: str, cells: Sequence[Cell], test: Sequence[str]) -> SplitRea
     flagged = _flag(name, cells, asked=False)
     if flagged:
         return flagged
+    if _worded(name, values):
+        meant = {value: SPLITS.get(value) or _meant(value) or "" for value in values}
+        return _told(_by(name, cells, meant), _meaning_of(meant))
     if any(value in SPLITS for value in values):
         return _by(name, cells, SPLITS)
     if meaning := _coded(values):
@@ -212,7 +236,10 @@ def _doubtful(name: str, cells: Sequence[Cell]) -> SplitReading | None:
     whole = all(value.isdecimal() for value in values)
     coded = plain in SPLIT_NAMES and whole and set(values) <= {"0", "1", "2", "3"}
     folds = plain in FOLD_NAMES and whole and len(values) <= 20
-    if len(values) > 1 and (coded or folds):
+    unread = plain in CODED_NAMES and len(values) <= 20
+    if doubt := _worded(name, values):
+        return doubt
+    if len(values) > 1 and (coded or folds or unread):
         return _ask_test(name, cells, values)
     return None
 
@@ -227,20 +254,23 @@ def _flag(name: str, cells: Sequence[Cell], asked: bool = True) -> SplitReading 
     """
     found = _FLAG.fullmatch(name.casefold().replace("-", "_").replace(" ", "_"))
     values = _values(cells)
-    if not found or not values or not set(values) <= {*TRUE, *FALSE}:
+    # A mark where it is true, and nothing where it is not.
+    marked = len(values) == 1 and not set(values) <= FALSE and not all(map(_text, cells))
+    known = {*TRUE, *FALSE, *(MARKS if marked else ())}
+    if not found or not values or not set(values) <= known:
         return None
     part = SPLITS.get(found["word"], "test")
     share = sum(n for v, n in values.items() if v in TRUE) / sum(values.values())
-    odd = not found["prefix"] or (part != "train" and share > _MOST_HELD_OUT)
+    odd = marked or not found["prefix"] or (part != "train" and share > _MOST_HELD_OUT)
     if odd and asked:
         knobs = (f"split={name}", f"split={NONE}")
-        what = (
-            f"column '{printable(name)}' is true for {share:.0%} of the images, and may say which "
-            "are of that split, or be a label"
-        )
+        what = f"column '{printable(name)}' "
+        what += "has a mark for some" if marked else f"is true for {share:.0%}"
+        what += " of the images, and may say which are of that split, or be a label"
         return SplitReading((name,), doubts=(Doubt(what, (), knobs),))
     other = "test" if part == "train" else "train"
-    meaning = {value: part if value in TRUE else other for value in values}
+    meaning = {value: part if marked or value in TRUE else other for value in values}
+    meaning |= {"": other} if marked else {}
     return _told(_by(name, cells, meaning), f"true is {part}, false is {other}")
 
 

@@ -24,6 +24,8 @@ from bench.images import SUFFIXES, Embedded
 Cell = str | tuple[str, ...] | None
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+#: The line with which Excel states the delimiter.
+_STATED = re.compile(r"sep=([^\r\n])\r?\n", re.IGNORECASE)
 #: Endings of tables as text, in lower case.
 CSV = (".csv", ".tsv", ".txt")
 #: Rows that are named; the others are counted.
@@ -145,8 +147,10 @@ def read_csv(path: Path) -> Table:
         text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"'{path}' is not UTF-8: save it as 'CSV UTF-8'") from None
+    stated = _STATED.match(text)
+    text, delimiter = (text[stated.end() :], stated[1]) if stated else (text, _delimiter(text))
     # Line endings stay as they are, because a quoted cell may contain some.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records: list[list[str]] = []
     cells = 0
     try:
@@ -161,16 +165,30 @@ def read_csv(path: Path) -> Table:
     numbers: list[int] = []
     faults: list[tuple[int, str]] = []
     rows: list[list[str]] = []
-    for number, record in enumerate(records[1:], start=2):
+    for number, record in enumerate(records[1:], start=3 if stated else 2):
         if not any(cell.strip() for cell in record):
             continue  # a blank line, or one that a spreadsheet has filled with delimiters
+        if [cell.strip() for cell in record] == header:
+            faults.append((number, "repeats the header: delete this row"))
+            continue
         if len(record) != len(header):
             faults.append((number, f"has {len(record)} cells where the header has {len(header)}"))
             continue
         numbers.append(number)
         rows.append(record)
     columns = {name: [_cell(row[at]) for row in rows] for name, at in positions.items()}
+    _check_header(path, columns)
     return Table(path, numbers, columns, faults)
+
+
+def _check_header(path: Path, columns: Mapping[str, Sequence[Cell]]) -> None:
+    """Raise `UserError` where the name of a column is one of its cells: it has no header then."""
+    for name, cells in columns.items():
+        if number(name) is None and name in cells:
+            raise UserError(
+                f"'{path}' has no header: its first row has '{printable(name)}', as rows below it "
+                "do; write the names of the columns above it"
+            )
 
 
 def _delimiter(text: str) -> str:

@@ -57,8 +57,8 @@ _TEST_SHARE = 5
 #: The knobs that set the task types of columns.
 _KINDS: tuple[KindName, ...] = get_args(KindName)
 _MOST_FAULTS = 20
-#: What is said of an image that is not there; see `_root.py`.
-_MISSING = " is missing"
+#: What is said of an image that is there and cannot be read.
+_UNREADABLE = " cannot be read"
 #: Rows that a question names.
 _MOST_ROWS = 3
 _MOST_CLASSES = 64
@@ -152,7 +152,11 @@ class _Part:
                     f"'{self.table.path}': none of its {len(bad):,} images can be read; "
                     f"{self.table.spots([row])}: {bad[row].rstrip('.')}{fix}"
                 )
-        missing = {f.row: f.text for f in faults if f.table == self.name and _MISSING in f.text}
+        missing = {
+            f.row: f.text
+            for f in faults
+            if f.table == self.name and f.image and _UNREADABLE not in f.text
+        }
         if self.naming and 1 < len(missing) == len(self.table.numbers):
             row = min(missing)
             column = printable(self.naming.column)
@@ -218,7 +222,21 @@ class Folder(Dataset):
     summary = "your own images: a table with a column of paths, or a folder for each class"
     needs = "PATH of the table or the folder, such as photos/labels.csv; see docs/tutorial.md"
     takes_path = True
-    suffixes = (".csv", ".tsv", ".parquet", ".pq", "/")
+    #: Those after the folder are no tables that are read, and an error says so.
+    suffixes = (
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".parquet",
+        ".pq",
+        "/",
+        ".xlsx",
+        ".xls",
+        ".ods",
+        ".jsonl",
+        ".gz",
+        ".zip",
+    )
 
     path: str = ""
     image: str = ""

@@ -6,7 +6,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork
-from bench.networks import Encoder, Shape
+from bench.networks import Encoder, Shape, read
 
 
 class ModulatedEncoder(MultiTaskNetwork):
@@ -45,10 +45,10 @@ class ModulatedEncoder(MultiTaskNetwork):
                 begun[id(x)] = first(x)
             self.attend(task)
             own, *others = cast(nn.ModuleList, modules)
-            y = own(begun[id(x)])
+            found = [own(begun[id(x)])]
             for stage, modulate in zip(rest, others, strict=True):
-                y = modulate(stage(y))
-            outputs.append(head(y))
+                found.append(modulate(stage(found[-1])))
+            outputs.append(read(head, found))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:

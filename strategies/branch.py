@@ -8,17 +8,20 @@ et al. 2017; Guo et al. 2020) search for the split, which is a knob here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing, UserError
-from bench.networks import Encoder
+from bench.networks import Encoder, in_turn, read
 
 from ._split_point import the_only
 
 
 class _Branched(MultiTaskNetwork):
-    def __init__(self, stem: nn.Module, branches: list[nn.Module], heads: list[nn.Module]) -> None:
+    def __init__(
+        self, stem: nn.Sequential, branches: list[nn.Module], heads: list[nn.Module]
+    ) -> None:
         super().__init__()
         self.stem = stem
         self.branches = nn.ModuleList(branches)
@@ -28,21 +31,24 @@ class _Branched(MultiTaskNetwork):
         return self._outputs(images, {})
 
     def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
-        stems: dict[int, Tensor] = {}
-        outputs = self._outputs(images, stems)
-        return the_only(stems), outputs
+        stems: dict[int, list[Tensor]] = {}
+        outputs = self._outputs(images, stems, seen=1)
+        return the_only(stems)[-1], outputs
 
     def _outputs(
-        self, images: Sequence[Tensor | None], stems: dict[int, Tensor]
+        self, images: Sequence[Tensor | None], stems: dict[int, list[Tensor]], seen: int = 0
     ) -> list[Tensor | None]:
+        """Return the outputs; heads see the last `seen` of the activations, or all if it is 0."""
         outputs: list[Tensor | None] = []
         for x, branch, head in zip(images, self.branches, self.heads, strict=True):
             if x is None:
                 outputs.append(None)
                 continue
             if id(x) not in stems:
-                stems[id(x)] = self.stem(x)
-            outputs.append(head(branch(stems[id(x)])))
+                stems[id(x)] = [x, *in_turn(self.stem, x)]
+            stem = stems[id(x)]
+            activations = [*stem[1:], *in_turn(cast(nn.Sequential, branch), stem[-1])]
+            outputs.append(read(head, activations[-seen:]))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:

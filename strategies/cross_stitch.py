@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Range, Sharing, tuned
-from bench.networks import Encoder
+from bench.networks import Encoder, read
 
 
 class _Stitched(MultiTaskNetwork):
@@ -33,9 +33,10 @@ class _Stitched(MultiTaskNetwork):
             for shape in encoders[0].stage_shapes
         )
 
-    def _features(self, images: Tensor) -> list[Tensor]:
-        """Return the features of every task's encoder for one batch of images."""
+    def _activations(self, images: Tensor) -> list[list[Tensor]]:
+        """Return the mixed activations of every task after each stage, for a batch of images."""
         activations = [images] * len(self.encoders)
+        found = []
         for level, stitch in enumerate(self.stitches):
             own = [
                 encoder.stages[level](x)  # type: ignore[operator, index]
@@ -46,18 +47,19 @@ class _Stitched(MultiTaskNetwork):
                 sum((a * x for a, x in zip(row[1:], own[1:], strict=True)), start=row[0] * own[0])
                 for row in alpha
             ]
-        return activations
+            found.append(activations)
+        return [list(own) for own in zip(*found, strict=True)]
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
-        features: dict[int, list[Tensor]] = {}
+        found: dict[int, list[list[Tensor]]] = {}
         outputs: list[Tensor | None] = []
         for task, (x, head) in enumerate(zip(images, self.heads, strict=True)):
             if x is None:
                 outputs.append(None)
                 continue
-            if id(x) not in features:
-                features[id(x)] = self._features(x)
-            outputs.append(head(features[id(x)][task]))
+            if id(x) not in found:
+                found[id(x)] = self._activations(x)
+            outputs.append(read(head, found[id(x)][task]))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -14,12 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
-from bench.networks import Encoder
+from bench.networks import Encoder, read
 
 from ._redraw import redrawn
 
 #: Each is a whole network.
 _MOST = 64
+
+
+class _Member(nn.Sequential):
+    """An encoder and a head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        encoder, head = self
+        return read(head, cast(Encoder, encoder).activations(x))
 
 
 class _Ensemble(MultiTaskNetwork):
@@ -72,7 +80,7 @@ class Ensemble(Sharing):
             members = []
             for member in range(self.members):
                 encoder = new_encoder()
-                network = nn.Sequential(encoder, head(encoder))
+                network = _Member(encoder, head(encoder))
                 members.append(redrawn(network) if member else network)
             return nn.ModuleList(members)
 

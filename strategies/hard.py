@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
-from bench.networks import Encoder
+from bench.networks import Encoder, read
 
 from ._split_point import the_only
 
@@ -26,21 +26,22 @@ class _OneTrunk(MultiTaskNetwork):
         return self._outputs(images, {})
 
     def split_point(self, images: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
-        features: dict[int, Tensor] = {}
-        outputs = self._outputs(images, features)
-        return the_only(features), outputs
+        found: dict[int, list[Tensor]] = {}
+        outputs = self._outputs(images, found, seen=1)
+        return the_only(found)[-1], outputs
 
     def _outputs(
-        self, images: Sequence[Tensor | None], features: dict[int, Tensor]
+        self, images: Sequence[Tensor | None], found: dict[int, list[Tensor]], seen: int = 0
     ) -> list[Tensor | None]:
+        """Return the outputs; heads see the last `seen` of the activations, or all if it is 0."""
         outputs: list[Tensor | None] = []
         for x, head in zip(images, self.heads, strict=True):
             if x is None:
                 outputs.append(None)
                 continue
-            if id(x) not in features:
-                features[id(x)] = self.encoder(x)
-            outputs.append(head(features[id(x)]))
+            if id(x) not in found:
+                found[id(x)] = self.encoder.activations(x)
+            outputs.append(read(head, found[id(x)][-seen:]))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
-from bench.networks import Encoder, Shape
+from bench.networks import Encoder, Shape, read
 
 
 def _pointwise(inputs: int, shape: Shape) -> nn.Module:
@@ -59,11 +59,11 @@ class _Attention(nn.Module):
             for level, shape in enumerate(shapes)
         )
 
-    def forward(self, activations: Sequence[Tensor]) -> Tensor:
-        """Return a task's features from the encoder's activations after each stage."""
-        picked: Tensor = self.masks[0](activations[0]) * activations[0]
+    def forward(self, activations: Sequence[Tensor]) -> list[Tensor]:
+        """Return what a task picks of the encoder's activations after each stage."""
+        picked: list[Tensor] = [self.masks[0](activations[0]) * activations[0]]
         for p, bridge, mask in zip(activations[1:], self.bridges, self.masks[1:], strict=True):
-            picked = mask(torch.cat([p, bridge(picked)], dim=1)) * p
+            picked.append(mask(torch.cat([p, bridge(picked[-1])], dim=1)) * p)
         return picked
 
 
@@ -74,13 +74,6 @@ class _Attended(MultiTaskNetwork):
         self.attentions = nn.ModuleList(_Attention(encoder.stage_shapes) for _ in heads)
         self.heads = nn.ModuleList(heads)
 
-    def _activations(self, x: Tensor) -> list[Tensor]:
-        found = []
-        for stage in self.encoder.stages:
-            x = stage(x)
-            found.append(x)
-        return found
-
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         activations: dict[int, list[Tensor]] = {}
         outputs: list[Tensor | None] = []
@@ -89,8 +82,8 @@ class _Attended(MultiTaskNetwork):
                 outputs.append(None)
                 continue
             if id(x) not in activations:
-                activations[id(x)] = self._activations(x)
-            outputs.append(head(attention(activations[id(x)])))
+                activations[id(x)] = self.encoder.activations(x)
+            outputs.append(read(head, attention(activations[id(x)])))
         return outputs
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
 from bench.contracts import EncoderFactory, MultiTaskNetwork, Sharing
-from bench.networks import Encoder
+from bench.networks import Encoder, read
 
 
 class _SeparateNetworks(MultiTaskNetwork):
@@ -17,7 +18,7 @@ class _SeparateNetworks(MultiTaskNetwork):
 
     def forward(self, images: Sequence[Tensor | None]) -> list[Tensor | None]:
         return [
-            None if x is None else head(encoder(x))
+            None if x is None else read(head, cast(Encoder, encoder).activations(x))
             for x, encoder, head in zip(images, self.encoders, self.heads, strict=True)
         ]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.functional import mean_absolute_error, r2_score
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
+    multiclass_f1_score,
     multiclass_jaccard_index,
 )
 
@@ -208,6 +209,14 @@ def test_classification_scores_are_those_of_torchmetrics_on_the_labelled_images(
     assert found["nll"] == pytest.approx(nll.item(), rel=1e-5)
     every = multiclass_accuracy(outputs, labels, 5, average="micro", ignore_index=MISSING)
     assert found["accuracy"] == pytest.approx(100 * every.item())
+    f1 = multiclass_f1_score(outputs, labels, 5, average="macro", ignore_index=MISSING)
+    assert found["macro F1"] == pytest.approx(100 * f1.item())
+
+
+def test_macro_f1_counts_a_class_that_occurs_or_is_predicted_and_no_other() -> None:
+    outputs = torch.eye(5)[[0, 0, 1, 1]]  # class 2 is missed, 1 guessed once for it, 3 and 4 unused
+    found = _scores(Classification(), outputs, torch.tensor([0, 0, 1, 2]))
+    assert found["macro F1"] == pytest.approx(100 * (1 + 2 / 3 + 0) / 3)
 
 
 def _average_precision(true: np.ndarray, score: np.ndarray) -> float:
@@ -367,6 +376,8 @@ def test_mirroring_turns_the_x_of_normals_alone() -> None:
         # The largest class of the training pool is 1; half of the test images have it.
         (Classification(), [0, 1, 1, -1], [1, 0, 1, 0, -1], 2, "accuracy", 50.0),
         (Classification(balanced=True), [0, 1, 1], [1, 1, 1, 0], 2, "balanced accuracy", 50.0),
+        # The larger class has a precision of 3/4 and is found whole; the other is never guessed.
+        (Classification(), [0, 1, 1], [1, 1, 1, 0], 2, "macro F1", 100 * 6 / 7 / 2),
         # Without an image every ranking ties, which leaves the share of images with the label.
         (MultiLabel(), [[1.0], [0.0]], [[1.0], [0.0], [0.0], [0.0]], 1, "mAP", 25.0),
         (Regression("m", 2.0, 3.0), [1.0, 3.0, NAN], [2.0, 5.0, NAN], 1, "MAE", 1.5),

@@ -19,16 +19,21 @@ Batch normalisation has none of these properties. `SeparateStatistics` gives it 
 from bench import plugin_folders
 from bench.networks._statistics import SeparateStatistics
 from bench.networks.deeplab import DeepLabHead
-from bench.networks.encoder import Encoder, Shape
-from bench.networks.heads import ClassificationHead, DenseHead
+from bench.networks.encoder import Encoder, Shape, in_turn
+from bench.networks.fpn import FPNHead
+from bench.networks.heads import ClassificationHead, DenseHead, PyramidHead, read
 
 __all__ = [
     "ClassificationHead",
     "DeepLabHead",
     "DenseHead",
     "Encoder",
+    "FPNHead",
+    "PyramidHead",
     "SeparateStatistics",
     "Shape",
+    "in_turn",
+    "read",
 ]
 
 __path__.extend(str(folder / "networks") for folder in plugin_folders)

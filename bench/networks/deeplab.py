@@ -1,9 +1,8 @@
 """The head of DeepLab: atrous spatial pyramid pooling (Chen et al. 2018), without skip connections.
 
 It is the head of DeepLabv3 (Chen et al. 2017), in which the parallel convolutions of the 2018 paper
-got normalisation and a view of the whole image. It sees the encoder's last map alone, since that is
-what a strategy hands to a head: MTAN and cross-stitch networks make maps of their own. So there is
-no link to an early map, as the decoder of DeepLabv3+ has one.
+got normalisation and a view of the whole image. It sees a task's last map alone. So there is no
+link to an early map, as the decoder of DeepLabv3+ has one; `fpn` is a head on several maps.
 """
 
 from collections.abc import Sequence

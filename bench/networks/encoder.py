@@ -1,5 +1,7 @@
 """The base class of encoders: a list of stages whose widths scale with one factor."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,19 @@ class Encoder(nn.Module):
         for stage in self.stages:
             x = stage(x)
         return x
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """Return the activation of images `[N, C, H, W]` after each stage; the last: features."""
+        return in_turn(self.stages, x)
+
+
+def in_turn(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Return the activation after each of some stages, which begin with `x`."""
+    found = []
+    for stage in stages:
+        x = stage(x)
+        found.append(x)
+    return found
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

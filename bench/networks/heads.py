@@ -1,10 +1,25 @@
 """Heads: from the features of an encoder to the output of one task."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from bench.networks.encoder import Shape
+
+
+class PyramidHead(nn.Module):
+    """The base of heads that see the activations after all stages, and not the features alone."""
+
+
+def read(head: nn.Module, activations: Sequence[Tensor]) -> Tensor:
+    """Return the output of a head, given a task's activations after each stage.
+
+    A `PyramidHead` sees all of them, and any other head the last, which are the features.
+    """
+    seen = activations if isinstance(head, PyramidHead) else activations[-1]
+    output: Tensor = head(seen)
+    return output
 
 
 class ClassificationHead(nn.Module):

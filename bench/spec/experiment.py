@@ -40,7 +40,7 @@ from bench.spec.shorthand import of_path, spelled_out
 
 Precision = Literal["fp32", "bf16"]
 #: The keys of `bench.task_types.DENSE_HEADS`.
-DenseHeadName = Literal["decoder", "deeplab"]
+DenseHeadName = Literal["decoder", "deeplab", "fpn"]
 
 #: The most seeds of an experiment that goes on until it is decided, where nothing else is said.
 MOST_SEEDS = 20
@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     network: str = "lenet"
     """Encoder, as `list networks` names it, such as resnet8 or timm:MODEL@weights=PATH."""
     dense_head: DenseHeadName = "decoder"
-    """Head of tasks with a label per pixel: a light decoder, or DeepLab's (ASPP)."""
+    """Head of tasks with a label per pixel: a light decoder, DeepLab's (ASPP), or a pyramid."""
     batch_size: int = Field(default=32, ge=1, le=MOST_BATCH, strict=True)
     """Images per step."""
     learning_rate: float = Field(default=3e-3, gt=0)

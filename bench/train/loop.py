@@ -116,7 +116,7 @@ def _network_and_encoders(
         def head(encoder: Encoder) -> nn.Module:
             with seeded(seed, "init", "head", task.name):
                 make = partial(task.type.chosen_head, dense_head)
-                return make(encoder.features, image, task.outputs)
+                return make(encoder.stage_shapes, image, task.outputs)
 
         return head
 

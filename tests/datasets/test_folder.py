@@ -139,6 +139,34 @@ def test_every_common_csv_is_read_the_same(make: Make, delimiter: str, encoding:
     }
 
 
+def test_the_line_with_which_excel_states_the_delimiter_is_no_header(
+    make: Make, tmp_path: Path
+) -> None:
+    text = Path(make(delimiter=";")).read_text()
+    (tmp_path / "excel.csv").write_text(f"sep=;\n{text}")
+    assert parse_dataset(f"folder:{tmp_path / 'excel.csv'}").tasks.keys() == PLAIN.keys()
+    (tmp_path / "short.csv").write_text(f"sep=;\n{text}img/0.png;cat\n")
+    assert "row 43: has 2 cells" in _refusal(f"folder:{tmp_path / 'short.csv'}", "species")
+
+
+def test_a_table_without_a_header_or_with_two_is_told(make: Make, tmp_path: Path) -> None:
+    path = Path(make({"kind": lambda i: "ab"[i % 2]}))
+    header, *rows = path.read_text().splitlines()
+    ids = [row.removeprefix("img/").replace(".png", "") for row in rows]
+    path.write_text("\n".join(ids))
+    assert "has no header: its first row has 'a', as rows below it do" in _refusal(
+        f"folder:{path}", "a"
+    )
+    path.write_text("\n".join([header, *rows[:20], header, *rows[20:]]))
+    assert "row 22: repeats the header" in _refusal(f"folder:{path}", "kind")
+
+
+@pytest.mark.parametrize("delimiter", ["|", " "])
+def test_another_delimiter_says_which_there_are(make: Make, delimiter: str) -> None:
+    path = make({"kind": lambda i: "ab"[i % 2]}, delimiter=delimiter)
+    assert "separate columns by a comma, a semicolon or a tab" in _refusal(f"folder:{path}", "kind")
+
+
 def test_without_a_split_the_test_set_stays_when_the_table_grows_or_is_sorted(
     make: Make, tmp_path: Path
 ) -> None:
@@ -546,7 +574,7 @@ def test_what_is_no_table_says_what_to_give(make: Make, tmp_path: Path) -> None:
     path = make()
     assert "there is no table" in _refusal(f"folder:{tmp_path / 'lables.csv'}", "species")
     (tmp_path / "labels.md").touch()
-    assert "is no table: give the path of a .csv" in _refusal(
+    assert "is no table that can be read: save or unpack it as .csv" in _refusal(
         f"folder:{tmp_path / 'labels.md'}", "species"
     )
     (tmp_path / "utf16.csv").write_text(Path(path).read_text(), encoding="utf-16")

@@ -126,6 +126,8 @@ def test_no_path_leads_out_of_the_root(tmp_path: Path) -> None:
         ("other/3.png", "img/3.png"),
         (f"img/{unicodedata.normalize('NFD', 'é')}.png", "img/é.png"),
         ("img/Three.png", "img/three.png"),
+        ("img/a b.png", "img/a%20b.png"),
+        ("img/0033.png", "img/33.png"),
     ],
 )
 def test_a_missing_image_that_is_near_is_named(tmp_path: Path, there: str, asked: str) -> None:
@@ -160,3 +162,57 @@ def test_a_web_address_is_no_path(tmp_path: Path) -> None:
     assert "row 2: image 'https://a.org/0.png' is a web address: download" in (
         _told(f"folder:{path}")
     )
+
+
+def test_files_of_ids_may_end_in_several_ways(tmp_path: Path) -> None:
+    ends = ("jpg", "JPG", "png", "jpg")
+    _paint(tmp_path / "images", [f"a{i}.{ends[i % 4]}" for i in range(COUNT)])
+    images = _images(f"folder:{_table(tmp_path / 'labels.csv', 'id', lambda i: f'a{i}')}")
+    assert len(images.train) + len(images.test) == COUNT
+    assert "and 10 end otherwise" in images.notes[0]
+
+
+def test_of_two_files_of_one_id_that_of_the_usual_suffix_is_taken(tmp_path: Path) -> None:
+    _paint(tmp_path / "images", [f"a{i}.jpg" for i in range(COUNT)])
+    _paint(tmp_path / "images", ["a3.png"])
+    images = _images(f"folder:{_table(tmp_path / 'labels.csv', 'id', lambda i: f'a{i}')}")
+    assert images.notes[0].startswith(
+        "column 'id' names the images: 'images/a0.jpg' is the first ("
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "cell", "said"),
+    [
+        ("images/{:04d}.jpg", "{}", "'id' has '0', and there is 'images/0000.jpg': write the"),
+        ("images/{}.jpg", "{}.0", "'id' has '0.0', and there is 'images/0.jpg': write the"),
+        ("images/train/a{}.jpg", "a{}", "there is 'images/train/a0.jpg': say root=images/train"),
+        ("images/s{0}/a{0}.jpg", "a{}", "there is 'images/s0/a0.jpg': write the paths"),
+        ("far.txt", "https://a.org/{}.png?s=3", "'id' has web addresses: download them"),
+    ],
+)
+def test_ids_that_nearly_name_files_say_what_is_there(
+    tmp_path: Path, files: str, cell: str, said: str
+) -> None:
+    for i in range(COUNT if "{" in files else 0):
+        file = tmp_path / files.format(i)
+        _paint(file.parent, [file.name])
+    assert said in _told(f"folder:{_table(tmp_path / 'labels.csv', 'id', cell.format)}")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("/home/b/img/{}.png", "is an absolute path outside of the table's folder (there is 'img"),
+        ("C:\\me\\img\\{}.png", "paths start at the table's folder (there is 'img/0.png': write"),
+        ("file:///home/img/{}.png", "is an address: write the path alone, without file://"),
+    ],
+)
+def test_paths_of_another_machine_are_told_in_one_line(
+    tmp_path: Path, cell: str, said: str
+) -> None:
+    _paint(tmp_path / "img", [f"{i}.png" for i in range(COUNT)])
+    told = _told(f"folder:{_table(tmp_path / 'labels.csv', 'image', cell.format)}")
+    assert said in told
+    assert "none of its 20 images is there" in told
+    assert len(told.splitlines()) == 1

@@ -437,3 +437,188 @@ def test_folders_called_train_and_test_are_the_split() -> None:
     assert read.notes[0].startswith("the images' folders are read as the split: 4 train, 2 test")
     assert _splits({"kind": list("ababab")}, "none", paths=paths).parts is None
     assert _splits({}, paths=[*paths[:-1], "photos/5.png"]).parts is None
+
+
+# ---------------------------------------------------------------------------------- siblings
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["not applicable", "no data", "unlabeled", "No label", "n.d.", "TBA", "void", "not sure"],
+)
+def test_more_words_for_a_missing_value_are_asked_about_among_classes(word: str) -> None:
+    assert _asked([*CLASSES, word, word]).knobs == (f"missing=x={word}", f"keep=x={word}")
+    assert _plain([*NUMBERS, word])[-1] is None
+
+
+@pytest.mark.parametrize("word", ["#NV", "#WERT!", "#VALEUR!", "#¡REF!", "N.A", "na."])
+def test_errors_of_other_peoples_excel_are_missing(word: str) -> None:
+    assert _plain([*CLASSES, word])[-1] is None
+
+
+@pytest.mark.parametrize("value", ["-1", "-99", "9999", "-9999.0", "0", "1e20"])
+def test_the_one_number_among_words_is_asked_about(value: str) -> None:
+    doubt = _asked([*CLASSES, value, value])
+    assert doubt.what == f"'{value}' may mean that there is no value, or be a class"
+    assert _plain([*CLASSES, value], keep=[value])[-1] == value
+    assert _plain([*CLASSES, value], missing=[value])[-1] is None
+
+
+@pytest.mark.parametrize("classes", [["cat", "1", "2"], ["A4", "A5", "3"], ["yes", "no", "1"]])
+def test_a_number_in_the_company_of_other_digits_is_a_class(classes: Cells) -> None:
+    assert _read([*classes] * 10).doubts == ()
+
+
+@pytest.mark.parametrize("value", ["1e20", "-3.4e38"])
+def test_one_value_very_far_away_is_asked_about_however_often_it_is(value: str) -> None:
+    assert _asked([*NUMBERS, *[value] * 10]).knobs[0] == f"missing=x={value}"
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (['="20"', '="35.5"'], ["20", "35.5"]),
+        (["'20", "'35.5"], ["20", "35.5"]),
+        (["1,23,456", "12,34,567.5"], ["123456", "1234567.5"]),
+        (["١٢٫٥", "٣٫٥"], ["١٢.٥", "٣.٥"]),
+    ],
+)
+def test_numbers_are_read_in_more_conventions(cells: Cells, numbers: Cells) -> None:
+    assert _plain(cells) == numbers
+
+
+def test_a_power_is_not_read_as_digits() -> None:
+    assert _plain(["10³", "10²"] * 4) == ["10³", "10²"] * 4
+
+
+MANY = [f"{i}.5" for i in range(25)] * 2
+
+
+@pytest.mark.parametrize("unit", ["lux", "k", "N/m"])
+def test_one_unknown_unit_behind_many_numbers_is_a_unit(unit: str) -> None:
+    read = _read([f"{n} {unit}" for n in MANY])
+    assert (list(read.cells), read.doubts) == (MANY, ())
+    assert read.notes == (f"'0.5 {unit}' is read as a number in {unit}",)
+
+
+def test_a_few_classes_with_a_number_before_them_stay_classes() -> None:
+    cells = [f"{i % 5} stars" for i in range(50)]
+    assert _plain(cells) == cells
+
+
+@pytest.mark.parametrize(
+    "form", ["2021-01-{0:02d}", "12:{0:02d}", "{0}/7", "({0}.5)", "{0}.5-", "~{0}", "{0}-{0}9"]
+)
+def test_many_quantities_in_an_unknown_form_are_asked_about(form: str) -> None:
+    cells = [form.format(i + 1) for i in range(25)] * 2
+    assert "a quantity in a form that is not known" in _asked(cells).what
+    assert _asked(cells).knobs == ("classification=x",)
+    assert read_column("x", cells, Choices(), "classification").doubts == ()
+
+
+def test_multiples_that_differ_are_asked_about() -> None:
+    assert _asked([f"{i}.5{'kM'[i % 2]}" for i in range(25)] * 2).knobs == ("classification=x",)
+
+
+def test_many_codes_that_begin_with_a_letter_are_classes() -> None:
+    cells = [f"n0{2084071 + i}" for i in range(25)] * 2
+    assert _plain(cells) == cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "one"),
+    [
+        (["red", "red\u200b", "blue"], "red"),
+        (["red", "“red”", "'red'", "blue"], "red"),
+        (["t shirt", "t-shirt", "t_shirt", "hat"], None),
+        (["a & b", "a &amp; b", "c"], "a & b"),
+        (["Tür", "TÃ¼r", "Haus"], "Tür"),
+    ],
+)
+def test_spellings_that_look_alike_are_one_class(cells: Cells, one: str | None) -> None:
+    read = _plain([cells[0], *cells] * 3)
+    assert len(set(read)) == 2
+    assert one is None or one in read
+    apart = _plain([cells[0], *cells] * 3, exact=["x"])
+    assert len(set(apart)) == len(cells)
+
+
+@pytest.mark.parametrize("cells", [["A+", "A-", "B"], ["1-5", "1 5", "6"], ["recover", "re-cover"]])
+def test_signs_that_tell_classes_apart_are_kept(cells: Cells) -> None:
+    assert _plain([*cells] * 5) == [*cells] * 5
+
+
+def test_a_dictionary_of_true_and_false_has_the_labels_that_are_true() -> None:
+    cells = ["{'red': 1, 'left': 0}", '{"red": true, "left": true}', "{'left': 1}"]
+    assert _plain([*cells] * 3) == [("red",), ("red", "left"), ("left",)] * 3
+
+
+def test_a_dictionary_of_scores_is_no_set_of_labels() -> None:
+    cells = ["{'red': 0.9}", "{'red': 0.2}"] * 5
+    assert _plain(cells) == cells
+
+
+def test_an_array_as_numpy_prints_it_is_a_list_of_labels() -> None:
+    cells = ["['red' 'left']", "['blue']", "['red' 'sky blue'\n 'left']"]
+    assert _plain([*cells] * 3) == [("red", "left"), ("blue",), ("red", "sky blue", "left")] * 3
+
+
+@pytest.mark.parametrize("form", ["[{}]", "{}"])
+@pytest.mark.parametrize("sign", [",", ", ", " "])
+def test_vectors_of_zeros_and_ones_are_no_labels(form: str, sign: str) -> None:
+    cells = [form.format(sign.join(each)) for each in ("101", "011", "001")] * 5
+    assert "vectors of 0 and 1: write a column for each label" in _asked(cells).what
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [("newline", "\n"), ("and", " and "), ("hash", "#"), ("underscore", "_"), ("hyphen", "-")],
+)
+def test_other_signs_between_labels_are_asked_about(name: str, sign: str) -> None:
+    sets = (("red", "left"), ("blue", "left"), ("red", "right"), ("blue", "right"))
+    cells = [sign.join(labels) for labels in sets] * 5
+    assert _asked(cells).knobs == (f"separator=x={name}", "separator=x=none")
+    assert _plain(cells, separator=[name])[0] == ("red", "left")
+
+
+# ---------------------------------------------------------------------------------- splits
+
+
+def _split_of(name: str, cells: Cells, split: str = "") -> SplitReading:
+    return read_splits({name: cells}, [None] * len(cells), split)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("Usage", ["Training", "PublicTest", "Training", "PrivateTest"]),
+        ("split", ["train1", "test1", "train2", "test1"]),
+        ("split", ["train", "test_seen", "train", "test_unseen"]),
+        ("part", ["train_a", "holdout_b", "train_a", "holdout_b"]),
+    ],
+)
+def test_words_with_a_split_in_them_are_asked_about(name: str, cells: Cells) -> None:
+    (doubt,) = _split_of(name, cells).doubts
+    assert doubt.knobs == (f"split={name}", "split=none")
+    assert _split_of(name, cells, name).parts == ["train", "test", "train", "test"]
+
+
+def test_words_that_only_sound_like_one_are_labels() -> None:
+    assert _split_of("news", ["latest", "fastest", "contest"]).columns == ()
+
+
+def test_a_column_called_split_that_says_none_is_asked_about() -> None:
+    (doubt,) = _split_of("split", ["A", "B", "A"]).doubts
+    assert doubt.knobs == ("split=split,test=b", "split=none")
+
+
+def test_a_mark_and_blanks_are_asked_about() -> None:
+    cells = ["x", None, None]
+    (doubt,) = _split_of("is_test", cells).doubts
+    assert "has a mark for some of the images" in doubt.what
+    assert _split_of("is_test", cells, "is_test").parts == ["test", "train", "train"]
+
+
+@pytest.mark.parametrize("name", ["is_training_img", "is_train_split", "in_train_samples"])
+def test_a_flag_may_say_what_it_flags(name: str) -> None:
+    assert _split_of(name, ["1", "0", "1"]).parts == ["train", "test", "train"]

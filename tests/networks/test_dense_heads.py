@@ -1,4 +1,4 @@
-"""Heads for label maps: what DeepLab's computes, what it costs, and how a recipe chooses one."""
+"""Heads for label maps: what DeepLab's and FPN compute and cost, and how a recipe chooses one."""
 
 from typing import get_args
 
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from bench.contracts import DataSource, Sharing
 from bench.errors import UserError
-from bench.networks import DeepLabHead, DenseHead
+from bench.networks import DeepLabHead, DenseHead, FPNHead, read
 from bench.networks.deeplab import Bilinear, atrous_rates
+from bench.networks.fpn import pyramid_levels
 from bench.spec.experiment import DenseHeadName, Recipe, RunSpec
 from bench.spec.registry import networks, parse_strategy, strategy_components
 from bench.task_types import (
@@ -38,6 +39,15 @@ SHARING = sorted(
     if issubclass(part, Sharing) and name != "faulty"
 )
 SIZE = (24, 32)
+#: Networks whose features are vectors, or whose maps have one size.
+_WITHOUT_A_PYRAMID = ("lenet", "linear", "mlp", "patches")
+#: Each head on a network that suits it, and a width. In a strided 1 × 1 convolution of fewer than
+#: eight channels oneDNN 3.12 writes past the end of its memory where there is AVX2 alone.
+SUITED: list[tuple[str, DenseHeadName, float]] = [
+    ("segnet", "decoder", 0.1),
+    ("resnet8", "deeplab", 0.5),
+    ("resnet8", "fpn", 0.5),
+]
 
 
 def _data() -> dict[str, TaskData]:
@@ -106,7 +116,12 @@ def test_every_head_covers_the_image_on_every_network(
 ) -> None:
     with torch.device("meta"):
         encoder = build_encoder(network, image)
-        maps = DENSE_HEADS[kind](encoder.features, image, 13)(encoder(torch.empty(2, *image)))
+        if kind == "fpn" and network in _WITHOUT_A_PYRAMID:
+            with pytest.raises(UserError, match="a network with maps of several sizes"):
+                DENSE_HEADS[kind](encoder.stage_shapes, image, 13)
+            return
+        head = DENSE_HEADS[kind](encoder.stage_shapes, image, 13)
+        maps = read(head, encoder.activations(torch.empty(2, *image)))
     assert maps.shape == (2, 13, *image[1:])
 
 
@@ -138,6 +153,72 @@ def test_each_branch_sees_as_far_as_its_rate() -> None:
     assert {tuple(place) for place in seen.tolist()} == {(6, 0), (6, 8)}
 
 
+@pytest.mark.parametrize(
+    ("sides", "levels"),
+    [
+        ([(48, 64), (24, 32), (12, 16), (6, 8), (3, 4)], [4, 3, 2, 1]),  # a quarter and coarser
+        ([(96, 128), (48, 64), (48, 64)], [2, 0]),  # of one size the last, though all are fine
+        ([(12, 16), (6, 8), (12, 16), (48, 64)], [1, 2, 3]),  # up again: the last map counts
+        ([(24, 32), (12, 1), (12, 16)], [2, 0]),  # a row of tokens is no map
+    ],
+)
+def test_a_pyramid_has_the_last_map_of_each_size(
+    sides: list[tuple[int, int]], levels: list[int]
+) -> None:
+    assert pyramid_levels([(8, *side) for side in sides], (3, 96, 128)) == levels
+
+
+def test_it_adds_coarser_maps_to_finer_ones_by_the_formula() -> None:
+    stages, image = [(4, 24, 32), (6, 12, 16), (8, 6, 8)], (3, 96, 128)
+    head = FPNHead(stages, image, 2)
+    maps = [torch.randn(2, *shape) for shape in stages]
+    fine, middle, coarse = (
+        F.conv2d(x, layer.weight, layer.bias)  # type: ignore[arg-type]
+        for x, layer in zip(maps, reversed(list(head.lateral)), strict=True)
+    )
+    middle = middle + F.interpolate(coarse, (12, 16), mode="nearest")
+    fine = fine + F.interpolate(middle, (24, 32), mode="nearest")
+    smooth = [nn.Sequential(*list(layer)[:3]) for layer in head.smooth]  # type: ignore[call-overload]
+    both = [
+        F.interpolate(layer(x), (24, 32), mode="bilinear")
+        for layer, x in zip(smooth, (coarse, middle, fine), strict=True)
+    ]
+    ours = read(head, maps)
+    theirs = F.interpolate(head.classify(sum(both)), (96, 128), mode="bilinear")
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sharing", ["hard", "branch@shared=2", "mtan", "cross-stitch"])
+def test_a_pyramid_sees_what_a_strategy_makes_of_every_level(sharing: str) -> None:
+    data = list(_data().values())[:2]
+    strategy, recipe = parse_strategy(sharing), _recipe("resnet8", "fpn")
+    network = TrainingState(strategy, data, recipe, 1.0, 0, CPU).network
+    x = torch.randn(1, 3, *SIZE)
+    seen: list[list[Tensor]] = []
+    for head in network.heads:  # type: ignore[union-attr]
+        head.register_forward_pre_hook(lambda _, given: seen.append(list(given[0])))
+    network([x, x])
+    own, other = seen
+    assert [tuple(y.shape[1:]) for y in own] == [(16, *SIZE), (16, *SIZE), (32, 12, 16), (64, 6, 8)]
+    shared = [torch.equal(a, b) for a, b in zip(own, other, strict=True)]
+    # From one draw, branches hold equal maps of their own; attention and stitches start apart.
+    assert shared == {"mtan": [False] * 4}.get(sharing, [True] * 4)
+    same = [a is b for a, b in zip(own, other, strict=True)]
+    assert same == {"hard": [True] * 4, "branch@shared=2": [True, True, False, False]}.get(
+        sharing, [False] * 4
+    )
+
+
+@pytest.mark.parametrize("sharing", ["hard+mgda-ub", "branch@shared=2+mgda-ub"])
+def test_gradients_on_one_split_point_are_refused_where_heads_see_earlier_maps(
+    sharing: str,
+) -> None:
+    data, strategy = list(_data().values()), parse_strategy(sharing)
+    with pytest.raises(UserError, match="choose --dense-head decoder or deeplab"):
+        count(strategy, data, _recipe("resnet8", "fpn"), 0.1)
+    assert count(strategy, data, _recipe("resnet8", "deeplab"), 0.1)[0].flops > 0
+
+
 # ------------------------------------------------------------------------------------- the recipe
 
 
@@ -147,15 +228,16 @@ def test_a_recipe_names_the_heads_that_there_are() -> None:
 
 
 def test_a_recipe_chooses_the_head_of_label_maps_and_no_other() -> None:
-    features, image = (32, 6, 8), (3, *SIZE)
+    stages, image = [(16, 12, 16), (32, 6, 8)], (3, *SIZE)
     for kind in (Segmentation(), Depth(), SurfaceNormals()):
-        assert isinstance(kind.chosen_head("deeplab", features, image, 3), DeepLabHead)
-        assert isinstance(kind.head(features, image, 3), DenseHead)
-    reconstruction = Reconstruction().chosen_head("deeplab", features, image, 3)
+        assert isinstance(kind.chosen_head("deeplab", stages, image, 3), DeepLabHead)
+        assert isinstance(kind.chosen_head("fpn", stages, image, 3), FPNHead)
+        assert isinstance(kind.head(stages[-1], image, 3), DenseHead)
+    reconstruction = Reconstruction().chosen_head("fpn", stages, image, 3)
     assert isinstance(reconstruction, DenseHead)
     classes = Classification()
-    assert type(classes.chosen_head("deeplab", features, image, 3)) is type(
-        classes.head(features, image, 3)
+    assert type(classes.chosen_head("fpn", stages, image, 3)) is type(
+        classes.head(stages[-1], image, 3)
     )
 
 
@@ -184,14 +266,18 @@ def test_the_default_is_no_part_of_a_document_and_a_choice_is_of_the_key() -> No
 # ------------------------------------------------------------------------------------- in training
 
 
-@pytest.mark.parametrize(("network", "head"), [("segnet", "decoder"), ("resnet8", "deeplab")])
+@pytest.mark.parametrize(("network", "head", "width"), SUITED)
 @pytest.mark.parametrize("sharing", SHARING)
 def test_every_sharing_strategy_trains_three_label_maps(
-    sharing: str, network: str, head: DenseHeadName
+    sharing: str, network: str, head: DenseHeadName, width: float
 ) -> None:
     data, recipe = list(_data().values()), _recipe(network, head)
     strategy = parse_strategy(sharing)
-    state = TrainingState(strategy, data, recipe, 0.1, 0, CPU)
+    if (sharing, head) == ("mmoe", "fpn"):  # its gates mix the experts' features alone
+        with pytest.raises(UserError, match="has the last one for it: choose --dense-head"):
+            count(strategy, data, recipe, width)
+        return
+    state = TrainingState(strategy, data, recipe, width, 0, CPU)
     batches = iter(Batches(data, recipe, 0, CPU))
     before = [p.clone() for p in state.network.parameters()]
     assert state.step(next(batches)).isfinite().all()
@@ -200,18 +286,20 @@ def test_every_sharing_strategy_trains_three_label_maps(
         not torch.equal(p, q) for p, q in zip(before, state.network.parameters(), strict=True)
     )
     if sharing != "ensemble":  # which takes its members in turn
-        assert count_flops(state, next(batches)) == count(strategy, data, recipe, 0.1)[0].flops
+        assert count_flops(state, next(batches)) == count(strategy, data, recipe, width)[0].flops
 
 
-@pytest.mark.parametrize(("network", "head"), [("segnet", "decoder"), ("resnet8", "deeplab")])
-def test_a_partner_of_weight_0_changes_no_bit(network: str, head: DenseHeadName) -> None:
+@pytest.mark.parametrize(("network", "head", "width"), SUITED)
+def test_a_partner_of_weight_0_changes_no_bit(
+    network: str, head: DenseHeadName, width: float
+) -> None:
     from dataclasses import replace
 
     data, recipe = _data(), _recipe(network, head)
     silent = replace(data["normals"], task=replace(data["normals"].task, weight=0.0))
 
     def outputs(tasks: list[TaskData]) -> Tensor:
-        state = TrainingState(parse_strategy("hard"), tasks, recipe, 0.1, 0, CPU)
+        state = TrainingState(parse_strategy("hard"), tasks, recipe, width, 0, CPU)
         for _ in state.train(Batches(tasks, recipe, 0, CPU), 4, [4]):
             pass
         x = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))

@@ -54,6 +54,7 @@ def _primary(record: Record) -> dict[str, str]:
         (("balanced accuracy",), "balanced accuracy", "balanced accuracy"),
         (("row=nll",), "nll", "accuracy"),
         (("balanced accuracy", "row=nll"), "nll", "balanced accuracy"),
+        (("macro-f1", "row=Balanced_Accuracy"), "balanced accuracy", "macro F1"),
     ],
 )
 def test_gains_are_computed_in_the_metric_that_is_chosen(
@@ -106,8 +107,8 @@ def test_it_is_in_the_file_of_an_experiment(tmp_path: Path) -> None:
     [
         (
             ("f1",),
-            "task 'row' has no metric 'f1': give one of accuracy, balanced accuracy, nll, "
-            "calibration error, for this task alone as --metric 'row=NAME'",
+            "task 'row' has no metric 'f1': give one of accuracy, balanced accuracy, macro F1, "
+            "nll, calibration error, for this task alone as --metric 'row=NAME'",
         ),
         (("column=MAE",), "task 'column' has no metric 'MAE': give one of accuracy"),
         (("rwo=nll",), "unknown task of --metric 'rwo': did you mean 'row'?"),
