@@ -15,7 +15,7 @@ from bench.errors import unknown
 from bench.launch.worker import answer
 from bench.plan.arms import ONE_WIDTH, Arm, RowPlan, arm_spec, rows_of
 from bench.plan.search import Setting, searched, settings
-from bench.plan.survey import Ask, Fault, Survey
+from bench.plan.survey import Ask, Fault, Survey, host_of
 from bench.plan.tuning import choose
 from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
 from bench.spec.experiment import Experiment, RunSpec
@@ -32,7 +32,6 @@ from bench.store.records import (
     TuningTrial,
 )
 from bench.tasks import split_placebo
-from bench.train.device import resolve_device
 from bench.train.job import Job, run_key
 from bench.train.pricing import Timings
 from bench.train.survey import ArmFacts
@@ -81,8 +80,9 @@ class Draft:
         spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
         bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
         evaluated = 0 if isinstance(facts, Fault) else _evaluated(spec, facts)
+        kind = survey.host.machine
         return [
-            Job(s, prices, run_key(s, data), survey.source, fault, tuning, evaluated)
+            Job(s, prices, run_key(s, data, kind), survey.source, fault, tuning, evaluated, kind)
             for s in bought
         ]
 
@@ -219,7 +219,7 @@ def priced(
 
     It holds for any budget: which arms coincide at one is for `Draft.settled` to say.
     """
-    asked, device = _asked(experiment), resolve_device(experiment.device)
+    asked = _asked(experiment)
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):
         parse_strategy(text)  # what is misspelt is told before anything is loaded
@@ -228,7 +228,7 @@ def priced(
     for task in experiment.metrics:
         if task and task not in tasks:
             raise unknown("task of --metric", task, tasks)
-    survey = Survey(asked, experiment.recipe, device, source, ask)
+    survey = Survey(asked, experiment.recipe, host_of(experiment.device, ask), source, ask)
     say("loading data")
     notes = survey.prepare_network()
     survey.check_datasets()

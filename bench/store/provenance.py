@@ -211,17 +211,23 @@ def package_versions(parts: Iterable[Component | Network]) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
+def _device_name(device: str) -> str:
+    """Return the name of a device; what was asked for where this machine has none of it."""
+    import torch
+
+    named = device == "cuda" and torch.cuda.is_available()
+    return torch.cuda.get_device_name() if named else device
+
+
 @cache
 def provenance(device: str) -> dict[str, str]:
     """Return versions, hardware and commits, for the records. None of it enters a run's key."""
-    import torch
-
     return {
         "bench": bench.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": _device_name(device),
         **{package: importlib.metadata.version(package) for package in _PACKAGES},
         **revisions(),
     }
