@@ -6,7 +6,7 @@ scheduler starts jobs, in what state they are, and how it ends them.
 
 import contextlib
 import importlib.metadata
-import os
+import math
 import secrets
 import shutil
 import time
@@ -42,7 +42,7 @@ from bench.launch.packs import (
 )
 from bench.launch.worker import WorkerLostError
 from bench.spec.duration import seconds_of
-from bench.store.leases import Leases, fresh
+from bench.store.leases import Leases, fresh, server_time
 from bench.store.records import Record
 from bench.store.store import Store
 from bench.train.job import Job
@@ -116,15 +116,14 @@ class Cluster(Launcher):
         if min(self.together, self.tries, self.at_once) < 1 or self.poll <= 0:
             raise ValueError("together, tries and at_once are 1 or more, and poll is above 0")
         self._pack_seconds = seconds_of(self.pack, "pack")
-        self._root = Path("results").absolute()
-        self._asked, self._standings = 0.0, dict[str, Standing]()
+        self.root = Path("results").absolute()
+        self.host: Host | None = None
+        self._asked, self._standings = -math.inf, dict[str, Standing]()
 
     # ------------------------------------------------------- what a subclass says
 
     @abstractmethod
-    def start(
-        self, call: Callable[[str], None], paths: Sequence[Path], at_once: int
-    ) -> None:
+    def start(self, call: Callable[[str], None], paths: Sequence[Path], at_once: int) -> None:
         """Submit jobs that call a function with a path each; `at_once` of them run at most.
 
         All paths are in one folder, whose name is that of the batch. Raises `SchedulerError` where
@@ -146,7 +145,7 @@ class Cluster(Launcher):
         """Return the results of a pack whose worker did not see the results folder."""
         return ()
 
-    def suited(self, jobs: Sequence[Job]) -> None:  # noqa: B027
+    def suited(self, jobs: Sequence[Job]) -> None:
         """Take what follows from the jobs and their prices before they are submitted."""
 
     # ------------------------------------------------------- planning
@@ -158,7 +157,7 @@ class Cluster(Launcher):
 
     def use(self, results: Path) -> None:
         """Take the results folder, which workers see too."""
-        self._root = results.absolute()
+        self.root = results.absolute()
 
     @property
     def text(self) -> str:
@@ -179,11 +178,12 @@ class Cluster(Launcher):
         if known is None:
             (known,) = self._ask(function, arguments)
             write_document(path, _KnownHost(host=known))
+        self.host = known
         yield known
 
     def _host_path(self, asked: str) -> Path:
         made = [bench.__version__, importlib.metadata.version("torch")]
-        return self._root / "launch" / "hosts" / f"{digest(self._kind, asked, made)[:40]}.json"
+        return self.root / "launch" / "hosts" / f"{digest(self._kind, asked, made)[:40]}.json"
 
     @property
     def _kind(self) -> str:
@@ -221,24 +221,28 @@ class Cluster(Launcher):
     # ------------------------------------------------------- runs
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
-        """Run jobs in packs, the longest first, in at most `workers` jobs of the cluster at once."""
+        """Run jobs in packs, the longest first, in at most `workers` jobs at once."""
         self.suited(jobs)
         waiting = {job.key: job for job in sorted(jobs, key=lambda job: -job.expected_seconds)}
-        store, leases = Store(self._root), Leases(self._root)
-        moment = self._stamp()
+        store, leases = Store(self.root), Leases(self.root)
+        moment = server_time(self.root)
         live = self._attached(waiting)
         begun, tried = set[str](), Counter[str]()
+        free = waiting.keys() - {key for pack in live for key in pack.jobs}
+        submitted = set[Path]()
         while waiting:
-            bound = {key for pack in live for key in pack.jobs}
-            free = [job for key, job in waiting.items() if key not in bound]
-            for job in free:  # another command may have them in progress, or have done them
-                if store.since(job.key, moment):
-                    yield from _stored(waiting.pop(job.key), begun)
-            free = [j for j in free if j.key in waiting and not leases.held(j.key)]
-            crowded = [job for job in free if tried[job.key]]
-            fresh_ones = [job for job in free if not tried[job.key]]
-            live += self._submitted(fresh_ones, self.together, workers)
-            live += self._submitted(crowded, max(1, self.together // 2), workers)
+            for key in [key for key in free if store.since(key, moment)]:
+                free.remove(key)  # another command has done it meanwhile
+                yield from _stored(waiting.pop(key), begun)
+            # What another command has in progress is waited for.
+            ready = [waiting[key] for key in free if not leases.held(key)]
+            free.difference_update(job.key for job in ready)
+            anew = [job for job in ready if not tried[job.key]]
+            again = [job for job in ready if tried[job.key]]  # perhaps there was too little memory
+            more = self._submitted(anew, self.together, workers)
+            more += self._submitted(again, max(1, self.together // 2), workers)
+            submitted.update(pack.path.parent for pack in more)
+            live += more
             time.sleep(_TICK)
             standings = self._look({pack.path.parent.name for pack in live})
             for pack in list(live):
@@ -258,7 +262,9 @@ class Cluster(Launcher):
                     continue
                 live.remove(pack)
                 yield from self._lost(pack, beat, standing, waiting, begun, tried, store)
-        self._done_with({pack.path.parent for pack in live} | self._own)
+                free.update(pack.jobs.keys() & waiting.keys())
+        self._await_end(live)
+        self._done_with(submitted)
 
     def _heard(
         self,
@@ -287,7 +293,7 @@ class Cluster(Launcher):
         tried: Counter[str],
         store: Store,
     ) -> Iterator[Event]:
-        """Note what a pack that has ended has not done; yield those that were tried often enough."""
+        """Note what a pack has left when it has ended; yield what was tried often enough."""
         for key in beat.done:
             if key in waiting and key in pack.jobs:
                 yield from self._awaited(waiting, key, begun, store)
@@ -304,8 +310,8 @@ class Cluster(Launcher):
         )
         tried.update(charged)
         lost = [key for key in charged if tried[key] >= self.tries]
-        again = len(charged) - len(lost)
-        say(f"note: {len(left)} runs of {pack.name} are to be run again: {why}") if again else None
+        if again := len(left) - len(lost):
+            say(f"note: {again} runs of {pack.name} are to run again: {why}")
         for key in lost:
             job = waiting.pop(key)
             yield from _started(job, begun)
@@ -321,6 +327,14 @@ class Cluster(Launcher):
                 return
             time.sleep(_TICK)
 
+    def _await_end(self, live: Collection[_Live]) -> None:
+        """Wait a little for jobs that have nothing left to do."""
+        for _ in range(10):
+            beats = (read_beat(pack.path) for pack in live)
+            if all(beat is None or beat.ended for beat in beats):
+                return
+            time.sleep(_TICK)
+
     def _silent(self, pack: _Live) -> bool:
         """Return whether a pack that the scheduler does not know is over."""
         if fresh(beat_path(pack.path)):
@@ -330,23 +344,15 @@ class Cluster(Launcher):
 
     # ------------------------------------------------------- batches
 
-    def _stamp(self) -> float:
-        """Return the time that the file server stamps now."""
-        folder = self._new_folder("stamp")
-        try:
-            return folder.stat().st_mtime
-        finally:
-            folder.rmdir()
-
     @property
     def _own(self) -> set[Path]:
         """The folders of batches that this launcher has submitted, with any knobs."""
-        folders = self._root.glob(f"launch/{self.name}-*/")
+        folders = self.root.glob(f"launch/{self.name}-*/")
         return {folder for folder in folders if read_batch(folder) is not None}
 
     def _new_folder(self, what: str) -> Path:
         moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        folder = self._root / "launch" / f"{what}-{moment}-{secrets.token_hex(3)}"
+        folder = self.root / "launch" / f"{what}-{moment}-{secrets.token_hex(3)}"
         folder.mkdir(parents=True, mode=0o700)  # nobody else may write what jobs execute
         return folder
 
@@ -361,9 +367,9 @@ class Cluster(Launcher):
             going = [
                 path
                 for path in paths
-                if (s := standings.get(name_of(path))) and s.live or fresh(beat_path(path))
+                if ((s := standings.get(name_of(path))) and s.live) or fresh(beat_path(path))
             ]
-            if not going:
+            if not going and not fresh(folder):  # nobody is about to submit it
                 self._done_with([folder])
             for path in going:
                 pack = read_pack(path)
@@ -383,14 +389,14 @@ class Cluster(Launcher):
         paths = [folder / f"{number}.json" for number in range(len(packs))]
         for path, pack in zip(paths, packs, strict=True):
             sent = tuple(_absolute(job) for job in pack)
-            write_document(path, Pack(folder=os.getcwd(), together=together, jobs=sent))
+            write_document(path, Pack(folder=str(Path.cwd()), together=together, jobs=sent))
         write_document(folder / "batch.json", Batch(launcher=self.text, packs=len(packs)))
         try:
             self._patiently(lambda: self.start(execute, paths, workers))
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._asked = 0.0
+        self._asked = -math.inf
         one = "1 job" if len(packs) == 1 else f"{len(packs)} jobs"
         note(f"submitted {len(jobs)} runs in {one} as {folder.name}")
         now = time.monotonic()
@@ -406,7 +412,7 @@ class Cluster(Launcher):
 
     def _forget_hosts(self) -> None:
         """Ask anew at the next plan what runs run on."""
-        shutil.rmtree(self._root / "launch" / "hosts", ignore_errors=True)
+        shutil.rmtree(self.root / "launch" / "hosts", ignore_errors=True)
 
     # ------------------------------------------------------- the scheduler
 

@@ -32,7 +32,7 @@ from bench.train.job import Job
 from bench.train.survey import MEASURED
 
 #: The most bytes of a document of a batch.
-_MOST = 2**27
+MOST = 2**27
 CANCELLED = "cancelled"
 
 
@@ -79,7 +79,7 @@ def beat_path(pack: Path) -> Path:
 def read_beat(pack: Path) -> Beat | None:
     """Return how a pack goes; None where it has not begun, or cannot be read for now."""
     try:
-        return read_document(beat_path(pack), Beat, _MOST, follow=False)
+        return read_document(beat_path(pack), Beat, MOST, follow=False)
     except (DocumentError, OSError):
         return None
 
@@ -87,7 +87,7 @@ def read_beat(pack: Path) -> Beat | None:
 def read_batch(folder: Path) -> Batch | None:
     """Return what a folder of packs belongs to; None where it is none."""
     try:
-        return read_document(folder / "batch.json", Batch, _MOST, follow=False)
+        return read_document(folder / "batch.json", Batch, MOST, follow=False)
     except (DocumentError, OSError):
         return None
 
@@ -95,7 +95,7 @@ def read_batch(folder: Path) -> Batch | None:
 def read_pack(path: Path) -> Pack:
     """Return a pack. Raises `UserError` where it cannot be read."""
     try:
-        return read_document(path, Pack, _MOST, follow=False)
+        return read_document(path, Pack, MOST, follow=False)
     except (DocumentError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}; `bench cancel`, then run again") from None
 
@@ -163,9 +163,7 @@ def execute(path: str) -> None:
             return
         asked = place.stat().st_mtime
         mine = [
-            job
-            for job in pack.jobs
-            if not store.since(job.key, asked) and leases.claim(job.key)
+            job for job in pack.jobs if not store.since(job.key, asked) and leases.claim(job.key)
         ]
         try:
             for event in carried_out(pack, mine):
@@ -182,7 +180,8 @@ def execute(path: str) -> None:
 
 def carried_out(pack: Pack, jobs: Sequence[Job]) -> Iterator[Event]:
     """Run jobs of a pack in worker processes here, and yield their events."""
-    os.chdir(pack.folder)  # paths of a user's data are relative to it
+    with contextlib.suppress(OSError):  # it is there where folders are shared
+        os.chdir(pack.folder)  # paths of a user's data are relative to it
     with WorkerPool("processes", pack.together) as pool:
         yield from pool.run(jobs, pack.together)
 
@@ -192,7 +191,9 @@ def unfit(jobs: Sequence[Job]) -> str:
     for job in jobs:
         here = tuple(machine(job.spec.device))
         if job.machine and job.machine != here:
-            differing = [f"{b} here, {a} planned" for a, b in zip(job.machine, here, strict=True) if a != b]
+            differing = [
+                f"{b} here, {a} planned" for a, b in zip(job.machine, here, strict=True) if a != b
+            ]
             return (
                 f"node {platform.node()} is another kind of machine than was planned for "
                 f"({'; '.join(differing)}): choose nodes of one kind, with a partition or a "
@@ -237,14 +238,15 @@ def question(function: Callable[..., Any], arguments: Sequence[Any]) -> Question
     """Return a question as it is sent."""
     adapters, _ = _adapters(function.__name__)
     sent = (a.dump_json(each).decode() for a, each in zip(adapters, arguments, strict=True))
-    return Question(folder=os.getcwd(), function=function.__name__, arguments=tuple(sent))
+    return Question(folder=str(Path.cwd()), function=function.__name__, arguments=tuple(sent))
 
 
 def answered(asked: Question) -> Answer:
     """Answer a question in a worker process here."""
     adapters, result = _adapters(asked.function)
     given = [a.validate_json(each) for a, each in zip(adapters, asked.arguments, strict=True)]
-    os.chdir(asked.folder)
+    with contextlib.suppress(OSError):
+        os.chdir(asked.folder)
     items: list[str] = []
     try:
         with WorkerPool("processes", 1) as pool:
@@ -276,12 +278,12 @@ def answer_path(asked: Path) -> Path:
 def read_answer(asked: Path) -> Answer | None:
     """Return the answer to a question; None where there is none yet."""
     try:
-        return read_document(answer_path(asked), Answer, _MOST, follow=False)
+        return read_document(answer_path(asked), Answer, MOST, follow=False)
     except (DocumentError, OSError):
         return None
 
 
 def reply(path: str) -> None:
     """Answer the question at a path: what a job of a cluster calls."""
-    asked = read_document(Path(path), Question, _MOST, follow=False)
+    asked = read_document(Path(path), Question, MOST, follow=False)
     write_document(answer_path(Path(path)), answered(asked))

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from bench.files import beside, delete, read_bytes
 
-#: Seconds between two beats. Half of what a client of NFS may keep to itself passes unnoticed.
+#: Seconds between two beats.
 BEAT = 10.0
-#: Seconds after which a beat is one of a holder that is gone. Clients of NFS may see a stamp that is
-#: a minute old.
+#: Seconds after which the holder of a beat is gone. Clients of NFS may see stamps a minute late.
 EXPIRY = 180.0
 #: What a lease may name: a file of this folder, and no path that leads out of it.
 _HOLDER = re.compile(r"launch/[a-z0-9-]{1,100}/[0-9]{1,9}\.beat")
@@ -29,16 +28,16 @@ _MOST_LEASE = 2**10
 
 
 def fresh(beat: Path) -> bool:
-    """Return whether a beat is there and of the last `EXPIRY` seconds, by the file server's clock."""
+    """Return whether a beat is there and of the last `EXPIRY` seconds, as its server counts."""
     try:
-        age = _now(beat.parent) - beat.stat().st_mtime
+        age = server_time(beat.parent) - beat.stat().st_mtime
     except FileNotFoundError:
         return False
     return age < EXPIRY
 
 
-def _now(folder: Path) -> float:
-    """Return the time that the file server stamps now."""
+def server_time(folder: Path) -> float:
+    """Return the time that the server of a folder stamps now, in seconds. Raises `OSError`."""
     probe = beside(folder / "clock")
     try:
         probe.touch()

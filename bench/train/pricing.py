@@ -118,9 +118,7 @@ class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def price_name(
-    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float
-) -> str:
+def price_name(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float) -> str:
     """Return the hash of everything that a price depends on, beside the machine.
 
     Arms of one name cost the same. The contents of images and labels do not affect the cost, nor
