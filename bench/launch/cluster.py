@@ -42,7 +42,7 @@ from bench.launch.packs import (
 )
 from bench.launch.worker import WorkerLostError
 from bench.spec.duration import seconds_of
-from bench.store.leases import Leases, fresh, server_time
+from bench.store.leases import Leases, alive, fresh, server_time
 from bench.store.records import Record
 from bench.store.store import Store
 from bench.train.job import Job
@@ -337,7 +337,7 @@ class Cluster(Launcher):
 
     def _silent(self, pack: _Live) -> bool:
         """Return whether a pack that the scheduler does not know is over."""
-        if fresh(beat_path(pack.path)):
+        if alive(beat_path(pack.path)):
             return False
         # A job that was just submitted may not be known yet.
         return time.monotonic() - pack.since > 3 * self.poll
@@ -367,7 +367,7 @@ class Cluster(Launcher):
             going = [
                 path
                 for path in paths
-                if ((s := standings.get(name_of(path))) and s.live) or fresh(beat_path(path))
+                if ((s := standings.get(name_of(path))) and s.live) or alive(beat_path(path))
             ]
             if not going and not fresh(folder):  # nobody is about to submit it
                 self._done_with([folder])
@@ -440,7 +440,7 @@ class Cluster(Launcher):
                 time.sleep(min(self.poll, 5.0))
 
     def cancel(self) -> int:
-        """End all jobs of this results folder; return how many batches had some."""
+        """End all jobs of this results folder, whatever its knobs; return how many batches."""
         folders = [folder for folder in self._own if not (folder / CANCELLED).exists()]
         for folder in folders:
             (folder / CANCELLED).touch()

@@ -58,13 +58,14 @@ class Pack(_Document):
 
 
 class Beat(_Document):
-    """How a pack goes. `token` is that of the process which executes it, on `node`.
+    """How a pack goes. `token` is that of the process `pid` on `node`, which executes it.
 
     `running` and `done` are keys of runs. `refused` says why the whole pack is not executed.
     """
 
     token: str = ""
     node: str = ""
+    pid: int = 0
     running: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     refused: str = ""
@@ -110,7 +111,7 @@ class _Beating:
 
     def __init__(self, pack: Path) -> None:
         self._path, self._cancelled = beat_path(pack), pack.with_name(CANCELLED)
-        self._beat = Beat(token=secrets.token_hex(8), node=platform.node())
+        self._beat = Beat(token=secrets.token_hex(8), node=platform.node(), pid=os.getpid())
         self._pack, self._over, self._alone = pack, threading.Event(), threading.Lock()
 
     def __enter__(self) -> Self:

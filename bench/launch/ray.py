@@ -94,8 +94,8 @@ class Ray(Cluster):
         self._go_on()
 
     def _go_on(self) -> None:
-        ray = self._ray()
         while self._waiting and len(self._tasks) < self._most:
+            ray = self._ray()
             call, path = self._waiting.popleft()
             runs = call is execute
             gpus = self._part if runs else self._whole(ray)
@@ -121,12 +121,8 @@ class Ray(Cluster):
 
     def standings(self, batches: Collection[str]) -> dict[str, Standing]:
         """Return the state of the tasks of this command, and take what those that ended return."""
-        ray = self._ray()
-        tasks = {task: name for name, task in self._tasks.items()}
-        done, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0) if tasks else ([], [])
-        for task in done:
-            name = tasks[task]
-            del self._tasks[name]
+        for name, task in self._done():
+            ray = self._ray()
             try:
                 self._take(name, ray.get(task))
                 self._ended[name] = Standing(False, "its task ended")
@@ -142,6 +138,17 @@ class Ray(Cluster):
         live |= {name: Standing(True, "running") for name in self._tasks}
         found = self._ended | live
         return {name: s for name, s in found.items() if name.partition("/")[0] in batches}
+
+    def _done(self) -> list[tuple[str, Any]]:
+        """Return the tasks that have ended since, and count them no longer."""
+        if not self._tasks:
+            return []
+        tasks = list(self._tasks.values())
+        ended, _ = self._ray().wait(tasks, num_returns=len(tasks), timeout=0)
+        found = [(name, task) for name, task in self._tasks.items() if task in ended]
+        for name, _ in found:
+            del self._tasks[name]
+        return found
 
     def _take(self, name: str, returned: Any) -> None:
         if isinstance(returned, Answer):

@@ -5,7 +5,8 @@
 
 A lease is made by an exclusive create, which network file systems have as well (NFS since version
 3). It holds as long as its holder's beat is fresh: the file server has stamped it within the last
-`EXPIRY` seconds. Ages are differences of two such stamps, so clocks of machines may differ.
+`EXPIRY` seconds. Ages are differences of two such stamps, so clocks of machines may differ. A
+process of this machine is looked for as well.
 
 An expired lease is taken over by a rename within its folder, and what was renamed is read: where
 somebody was quicker, it goes back. The worst that a lost race costs is a run that is trained twice,
@@ -13,10 +14,13 @@ with the same numbers.
 """
 
 import contextlib
+import platform
 import re
 from pathlib import Path
 
-from bench.files import beside, delete, read_bytes
+from pydantic import BaseModel
+
+from bench.files import DocumentError, beside, delete, read_bytes, read_document
 
 #: Seconds between two beats.
 BEAT = 10.0
@@ -25,6 +29,28 @@ EXPIRY = 180.0
 #: What a lease may name: a file of this folder, and no path that leads out of it.
 _HOLDER = re.compile(r"launch/[a-z0-9-]{1,100}/[0-9]{1,9}\.beat")
 _MOST_LEASE = 2**10
+_MOST_BEAT = 2**27
+
+
+class _Holder(BaseModel):
+    """Who keeps a beat, as far as a lease minds: a process on a node."""
+
+    node: str = ""
+    pid: int = 0
+
+
+def alive(beat: Path) -> bool:
+    """Return whether who keeps a beat is there, as far as that can be known from here."""
+    if not fresh(beat):
+        return False
+    try:
+        holder = read_document(beat, _Holder, _MOST_BEAT, follow=False)
+    except (DocumentError, OSError):  # it is being written, or was ended meanwhile
+        return beat.exists()
+    import psutil
+
+    here = holder.node == platform.node()
+    return not (here and holder.pid) or psutil.pid_exists(holder.pid)
 
 
 def fresh(beat: Path) -> bool:
@@ -104,4 +130,4 @@ class Leases:
     def _alive(self, holder: str, lease: Path) -> bool:
         if not holder:  # it is being written
             return fresh(lease)
-        return bool(_HOLDER.fullmatch(holder)) and fresh(self._root / holder)
+        return bool(_HOLDER.fullmatch(holder)) and alive(self._root / holder)
