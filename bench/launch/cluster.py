@@ -225,6 +225,7 @@ class Cluster(Launcher):
         self.suited(jobs)
         waiting = {job.key: job for job in sorted(jobs, key=lambda job: -job.expected_seconds)}
         store, leases = Store(self.root), Leases(self.root)
+        self.root.mkdir(parents=True, exist_ok=True)
         moment = server_time(self.root)
         live = self._attached(waiting)
         begun, tried = set[str](), Counter[str]()

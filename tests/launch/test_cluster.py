@@ -28,15 +28,15 @@ from bench.train.survey import Host, host, time_arms
 from tests.conftest import toy_jobs
 
 
-@pytest.fixture(autouse=True)
-def _calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+@pytest.fixture(name="calls", autouse=True)
+def _calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the scheduler was asked for."""
     monkeypatch.setattr(clusters, "_TICK", 0.01)
     desk: Any = launchers().found["desk"]
     calls: list[str] = sys.modules[desk.__module__].CALLS  # type: ignore[attr-defined]
     calls.clear()
     desk.failures.clear()
-    yield calls
+    return calls
 
 
 @pytest.fixture(name="planned")
@@ -56,12 +56,12 @@ def _scores(records: dict[str, Record]) -> dict[str, object]:
 
 
 def test_workers_write_records_with_the_numbers_of_this_machine(
-    tmp_path: Path, planned: tuple[Job, ...], _calls: list[str]
+    tmp_path: Path, planned: tuple[Job, ...], calls: list[str]
 ) -> None:
     here = _carried_out(tmp_path / "here", planned, "processes")
     there = _carried_out(tmp_path / "there", planned, "desk@pack=1s,at_once=5")
     assert _scores(here) == _scores(there)
-    assert _calls == ["execute 1 5"]
+    assert calls == ["execute 1 5"]
     assert not [path for path in (tmp_path / "there/launch").iterdir() if path.name != "hosts"]
     assert not [path for path in (tmp_path / "there/leases").rglob("*") if path.is_file()]
 
@@ -82,11 +82,11 @@ def test_packs_take_about_the_same_time_and_begin_with_the_longest(
 
 
 def test_a_run_that_is_lost_with_its_job_is_tried_again(
-    tmp_path: Path, planned: tuple[Job, ...], _calls: list[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, planned: tuple[Job, ...], calls: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     done = _carried_out(tmp_path, planned, "desk@how=lost,times=2")
     assert {record.status for record in done.values()} == {"ok"}
-    assert [call for call in _calls if call.startswith("execute")] == ["execute 1 64"] * 3
+    assert [call for call in calls if call.startswith("execute")] == ["execute 1 64"] * 3
     assert "7 runs of desk-" in caplog.text
     assert "are to run again: its node was lost" in caplog.text
 
@@ -119,7 +119,7 @@ def test_what_a_scheduler_refuses_is_told_and_leaves_nothing(
 
 
 def test_runs_that_another_command_has_in_progress_are_waited_for(
-    tmp_path: Path, planned: tuple[Job, ...], _calls: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, planned: tuple[Job, ...], calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat = tmp_path / "launch/other/0.beat"
     beat.parent.mkdir(parents=True)
@@ -127,7 +127,7 @@ def test_runs_that_another_command_has_in_progress_are_waited_for(
     theirs = planned[0]
     assert Leases(tmp_path, beat).claim(theirs.key)
     result = _carried_out(tmp_path / "else", (theirs,), "processes")[theirs.key]
-    _calls.clear()
+    calls.clear()
     slept = 0
 
     def sleep(seconds: float) -> None:
@@ -140,14 +140,14 @@ def test_runs_that_another_command_has_in_progress_are_waited_for(
     monkeypatch.setattr(clusters.time, "sleep", sleep)
     done = _carried_out(tmp_path, planned, "desk")
     assert len(done) == len(planned)
-    assert _calls == ["execute 1 64"]
+    assert calls == ["execute 1 64"]
     assert slept >= 3
 
 
 def test_jobs_of_an_earlier_command_are_waited_for_and_not_submitted_again(
     tmp_path: Path,
     planned: tuple[Job, ...],
-    _calls: list[str],
+    calls: list[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -172,7 +172,7 @@ def test_jobs_of_an_earlier_command_are_waited_for_and_not_submitted_again(
     monkeypatch.setattr(clusters.time, "sleep", begins)
     done = _carried_out(tmp_path, planned, "desk@how=queued")
     assert {record.status for record in done.values()} == {"ok"}
-    assert _calls == ["execute 1 1"]
+    assert calls == ["execute 1 1"]
     assert "7 runs wait or run in 1 jobs of an earlier command" in caplog.text
 
 
@@ -181,12 +181,12 @@ def _raises(seconds: float) -> None:
 
 
 def test_what_is_cancelled_ends_for_those_who_wait(
-    tmp_path: Path, planned: tuple[Job, ...], monkeypatch: pytest.MonkeyPatch, _calls: list[str]
+    tmp_path: Path, planned: tuple[Job, ...], monkeypatch: pytest.MonkeyPatch, calls: list[str]
 ) -> None:
     monkeypatch.setattr(clusters.time, "sleep", lambda _: cancel(tmp_path))
     with pytest.raises(UserError, match="the jobs were cancelled; what is finished is kept"):
         _carried_out(tmp_path, planned, "desk@how=queued")
-    assert "end 1" in _calls
+    assert "end 1" in calls
     assert jobs(tmp_path) == []
     assert cancel(tmp_path) == 0
     assert [path.name for path in (tmp_path / "launch").rglob(CANCELLED)] == [CANCELLED]
@@ -211,7 +211,10 @@ def test_the_machine_in_a_key_is_that_of_the_workers(
     from bench.plan.plan import make_plan
     from bench.spec.experiment import Experiment
 
-    asked = Experiment(pair=("toy:row+column",), strategy=("hard",), budget="5steps", seeds=1)
+    asked = Experiment.model_validate(
+        {"pair": "toy:row+column", "strategy": "hard", "budget": "5steps", "seeds": 1}
+        | {"train_size": 100, "validation_size": 50}
+    )
     elsewhere = Host("cuda", ("Z80", "some GPU", "0.1", "0.1"), 2**30)
 
     def ask(function: Callable[..., Any], *arguments: Any, **how: Any) -> Iterator[Any]:
@@ -231,18 +234,18 @@ def test_the_machine_in_a_key_is_that_of_the_workers(
 
 
 def test_what_depends_on_the_machine_is_asked_where_runs_execute_and_kept(
-    tmp_path: Path, planned: tuple[Job, ...], _calls: list[str]
+    tmp_path: Path, planned: tuple[Job, ...], calls: list[str]
 ) -> None:
     with WorkerPool("desk", None, tmp_path) as pool:
         (first,) = pool.ask(host, "cpu", limited=False)
         (again,) = pool.ask(host, "cpu", limited=False)
         assert first == again == host("cpu")
-        assert _calls == ["reply 1 1"]
+        assert calls == ["reply 1 1"]
         *_, found = pool.ask(time_arms, [(planned[0].spec, 0)], DataSource())
         assert found[0] > 0
         with pytest.raises(UserError, match="--device cuda"):
             list(pool.ask(host, "cuda", limited=False))
-    assert _calls == ["reply 1 1"] * 3
+    assert calls == ["reply 1 1"] * 3
 
 
 def test_a_question_whose_job_is_lost_has_no_answer(
