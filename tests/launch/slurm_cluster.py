@@ -44,8 +44,8 @@ MessageTimeout=5
 KillWait=1
 InactiveLimit=0
 MinJobAge=60
-NodeName=n1 NodeHostname=localhost Port={ports[1]} CPUs=2 RealMemory=4000
-NodeName=n2 NodeHostname=localhost Port={ports[2]} CPUs=2 RealMemory=4000
+NodeName=n1 NodeHostname=localhost Port={ports[1]} CPUs=1 RealMemory=4000
+NodeName=n2 NodeHostname=localhost Port={ports[2]} CPUs=1 RealMemory=4000
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 

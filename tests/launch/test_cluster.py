@@ -36,6 +36,7 @@ def _calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = sys.modules[desk.__module__].CALLS  # type: ignore[attr-defined]
     calls.clear()
     desk.failures.clear()
+    desk.victims.clear()
     return calls
 
 

@@ -21,6 +21,7 @@ class Desk(Cluster):
     summary = "jobs in the process of the command, for tests"
     outlives = True
     failures: ClassVar[list[str]] = []
+    victims: ClassVar[list[str]] = []
 
     poll: float = 0.01
     how: str = ""
@@ -36,14 +37,22 @@ class Desk(Cluster):
         if self.how == "refuses":
             raise UserError("planted")
         for path in paths:
-            if call is execute and self.how in ("lost", "begun") and wrong:
+            if call is execute and wrong and self._loses(path):
                 CALLS.append(f"wrong {self.how}")
-                if self.how == "begun":
-                    keys = tuple(job.key for job in read_pack(path).jobs)
-                    write_document(beat_path(path), Beat(token="t", running=keys[:1]))
                 self.failures.append(name_of(path))
             elif not (call is execute and self.how == "queued"):
                 call(str(path))
+
+    def _loses(self, path: Path) -> bool:
+        """Lose a job; where it is `begun`, whichever has the first run of all in progress."""
+        if self.how != "begun":
+            return self.how == "lost"
+        keys = [job.key for job in read_pack(path).jobs]
+        self.victims.append(keys[0])
+        victim = self.victims[0]
+        if victim in keys:
+            write_document(beat_path(path), Beat(token="t", running=(victim,)))
+        return victim in keys
 
     def standings(self, batches: Collection[str]) -> dict[str, Standing]:
         """Return that jobs have ended, or wait for ever."""
