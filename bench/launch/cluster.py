@@ -13,7 +13,7 @@ import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -55,6 +55,8 @@ Found = TypeVar("Found")
 _TICK = 1.0
 #: Seconds for which a scheduler may be down before the command ends. The jobs go on.
 _OUTAGE = 900.0
+#: The most jobs of a batch: Slurm's usual MaxArraySize allows one more.
+_MOST_JOBS = 1000
 #: The most bytes of what is known of the machines.
 _MOST_HOST = 2**16
 
@@ -82,8 +84,7 @@ class _Live:
 
     path: Path
     jobs: dict[str, Job]
-    together: int
-    since: float
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def name(self) -> str:
@@ -188,7 +189,7 @@ class Cluster(Launcher):
     @property
     def _kind(self) -> str:
         """What says which machines jobs get: this launcher, but how they are packed and watched."""
-        usual = {f.name: f.default for f in fields(Cluster)}
+        usual: dict[str, Any] = {f.name: f.default for f in fields(Cluster)}
         return replace(self, **usual).text
 
     def _ask(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[Any]:
@@ -222,111 +223,36 @@ class Cluster(Launcher):
 
     def run(self, jobs: Sequence[Job], workers: int) -> Iterator[Event]:
         """Run jobs in packs, the longest first, in at most `workers` jobs at once."""
-        self.suited(jobs)
-        waiting = {job.key: job for job in sorted(jobs, key=lambda job: -job.expected_seconds)}
-        store, leases = Store(self.root), Leases(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
-        moment = server_time(self.root)
-        live = self._attached(waiting)
-        begun, tried = set[str](), Counter[str]()
-        free = waiting.keys() - {key for pack in live for key in pack.jobs}
-        submitted = set[Path]()
-        while waiting:
-            for key in [key for key in free if store.since(key, moment)]:
-                free.remove(key)  # another command has done it meanwhile
-                yield from _stored(waiting.pop(key), begun)
-            # What another command has in progress is waited for.
-            ready = [waiting[key] for key in free if not leases.held(key)]
-            free.difference_update(job.key for job in ready)
-            anew = [job for job in ready if not tried[job.key]]
-            again = [job for job in ready if tried[job.key]]  # perhaps there was too little memory
+        self.suited(jobs)
+        runs = _Runs(self.root, jobs)
+        live, submitted = self._attached(runs.waiting), set[Path]()
+        runs.free -= {key for pack in live for key in pack.jobs}
+        while runs.waiting:
+            yield from runs.done_by_others()
+            anew, again = runs.ready()
             more = self._submitted(anew, self.together, workers)
+            # Where there was too little memory, fewer side by side may have enough.
             more += self._submitted(again, max(1, self.together // 2), workers)
             submitted.update(pack.path.parent for pack in more)
             live += more
             time.sleep(_TICK)
             standings = self._look({pack.path.parent.name for pack in live})
+            if any((folder / CANCELLED).exists() for folder in {p.path.parent for p in live}):
+                raise UserError("the jobs were cancelled; what is finished is kept")
             for pack in list(live):
-                if pack.path.with_name(CANCELLED).exists():
-                    raise UserError("the jobs were cancelled; what is finished is kept")
-                standing = standings.get(pack.name)
-                over = (standing is not None and not standing.live) or (
-                    standing is None and self._silent(pack)
-                )
-                beat = read_beat(pack.path) or Beat()
-                yield from self._heard(pack, beat, waiting, begun, store)
-                for record, examples in self.handed_back(pack.name):
-                    if (job := waiting.pop(record.key, None)) is not None:
-                        yield from _started(job, begun)
-                        yield Finished(job, record, examples)
-                if not over and not beat.ended:
-                    continue
-                live.remove(pack)
-                yield from self._lost(pack, beat, standing, waiting, begun, tried, store)
-                free.update(pack.jobs.keys() & waiting.keys())
+                standing, beat = standings.get(pack.name), read_beat(pack.path) or Beat()
+                yield from runs.told(pack, beat)
+                yield from runs.returned(self.handed_back(pack.name))
+                known = standing is not None
+                if beat.ended or (not standing.live if known else self._silent(pack)):
+                    live.remove(pack)
+                    if beat.refused:
+                        self._forget_hosts()
+                    why = beat.refused or (standing.word if known else "its job is gone")
+                    yield from runs.lost(pack, beat, why, self.tries)
         self._await_end(live)
         self._done_with(submitted)
-
-    def _heard(
-        self,
-        pack: _Live,
-        beat: Beat,
-        waiting: dict[str, Job],
-        begun: set[str],
-        store: Store,
-    ) -> Iterator[Event]:
-        """Yield what a pack tells of its runs."""
-        for key in beat.running:
-            if key in waiting and key in pack.jobs:
-                yield from _started(waiting[key], begun)
-        for key in beat.done:
-            # On NFS the record may be seen a moment later than what tells of it.
-            if key in waiting and key in pack.jobs and store.has(key):
-                yield from _stored(waiting.pop(key), begun)
-
-    def _lost(
-        self,
-        pack: _Live,
-        beat: Beat,
-        standing: Standing | None,
-        waiting: dict[str, Job],
-        begun: set[str],
-        tried: Counter[str],
-        store: Store,
-    ) -> Iterator[Event]:
-        """Note what a pack has left when it has ended; yield what was tried often enough."""
-        for key in beat.done:
-            if key in waiting and key in pack.jobs:
-                yield from self._awaited(waiting, key, begun, store)
-        left = [key for key in pack.jobs if key in waiting]
-        delete(beat_path(pack.path))  # its leases are void, and a job that is left behind ends
-        if not left:
-            return
-        why = beat.refused or (standing.word if standing else "its job is gone")
-        if beat.refused:
-            self._forget_hosts()
-        # Where none had begun, the job itself is at fault, and so are all.
-        charged = [key for key in left if key in beat.running] or (
-            left if not beat.ended or beat.refused else []
-        )
-        tried.update(charged)
-        lost = [key for key in charged if tried[key] >= self.tries]
-        if again := len(left) - len(lost):
-            say(f"note: {again} runs of {pack.name} are to run again: {why}")
-        for key in lost:
-            job = waiting.pop(key)
-            yield from _started(job, begun)
-            yield Finished(job, failure(job, f"{why}; tried {tried[key]} times"), {})
-
-    def _awaited(
-        self, waiting: dict[str, Job], key: str, begun: set[str], store: Store
-    ) -> Iterator[Event]:
-        """Wait a little for a record that is said to be written."""
-        for _ in range(10):
-            if store.has(key):
-                yield from _stored(waiting.pop(key), begun)
-                return
-            time.sleep(_TICK)
 
     def _await_end(self, live: Collection[_Live]) -> None:
         """Wait a little for jobs that have nothing left to do."""
@@ -376,35 +302,39 @@ class Cluster(Launcher):
                 pack = read_pack(path)
                 needed = {job.key: job for job in pack.jobs if job.key in waiting}
                 if needed:
-                    found.append(_Live(path, needed, pack.together, time.monotonic()))
+                    found.append(_Live(path, needed))
         if found:
             runs = sum(len(pack.jobs) for pack in found)
             note(f"{runs} runs wait or run in {len(found)} jobs of an earlier command")
         return found
 
     def _submitted(self, jobs: Sequence[Job], together: int, workers: int) -> list[_Live]:
-        """Submit jobs in packs; return the packs."""
-        if not jobs:
-            return []
-        folder, packs = self._new_folder(self.name), packed(jobs, self._pack_seconds * together)
-        paths = [folder / f"{number}.json" for number in range(len(packs))]
-        for path, pack in zip(paths, packs, strict=True):
+        """Submit jobs in packs, in as many batches as it takes; return the packs."""
+        packs = packed(jobs, self._pack_seconds * together)
+        parts = [packs[n : n + _MOST_JOBS] for n in range(0, len(packs), _MOST_JOBS)]
+        at_once = max(1, workers // max(1, len(parts)))
+        return [pack for part in parts for pack in self._batch(part, together, at_once)]
+
+    def _batch(self, packs: Sequence[Sequence[Job]], together: int, at_once: int) -> list[_Live]:
+        """Submit packs together."""
+        folder, cwd = self._new_folder(self.name), str(Path.cwd())
+        live = []
+        for number, pack in enumerate(packs):
+            path = folder / f"{number}.json"
             sent = tuple(_absolute(job) for job in pack)
-            write_document(path, Pack(folder=str(Path.cwd()), together=together, jobs=sent))
+            write_document(path, Pack(folder=cwd, together=together, jobs=sent))
+            live.append(_Live(path, {job.key: job for job in pack}))
         write_document(folder / "batch.json", Batch(launcher=self.text, packs=len(packs)))
         try:
-            self._patiently(lambda: self.start(execute, paths, workers))
+            self._patiently(lambda: self.start(execute, [pack.path for pack in live], at_once))
         except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._done_with([folder])
             raise
         self._asked = -math.inf
-        one = "1 job" if len(packs) == 1 else f"{len(packs)} jobs"
-        note(f"submitted {len(jobs)} runs in {one} as {folder.name}")
-        now = time.monotonic()
-        return [
-            _Live(path, {job.key: job for job in pack}, together, now)
-            for path, pack in zip(paths, packs, strict=True)
-        ]
+        runs, one = sum(map(len, packs)), len(packs) == 1
+        count = "1 job" if one else f"{len(packs)} jobs"
+        note(f"submitted {runs} runs in {count} as {folder.name}")
+        return live
 
     def _done_with(self, folders: Iterable[Path]) -> None:
         """Delete what nobody needs any more."""
@@ -457,6 +387,95 @@ class Cluster(Launcher):
             return None
 
 
+class _Runs:
+    """The runs that a command waits for, and what becomes of them.
+
+    `waiting` has no event of their end yet; of them, `free` are in no job that is known.
+    """
+
+    def __init__(self, root: Path, jobs: Sequence[Job]) -> None:
+        self.waiting = {job.key: job for job in jobs}
+        self.free = set(self.waiting)
+        self._store, self._leases = Store(root), Leases(root)
+        self._moment = server_time(root)
+        self._begun, self._tried = set[str](), Counter[str]()
+
+    def _begin(self, key: str) -> Iterator[Event]:
+        if key not in self._begun:
+            self._begun.add(key)
+            yield Started(self.waiting[key])
+
+    def _end(self, key: str) -> Iterator[Event]:
+        yield from self._begin(key)
+        yield Stored(self.waiting.pop(key))
+
+    def done_by_others(self) -> Iterator[Event]:
+        """Yield the end of runs that another command has done meanwhile."""
+        for key in [key for key in self.free if self._store.since(key, self._moment)]:
+            self.free.remove(key)
+            yield from self._end(key)
+
+    def ready(self) -> tuple[list[Job], list[Job]]:
+        """Return what is to be submitted: what never was, and what was lost.
+
+        What another command has in progress is waited for.
+        """
+        keys = [key for key in self.free if not self._leases.held(key)]
+        self.free.difference_update(keys)
+        parts: tuple[list[Job], list[Job]] = [], []
+        for key in keys:
+            parts[bool(self._tried[key])].append(self.waiting[key])
+        return parts
+
+    def told(self, pack: _Live, beat: Beat) -> Iterator[Event]:
+        """Yield what a pack tells of its runs."""
+        for key in beat.running:
+            if key in pack.jobs and key in self.waiting:
+                yield from self._begin(key)
+        for key in beat.done:
+            # On NFS the record may be seen a moment later than what tells of it.
+            if key in pack.jobs and key in self.waiting and self._store.has(key):
+                yield from self._end(key)
+
+    def returned(self, results: Iterable[tuple[Record, Examples]]) -> Iterator[Event]:
+        """Yield results that workers have handed back."""
+        for record, examples in results:
+            if record.key in self.waiting:
+                yield from self._begin(record.key)
+                yield Finished(self.waiting.pop(record.key), record, examples)
+
+    def lost(self, pack: _Live, beat: Beat, why: str, tries: int) -> Iterator[Event]:
+        """Free what a pack has not done that has ended; yield what was tried often enough."""
+        for key in beat.done:
+            yield from self._awaited(key)
+        delete(beat_path(pack.path))  # its leases are void, and a job that is left behind ends
+        left = [key for key in pack.jobs if key in self.waiting]
+        # Where a job has ended well, another command had the rest. Where none had begun, the job
+        # itself is at fault, and so are all.
+        well = beat.ended and not beat.refused
+        charged = [] if well else [key for key in left if key in beat.running] or left
+        self._tried.update(charged)
+        for key in charged:
+            if self._tried[key] >= tries:
+                left.remove(key)
+                yield from self._begin(key)
+                job = self.waiting.pop(key)
+                yield Finished(job, failure(job, f"{why}; tried {tries} times"), {})
+        self.free.update(left)
+        if left and not well:
+            say(f"note: {len(left)} runs of {pack.name} are to run again: {why}")
+
+    def _awaited(self, key: str) -> Iterator[Event]:
+        """Wait a little for a record that is said to be written."""
+        for _ in range(10):
+            if key not in self.waiting:
+                return
+            if self._store.has(key):
+                yield from self._end(key)
+            else:
+                time.sleep(_TICK)
+
+
 def packed(jobs: Sequence[Job], seconds: float) -> list[list[Job]]:
     """Return jobs in packs of about so many device-seconds, the longest jobs first."""
     packs: list[list[Job]] = []
@@ -475,17 +494,6 @@ def _absolute(job: Job) -> Job:
     source = job.source
     root, cache = (path and path.absolute() for path in (source.root, source.cache))
     return replace(job, source=replace(source, root=root, cache=cache))
-
-
-def _started(job: Job, begun: set[str]) -> Iterator[Event]:
-    if job.key not in begun:
-        begun.add(job.key)
-        yield Started(job)
-
-
-def _stored(job: Job, begun: set[str]) -> Iterator[Event]:
-    yield from _started(job, begun)
-    yield Stored(job)
 
 
 def _read_host(path: Path) -> Host | None:

@@ -1,5 +1,6 @@
 """Runs packs as tasks of Ray. They end with the command; what is finished is kept."""
 
+import logging
 import math
 import os
 from collections import deque
@@ -78,7 +79,7 @@ class Ray(Cluster):
                 given = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
                 options["runtime_env"] = {"env_vars": given}
             try:
-                ray.init(self.address, log_to_driver=False, logging_level="ERROR", **options)
+                ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, **options)
             except ConnectionError as error:
                 raise UserError(
                     f"launcher 'ray' finds no cluster at '{self.address}': begin one with "

@@ -12,8 +12,8 @@ from bench.launch.packs import Beat, read_beat
 EXPERIMENT = """
 pair = "toy:row+column"
 strategy = "hard"
-seeds = 2
-budget = "150steps"
+seeds = 1
+budget = "400steps"
 train-size = 100
 validation-size = 50
 curve-points = 2

@@ -44,6 +44,7 @@ MessageTimeout=5
 KillWait=1
 InactiveLimit=0
 MinJobAge=60
+JobRequeue=0
 NodeName=n1 NodeHostname=localhost Port={ports[1]} CPUs=1 RealMemory=4000
 NodeName=n2 NodeHostname=localhost Port={ports[2]} CPUs=1 RealMemory=4000
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
@@ -123,6 +124,14 @@ class SlurmCluster:
             timeout=60,
         )
         return done.stdout
+
+    def resumed(self) -> bool:
+        """Let drained nodes work again; return whether the controller has heard it."""
+        try:
+            self.call("scontrol", "update", "nodename=n1,n2", "state=resume")
+        except subprocess.SubprocessError:  # down, or its nodes are not drained
+            return False
+        return True
 
     def idle(self) -> bool:
         """Return whether both nodes wait for jobs."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.errors import UserError
 from bench.launch import Finished, WorkerPool, launchers
 from bench.launch import cluster as clusters
 from bench.launch.cluster import packed
-from bench.launch.packs import CANCELLED, read_pack
+from bench.launch.packs import CANCELLED, execute, read_pack
 from bench.launch.worker import RequestError
 from bench.spec.budget import Price
 from bench.store.leases import Leases
@@ -33,7 +34,7 @@ def _calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the scheduler was asked for."""
     monkeypatch.setattr(clusters, "_TICK", 0.01)
     desk: Any = launchers().found["desk"]
-    calls: list[str] = sys.modules[desk.__module__].CALLS  # type: ignore[attr-defined]
+    calls: list[str] = sys.modules[desk.__module__].CALLS
     calls.clear()
     desk.failures.clear()
     desk.victims.clear()
@@ -138,7 +139,7 @@ def test_runs_that_another_command_has_in_progress_are_waited_for(
             Store(tmp_path).save(result.model_copy(update={"examples": None}), {})
             Leases(tmp_path, beat).release(theirs.key)
 
-    monkeypatch.setattr(clusters.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     done = _carried_out(tmp_path, planned, "desk")
     assert len(done) == len(planned)
     assert calls == ["execute 1 64"]
@@ -156,7 +157,7 @@ def test_jobs_of_an_earlier_command_are_waited_for_and_not_submitted_again(
     desk: Any = launchers().found["desk"](how="queued")
     desk.use(tmp_path)
     first = desk.run(planned, 1)
-    monkeypatch.setattr(clusters.time, "sleep", _raises)
+    monkeypatch.setattr(time, "sleep", _raises)
     with pytest.raises(InterruptedError):
         next(first)  # the command is gone; its job is in the queue
     waiting = jobs(tmp_path)
@@ -168,9 +169,9 @@ def test_jobs_of_an_earlier_command_are_waited_for_and_not_submitted_again(
     def begins(seconds: float) -> None:
         monkeypatch.undo()
         monkeypatch.setattr(clusters, "_TICK", 0.01)
-        sys.modules[type(desk).__module__].execute(str(pack))  # type: ignore[attr-defined]
+        execute(str(pack))
 
-    monkeypatch.setattr(clusters.time, "sleep", begins)
+    monkeypatch.setattr(time, "sleep", begins)
     done = _carried_out(tmp_path, planned, "desk@how=queued")
     assert {record.status for record in done.values()} == {"ok"}
     assert calls == ["execute 1 1"]
@@ -184,7 +185,7 @@ def _raises(seconds: float) -> None:
 def test_what_is_cancelled_ends_for_those_who_wait(
     tmp_path: Path, planned: tuple[Job, ...], monkeypatch: pytest.MonkeyPatch, calls: list[str]
 ) -> None:
-    monkeypatch.setattr(clusters.time, "sleep", lambda _: cancel(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda _: cancel(tmp_path))
     with pytest.raises(UserError, match="the jobs were cancelled; what is finished is kept"):
         _carried_out(tmp_path, planned, "desk@how=queued")
     assert "end 1" in calls

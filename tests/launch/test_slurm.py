@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ pytestmark = [
 pytest.importorskip("submitit", reason="submitit is not installed")
 
 #: A few packs, so that both nodes have some.
-LAUNCHER = "slurm@pack=3s,poll=1"
+LAUNCHER = "slurm@pack=1s,poll=1"
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -50,6 +49,17 @@ def _begin(cluster: SlurmCluster, tmp_path: Path) -> Begin:
     return begin
 
 
+def _until(process: subprocess.Popen[str], words: str) -> str:
+    """Read what a command says up to some words."""
+    assert process.stdout is not None
+    said = ""
+    while words not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
 def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
     cluster: SlurmCluster, begin: Begin, tmp_path: Path
 ) -> None:
@@ -57,30 +67,26 @@ def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
     there = tmp_path / "there"
     parent = begin("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
     wait(lambda: running(there))
+    cluster.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
     parent.kill()  # the jobs go on
     parent.communicate()
     shown = json.loads(ended(begin("status", "--results", there, "--json")))
     assert any(job["live"] for job in shown)
 
     again = begin("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
-    pack, _ = wait(lambda: running(there))
-    index, name = pack.stem, pack.parent.name
-    (job,) = {
-        line.split("|")[0]
-        for line in cluster.call("squeue", "-h", "-r", "-o", "%A|%j|%K").splitlines()
-        if line.endswith((f"|{name}|{index}", f"|{name}|N/A"))
-    } or {""}
-    if job:
-        cluster.call("scancel", job)
+    _until(again, "of an earlier command")
+    *_, last = cluster.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
+    cluster.call("scancel", last)
+    _until(again, "its job was cancelled")
     cluster.kill("slurmctld")
-    time.sleep(3)
+    _until(again, "slurm does not answer, trying again")
     cluster.start("slurmctld")
-    wait(lambda: running(there) or again.poll() is not None)
+    wait(lambda: cluster.resumed())
+    wait(lambda: cluster.call("squeue", "-h", "-t", "RUNNING", "-w", "n1"))
     cluster.kill("n1")
-    time.sleep(15)
+    _until(again, "its node was lost")
     cluster.start("n1")
-    said = ended(again)
-    assert "of an earlier command" in said
+    ended(again)
     assert gains(there) == gains(tmp_path / "here")
     records = list(there.glob("runs/*/*/run.json"))
     assert all(json.loads(path.read_text())["status"] == "ok" for path in records)
