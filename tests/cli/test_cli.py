@@ -80,7 +80,7 @@ def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-    commands = "run report list new validate check compare baseline power calibrate fidelity speed"
+    commands = "run status cancel report list new validate check compare baseline power calibrate fidelity speed"
     for command in commands.split():
         assert command in done.stdout
 

@@ -13,6 +13,7 @@ import pytest
 from bench.api.batch import RunBatch
 from bench.api.jobs import cancel, jobs
 from bench.api.progress import Quiet
+from bench.cli.jobs import end_jobs, show_jobs
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch import Finished, WorkerPool, launchers
@@ -323,3 +324,49 @@ def test_a_result_that_is_handed_back_is_an_event_of_its_own(
     monkeypatch.setattr(desk, "handed_back", back)
     events = list(desk.run(planned[:2], 1))
     assert [type(event).__name__ for event in events] == ["Started", "Finished"] * 2
+
+
+class _Interrupted(Quiet):
+    """Ctrl-C as soon as runs are trained."""
+
+    def bar(self, jobs: int, work: float, what: str) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("launcher", "leaves", "said"),
+    [
+        ("desk", True, "The jobs go on: `bench status` shows them, `bench cancel` ends them. Run"),
+        ("desk", False, "The jobs are cancelled. Run"),
+        ("processes", False, "are finished and kept. Run"),
+    ],
+)
+def test_ctrl_c_says_what_becomes_of_jobs(
+    tmp_path: Path, planned: tuple[Job, ...], launcher: str, leaves: bool, said: str
+) -> None:
+    store = Store(tmp_path)
+    batch = RunBatch.of(store, planned, 1, False)
+    with WorkerPool(launcher, 1, tmp_path, lambda: leaves) as pool:  # noqa: SIM117
+        with pytest.raises(KeyboardInterrupt, match=said):
+            batch.carry_out(store, pool, _Interrupted())
+
+
+def test_commands_show_and_end_the_jobs_of_a_folder(
+    tmp_path: Path, planned: tuple[Job, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk: Any = launchers().found["desk"](how="queued")
+    desk.use(tmp_path)
+    desk._submitted(planned, 1, 1)
+    show_jobs(tmp_path, as_json=False)
+    shown = capsys.readouterr().out
+    assert "1 job waits: pending" in shown
+    assert "7 runs are to come" in shown
+    show_jobs(tmp_path, as_json=True)
+    (job,) = json.loads(capsys.readouterr().out)
+    assert (job["launcher"], job["live"], job["runs"]) == ("desk@how=queued", True, 7)
+    end_jobs(tmp_path)
+    assert capsys.readouterr().out == "cancelled; what is finished is kept\n"
+    show_jobs(tmp_path, as_json=False)
+    assert capsys.readouterr().out.startswith("no job of a cluster waits or runs for ")
+    with pytest.raises(UserError, match="no job of a cluster has runs of"):
+        end_jobs(tmp_path)
