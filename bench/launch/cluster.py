@@ -55,6 +55,8 @@ Found = TypeVar("Found")
 _TICK = 1.0
 #: Seconds for which a scheduler may be down before the command ends. The jobs go on.
 _OUTAGE = 900.0
+#: Seconds that a run takes besides training, so that a pack of short ones does not grow endless.
+_SET_UP = 1.0
 #: The most jobs of a batch: Slurm's usual MaxArraySize allows one more.
 _MOST_JOBS = 1000
 #: The most bytes of what is known of the machines.
@@ -477,15 +479,16 @@ class _Runs:
 
 
 def packed(jobs: Sequence[Job], seconds: float) -> list[list[Job]]:
-    """Return jobs in packs of about so many device-seconds, the longest jobs first."""
+    """Return jobs in packs of about so many seconds, the longest jobs first."""
     packs: list[list[Job]] = []
     room = 0.0
     for job in sorted(jobs, key=lambda job: -job.expected_seconds):
-        if not packs or job.expected_seconds > room:
+        takes = job.expected_seconds + _SET_UP
+        if not packs or takes > room:
             packs.append([])
             room = seconds
         packs[-1].append(job)
-        room -= job.expected_seconds
+        room -= takes
     return packs
 
 

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 pytest.importorskip("submitit", reason="submitit is not installed")
 
-#: A few packs, so that both nodes have some.
+#: A pack for each run, so that both nodes have some.
 LAUNCHER = "slurm@pack=1s,poll=1"
 
 
