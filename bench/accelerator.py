@@ -104,9 +104,14 @@ def own(device: str) -> torch.device:
 
 
 def name(device: torch.device | str) -> str:
-    """Return the name of a device as its maker spells it, where the backend tells."""
+    """Return the name of a device as its maker spells it, where the backend tells.
+
+    What is asked for on another machine keeps the name that it is asked for by.
+    """
     if on_host(device):
         return HOST
+    if torch.device(device).type != seen()[0]:
+        return str(device)
     told = getattr(torch.get_device_module(device), "get_device_name", None)
     return str(told() if told else device)
 

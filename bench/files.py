@@ -11,6 +11,7 @@ import hashlib
 import io
 import math
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -26,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bench.clean import printable
+from bench.digest import digest
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ except ImportError:  # on Windows, where a file that is open cannot be deleted a
 
 Document = TypeVar("Document", bound=BaseModel)
 
-#: The names of files that are not whole yet.
-_UNFINISHED = re.compile(r"\..+-\d+-[0-9a-f]{8}\.part")
-#: Seconds after which nobody writes a file any more, where the file system has no locks.
+#: What stands for this machine in the names of files that are not whole yet.
+_HOST = f"h{digest(platform.node())[:8]}"
+#: The names of files that are not whole yet: of what, by which machine and process.
+_UNFINISHED = re.compile(r"\..+?(?:-(h[0-9a-f]{8}))?-\d+-[0-9a-f]{8}\.part")
+#: Seconds after which nobody writes a file any more, where there are no locks to tell.
 _ABANDONED = 3600.0
 #: The end of the names of files that somebody may go on with, and the seconds that they are kept.
 _BEGUN = ".begun"
@@ -232,10 +236,15 @@ def folder_locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def beside(path: Path) -> Path:
+    """Return a new name beside a path, for what is not whole yet; `sweep` deletes what is left."""
+    return path.with_name(f".{path.name}-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
 def _begun(path: Path) -> tuple[Path, BinaryIO]:
     """Return a new, locked file beside a path, to be renamed to it."""
     while True:
-        temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
+        temporary = beside(path)
         file = temporary.open("xb")
         _lock(file.fileno(), wait=True)
         if temporary.exists():
@@ -354,22 +363,25 @@ def delete(path: Path) -> None:
 def sweep(folder: Path, *, below: bool = True) -> None:
     """Delete what killed processes left half written in a folder, and `below` it.
 
-    What somebody writes at this moment is locked, and stays. Without locks an hour tells. What may
-    be gone on with stays for a week.
+    What somebody writes at this moment is locked, and stays. Without locks an hour tells, and so it
+    does for what another machine writes, whose locks may not be seen here. What may be gone on with
+    stays for a week.
     """
     for above, folders, names in os.walk(folder):
         if not below:
             folders.clear()
         for name in names:
             kept = _KEPT_BEGUN if name.endswith(_BEGUN) else 0.0
-            if kept or _UNFINISHED.fullmatch(name):
+            unfinished = _UNFINISHED.fullmatch(name)
+            if kept or unfinished:
+                ours = unfinished is None or unfinished[1] in (None, _HOST)
                 with contextlib.suppress(OSError):
-                    _sweep_one(Path(above, name), kept)
+                    _sweep_one(Path(above, name), kept, ours)
 
 
-def _sweep_one(path: Path, kept: float) -> None:
+def _sweep_one(path: Path, kept: float, ours: bool) -> None:
     with open_regular(path, sys.maxsize, follow=False) as file:
-        free = _lock(file.fileno(), wait=False)
+        free = _lock(file.fileno(), wait=False) if ours else None
         age = time.time() - os.fstat(file.fileno()).st_mtime
         if age >= kept and (age > _ABANDONED if free is None else free):
             path.unlink()  # while it is locked

@@ -20,6 +20,7 @@ from bench.files import (
     DocumentError,
     SchemaError,
     UnfitFileError,
+    beside,
     delete,
     leads_out,
     open_regular,
@@ -199,6 +200,19 @@ def test_sweeping_takes_nothing_else(tmp_path: Path) -> None:
     assert not (tmp_path / ".gone-1-00000000.part").exists()
     assert {path.name for path in tmp_path.iterdir()} >= set(kept)
     assert (tmp_path / ".run.json-12-abcdef01.part").is_fifo()
+
+
+@linux
+def test_what_another_machine_writes_is_swept_after_an_hour(tmp_path: Path) -> None:
+    # Its lock may not be seen here, as on NFS.
+    fresh, old = (tmp_path / f".{name}-h00000000-1-00000000.part" for name in ("fresh", "old"))
+    own = beside(tmp_path / "own")
+    for path in (fresh, old, own):
+        path.write_bytes(b"")
+    hour = time.time() - 3700
+    os.utime(old, (hour, hour))
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [fresh.name]
 
 
 @linux

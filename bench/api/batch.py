@@ -8,7 +8,7 @@ from typing import Self
 from bench.api.progress import Progress
 from bench.api.session import Session
 from bench.errors import LauncherError, clock, note
-from bench.launch import Started, WorkerPool, auto_workers, usable_cores
+from bench.launch import Started, Stored, WorkerPool, auto_workers, usable_cores
 from bench.spec.budget import AskedBudget
 from bench.spec.experiment import Experiment
 from bench.store.records import Record
@@ -84,11 +84,11 @@ def early_pool(experiment: Experiment, session: Session, dry_run: bool = False) 
     The others start with it where the work is sure to be worth it, and no time is taken meanwhile
     that buys steps.
     """
-    pool = WorkerPool(session.launcher, session.worker_count)
+    pool = WorkerPool(session.launcher, session.worker_count, session.results, session.leaves)
     if pool.in_process:
         note("note: no worker process, so a plugin that exits, crashes or hangs ends this one")
     pool.begin_answering()
-    if dry_run:
+    if dry_run or pool.remote:
         return pool
     budget = AskedBudget.parse(experiment.budget)
     axis, used = budget.unit, budget.amount * experiment.seeds
@@ -113,6 +113,14 @@ def _finished(store: Store, jobs: Sequence[Job]) -> dict[str, Record]:
     return {key: record for key, record in found.items() if record and record.status != "failed"}
 
 
+def _stored(store: Store, job: Job) -> Record:
+    """Return the record that a worker has written. Raises `LauncherError` where there is none."""
+    record = store.load(job.key)
+    if record is None or not same_run(record.spec, job.spec):
+        raise LauncherError(f"there is no record of {job.spec.label}, seed {job.spec.seed}")
+    return record
+
+
 def _launch(
     store: Store, together: RunBatch, pool: WorkerPool, progress: Progress
 ) -> dict[str, Record]:
@@ -124,12 +132,16 @@ def _launch(
                 if isinstance(event, Started):
                     bar.started(event.job)
                     continue
-                done[event.job.key] = store.save(event.record, event.examples)
-                bar.finished(event.job, event.record)
+                if isinstance(event, Stored):
+                    record = _stored(store, event.job)
+                else:
+                    record = store.save(event.record, event.examples)
+                done[event.job.key] = record
+                bar.finished(event.job, record)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; {len(done)} of {len(jobs)} {together.what} are finished and kept. "
-            "Run the same command again to go on."
+            f"{pool.interrupted()}Run the same command again to go on."
         ) from None
     except LauncherError as error:
         raise LauncherError(

@@ -9,8 +9,8 @@ from bench.errors import note
 from bench.files import write_atomically
 from bench.launch import WorkerPool
 from bench.plan.configure import configured, encoders, look_at
+from bench.plan.survey import host_of
 from bench.spec.experiment import Experiment, experiment_toml
-from bench.train.device import resolve_device
 
 
 def configure(
@@ -20,7 +20,7 @@ def configure(
 
     Raises `UserError` where the images cannot be read.
     """
-    device = resolve_device(experiment.device)
+    device = host_of(experiment.device, pool.ask).device
     seen = [
         found
         for pair in experiment.pair

@@ -60,6 +60,10 @@ class Session:
         """
         raise UserError(f"{size}; --yes goes on")
 
+    def leaves(self) -> bool:
+        """Return whether jobs of a cluster are left to go on when the command is interrupted."""
+        return True
+
     @property
     def worker_count(self) -> int | None:
         """The number of workers; None where it follows from the machine."""

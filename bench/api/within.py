@@ -11,9 +11,10 @@ from bench.api.session import Session
 from bench.errors import UserError, clock, note
 from bench.launch import WorkerPool, usable_cores
 from bench.plan.plan import priced
-from bench.plan.within import Planner, seconds_of
+from bench.plan.within import Planner
 from bench.report import amount
 from bench.spec.budget import Budget
+from bench.spec.duration import seconds_of
 from bench.spec.experiment import Experiment
 from bench.store.records import SCREEN_BELOW
 from bench.store.store import Store

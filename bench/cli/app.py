@@ -246,6 +246,22 @@ def group(
     raise typer.Exit(code)
 
 
+@command("status")
+def status(results: Results = Path("results"), as_json: Json = False) -> None:
+    """Show the jobs that a cluster has for a results folder: what runs where."""
+    from bench.cli.jobs import show_jobs
+
+    show_jobs(results, as_json)
+
+
+@command("cancel")
+def cancel(results: Results = Path("results")) -> None:
+    """End all jobs that a cluster has for a results folder. What is finished is kept."""
+    from bench.cli.jobs import end_jobs
+
+    end_jobs(results)
+
+
 @command("fidelity -p creatures:species+kin -s hard --seeds 8")
 @takes("pair", "strategy", "seeds", "budget", session=("results", "root", *_RUNS))
 def fidelity(

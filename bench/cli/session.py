@@ -76,6 +76,12 @@ class Session(Base):
         if self.quiet and self.verbose:
             raise UserError("give --quiet or --verbose, not both")
 
+    def leaves(self) -> bool:
+        """Ask on a terminal; without one the jobs go on. A second Ctrl-C leaves them too."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return True
+        return typer.confirm("leave the jobs to go on? (no cancels them)", default=True, err=True)
+
     def meant(self, size: PlanSize) -> bool:
         """Ask on a terminal whether so many runs are meant. Raises `UserError` without one."""
         if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -1,4 +1,6 @@
-"""Where runs execute. Each launcher takes jobs and yields the same events; none touches files.
+"""Where runs execute. Each launcher takes jobs and yields the same events.
+
+Workers of this machine touch no files. Those of a cluster write their records themselves.
 
 A launcher is a plugin: one module of this package, or of a `launch/` folder that `BENCH_PLUGINS`
 names, with a subclass of `Launcher`. Planning asks here too. Its questions about an arm need plugin
@@ -10,22 +12,33 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from bench import accelerator, plugin_folders
 from bench.accelerator import HOST
 from bench.errors import LauncherError, UserError
-from bench.launch.events import Event, Finished, Started, checked, checked_answers, guarded
+from bench.launch.events import (
+    Event,
+    Finished,
+    Started,
+    Stored,
+    checked,
+    checked_answers,
+    guarded,
+)
 from bench.spec import handed
 from bench.spec.budget import Budget
 from bench.spec.registry import Plugins, discover, parse_plugin
 from bench.train.job import Job
+from bench.train.survey import MEASURED
 
 __all__ = [
     "Event",
     "Finished",
     "Launcher",
     "Started",
+    "Stored",
     "WorkerPool",
     "auto_workers",
     "largest_worker",
@@ -52,6 +65,11 @@ class Launcher(ABC):
     takes_classes: ClassVar[bool] = False
     """Whether its runs know the classes that a program hands as objects. Those of
     `bench.launch.worker` do, and so does the command's own process."""
+    remote: ClassVar[bool] = False
+    """Whether its runs execute on other machines. `ask` then answers what depends on them, see
+    `bench.train.survey.MEASURED`; a worker process on this machine answers the rest."""
+    outlives: ClassVar[bool] = False
+    """Whether its jobs go on when the command has ended, until `cancel` ends them."""
 
     @classmethod
     def suits(cls, workers: int) -> bool:
@@ -60,6 +78,14 @@ class Launcher(ABC):
         0 workers means the command's own process.
         """
         return False
+
+    @property
+    def usual_workers(self) -> int | None:
+        """How many workers it has where nobody says; None where this machine's cores decide."""
+        return None
+
+    def use(self, results: Path) -> None:  # noqa: B027
+        """Take the folder of records. Called before anything else."""
 
     def begin(self, workers: int) -> None:  # noqa: B027 (most have nothing to begin)
         """Start whatever takes time. Called before the jobs are known, if at all."""
@@ -83,6 +109,10 @@ class Launcher(ABC):
         What it yields is checked, see `WorkerPool.run`.
         """
 
+    def cancel(self) -> int:
+        """End all jobs that it has for its folder of records; return how many batches they were."""
+        return 0
+
     def close(self) -> None:  # noqa: B027
         """Stop all work, whether finished or not.
 
@@ -101,14 +131,26 @@ class WorkerPool:
 
     The named launcher does all the work. Where none is named, the one that suits the number of
     workers does. `workers` is the requested number, lowered where the named launcher allows fewer.
-    None means any number, and 0 the command's own process. Raises `UserError` for an unknown name,
-    and `LauncherError` wherever a launcher fails or yields something else than it was asked for.
+    None means any number, and 0 the command's own process. `results` is the folder of records.
+    `leaves` says, where the command is interrupted, whether jobs that go on are left. Raises
+    `UserError` for an unknown name, and `LauncherError` wherever a launcher fails or yields
+    something else than it was asked for.
     """
 
-    def __init__(self, named: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        named: str | None = None,
+        workers: int | None = None,
+        results: Path = Path("results"),
+        leaves: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._leaves = leaves
         self._named: Launcher | None = (
             None if named is None else parse_plugin(launchers(), "launcher", named)
         )
+        if self._named is not None:
+            guarded(self._named.name, "cannot use a folder", self._named.use, results)
+            workers = self._named.usual_workers if workers is None else workers
         self._made: dict[type[Launcher], Launcher] = {}
         if workers == 0:
             if self._named is not None and not _suits(type(self._named), 0):
@@ -139,6 +181,21 @@ class WorkerPool:
     def in_process(self) -> bool:
         """Whether runs execute in the command's own process."""
         return self._named is not None and _suits(type(self._named), 0)
+
+    @property
+    def remote(self) -> bool:
+        """Whether runs execute on other machines."""
+        return self._named is not None and self._named.remote
+
+    def interrupted(self) -> str:
+        """Leave or cancel the jobs that would go on; return what becomes of them, in words."""
+        named = self._named
+        if named is None or not named.outlives:
+            return ""
+        if self._leaves():
+            return "The jobs go on: `bench status` shows them, `bench cancel` ends them. "
+        guarded(named.name, "cannot cancel its jobs", named.cancel)
+        return "The jobs are cancelled. "
 
     def _launcher(self, workers: int) -> Launcher:
         launcher = self._named or self._suited(workers)
@@ -173,7 +230,9 @@ class WorkerPool:
         self, function: Callable[..., Any], *arguments: Any, limited: bool = True
     ) -> Iterator[Any]:
         """Call a function where its code may fail, as `Launcher.ask` says."""
-        launcher = self._answering()
+        named = self._named
+        elsewhere = named is not None and named.remote and function in MEASURED
+        launcher = named if elsewhere and named is not None else self._answering()
         return checked_answers(
             launcher.name, function, lambda: launcher.ask(function, *arguments, limited=limited)
         )

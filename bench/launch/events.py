@@ -32,7 +32,14 @@ class Finished:
     examples: Examples
 
 
-Event = Started | Finished
+@dataclass(frozen=True)
+class Stored:
+    """A job has ended, and its worker has written the record to the results folder itself."""
+
+    job: Job
+
+
+Event = Started | Finished | Stored
 
 #: Errors of a launcher that are answers too.
 Passed = tuple[type[BaseException], ...]
@@ -69,7 +76,7 @@ def checked(name: str, jobs: Sequence[Job], run: Callable[[], Iterable[Event]]) 
 
     events = guarded(name, "yields no events", lambda: iter(run()))
     while (event := guarded(name, "failed", next, events, _END)) is not _END:
-        if not isinstance(event, (Started, Finished)):
+        if not isinstance(event, Event):
             raise fault(f"yields a {type(event).__name__}, which is no event")
         key = event.job.key if isinstance(event.job, Job) else None
         if isinstance(event, Started):
@@ -81,6 +88,9 @@ def checked(name: str, jobs: Sequence[Job], run: Callable[[], Iterable[Event]]) 
         if key not in running:
             raise fault(f"finished {_called(event.job)}, which was not running")
         job = running.pop(key)
+        if isinstance(event, Stored):
+            yield Stored(job)
+            continue
         try:
             yield Finished(job, *sound(job, event.record, event.examples))
         except ResultError as error:

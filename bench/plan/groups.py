@@ -82,16 +82,10 @@ class GroupPlan:
                 "network between tasks, such as hard"
             )
         survey, notes = surveyed(experiment, source, say, ask)
-        plan = cls(
-            experiment,
-            Draft(experiment, survey, (), {}, notes),
-            pair.dataset,
-            pair.tasks,
-            timings,
-            say,
-        )
+        draft = Draft(experiment, survey, (), {}, notes)
+        plan = cls(experiment, draft, pair.dataset, pair.tasks, timings, say)
         survey = trusted(survey, [*plan._alone, plan.arm(pair.tasks)], experiment.device, say)
-        return replace(plan, draft=replace(plan.draft, survey=survey))
+        return replace(plan, draft=replace(draft, survey=survey))
 
     # ------------------------------------------------------------------------------ networks
 

@@ -16,7 +16,7 @@ from bench.errors import unknown
 from bench.launch.worker import answer
 from bench.plan.arms import ONE_WIDTH, Arm, RowPlan, arm_spec, rows_of
 from bench.plan.search import Setting, searched, settings
-from bench.plan.survey import Ask, Fault, Survey
+from bench.plan.survey import Ask, Fault, Survey, host_of
 from bench.plan.tuning import choose
 from bench.spec.budget import TOLERANCE, Budget, Price, TuningCost, cost, steps_bought
 from bench.spec.experiment import Experiment, RunSpec
@@ -82,8 +82,9 @@ class Draft:
         spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
         bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
         evaluated = 0 if isinstance(facts, Fault) else _evaluated(spec, facts)
+        kind = survey.host.machine
         return [
-            Job(s, prices, run_key(s, data), survey.source, fault, tuning, evaluated)
+            Job(s, prices, run_key(s, data, kind), survey.source, fault, tuning, evaluated, kind)
             for s in bought
         ]
 
@@ -234,7 +235,7 @@ def surveyed(
 
     Raises `UserError` for whatever a user can fix.
     """
-    asked, device = _asked(experiment), resolve_device(experiment.device)
+    asked = _asked(experiment)
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):
         parse_strategy(text)  # what is misspelt is told before anything is loaded
@@ -243,7 +244,7 @@ def surveyed(
     for task in experiment.metrics:
         if task and task not in tasks:
             raise unknown("task of --metric", task, tasks)
-    survey = Survey(asked, experiment.recipe, device, source, ask)
+    survey = Survey(asked, experiment.recipe, host_of(experiment.device, ask), source, ask)
     say("loading data")
     notes = survey.prepare_network()
     survey.check_datasets()
@@ -265,7 +266,7 @@ def trusted(survey: Survey, arms: Sequence[Arm], asked: str, say: Callable[[str]
     if not (why := survey.doubts(untried)):
         return survey
     distrust(survey.device, why)
-    return replace(survey, device=resolve_device(asked))
+    return replace(survey, host=host_of(resolve_device(asked), survey.ask))
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from bench.contracts import DataSource
+from bench.digest import digest
 from bench.errors import LauncherError, UserError
 from bench.launch.worker import RequestError, WorkerLostError
 from bench.plan.arms import Arm, arm_spec
@@ -21,12 +22,14 @@ from bench.train.pricing import Timings
 from bench.train.proof import prove
 from bench.train.survey import (
     ArmFacts,
+    Host,
     arm_facts,
     arm_flops,
     arm_parameters,
     arm_prices,
     arm_use_flops,
     check_dataset,
+    host,
     prepare_network,
     time_arms,
 )
@@ -61,6 +64,16 @@ class Fault:
         return cls(reason + hint)
 
 
+def host_of(asked: str, ask: Ask) -> Host:
+    """Return where runs execute that ask for a device. Raises `UserError` where there is none."""
+    try:
+        (found,) = ask(host, asked, limited=False)
+    except RequestError as error:
+        raise UserError(f"--device {asked} cannot be used: {error}") from None
+    answer: Host = found
+    return answer
+
+
 def dataset_lines(
     dataset: str, tasks: Sequence[str], recipe: Recipe, source: DataSource
 ) -> list[str]:
@@ -79,11 +92,16 @@ class Survey:
 
     asked: Mapping[str, Sequence[str]]
     recipe: Recipe
-    device: str
+    host: Host
     source: DataSource
     ask: Ask
     _loaded: bool = False
     _known: dict[tuple[Callable[..., Any], RunSpec], Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """The device of all runs."""
+        return self.host.device
 
     def check_datasets(self) -> None:
         """Raise `UserError` with all that keeps the data from being loaded."""
@@ -190,6 +208,8 @@ class Survey:
             else:
                 names[arm] = facts.price
         models = {name: arm for arm, name in names.items()}
+        machine = list(self.host.machine)
+        kept = {name: digest(name, machine)[:40] for name in models}
         prices: dict[str, list[Price] | Fault] = {}
         for name, arm in models.items():
             counted: Sequence[Price] | Fault = self._failed(arm) or self._of_arm(arm_prices, arm)
@@ -197,7 +217,7 @@ class Survey:
                 counted
                 if isinstance(counted, Fault)
                 else [
-                    replace(price, seconds=timings.timing(f"{name}-{phase}"))
+                    replace(price, seconds=timings.timing(f"{kept[name]}-{phase}"))
                     for phase, price in enumerate(counted)
                 ]
             )
@@ -217,7 +237,7 @@ class Survey:
                 prices[name] = found
             elif not isinstance(each, Fault):
                 label = arm_spec(models[name], self.recipe, self.device).label
-                seconds = timings.freeze_timing(f"{name}-{phase}", found, label)
+                seconds = timings.freeze_timing(f"{kept[name]}-{phase}", found, label)
                 each[phase] = replace(each[phase], seconds=seconds)
         priced = {arm: prices[name] for arm, name in names.items()} | faults
         return {

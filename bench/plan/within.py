@@ -7,13 +7,12 @@ validation split.
 """
 
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.errors import UserError, shortened
+from bench.errors import UserError
 from bench.plan.arms import Arm
 from bench.plan.plan import Draft
 from bench.plan.search import Setting
@@ -37,17 +36,6 @@ _LARGE = 100_000
 _SET_UP = 1.5
 #: Share of the time in which a worker waits for another, at the end for example.
 _IDLE = 0.06
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-
-
-def seconds_of(text: str) -> float:
-    """Return a time such as 30m, 2h or 1h30m in seconds. Raises `UserError` for anything else."""
-    plain = text.strip().lower()
-    parts = re.findall(r"(\d{1,6}(?:\.\d{1,3})?)([hms])", plain)
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not parts or "".join(n + u for n, u in parts) != plain or total < 1:
-        raise UserError(f"--within {shortened(text)}: give a time such as 10m, 2h or 1h30m")
-    return total
 
 
 @dataclass(frozen=True)

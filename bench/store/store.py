@@ -5,6 +5,7 @@
     DIR/experiments/<name>.json           what was declared, before the first run
     DIR/groups/<name>.json                the same of a question of groups
     DIR/prices/<hash>.json                frozen timings, so that a resumed run buys the same steps
+    DIR/launch/, DIR/leases/              runs that workers on other machines have in progress
     DIR/corrupt/                          what could not be read, set aside
 
 Every file is written under a temporary name, flushed and renamed. The examples land before the
@@ -70,7 +71,10 @@ _MOST_TIMING = 2**12
 _MOST_EXAMPLES = 2**24
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What may be left half written by a kill is in these.
-_ROOMS = ("runs", "experiments", "groups", "prices", "reports", "cache", "baselines", "plans")
+_ROOMS = (
+    *("runs", "experiments", "groups", "prices", "reports", "cache", "baselines", "plans"),
+    *("launch", "leases"),
+)
 
 
 class _Timing(BaseModel):
@@ -215,6 +219,15 @@ class Store:
     def has(self, key: str) -> bool:
         """Return whether there is a record, without reading it."""
         return bool(_KEY.fullmatch(key)) and (self._folder(key) / "run.json").is_file()
+
+    def since(self, key: str, moment: float) -> bool:
+        """Return whether there is a record that was written at a moment or later.
+
+        Moments are those that the file server stamps.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return (self._folder(key) / "run.json").stat().st_mtime >= moment
+        return False
 
     def load(self, key: str) -> Record | None:
         """Return a record, or None where there is none; one that is damaged is set aside."""

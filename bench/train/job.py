@@ -1,5 +1,6 @@
 """A run that is ready to start, with its data and key: shared by planning and execution."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,8 @@ class Job:
     tuning: TuningCost | None = None
     evaluated: int = 0
     """Images that it is evaluated on, each time counted."""
+    machine: tuple[str, ...] = ()
+    """The kind of machine in its key, see `bench.store.provenance.machine`; empty for any."""
 
     @property
     def expected_seconds(self) -> float:
@@ -87,13 +90,14 @@ def network_identity(network: Network) -> str:
     return spelling(network, **contents)
 
 
-def run_key(spec: RunSpec, data: str) -> str:
+def run_key(spec: RunSpec, data: str, kind: Sequence[str] = ()) -> str:
     """Return the hash of everything that defines a run: spec, seed, data, code, and machine type.
 
-    `data` is the fingerprint of its data.
+    `data` is the fingerprint of its data. `kind` is that of the machine which runs it, if it is not
+    this one; see `bench.store.provenance.machine`.
     """
     code = code_fingerprint(parse_strategy(spec.strategy), spec.recipe.network, spec.dataset)
-    made = [SCHEMA_VERSION, machine(spec.device)]
+    made = [SCHEMA_VERSION, list(kind) or machine(spec.device)]
     return digest(_keyed(spec).model_dump(mode="json"), data, code, made)[:40]
 
 

@@ -23,7 +23,7 @@ from bench.digest import digest
 from bench.spec.budget import Price
 from bench.spec.experiment import Recipe
 from bench.spec.registry import Strategy, parse_network
-from bench.store.provenance import code_fingerprint, machine
+from bench.store.provenance import code_fingerprint
 from bench.tasks import TaskData
 from bench.train.batches import Batch
 from bench.train.device import reason_of
@@ -119,13 +119,11 @@ class _StepObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def price_name(
-    strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float, device: str
-) -> str:
-    """Return the hash of everything that a price depends on: arms of one name cost the same.
+def price_name(strategy: Strategy, data: Sequence[TaskData], recipe: Recipe, width: float) -> str:
+    """Return the hash of everything that a price depends on, beside the machine.
 
-    The contents of images and labels do not affect the cost, nor does how fast a network learns.
-    Their shapes, the code and the machine do.
+    Arms of one name cost the same. The contents of images and labels do not affect the cost, nor
+    does how fast a network learns. Their shapes and the code do.
     """
     sets = list(dict.fromkeys(id(d.images) for d in data))
     tasks = [
@@ -136,7 +134,7 @@ def price_name(
     network = network_identity(parse_network(recipe.network))
     arm = [strategy.name, tasks, data[0].images.image, costly, network, width]
     code = code_fingerprint(strategy, recipe.network)
-    return digest(arm, code, machine(device))[:40]
+    return digest(arm, code)[:40]
 
 
 def count_flops(state: TrainingState, batch: Batch) -> float:

@@ -15,7 +15,8 @@ from bench.errors import UserError
 from bench.spec.budget import Price
 from bench.spec.experiment import RunSpec
 from bench.spec.registry import parse_dataset, parse_network, parse_strategy
-from bench.train.device import prepare
+from bench.store.provenance import machine
+from bench.train.device import prepare, resolve_device
 from bench.train.job import arm_data, network_identity
 from bench.train.load import fingerprint
 from bench.train.loop import build_network
@@ -33,7 +34,8 @@ class ArmFacts:
     `validation` and `test` are the images that an evaluation on either runs through.
     `fingerprint` is that of their data. `phases` has the number of tasks of each phase and its
     share of the budget.
-    `trained_in` are the phases that train each scored task. Arms of one `price` cost the same.
+    `trained_in` are the phases that train each scored task. Arms of one `price` cost the same on
+    one machine.
     """
 
     tasks: int
@@ -45,6 +47,25 @@ class ArmFacts:
     trained_in: Mapping[str, tuple[int, ...]]
     fingerprint: str
     price: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where runs execute: their device, and the kind of machine that enters their keys.
+
+    `memory` is that of an accelerator in bytes, 0 for a CPU.
+    """
+
+    device: str
+    machine: tuple[str, ...]
+    memory: int = 0
+
+
+def host(asked: str) -> Host:
+    """Return what this process runs on where a device is asked for. Raises as `resolve_device`."""
+    device = resolve_device(asked)
+    memory = 0 if device == "cpu" else torch.accelerator.get_memory_info()[1]
+    return Host(device, tuple(machine(device)), memory)
 
 
 def prepare_network(network: str, download: bool) -> list[str]:
@@ -96,7 +117,7 @@ def arm_facts(spec: RunSpec, source: DataSource) -> ArmFacts:
             if d.task.scored
         },
         fingerprint=fingerprint(data),
-        price=price_name(strategy, data, spec.recipe, spec.width, spec.device),
+        price=price_name(strategy, data, spec.recipe, spec.width),
     )
 
 
@@ -159,3 +180,7 @@ def time_arms(
     if arms:
         prepare(arms[0][0].device)
     yield from steps_in_turns([partial(timed_phase, *arm, source) for arm in arms])
+
+
+#: What depends on the machine. Where runs execute elsewhere, it is asked there.
+MEASURED = (host, time_arms)

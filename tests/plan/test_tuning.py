@@ -208,7 +208,7 @@ def test_the_rate_and_the_decay_change_no_price(tmp_path: Path) -> None:
 
     data = [task_data("toy", name, DataSource()) for name in ("row", "column")]
     recipes = [Recipe(), Recipe(learning_rate=0.1, weight_decay=0.3), Recipe(batch_size=8)]
-    names = [price_name(parse_strategy("hard"), data, r, 1.0, "cpu") for r in recipes]
+    names = [price_name(parse_strategy("hard"), data, r, 1.0) for r in recipes]
     assert names[0] == names[1] != names[2]
 
 

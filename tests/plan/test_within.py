@@ -13,8 +13,9 @@ from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.launch.worker import answer
 from bench.plan.plan import priced
-from bench.plan.within import Pace, Planner, Rehearsed, seconds_of
+from bench.plan.within import Pace, Planner, Rehearsed
 from bench.spec.budget import Budget, cost
+from bench.spec.duration import seconds_of
 from bench.spec.experiment import Experiment, load_experiment
 from bench.store.records import Record
 from bench.store.store import Store

@@ -10,6 +10,7 @@ import numpy as np
 from bench.launch import Event, Finished, Launcher, Started
 from bench.train.job import Job
 from bench.train.run import attempt
+from bench.train.survey import host
 
 
 class PlantedError(BaseException):
@@ -116,6 +117,8 @@ class Forgetful(Odd):
 
     def ask(self, function: Any, *arguments: Any, limited: bool = True) -> Iterator[Any]:
         """Return no answer, two of them, or another one."""
+        if function is host:
+            return iter([host(*arguments)])
         if function.__name__ == "prepare_network":
             return iter([[]])
         match self.how:

@@ -1,0 +1,205 @@
+"""A Slurm cluster of two nodes on this machine, for as long as a block."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
+
+CONF = """
+ClusterName=test
+SlurmctldHost=localhost
+SlurmctldPort={ports[0]}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CryptoType=crypto/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=1,sched_interval=1
+MpiDefault=none
+ReturnToService=2
+SlurmdTimeout=10
+SlurmctldTimeout=10
+MessageTimeout=5
+KillWait=1
+InactiveLimit=0
+MinJobAge=60
+JobRequeue=0
+NodeName=n1 NodeHostname=localhost Port={ports[1]} CPUs=1 RealMemory=4000
+NodeName=n2 NodeHostname=localhost Port={ports[2]} CPUs=1 RealMemory=4000
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+"""
+
+
+def missing() -> str:
+    """Return why there can be no cluster here; empty if there can."""
+    if os.geteuid() != 0:
+        return "Slurm's daemons are started as root"
+    absent = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
+    return f"Slurm is not installed: no {absent[0]}" if absent else ""
+
+
+#: Where Debian has daemons.
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+@dataclass
+class SlurmCluster:
+    """The daemons of a cluster, by name: `munged`, `slurmctld`, `n1`, `n2`."""
+
+    folder: Path
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Slurm's commands need to find it."""
+        return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _PATH}
+
+    def start(self, name: str) -> None:
+        """Start a daemon."""
+        munge, folder = str(self.folder / "munge"), self.folder
+        command = {
+            "munged": [
+                *("munged", "--foreground", "--force", f"--key-file={munge}.key"),
+                *(f"--socket={munge}.socket", f"--pid-file={munge}.pid"),
+                *(f"--log-file={munge}.log", f"--seed-file={munge}.seed"),
+            ],
+            "slurmctld": ["slurmctld", "-D", "-i"],
+        }.get(name, ["slurmd", "-D", "-N", name])
+        with (folder / f"{name}.out").open("ab") as out:
+            self.daemons[name] = subprocess.Popen(
+                command,
+                env=os.environ | self.environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill a daemon, and with a node what runs on it, as where its power fails."""
+        daemon = self.daemons.pop(name)
+        if name in ("n1", "n2"):
+            import psutil
+
+            for process in psutil.process_iter(["pid", "cmdline"]):
+                line = " ".join(process.info["cmdline"] or ())
+                spool = f"{self.folder}/spool-{name}"
+                if line.startswith("slurmstepd") and spool in str(_open_files(process)):
+                    for child in process.children(recursive=True):
+                        with suppress(psutil.Error):
+                            child.kill()
+                    with suppress(psutil.Error):
+                        process.kill()
+        daemon.kill()
+        daemon.wait()
+
+    def call(self, *command: str) -> str:
+        """Return what a command of Slurm prints."""
+        done = subprocess.run(
+            command,
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    def resumed(self) -> bool:
+        """Let drained nodes work again; return whether the controller has heard it."""
+        try:
+            self.call("scontrol", "update", "nodename=n1,n2", "state=resume")
+        except subprocess.SubprocessError:  # down, or its nodes are not drained
+            return False
+        return True
+
+    def idle(self) -> bool:
+        """Return whether both nodes wait for jobs."""
+        with suppress(subprocess.SubprocessError):
+            return self.call("sinfo", "-h", "-N", "-o", "%N %T").split() == [
+                *("n1", "idle"),
+                *("n2", "idle"),
+            ]
+        return False
+
+
+def _open_files(process: object) -> list[str]:
+    """Return what a step daemon has open, which says whose it is."""
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    with suppress(psutil.Error, OSError):
+        return [path for _, path in _links(process.pid)]
+    return []
+
+
+def _links(pid: int) -> Iterator[tuple[str, str]]:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            yield link.name, str(link.readlink())
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
+    """Start a cluster with its files in a folder; yield it once both nodes are idle."""
+    (folder / "state").mkdir(parents=True)
+    folder.chmod(0o755)
+    (folder / "munge.key").write_bytes(secrets.token_bytes(128))
+    (folder / "munge.key").chmod(0o600)
+    (folder / "slurm.conf").write_text(CONF.format(folder=folder, ports=_free_ports(3)))
+    cluster = SlurmCluster(folder)
+    try:
+        for name in ("munged", "slurmctld", "n1", "n2"):
+            cluster.start(name)
+            time.sleep(0.5)
+        end = time.monotonic() + 60
+        while not cluster.idle():
+            if time.monotonic() > end:
+                logs = "\n".join(
+                    f"{path.name}: {path.read_text(errors='replace')[-2000:]}"
+                    for path in folder.glob("*.out")
+                )
+                raise TimeoutError(f"the nodes are not idle: {logs}")
+            time.sleep(0.5)
+        yield cluster
+    finally:
+        with suppress(subprocess.SubprocessError):
+            cluster.call("scancel", "--user=root")
+            time.sleep(2)
+        for daemon in reversed(list(cluster.daemons.values())):
+            daemon.send_signal(signal.SIGTERM)
+        for daemon in cluster.daemons.values():
+            try:
+                daemon.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()

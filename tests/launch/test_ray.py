@@ -1,0 +1,59 @@
+"""Runs under a real Ray on this machine; skipped where Ray is not installed."""
+
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from bench.launch.packs import Answer, Pack, execute, question, reply
+from bench.train.survey import host
+from tests.conftest import toy_jobs
+from tests.launch.real_clusters import EXPERIMENT, ended, gains, running, wait
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+
+
+def _begin(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    (folder / "toy.toml").write_text(EXPERIMENT)
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", "run", "toy.toml", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@needs_ray
+def test_ray_gives_the_numbers_of_this_machine_whatever_is_killed(tmp_path: Path) -> None:
+    ended(_begin(tmp_path, "--results", "here", "--workers", 1))
+    there = tmp_path / "there"
+    launcher = ("--launcher", "ray@address=local,pack=3s,poll=0.5")
+    parent = _begin(tmp_path, "--results", there, *launcher)
+    _, first = wait(lambda: running(there))
+    os.kill(first.pid, signal.SIGKILL)  # a worker of Ray
+    wait(lambda: (now := running(there)) and now[1].pid != first.pid)
+    parent.kill()
+    parent.communicate()
+    ended(_begin(tmp_path, "--results", there, *launcher))
+    assert gains(there) == gains(tmp_path / "here")
+    assert not [path for path in there.glob("leases/*/*") if path.is_file()]
+
+
+def test_a_worker_that_does_not_see_the_results_folder_hands_results_back(tmp_path: Path) -> None:
+    from bench.launch.ray import _work
+
+    jobs = toy_jobs(tmp_path, "hard", "toy:row+column")[:2]
+    pack = Pack(folder=str(tmp_path), together=1, jobs=jobs)
+    results = _work(execute, str(tmp_path / "elsewhere/0.json"), pack)
+    assert isinstance(results, list)
+    assert [record.key for record, _ in results] == [job.key for job in jobs]
+    assert all(examples for _, examples in results)
+    found = _work(reply, str(tmp_path / "elsewhere/0.json"), question(host, ["cpu"]))
+    assert isinstance(found, Answer)
+    assert len(found.items) == 1

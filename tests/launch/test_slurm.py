@@ -1,0 +1,119 @@
+"""Runs under a real Slurm of two nodes on this machine; skipped where Slurm is not installed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch.real_clusters import EXPERIMENT, ended, gains, running, wait
+from tests.launch.slurm_cluster import SlurmCluster, missing, slurm_cluster
+
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+    # One cluster for all of them.
+    pytest.mark.xdist_group("slurm"),
+]
+pytest.importorskip("submitit", reason="submitit is not installed")
+
+#: A pack for each run, so that both nodes have some.
+LAUNCHER = "slurm@pack=1s,poll=1"
+
+
+@pytest.fixture(name="cluster", scope="module")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    with slurm_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+Begin = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(name="begin")
+def _begin(cluster: SlurmCluster, tmp_path: Path) -> Begin:
+    (tmp_path / "toy.toml").write_text(EXPERIMENT)
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench", *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | cluster.environment | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return begin
+
+
+def _until(process: subprocess.Popen[str], words: str) -> str:
+    """Read what a command says up to some words."""
+    assert process.stdout is not None
+    said = ""
+    while words not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
+    cluster: SlurmCluster, begin: Begin, tmp_path: Path
+) -> None:
+    ended(begin("run", "toy.toml", "--results", "here", "--workers", 1))
+    there = tmp_path / "there"
+    parent = begin("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
+    wait(lambda: running(there))
+    cluster.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
+    parent.kill()  # the jobs go on
+    parent.communicate()
+    shown = json.loads(ended(begin("status", "--results", there, "--json")))
+    assert any(job["live"] for job in shown)
+
+    again = begin("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
+    _until(again, "of an earlier command")
+    *_, last = cluster.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
+    cluster.call("scancel", last)
+    _until(again, "its job was cancelled")
+    cluster.kill("slurmctld")
+    _until(again, "slurm does not answer, trying again")
+    cluster.start("slurmctld")
+    wait(lambda: cluster.resumed())
+    wait(lambda: cluster.call("squeue", "-h", "-t", "RUNNING", "-w", "n1"))
+    cluster.kill("n1")
+    _until(again, "its node was lost")
+    cluster.start("n1")
+    ended(again)
+    assert gains(there) == gains(tmp_path / "here")
+    records = list(there.glob("runs/*/*/run.json"))
+    assert all(json.loads(path.read_text())["status"] == "ok" for path in records)
+    assert not [path for path in there.glob("leases/*/*") if path.is_file()]
+
+
+def test_cancelled_jobs_end_and_the_same_command_goes_on(
+    begin: Begin, tmp_path: Path, cluster: SlurmCluster
+) -> None:
+    results = tmp_path / "results"
+    first = begin("run", "toy.toml", "--results", results, "--launcher", LAUNCHER)
+    wait(lambda: running(results))
+    assert "cancelled" in ended(begin("cancel", "--results", results))
+    said, _ = first.communicate(timeout=120)
+    assert first.returncode == 2
+    assert "the jobs were cancelled; what is finished is kept" in said
+    wait(lambda: not cluster.call("squeue", "-h").strip())
+    before = {path: path.stat().st_mtime for path in results.glob("runs/*/*/run.json")}
+    ended(begin("run", "toy.toml", "--results", results, "--launcher", LAUNCHER))
+    after = {path: path.stat().st_mtime for path in results.glob("runs/*/*/run.json")}
+    assert before.items() <= after.items()  # nothing is trained twice
+
+
+def test_what_slurm_refuses_is_one_line(begin: Begin) -> None:
+    end = begin("run", "toy.toml", "--launcher", "slurm@partition=nowhere")
+    said, _ = end.communicate(timeout=120)
+    assert end.returncode == 2
+    assert "error: Slurm refuses the jobs: " in said
+    assert "invalid partition" in said.lower()
+    assert "Traceback" not in said
