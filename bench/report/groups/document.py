@@ -90,8 +90,6 @@ def grouping_json(
             "chosen": _predicted(result.proposal.chosen, result),
             "stable": result.proposal.stable,
             "frequency": result.proposal.frequency,
-            "at_stake": result.proposal.at_stake,
-            "little": result.proposal.little,
             "best": [_predicted(each, result) for each in result.proposal.best],
             "at_stake": finite(result.proposal.at_stake),
             "little": finite(result.proposal.little),

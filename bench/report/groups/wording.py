@@ -10,7 +10,6 @@ from bench.report.text.decision import listed, undecided
 from bench.report.text.wording import NOTHING, amount, points, rounded_up, share_percent
 from bench.spec.budget import Budget
 from bench.stats.partitions import STABLE
-from bench.stats.partitions import STABLE
 from bench.stats.tests import ALPHA, PairedResult, holm, paired
 from bench.store.groupings import OptionName
 from bench.store.records import SCREEN_BELOW
@@ -50,11 +49,11 @@ PROPOSAL = (
     "gain is the mean of what its companions bring it. The fewest networks within two standard "
     "errors of the best number are proposed, judged at seeds that the search left out."
 )
-#: How often each grouping came out, and when a proposal is one.
+#: How often each grouping came out.
 DRAWS = (
     "Seeds were drawn anew, and the choice made again with each draw. A grouping that comes of "
-    "fewer than 80 % of the draws is no proposal. Nor is it one where another number of networks "
-    "may bring much more."
+    "fewer than 80 % of the draws is no proposal. Nor is one beside which another number of "
+    "networks may bring over a quarter of the best total more."
 )
 #: What the scores of affinities are.
 SCORED = (
@@ -208,13 +207,6 @@ def _proposed(result: GroupingResult, why: str) -> str:
             f"Undecided: {networks_of(result.grouping)} came out of "
             f"{share_percent(proposal.frequency)} of the draws of the seeds, but another number of "
             f"networks may bring up to {proposal.at_stake:.2g}{unit} more.{after}"
-        )
-    if proposal.frequency >= STABLE and not proposal.stable:
-        more = f"{proposal.at_stake:.2g}{' %' * (result.affinities[0].unit == '%')}"
-        return (
-            f"Undecided: {share_percent(proposal.frequency)} of the draws of the seeds came to "
-            f"{networks_of(result.grouping)}. Yet another number of networks may bring up to "
-            f"{more} more.{after}"
         )
     if not proposal.stable:
         return f"Undecided: the affinities settle on no grouping. {_rivals(result)}{after}"

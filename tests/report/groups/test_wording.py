@@ -157,8 +157,9 @@ def test_what_other_numbers_of_networks_may_bring_leaves_a_proposal_undecided(
     result = make_result(5)
     open_ = replace(result, proposal=replace(result.proposal, at_stake=2.3, little=1.0))
     text = grouping_sentence(open_, 1.0)
-    assert text.startswith("Undecided: 95 % of the draws of the seeds came to two networks, {")
-    assert text.endswith("Yet another number of networks may bring up to 2.3 % more.")
+    assert text.startswith("Undecided: two networks, {gender, colour, usage} and {season,")
+    assert "came out of 95 % of the draws of the seeds" in text
+    assert "may bring up to 2.3 points of Δm more" in text
     assert answer_of(open_) == ()
 
 
