@@ -151,6 +151,18 @@ def test_a_proposal_that_changes_with_the_seeds_is_undecided(make_result: Make) 
     assert answer_of(result) == ()
 
 
+def test_what_other_numbers_of_networks_may_bring_leaves_a_proposal_undecided(
+    make_result: Make,
+) -> None:
+    result = make_result(5)
+    open_ = replace(result, proposal=replace(result.proposal, at_stake=2.3, little=1.0))
+    text = grouping_sentence(open_, 1.0)
+    assert text.startswith("Undecided: two networks, {gender, colour, usage} and {season,")
+    assert "came out of 95 % of the draws of the seeds" in text
+    assert "may bring up to 2.3 points of Δm more" in text
+    assert answer_of(open_) == ()
+
+
 def test_too_few_seeds_cannot_say_how_sure_a_proposal_is(make_result: Make) -> None:
     result = make_result(5, frequencies=(), affinity_seeds=2)
     assert grouping_sentence(result, 1.0).startswith("Undecided: two seeds cannot say")
