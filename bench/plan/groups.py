@@ -199,7 +199,7 @@ class GroupPlan:
         recipe, facts = self.experiment.recipe, self.draft.survey.facts(arm)
         if isinstance(facts, Fault):
             raise UserError(f"{arm.strategy} on {'+'.join(arm.tasks)}: {facts.reason}")
-        scored = min(recipe.validation_size + facts.spare, max(recipe.validation_size, _IMAGES))
+        scored = min(facts.spare, max(recipe.validation_size, _IMAGES))
         sizes = {"train_size": facts.images, "validation_size": scored}
         return Setting(arm.strategy, recipe.model_copy(update=sizes), {})
 
