@@ -12,11 +12,7 @@ import pytest
 from tests.launch.real_clusters import EXPERIMENT, ended, gains, running, wait
 from tests.launch.slurm_cluster import SlurmCluster, missing, slurm_cluster
 
-pytestmark = [
-    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
-    # One cluster for all of them.
-    pytest.mark.xdist_group("slurm"),
-]
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 pytest.importorskip("submitit", reason="submitit is not installed")
 
 #: A pack for each run, so that both nodes have some.
@@ -77,7 +73,7 @@ def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
     _until(again, "of an earlier command")
     *_, last = cluster.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
     cluster.call("scancel", last)
-    _until(again, "its job was cancelled")
+    _until(again, "its job is gone")  # Slurm forgets a part of an array that had not begun
     cluster.kill("slurmctld")
     _until(again, "slurm does not answer, trying again")
     cluster.start("slurmctld")
