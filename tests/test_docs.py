@@ -21,7 +21,7 @@ def _blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_example_plugins_of_the_page_on_extending_run(tmp_path: Path) -> None:
-    files = ["strategies/quiet.py", "networks/patches.py", "datasets/forms.py", "launch/cluster.py"]
+    files = ["strategies/quiet.py", "networks/patches.py", "datasets/forms.py", "launch/diary.py"]
     files += ["export/lines.py"]
     for name, source in zip(files, _blocks("docs/extending.md", "python"), strict=True):
         (tmp_path / name).parent.mkdir()

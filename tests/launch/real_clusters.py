@@ -1,9 +1,12 @@
 """What the tests of real clusters have in common: a short experiment, and what comes of it."""
 
 import json
+import os
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,50 @@ curve-points = 2
 batch-size = 16
 """
 
+Command = subprocess.Popen[str]
 
-def ended(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+
+@contextmanager
+def commands(folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[..., Command]]:
+    """Yield what begins a command in a folder with the experiment; none is left at the end."""
+    (folder / "toy.toml").write_text(EXPERIMENT)
+    begun: list[Command] = []
+
+    def begin(*arguments: object) -> Command:
+        command = subprocess.Popen(
+            [sys.executable, "-m", "bench", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        begun.append(command)
+        return command
+
+    try:
+        yield begin
+    finally:
+        for command in begun:
+            command.kill()
+            command.communicate()
+
+
+def ended(command: Command) -> str:
+    """Return what a command says that has to end well."""
+    said, _ = command.communicate()
+    assert command.returncode == 0, said
+    return said
+
+
+def until(command: Command, words: str) -> str:
+    """Read what a command says up to the line with some words."""
+    assert command.stdout is not None
+    said = ""
+    while words not in said:
+        line = command.stdout.readline()
+        assert line, said
+        said += line
     return said
 
 
@@ -50,9 +93,9 @@ def running(results: Path) -> tuple[Path, Beat] | None:
     return None
 
 
-def wait(what: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 300
+def wait(what: Callable[[], Any], command: Command) -> Any:
+    """Wait for something, as long as a command goes on."""
     while not (found := what()):
-        assert time.monotonic() < end
+        assert command.poll() is None, command.communicate()[0]
         time.sleep(0.1)
     return found

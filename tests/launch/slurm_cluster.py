@@ -195,7 +195,9 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
     finally:
         with suppress(subprocess.SubprocessError):
             cluster.call("scancel", "--user=root")
-            time.sleep(2)
+            end = time.monotonic() + 30
+            while cluster.call("squeue", "-h").strip() and time.monotonic() < end:
+                time.sleep(0.5)
         for daemon in reversed(list(cluster.daemons.values())):
             daemon.send_signal(signal.SIGTERM)
         for daemon in cluster.daemons.values():

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,35 +10,24 @@ import pytest
 from bench.launch.packs import Answer, Pack, execute, question, reply
 from bench.train.survey import host
 from tests.conftest import toy_jobs
-from tests.launch.real_clusters import EXPERIMENT, ended, gains, running, wait
+from tests.launch.real_clusters import commands, ended, gains, running, wait
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 
 
-def _begin(folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    (folder / "toy.toml").write_text(EXPERIMENT)
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", "toy.toml", *map(str, arguments)],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 @needs_ray
 def test_ray_gives_the_numbers_of_this_machine_whatever_is_killed(tmp_path: Path) -> None:
-    ended(_begin(tmp_path, "--results", "here", "--workers", 1))
     there = tmp_path / "there"
-    launcher = ("--launcher", "ray@address=local,pack=3s,poll=0.5")
-    parent = _begin(tmp_path, "--results", there, *launcher)
-    _, first = wait(lambda: running(there))
-    os.kill(first.pid, signal.SIGKILL)  # a worker of Ray
-    wait(lambda: (now := running(there)) and now[1].pid != first.pid)
-    parent.kill()
-    parent.communicate()
-    ended(_begin(tmp_path, "--results", there, *launcher))
+    launcher = "ray@address=local,pack=3s,poll=0.5"
+    on_ray = ("run", "toy.toml", "--results", there, "--launcher", launcher)
+    with commands(tmp_path, {}) as begin:
+        ended(begin("run", "toy.toml", "--results", "here", "--workers", 1))
+        parent = begin(*on_ray)
+        _, first = wait(lambda: running(there), parent)
+        os.kill(first.pid, signal.SIGKILL)  # a worker of Ray
+        wait(lambda: (now := running(there)) and now[1].pid != first.pid, parent)
+        parent.kill()
+        ended(begin(*on_ray))
     assert gains(there) == gains(tmp_path / "here")
     assert not [path for path in there.glob("leases/*/*") if path.is_file()]
 
