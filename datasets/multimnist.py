@@ -48,8 +48,9 @@ class MultiMNIST(Dataset):
         """Return all tasks on the same images `[N, 1, 28, 28]`."""
         digits = load_digits(source)
         sides = overlaid_tasks(self.name, ("left", "right"), digits, digits)
-        parities = {
-            f"{side}-parity": (2, data.train_labels % 2, data.test_labels % 2)
-            for side, data in sides.items()
-        }
+        parities = {}
+        for side, data in sides.items():
+            assert data.train_labels is not None
+            assert data.test_labels is not None
+            parities[f"{side}-parity"] = (2, data.train_labels % 2, data.test_labels % 2)
         return sides | classification_tasks(sides["left"].images, parities)

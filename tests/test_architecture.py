@@ -40,7 +40,7 @@ def _strings(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
-    # A kind may be called what a plugin is called: `reconstruction`, or affinities of a `joint` run.
+    # A kind may be called what a plugin is called: `reconstruction`, or a `joint` run's affinities.
     # Recipes name networks.
     own = {*networks().found, "reconstruction", "joint"}
     plugins = {**datasets().found, **strategy_components().found}

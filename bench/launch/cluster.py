@@ -246,12 +246,12 @@ class Cluster(Launcher):
                 standing, beat = standings.get(pack.name), read_beat(pack.path) or Beat()
                 yield from runs.told(pack, beat)
                 yield from runs.returned(self.handed_back(pack.name))
-                known = standing is not None
-                if beat.ended or (not standing.live if known else self._silent(pack)):
+                gone = self._silent(pack) if standing is None else not standing.live
+                if beat.ended or gone:
                     live.remove(pack)
                     if beat.refused:
                         self._forget_hosts()
-                    why = beat.refused or (standing.word if known else "its job is gone")
+                    why = beat.refused or ("its job is gone" if standing is None else standing.word)
                     yield from runs.lost(pack, beat, why, self.tries)
         self._await_end(live)
         self._done_with(submitted)

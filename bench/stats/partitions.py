@@ -273,11 +273,11 @@ def _by_programming(means: np.ndarray, rules: Rules) -> Sequence[_Best]:
     most, shares = min(rules.most or tasks, tasks), rules.shares(tasks)
     groups = _subsets(tasks)
     value = np.full((2**tasks, draws), -np.inf)
-    for number, group in enumerate(groups):
-        if group and rules.allow(group):
-            gains = np.nan_to_num(members_gain(means, group), nan=-np.inf)
-            value[number] = gains @ shares[list(group)]
-    allowed = (value > -np.inf).any(1)
+    for number, members in enumerate(groups):
+        if members and rules.allow(members):
+            gains = np.nan_to_num(members_gain(means, members), nan=-np.inf)
+            value[number] = gains @ shares[list(members)]
+    allowed: np.ndarray = np.any(value > -np.inf, axis=1)
     # best[s, m]: of the set s in m groups, for each draw; first[s, m] is the group of its first
     # task.
     best = np.full((2**tasks, most + 1, draws), -np.inf)

@@ -8,11 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.contracts import Trial
+from bench.contracts import EffectsOfSteps, Trial
 from bench.spec.registry import measuring_weighting, parse_strategy
 from bench.strategies.tag import Tag
+from bench.task_types import Regression
+from bench.tasks import Task
 from bench.train.run import execute
 from tests.conftest import toy_jobs
+
+
+def watching(tasks: int) -> EffectsOfSteps:
+    """Return the module that measures so many tasks."""
+    names = [Task(str(number), Regression(), 1) for number in range(tasks)]
+    module = Tag().build(names, [])
+    assert isinstance(module, EffectsOfSteps)
+    return module
 
 
 def test_the_effect_by_hand() -> None:
@@ -22,7 +32,7 @@ def test_the_effect_by_hand() -> None:
         (x,) = parameters
         return torch.stack([x**2 / 2, (x - 1) ** 2 / 2])
 
-    module = Tag().build([object()] * 2, [])  # type: ignore[list-item]
+    module = watching(2)
     trial = Trial([torch.tensor(2.0)], losses, losses, torch.tensor([0.5, 0.5]), 0.1)
     module.look_ahead(trial)
     first = module.effects()
@@ -37,7 +47,7 @@ def test_a_task_that_hurts_the_other_has_a_negative_effect() -> None:
         (x,) = parameters
         return torch.stack([(x - 1) ** 2, (x + 1) ** 2])
 
-    module = Tag().build([object()] * 2, [])  # type: ignore[list-item]
+    module = watching(2)
     module.look_ahead(Trial([torch.tensor(0.0)], losses, losses, torch.ones(2) / 2, 0.1))
     own, other = module.effects()[0].tolist()
     assert own > 0 > other
