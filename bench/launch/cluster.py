@@ -243,9 +243,11 @@ class Cluster(Launcher):
             if any((folder / CANCELLED).exists() for folder in {p.path.parent for p in live}):
                 raise UserError("the jobs were cancelled; what is finished is kept")
             for pack in list(live):
-                standing, beat = standings.get(pack.name), read_beat(pack.path) or Beat()
+                beat = read_beat(pack.path) or Beat()
+                standing = standings.get(pack.name) or self._unknown(pack)
                 yield from runs.told(pack, beat)
                 yield from runs.returned(self.handed_back(pack.name))
+<<<<<<< HEAD
                 gone = self._silent(pack) if standing is None else not standing.live
                 if beat.ended or gone:
                     live.remove(pack)
@@ -253,6 +255,13 @@ class Cluster(Launcher):
                         self._forget_hosts()
                     why = beat.refused or ("its job is gone" if standing is None else standing.word)
                     yield from runs.lost(pack, beat, why, self.tries)
+=======
+                if beat.ended or not standing.live:
+                    live.remove(pack)
+                    if beat.refused:
+                        self._forget_hosts()
+                    yield from runs.lost(pack, beat, beat.refused or standing.word, self.tries)
+>>>>>>> launchers
         self._await_end(live)
         self._done_with(submitted)
 
@@ -264,12 +273,11 @@ class Cluster(Launcher):
                 return
             time.sleep(_TICK)
 
-    def _silent(self, pack: _Live) -> bool:
-        """Return whether a pack that the scheduler does not know is over."""
-        if alive(beat_path(pack.path)):
-            return False
+    def _unknown(self, pack: _Live) -> Standing:
+        """Return how a pack stands that the scheduler does not know."""
         # A job that was just submitted may not be known yet.
-        return time.monotonic() - pack.since > 3 * self.poll
+        new = time.monotonic() - pack.since <= 3 * self.poll
+        return Standing(new or alive(beat_path(pack.path)), "its job is gone")
 
     # ------------------------------------------------------- batches
 

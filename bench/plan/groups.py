@@ -195,13 +195,18 @@ class GroupPlan:
         return replace(draft, experiment=self.experiment.model_copy(update={"budget": str(budget)}))
 
     def _scored(self, arm: Arm) -> Setting:
-        """Return the recipe with more images to score on, where there are any."""
+        """Return the recipe with more images to score on, where there are any.
+
+        Only a joint run is watched along its curve; the others are scored at its end.
+        """
         recipe, facts = self.experiment.recipe, self.draft.survey.facts(arm)
         if isinstance(facts, Fault):
             raise UserError(f"{arm.strategy} on {'+'.join(arm.tasks)}: {facts.reason}")
         scored = min(facts.spare, max(recipe.validation_size, _IMAGES))
-        sizes = {"train_size": facts.images, "validation_size": scored}
-        return Setting(arm.strategy, recipe.model_copy(update=sizes), {})
+        changes = {"train_size": facts.images, "validation_size": scored}
+        if self.method != "joint":
+            changes["curve_points"] = 1
+        return Setting(arm.strategy, recipe.model_copy(update=changes), {})
 
     def _every_group(self) -> float:
         """Return the FLOPs of training each group of tasks once, at the steps of the affinities.

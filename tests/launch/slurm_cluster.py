@@ -126,12 +126,12 @@ class SlurmCluster:
         return done.stdout
 
     def resumed(self) -> bool:
-        """Let drained nodes work again; return whether the controller has heard it."""
-        try:
+        """Let drained nodes work again; return whether none is drained, as after a restart."""
+        with suppress(subprocess.SubprocessError):
+            if "drain" not in self.call("sinfo", "-h", "-N", "-o", "%T"):
+                return True
             self.call("scontrol", "update", "nodename=n1,n2", "state=resume")
-        except subprocess.SubprocessError:  # down, or its nodes are not drained
-            return False
-        return True
+        return False
 
     def idle(self) -> bool:
         """Return whether both nodes wait for jobs."""
