@@ -247,21 +247,11 @@ class Cluster(Launcher):
                 standing = standings.get(pack.name) or self._unknown(pack)
                 yield from runs.told(pack, beat)
                 yield from runs.returned(self.handed_back(pack.name))
-<<<<<<< HEAD
-                gone = self._silent(pack) if standing is None else not standing.live
-                if beat.ended or gone:
-                    live.remove(pack)
-                    if beat.refused:
-                        self._forget_hosts()
-                    why = beat.refused or ("its job is gone" if standing is None else standing.word)
-                    yield from runs.lost(pack, beat, why, self.tries)
-=======
                 if beat.ended or not standing.live:
                     live.remove(pack)
                     if beat.refused:
                         self._forget_hosts()
                     yield from runs.lost(pack, beat, beat.refused or standing.word, self.tries)
->>>>>>> launchers
         self._await_end(live)
         self._done_with(submitted)
 
