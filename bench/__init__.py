@@ -1,7 +1,8 @@
 """Honest comparisons of sharing strategies in multi-task learning for vision.
 
 `bench.run` trains an experiment and returns its `Report`, `bench.load` reads one that is finished,
-and `bench.plan` says what `run` would do. They load what they need when they are called.
+and `bench.plan` says what `run` would do. `bench.group` finds which tasks should share a network.
+They load what they need when they are called.
 
 Strategies and data sets are plugins: one file each in the packages `bench.strategies` and
 `bench.datasets`. In a checkout they live in `strategies/` and `datasets/` beside this folder; a
@@ -21,13 +22,25 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.api.groups import GroupReport, group, load_groups
     from bench.api.preview import Preview
     from bench.api.report import Report
     from bench.api.run import load, plan, run
     from bench.errors import UserError
     from bench.spec.experiment import Experiment
 
-__all__ = ["Experiment", "Preview", "Report", "UserError", "load", "plan", "run"]
+__all__ = [
+    "Experiment",
+    "GroupReport",
+    "Preview",
+    "Report",
+    "UserError",
+    "group",
+    "load",
+    "load_groups",
+    "plan",
+    "run",
+]
 __version__ = "0.1.0"
 
 _here = Path(__file__).resolve().parent
@@ -74,9 +87,12 @@ sys.meta_path.insert(0, PluginFolders())
 _DEFINED = {
     "Experiment": "bench.spec.experiment",
     "Preview": "bench.api.preview",
+    "GroupReport": "bench.api.groups",
     "Report": "bench.api.report",
     "UserError": "bench.errors",
+    "group": "bench.api.groups",
     "load": "bench.api.run",
+    "load_groups": "bench.api.groups",
     "plan": "bench.api.run",
     "run": "bench.api.run",
 }

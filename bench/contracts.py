@@ -284,6 +284,9 @@ class EffectsOfSteps(LookAhead, ABC):
 class Weighting(Component, ABC):
     """How the losses of the tasks become one loss."""
 
+    #: Whether it weighs all tasks the same and its module is an `EffectsOfSteps`.
+    measures_effects: ClassVar[bool] = False
+
     @property
     def second_batch(self) -> float | None:
         """Share of the run's training images reserved for second batches; None for no second batch.

@@ -6,12 +6,15 @@ two tasks. Neither published a fixed set, so figures compare in sign and size, n
 Here: `_overlay.py` says how two digits become one 28 × 28 image. The code that Sener & Koltun
 published sets the digits 6 pixels apart, keeps the nearest pixel, and draws the right digits with
 replacement, anew at each download. Both digits may be of one class in either.
+
+Two more tasks ask for the parity of each digit. So four tasks lie on one image, and those of a side
+look at the same digit: a set whose natural grouping is known.
 """
 
 from typing import ClassVar
 
 from bench.contracts import Dataset, DataSource
-from bench.tasks import TaskData
+from bench.tasks import TaskData, classification_tasks
 
 from ._overlay import overlaid_tasks
 from .mnist import load_digits
@@ -23,12 +26,14 @@ class MultiMNIST(Dataset):
     """
 
     name = "multimnist"
-    summary = "two overlapping handwritten digits, one task each"
+    summary = "two overlapping handwritten digits: which is on each side, and whether it is odd"
     needs = "--root DIR, --download to fetch MNIST (12 MB)"
     images = "60,000 + 10,000, 28 × 28 grey"
     tasks: ClassVar = {
         "left": "the digit at the top left, 10 classes",
         "right": "the digit at the bottom right, 10 classes",
+        "left-parity": "whether the left one is odd or even, 2 classes",
+        "right-parity": "whether the right one is odd or even, 2 classes",
     }
     pairs: ClassVar = (
         (
@@ -40,6 +45,11 @@ class MultiMNIST(Dataset):
     )
 
     def load(self, source: DataSource) -> dict[str, TaskData]:
-        """Return both tasks on the same images `[N, 1, 28, 28]`."""
+        """Return all tasks on the same images `[N, 1, 28, 28]`."""
         digits = load_digits(source)
-        return overlaid_tasks(self.name, self.tasks, digits, digits)
+        sides = overlaid_tasks(self.name, ("left", "right"), digits, digits)
+        parities = {
+            f"{side}-parity": (2, data.train_labels % 2, data.test_labels % 2)
+            for side, data in sides.items()
+        }
+        return sides | classification_tasks(sides["left"].images, parities)

@@ -61,6 +61,7 @@ class Tag(Weighting):
     name = "tag"
     summary = "equal weights, measuring what a step for each task does to the losses of the others"
     paper = "Fifty et al. 2021, Efficiently Identifying Task Groupings for Multi-Task Learning"
+    measures_effects = True
 
     def build(self, tasks: Sequence[Task], shared: Sequence[nn.Parameter]) -> nn.Module:
         """Return the mean, which looks ahead."""

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.api.session import Session
-from bench.spec.experiment import Experiment, asked_for, free_fields
+from bench.spec.experiment import Asked, Experiment, asked_for, free_fields
 from bench.spec.names import check_names
 
 if TYPE_CHECKING:
     from bench.api.within import Deadline
     from bench.launch import WorkerPool
-
-#: A shipped experiment, a file, a table of labels, or what a file holds.
-Asked = str | Path | Mapping[str, Any] | Experiment
 
 
 def checked(
@@ -25,7 +21,7 @@ def checked(
     Every name in it is looked up in the sources of the plugins, before any of them is imported.
     Raises `UserError`.
     """
-    asked = asked_for(experiment, overrides)
+    asked = asked_for(Experiment, experiment, overrides)
     session.agree(asked, times)
     check_names(asked, session.launcher)
     return asked

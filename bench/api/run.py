@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from bench.api.found import Found, read_records
 from bench.api.notebook import progress_of
 from bench.api.objects import named
-from bench.api.prepare import Asked, prepared
+from bench.api.prepare import prepared
 from bench.api.progress import Progress
 from bench.api.report import Report
 from bench.api.session import Session
 from bench.errors import UserError, note, say, unknown
-from bench.spec.experiment import Experiment
+from bench.spec.experiment import Asked, Experiment
 from bench.store.store import Store
 
 if TYPE_CHECKING:
@@ -159,22 +159,33 @@ def _prepared(
     experiment: Asked, flags: Flags, *, weights: bool = False, dry_run: bool = False
 ) -> Iterator[tuple[Session, Experiment, "Deadline | None", "WorkerPool"]]:
     """Take flags apart; yield the session, and what `prepared` yields."""
-    given: Mapping[str, Any] = {key: value for key, value in flags.items() if value is not None}
-    if strange := given.keys() - Flags.__annotations__.keys():
-        raise unknown("flag", min(strange), [*Flags.__annotations__, "save_weights"])
-    session = _session(given)
-    asked = named(experiment) if isinstance(experiment, Mapping) else experiment
-    fields = named({key: value for key, value in given.items() if key not in _SESSION})
+    session, asked, fields = flags_apart(experiment, flags)
     with prepared(
         asked,
         fields,
         session,
-        given.get("within"),
-        fresh=given.get("fresh", False),
+        flags.get("within"),
+        fresh=flags.get("fresh", False),
         dry_run=dry_run,
         weights=weights,
     ) as (whole, deadline, pool):
         yield session, whole, deadline, pool
+
+
+def flags_apart(
+    experiment: Asked, flags: Flags, kind: type[Flags] = Flags
+) -> tuple[Session, Asked, Mapping[str, Any]]:
+    """Take flags of a kind apart: the session, what is asked, and the fields laid over it.
+
+    Objects have names by then. Raises `UserError` for a flag that there is not.
+    """
+    given: Mapping[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    known = kind.__annotations__.keys() | Flags.__annotations__.keys()
+    if strange := given.keys() - known:
+        raise unknown("flag", min(strange), [*known, "save_weights"])
+    asked = named(experiment) if isinstance(experiment, Mapping) else experiment
+    fields = named({key: value for key, value in given.items() if key not in _SESSION})
+    return _session(given), asked, fields
 
 
 def _session(given: Mapping[str, Any]) -> Session:

@@ -17,7 +17,7 @@ from bench.api.prepare import checked, prepared
 from bench.clean import CleanStream
 from bench.cli.interrupts import STOPPED
 from bench.cli.messages import shown
-from bench.cli.options import EVERY, Command, ExperimentName, takes
+from bench.cli.options import EVERY, GROUPS, Command, ExperimentName, takes
 from bench.cli.session import Results, Root, Session
 from bench.errors import (
     EXIT_DEFECT,
@@ -32,6 +32,7 @@ from bench.errors import (
     shortened,
 )
 from bench.spec.experiment import load_experiment
+from bench.spec.grouping import GroupExperiment
 from bench.spec.limits import MOST
 
 app = typer.Typer(
@@ -212,6 +213,37 @@ def plan(
     raise typer.Exit(
         _train(experiment, overrides, session, within, dry_run=True, as_json=as_json, leaves=True)
     )
+
+
+@command("group -p labels.csv:species+coat+sex+age --at-most-networks 2")
+@takes(*GROUPS, session=(*_DATA, *_RUNS), of=GroupExperiment)
+def group(
+    overrides: Mapping[str, Any],
+    session: Session,
+    experiment: ExperimentName = "default",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print networks, runs, prices and time, and stop.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again what is finished already.")
+    ] = False,
+    within: Within = None,
+    as_json: Json = False,
+) -> None:
+    """Say which of several tasks should share a network, and verify it at fresh seeds.
+
+    Affinities of the tasks propose a grouping. It is compared with one network for all tasks and
+    with networks of their own, at one total training budget. Run the same command again to go on.
+    """
+    from bench.api.groups import group_prepared
+
+    with group_prepared(
+        experiment, overrides, session, within, fresh=fresh, dry_run=dry_run
+    ) as ready:
+        from bench.cli.group import group_experiment
+
+        code = group_experiment(ready, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @command("fidelity -p creatures:species+kin -s hard --seeds 8")

@@ -16,11 +16,18 @@ from bench.cli.messages import Verbosity, set_verbosity
 from bench.cli.session import FLAGS, Session
 from bench.cli.terminal import Terminal
 from bench.spec.experiment import Experiment, Recipe
+from bench.spec.grouping import GroupExperiment
 
 #: Fields of an experiment that only its file has.
 _FILE_ONLY = ("description", "also", "smaller_budgets", "smaller_train_sizes")
 #: All fields of an experiment that are flags.
 EVERY = tuple(name for name in Experiment.model_fields if name not in _FILE_ONLY)
+#: All fields of a question of groups that are flags.
+GROUPS = tuple(
+    name
+    for name in GroupExperiment.model_fields
+    if name not in (*_FILE_ONLY, *GroupExperiment.unused, "tune_seeds")
+)
 #: Fields of one value whose flag may be repeated.
 _REPEATED = ("budget", "train_size")
 _SHORT = {"pair": "-p", "strategy": "-s"}
@@ -53,16 +60,16 @@ class Command(TyperCommand):
 
 
 def takes(
-    *fields: str, session: Sequence[str] = ()
+    *fields: str, session: Sequence[str] = (), of: type[Experiment] = Experiment
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the flags of these fields of an experiment and of a session.
+    """Give a command the flags of these fields of an experiment, of a kind, and of a session.
 
     The command gets what was given as `overrides`, by field, and the `session`.
     """
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command)
-        shared = {**_experiment_parameters(fields), **_session_parameters(session)}
+        shared = {**_experiment_parameters(of, fields), **_session_parameters(session)}
 
         @functools.wraps(command)
         def call(**values: Any) -> None:
@@ -99,17 +106,19 @@ def _given(value: Any) -> Any:
     return None if value is False or value in ([], ()) else value
 
 
-def _experiment_parameters(fields: Sequence[str]) -> Mapping[str, inspect.Parameter]:
+def _experiment_parameters(
+    of: type[Experiment], fields: Sequence[str]
+) -> Mapping[str, inspect.Parameter]:
     """Return a parameter per field, whose help is the docstring of the field."""
     found = {}
-    hints = get_type_hints(Experiment)
+    hints = get_type_hints(of)
     for name in fields:
         kind, repeated, shown = _plain(hints[name])
         repeated = repeated or name in _REPEATED
         flags = [flag for flag in (_SHORT.get(name), f"--{name.replace('_', '-')}") if flag]
         option = typer.Option(
             *flags,
-            help=Experiment.model_fields[name].description,
+            help=of.model_fields[name].description,
             metavar=name.upper() if shown == "" else shown,
             rich_help_panel=_panel(name),
             show_default=False,
@@ -123,6 +132,8 @@ def _experiment_parameters(fields: Sequence[str]) -> Mapping[str, inspect.Parame
 def _panel(field: str) -> str:
     if field in Recipe.model_fields:
         return "Recipe"
+    if field not in Experiment.model_fields:
+        return "Groups"
     return "Tuning" if field.startswith("tune") else "Experiment"
 
 

@@ -1,4 +1,4 @@
-"""Which tasks share a network: what affinities propose, and what a verification at fresh seeds says.
+"""Which tasks share a network: what affinities propose, and what verification says of it.
 
 A proposal is a guess from affinities. It is compared at seeds that had no part in it, with one
 network for all and with a network for each, at one total training budget. The words, and what has
@@ -18,24 +18,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
-from bench.decide.choose import Partition, Proposal
-from bench.decide.pairs import Candidate, Choice, TargetGains, decide
+from bench.decide.pairs import Candidate, Choice, TargetGains, decide, delta_m_by_seed, together
+from bench.spec.budget import TOLERANCE, Budget
+from bench.stats.affinities import Affinities, Scored, affinities, scored, trained_groups
+from bench.stats.gains import Lookup, above, half_width, use_of, used, value
+from bench.stats.partitions import Partition, Proposal, Rules, propose
 from bench.stats.tests import ALPHA, PairedResult, holm, paired
-from bench.store.records import Use
+from bench.store.groupings import (
+    GroupDeclaration,
+    NetworkRuns,
+    OptionName,
+    VerificationRuns,
+)
+from bench.store.records import Record
 
 #: The tasks of each network, by name.
 Grouping = tuple[tuple[str, ...], ...]
-
-
-class OptionName(StrEnum):
-    """What is verified: one network, the grouping, and two controls that nobody has to deploy."""
-
-    ONE = "one network"
-    GROUPING = "grouping"
-    RANDOM = "random grouping"
-    SLIM = "slim"
 
 
 class GroupChoice(StrEnum):
@@ -56,49 +54,6 @@ def named(partition: Partition, tasks: Sequence[str]) -> Grouping:
 def in_words(grouping: Grouping) -> str:
     """Return a grouping as people write it: `{a, b} {c}`."""
     return " ".join("{" + ", ".join(group) + "}" for group in grouping)
-
-
-@dataclass(frozen=True)
-class Affinities:
-    """What each task gets from each other one, by one method of measuring it.
-
-    `values` `[S, n, n]`: row i, column j is what task i gets from task j at each seed; NaN on the
-    diagonal. `unit` is `%` where they are gains relative to the task's own single-task score, and
-    empty where only their order means something. `flops` are those of all runs that measured them.
-    """
-
-    method: str
-    tasks: tuple[str, ...]
-    values: np.ndarray
-    unit: str
-    flops: float
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean over seeds `[n, n]`."""
-        return np.asarray(self.values.mean(0))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """How well affinities predict what was trained: Spearman's ρ over tasks of groups.
-
-    `low` and `high` bound 95 % of it, from drawing the groups again; NaN with fewer than four
-    groups. `predicted` and `trained` have a value for each task of each group, named in `cases`.
-    """
-
-    method: str
-    cases: tuple[tuple[tuple[str, ...], str], ...]
-    predicted: tuple[float, ...]
-    trained: tuple[float, ...]
-    rho: float
-    low: float
-    high: float
-
-    @property
-    def groups(self) -> int:
-        """The number of groups of tasks that were trained."""
-        return len({group for group, _ in self.cases})
 
 
 @dataclass(frozen=True)
@@ -164,7 +119,7 @@ def verdict(options: Sequence[Option]) -> Verdict:
     if passing:
         (option, p), better = passing[0], math.nan
         for other, own in passing[1:]:
-            found = paired(_more(other, option))
+            found = paired(differences(other, option))
             if found.n > 1 and found.mean > 0 and found.p <= ALPHA:
                 option, p, better = other, own, found.p
         return Verdict(GroupChoice(option.name.value), option, p, better)
@@ -178,23 +133,10 @@ def verdict(options: Sequence[Option]) -> Verdict:
     return Verdict(GroupChoice.UNDECIDED, seeds=decided.seeds)
 
 
-def _more(one: Option, other: Option) -> list[float]:
+def differences(one: Option, other: Option) -> list[float]:
     """Return the differences of Δm of two options, one a seed that both have."""
     ours, theirs = delta_m_by_seed(one.candidate.targets), delta_m_by_seed(other.candidate.targets)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-
-
-def delta_m_by_seed(targets: Sequence[TargetGains]) -> Mapping[int, float]:
-    """Return Δm of each seed that all tasks have, in percent; empty where a reference is 0."""
-    if any(target.reference == 0 or math.isnan(target.reference) for target in targets):
-        return {}
-    seeds = set.intersection(*(set(target.gains) for target in targets))
-    return {
-        seed: 100
-        * sum(t.gains[seed] / abs(t.reference) for t in targets)
-        / len(targets)
-        for seed in sorted(seeds)
-    }
 
 
 @dataclass(frozen=True)
@@ -219,3 +161,166 @@ class GroupingResult:
     def grouping(self) -> Grouping:
         """The proposed grouping, by names."""
         return named(self.proposal.chosen.partition, self.tasks)
+
+
+def rules_of(declaration: GroupDeclaration) -> Rules:
+    """Return what a grouping must be."""
+    experiment, tasks = declaration.experiment, declaration.tasks
+    return Rules(
+        declaration.most,
+        tuple(experiment.pairs_of("together", tasks)),
+        tuple(experiment.pairs_of("apart", tasks)),
+        experiment.weights_of(tasks),
+    )
+
+
+def proposed(declaration: GroupDeclaration, find: Lookup) -> Proposal | None:
+    """Return what the affinities of a declaration propose; None where no seed has all its runs."""
+    found = affinities(declaration, find)
+    return propose(found[0].values, rules_of(declaration)) if found else None
+
+
+def partition_to_verify(proposal: Proposal, tasks: int) -> Partition:
+    """Return the grouping that is compared with one network and with networks of their own.
+
+    It is the proposal. Where that is one of the two itself, it is the grouping between them with
+    the highest predicted total, so that the proposal meets its strongest rival. Where the rules
+    leave none, it is the proposal.
+    """
+    if 1 < proposal.chosen.networks < tasks:
+        return proposal.chosen.partition
+    between = [each for each in proposal.best if 1 < each.networks < tasks]
+    return max(between, key=lambda each: each.mean, default=proposal.chosen).partition
+
+
+def result_of(declaration: GroupDeclaration, find: Lookup) -> GroupingResult | None:
+    """Return all that was found, from records; None where no seed has all its affinities."""
+    measured = affinities(declaration, find)
+    if not measured:
+        return None
+    proposal = propose(measured[0].values, rules_of(declaration))
+    runs = declaration.verification
+    options = _options(declaration, runs, find) if runs is not None else ()
+    trained = dict(trained_groups(declaration, find))
+    for option in options:
+        if option.name != OptionName.SLIM:
+            trained |= _gained(option)
+    found = (scored(each, trained) for each in measured)
+    costs = {f"affinities: {each.method}": each.flops for each in measured}
+    if runs is not None:
+        costs["verification"] = used_flops(runs.networks, find)
+    if declaration.every_group:
+        costs["every group"] = declaration.every_group
+    return GroupingResult(
+        tasks=declaration.tasks,
+        affinities=measured,
+        proposal=proposal,
+        scored=tuple(each for each in found if each is not None),
+        options=options,
+        verdict=verdict(options) if options else None,
+        costs=costs,
+    )
+
+
+def used_flops(networks: Sequence[NetworkRuns], find: Lookup) -> float:
+    """Return the FLOPs that runs have used; those without a record count nothing."""
+    keys = set[str]().union(*(network.keys for network in networks))
+    return sum(used([record], "flop") or 0.0 for key in sorted(keys) if (record := find(key)))
+
+
+def _gained(option: Option) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return what each task of each network of an option gained in percent, by the network."""
+    gains = {t.target: 100 * t.relative for t in option.candidate.targets if t.gains}
+    return {
+        group: {task: gains[task] for task in group if not math.isnan(gains.get(task, math.nan))}
+        for group in option.grouping
+        if len(group) > 1
+    }
+
+
+def _options(
+    declaration: GroupDeclaration, runs: VerificationRuns, find: Lookup
+) -> tuple[Option, ...]:
+    margin, axis = declaration.experiment.margin, Budget.parse(declaration.experiment.budget).axis
+    alone = {network.tasks[0]: _by_seed(network, find) for network in runs.apart}
+    apart_flops = used_flops(runs.apart, find)
+    found = []
+    for option in runs.options:
+        networks = [(network, _by_seed(network, find)) for network in option.networks]
+        seeds = set.intersection(
+            *(set(each) for _, each in networks), *(set(each) for each in alone.values())
+        )
+        ours, theirs = (
+            used([each[seed] for each in part for seed in sorted(seeds)], axis)
+            for part in ([each for _, each in networks], list(alone.values()))
+        )
+        uneven = not ours or not theirs or abs(ours / theirs - 1) > TOLERANCE[axis]
+        targets = [
+            _target(task, margin, each, alone[task], sorted(seeds), uneven)
+            for network, each in networks
+            for task in network.tasks
+        ]
+        order = declaration.tasks.index
+        candidate = Candidate(
+            option.name.value,
+            tuple(sorted(targets, key=lambda target: order(target.target))),
+            parameters=_parameters([each for _, each in networks]),
+            parameters_apart=_parameters(list(alone.values())),
+            flops=used_flops(option.networks, find) / apart_flops if apart_flops else math.nan,
+            use=together([use_of(each.values()) for _, each in networks]),
+            use_apart=together([use_of(each.values()) for each in alone.values()]),
+        )
+        found.append(Option(option.name, tuple(n.tasks for n, _ in networks), candidate))
+    return tuple(found)
+
+
+def _by_seed(network: NetworkRuns, find: Lookup) -> dict[int, Record]:
+    """Return the finished runs of a network by seed."""
+    found = {run.seed: find(run.key) for run in network.runs}
+    return {seed: r for seed, r in found.items() if r is not None and r.status != "failed"}
+
+
+def _parameters(networks: Sequence[Mapping[int, Record]]) -> int:
+    """Return the parameters of several networks together."""
+    firsts = [next(iter(each.values()), None) for each in networks]
+    return sum(r.ledger.parameters for r in firsts if r is not None and r.ledger is not None)
+
+
+def _target(
+    task: str,
+    margin: float,
+    ours: Mapping[int, Record],
+    theirs: Mapping[int, Record],
+    seeds: Sequence[int],
+    uneven: bool,
+) -> TargetGains:
+    """Return what a task gains in a network over one of its own, at the seeds that all have."""
+    scores = {
+        seed: (own, alone)
+        for seed in seeds
+        if (own := value(ours[seed], task)) is not None
+        and (alone := value(theirs[seed], task)) is not None
+    }
+    if not scores:
+        return TargetGains(task, {}, math.nan, math.nan, "no run has a score")
+    example = theirs[next(iter(scores))].primary(task)
+    mean = sum(alone for _, alone in scores.values()) / len(scores)
+    reference = mean if example.higher_is_better else -mean
+    floor = theirs[next(iter(scores))].floor(task)
+    excluded = ""
+    if any(ours[seed].status != "ok" or theirs[seed].status != "ok" for seed in scores):
+        excluded = "a run diverged"
+    elif uneven:
+        excluded = "unequal budgets"
+    elif not any(
+        above(side, math.nan if floor is None else floor)
+        for side in zip(*scores.values(), strict=True)
+    ):
+        excluded = "nothing was learned"
+    return TargetGains(
+        task,
+        {seed: own - alone for seed, (own, alone) in scores.items()},
+        half_width(margin, example.unit, reference),
+        reference,
+        excluded,
+    )

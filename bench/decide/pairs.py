@@ -152,17 +152,18 @@ class Candidate:
 
         Maninis et al. (2019) define it for one seed. A target whose reference is 0 leaves none.
         """
-        if any(target.reference == 0 or math.isnan(target.reference) for target in self.targets):
-            return paired([])
-        seeds = sorted(set.intersection(*(set(target.gains) for target in self.targets)))
-        return paired(
-            [
-                100
-                * sum(t.gains[seed] / abs(t.reference) for t in self.targets)
-                / len(self.targets)
-                for seed in seeds
-            ]
-        )
+        return paired(list(delta_m_by_seed(self.targets).values()))
+
+
+def delta_m_by_seed(targets: Sequence[TargetGains]) -> dict[int, float]:
+    """Return Δm of each seed that all targets have, in percent; empty where a reference is 0."""
+    if any(target.reference == 0 or math.isnan(target.reference) for target in targets):
+        return {}
+    seeds = sorted(set.intersection(*(set(target.gains) for target in targets)))
+    return {
+        seed: 100 * sum(t.gains[seed] / abs(t.reference) for t in targets) / len(targets)
+        for seed in seeds
+    }
 
 
 @dataclass(frozen=True)
@@ -279,11 +280,11 @@ def _candidate(strategy: str, rows: Sequence[RowResult]) -> Candidate:
         parameters_apart=sum(c.parameters for c in comparisons),
         flops=1 / sum(shares) if len(shares) == len(rows) else math.nan,
         use=rows[0].use,
-        use_apart=_together([comparison.use for comparison in comparisons]),
+        use_apart=together([comparison.use for comparison in comparisons]),
     )
 
 
-def _together(uses: Sequence[Use | None]) -> Use | None:
+def together(uses: Sequence[Use | None]) -> Use | None:
     """Return what several networks cost to use one after the other; None if one is unknown."""
     known = [use for use in uses if use is not None]
     if not known or len(known) < len(uses):

@@ -36,7 +36,7 @@ class Arm:
     scored: tuple[str, ...]
     strategy: str
     width: float = 1.0
-    share: int = 1
+    share: float = 1
     """The arm gets the budget divided by this."""
     like: "Arm | None" = None
     """The arm gets no budget, but as many steps as this one trains its task for."""
@@ -77,16 +77,16 @@ class _UnsizedError(Exception):
     """An arm has no size."""
 
 
-def _fitted(
+def fitted(
     arms: Sequence[Arm],
-    like: Arm,
+    like: Sequence[Arm],
     size: Size,
     widest: int = _WIDEST,
 ) -> list[Arm]:
-    """Return arms at the one width at which they together are as large as another arm.
+    """Return arms at the one width at which they together are as large as other arms together.
 
     To a hundredth, and at most `widest` hundredths. At width 1 where an audit would not tell that
-    from the other arm, or no width is nearer: those networks may be trained already.
+    from the other arms, or no width is nearer: those networks may be trained already.
     """
 
     def at(hundredths: int) -> list[Arm]:
@@ -101,7 +101,7 @@ def _fitted(
         return found
 
     try:
-        goal = sized(like)
+        goal = sum(map(sized, like))
         if abs(excess(100)) <= TOLERANCE["flop"] * goal:
             return at(100)
         low, high = 1, 100
@@ -115,7 +115,8 @@ def _fitted(
         return at(100)  # one cannot be built; its pricing will say why
 
 
-def _single_arm(dataset: str, task: str, share: int = 1) -> Arm:
+def single_arm(dataset: str, task: str, share: float = 1) -> Arm:
+    """Return the single-task network of a task."""
     return Arm(dataset, (task,), (task,), single_task().name, share=share)
 
 
@@ -148,17 +149,17 @@ def _rows_of_pair(
     for target in targets:
         arm = _arm(pair, strategy, target)
         rivals: dict[AnchorName, dict[str, Arm]]
-        alone = _single_arm(pair.dataset, target)
+        alone = single_arm(pair.dataset, target)
         rivals = {"full": {target: alone}, "same-steps": {target: replace(alone, like=arm)}}
         # A placebo is no task that anyone would train alone, so there is no pair to split a budget
         # over: such a row asks one thing, whether the target gains.
         shares = len(pair.tasks)
         if not strategy.auxiliaries and shares > 1 and len(targets) == shares:
-            split = [_single_arm(pair.dataset, task, shares) for task in targets]
+            split = [single_arm(pair.dataset, task, shares) for task in targets]
             rivals["split"] = dict(zip(targets, split, strict=True))
             if widths:
                 # An arm larger than these together gains nothing from wider ones here.
-                slim = _fitted(split, arm, sizes.parameters, widest=100)
+                slim = fitted(split, [arm], sizes.parameters, widest=100)
                 rivals["slim"] = dict(zip(targets, slim, strict=True))
         for name, reference in _references(pair, strategy, target, arm, experiment, sizes):
             if reference != arm and {target: reference} not in rivals.values():
@@ -185,12 +186,12 @@ def _references(
     if not parse_network(experiment.network).widths:
         return
     if "wide" in experiment.also_against:
-        alone = [_single_arm(pair.dataset, target)]
-        yield "wide", _fitted(alone, arm, sizes.flops)[0]
+        alone = [single_arm(pair.dataset, target)]
+        yield "wide", fitted(alone, [arm], sizes.flops)[0]
     # What an auxiliary task adds, a decoder say, is no part of the network that is scored.
     if "same-size" in experiment.also_against and not strategy.auxiliaries:
         plain = [_arm(pair, default_strategy(), target)]
-        yield "same-size", _fitted(plain, arm, sizes.parameters)[0]
+        yield "same-size", fitted(plain, [arm], sizes.parameters)[0]
 
 
 def _arm(pair: Pair, strategy: Strategy, target: str) -> Arm:

@@ -219,6 +219,19 @@ def priced(
 
     It holds for any budget: which arms coincide at one is for `Draft.settled` to say.
     """
+    survey, notes = surveyed(experiment, source, say, ask)
+    rows = rows_of(experiment, survey)
+    prices = survey.prices(_arms(rows), timings, say)
+    return Draft(experiment, survey, rows, prices, notes)
+
+
+def surveyed(
+    experiment: Experiment, source: DataSource, say: Callable[[str], None], ask: Ask
+) -> tuple[Survey, tuple[str, ...]]:
+    """Return what answers for an experiment's arms, its data loaded, and what a user must know.
+
+    Raises `UserError` for whatever a user can fix.
+    """
     asked, device = _asked(experiment), resolve_device(experiment.device)
     named = [text for group in experiment.groups for text in group.strategy]
     for text in (*named, *filter(None, [experiment.reference])):
@@ -236,9 +249,7 @@ def priced(
     if not network.widths:
         head = experiment.network.partition("@")[0]
         notes = (*notes, f"network {head}: {ONE_WIDTH}")
-    rows = rows_of(experiment, survey)
-    prices = survey.prices(_arms(rows), timings, say)
-    return Draft(experiment, survey, rows, prices, (*data, *notes))
+    return survey, (*data, *notes)
 
 
 def _arms(rows: Sequence[RowPlan]) -> list[Arm]:

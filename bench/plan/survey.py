@@ -24,6 +24,7 @@ from bench.train.survey import (
     arm_flops,
     arm_parameters,
     arm_prices,
+    arm_use_flops,
     check_dataset,
     prepare_network,
     time_arms,
@@ -154,6 +155,10 @@ class Survey:
     def flops(self, arm: Arm) -> float | None:
         """Return the FLOPs of an arm's step; None where it cannot take one."""
         return self._size(arm_flops, arm)
+
+    def use_flops(self, arm: Arm) -> float | None:
+        """Return the FLOPs of an image's forward pass; None where the network cannot be built."""
+        return self._size(arm_use_flops, arm)
 
     def _size(self, function: Callable[..., float], arm: Arm) -> float | None:
         found: float | Fault = self._of_arm(function, arm)

@@ -1,8 +1,7 @@
 """The report of an experiment as files in one folder. The same records give the same bytes."""
 
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.clean import json_text
 from bench.decide.pairs import decisions
 from bench.files import delete, write_files
+from bench.report.drawn import delete_earlier, pictures, texts_of
 from bench.report.page import html_page
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
@@ -101,9 +101,9 @@ def write_report(
     """
     found = results(declaration, find, examples)
     over = over_smaller(declaration, found, find, smaller)
-    pictures, faults = _pictures(declaration, found, find, over)
-    texts = _texts(pictures)
-    drawn = {name: (text, pictures[f"{name}.svg"]) for name, text in texts.items()}
+    files_of_plots, faults = _pictures(declaration, found, find, over)
+    texts = texts_of(files_of_plots, _PLOTS)
+    drawn = {name: (text, files_of_plots[f"{name}.svg"]) for name, text in texts.items()}
     images = {f"{name}.png": text for name, text in texts.items()}
     decided, made = decisions(declaration.rows, found), _made(declaration, find)
     tuning = tuned(declaration, find)
@@ -119,15 +119,12 @@ def write_report(
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **({} if (runs := runs_parquet(declaration, find)) is None else {"runs.parquet": runs}),
-        **pictures,
+        **files_of_plots,
     }
     files = write_files(folder, contents)
     if "runs.parquet" not in contents:  # an environment with pyarrow may have written it
         delete(folder / "runs.parquet")
-    # A plot that an earlier report of this name had and this one has not would tell of other rows.
-    for path in folder.iterdir():
-        if path.suffix in (".png", ".svg") and _plot(path.stem) and path.name not in contents:
-            delete(path)
+    delete_earlier(folder, _PLOTS, contents)
     return Report(
         results=tuple(found),
         folder=folder,
@@ -138,23 +135,6 @@ def write_report(
         over_levels=tuple(over),
         faults=faults,
     )
-
-
-def _plot(page: str) -> str:
-    """Return the plot that a picture is a page of; empty where it is none of ours."""
-    plot, _, number = page.partition("-")
-    return plot if plot in _PLOTS and (not number or number.isdecimal()) else ""
-
-
-def _texts(pictures: Iterable[str]) -> dict[str, str]:
-    """Return the text that stands for each picture, without its suffix, in reading order."""
-    pages = [name.removesuffix(".png") for name in pictures if name.endswith(".png")]
-    texts = {}
-    for plot, text in _PLOTS.items():
-        mine = [page for page in pages if _plot(page) == plot]
-        for number, page in enumerate(mine, 1):
-            texts[page] = text if number == 1 else f"{text} (page {number})"
-    return texts
 
 
 def over_smaller(
@@ -185,7 +165,7 @@ def write_calibration(
     from bench.stats.calibration import summary as in_words
 
     with style():
-        pictures = picture(calibration_plot(found))
+        plot = picture(calibration_plot(found))
     document = {
         "schema_version": SCHEMA_VERSION,
         "experiment": experiment.model_dump(mode="json"),
@@ -196,7 +176,7 @@ def write_calibration(
         "calibration.json": json_text(document).encode(),
         "summary.txt": (in_words(found, clocks) + "\n").encode(),
         "experiment.toml": experiment_toml(experiment).encode(),
-        **{f"calibration.{suffix}": content for suffix, content in pictures.items()},
+        **{f"calibration.{suffix}": content for suffix, content in plot.items()},
     }
     return write_files(folder, contents)
 
@@ -278,27 +258,8 @@ def _pictures(
     find: Lookup,
     over: Sequence[OverLevels],
 ) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the plots as files by name, and why each of the others could not be drawn.
-
-    One plot that fails must cost neither the others nor the tables.
-    """
-    from bench.report.plots.canvas import picture, style
-
-    plots = drawings(declaration, found, find, over)
-    files: dict[str, bytes] = {}
-    faults: dict[str, str] = {}
-    with style():
-        for plot, draw in plots.items():
-            try:
-                for number, figure in enumerate(draw(), 1):
-                    page = plot if number == 1 else f"{plot}-{number}"
-                    files |= {f"{page}.{end}": content for end, content in picture(figure).items()}
-            except Exception as error:
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                faults[plot] = (
-                    f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-                )
-    return files, faults
+    """Return the plots as files by name, and why each of the others could not be drawn."""
+    return pictures(drawings(declaration, found, find, over))
 
 
 def _made(declaration: Declaration, find: Lookup) -> dict[str, list[str]]:

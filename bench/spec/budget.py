@@ -53,7 +53,7 @@ class Budget:
             raise UserError(f"budget '{text}' is no amount of compute: write {_EXAMPLES}")
         return cls(asked.amount, asked.unit)
 
-    def split(self, shares: int) -> "Budget":
+    def split(self, shares: float) -> "Budget":
         """Return one of `shares` equal shares."""
         return Budget(self.amount / shares, self.axis)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -322,8 +322,20 @@ def shipped_experiments() -> dict[str, Path]:
     return {path.stem: path for path in (Path(__file__).parent / "experiments").glob("*.toml")}
 
 
+#: A shipped experiment, a file, a table of labels, or what a file holds.
+Asked = str | Path | Mapping[str, Any] | Experiment
+
+#: What is asked: an experiment, or one with more fields.
+Kind = TypeVar("Kind", bound=Experiment)
+
+
 def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experiment:
-    """Read a shipped or a user's experiment and lay the flags over it.
+    """Return what `load_as` does, as a plain experiment."""
+    return load_as(Experiment, name_or_path, overrides)
+
+
+def load_as(kind: type[Kind], name_or_path: str, overrides: Mapping[str, Any]) -> Kind:
+    """Read a shipped or a user's experiment of a kind and lay the flags over it.
 
     Raises `UserError` for a missing or malformed file, an unknown key (with the nearest known
     one) and a value out of range.
@@ -334,7 +346,7 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
             raise UserError(
                 f"give '{shortened(name_or_path)}' or --pair, not both: -p may be repeated"
             )
-        return load_experiment("default", {**overrides, "pair": (name_or_path,)})
+        return load_as(kind, "default", {**overrides, "pair": (name_or_path,)})
     path = shipped.get(name_or_path, Path(name_or_path))
     try:
         if path.suffix != ".toml" and not path.is_file():
@@ -346,23 +358,25 @@ def load_experiment(name_or_path: str, overrides: Mapping[str, Any]) -> Experime
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot read experiment '{shortened(str(path))}': {reason}") from None
-    return _laid_over(values, overrides, path, shipped=path in shipped.values())
+    return _laid_over(kind, values, overrides, path, shipped=path in shipped.values())
 
 
-def asked_for(
-    experiment: str | Path | Mapping[str, Any] | Experiment, overrides: Mapping[str, Any]
-) -> Experiment:
-    """Return what `load_experiment` does, also for what a file would hold, or for an experiment."""
+def asked_for(kind: type[Kind], experiment: Asked, overrides: Mapping[str, Any]) -> Kind:
+    """Return what `load_as` does, also for what a file would hold, or for an experiment."""
     if isinstance(experiment, Experiment):
-        return _laid_over(experiment.model_dump(), overrides, Path(experiment.name))
+        return _laid_over(kind, experiment.model_dump(), overrides, Path(experiment.name))
     if isinstance(experiment, Mapping):
-        return _laid_over({"name": "custom", **experiment}, overrides, Path("the experiment"))
-    return load_experiment(str(experiment), overrides)
+        return _laid_over(kind, {"name": "custom", **experiment}, overrides, Path("the experiment"))
+    return load_as(kind, str(experiment), overrides)
 
 
 def _laid_over(
-    values: Mapping[str, Any], overrides: Mapping[str, Any], path: Path, shipped: bool = False
-) -> Experiment:
+    kind: type[Kind],
+    values: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    path: Path,
+    shipped: bool = False,
+) -> Kind:
     """Return the experiment of some keys with flags laid over it; `path` names it in errors."""
     keys = Counter(key.replace("_", "-") for key in values)
     if twice := [key for key, times in keys.items() if times > 1]:
@@ -389,12 +403,10 @@ def _laid_over(
         values.pop("at_most", None)
     if "train_size" in given:
         values.pop("smaller_train_sizes", None)
-    return _validated({**values, **given}, str(path), given)
+    return _validated(kind, {**values, **given}, str(path), given)
 
 
-def free_fields(
-    experiment: str | Path | Mapping[str, Any] | Experiment, overrides: Mapping[str, Any]
-) -> frozenset[str]:
+def free_fields(experiment: Asked, overrides: Mapping[str, Any]) -> frozenset[str]:
     """Return the fields that are chosen from a user's own images: all that no flag says.
 
     Empty where the question is not one of the user's own images.
@@ -459,9 +471,11 @@ def experiment_toml(experiment: Experiment) -> str:
 _PARTS: Mapping[str, str] = {"smaller_budgets": "budget", "smaller_train_sizes": "train_size"}
 
 
-def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -> Experiment:
+def _validated(
+    kind: type[Kind], values: Mapping[str, Any], path: str, flags: Mapping[str, Any]
+) -> Kind:
     try:
-        return Experiment.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         # A misspelt key is also a missing one: the misspelling is what the user can fix.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -470,7 +484,7 @@ def _validated(values: Mapping[str, Any], path: str, flags: Mapping[str, Any]) -
         key = ".".join(loc)
         origin = "the flags" if loc[0] in flags else path
         if first["type"] == "extra_forbidden":
-            fields = Group.model_fields if "." in key else Experiment.model_fields
+            fields = Group.model_fields if "." in key else kind.model_fields
             known = [field.replace("_", "-") for field in fields]
             problem = unknown("key", str(first["loc"][-1]).replace("_", "-"), known)
             raise UserError(f"{origin}: {problem}") from None

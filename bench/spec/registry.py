@@ -340,6 +340,14 @@ def single_task() -> Strategy:
     raise UserError("no sharing component in strategies/ is marked as single_task")
 
 
+def measuring_weighting() -> str:
+    """Return the weighting whose runs record what steps for one task do to the others."""
+    for name, component in strategy_components().found.items():
+        if issubclass(component, Weighting) and component.measures_effects:
+            return name
+    raise UserError("no weighting in strategies/ is marked as measures_effects")
+
+
 def _knob_type(hint: Any) -> tuple[type[Any], bool, bool]:
     """Return the type of a knob's values, whether it takes many of them, and whether none.
 

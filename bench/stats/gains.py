@@ -62,7 +62,7 @@ def value(record: Record | None, target: str) -> float | None:
     return None if record is None or record.status == "failed" else record.value(target)
 
 
-def _used(records: Sequence[Record | None], axis: Axis) -> float | None:
+def used(records: Sequence[Record | None], axis: Axis) -> float | None:
     """Return what runs used of an axis together, or None where one is missing.
 
     A run that diverged ended early; it is held to what it was allotted, since its fault is not
@@ -116,18 +116,18 @@ def _pair_up(
         steps = _target_steps(ours, row), sum(spec.steps)
         # Under `split` and `slim` the networks of all tasks share one budget; under `full` the
         # target's network has all of it.
-        used, spent = _used([ours], axis), _used(list(theirs.values()), axis)
-        if used is None or spent is None:
+        own, spent = used([ours], axis), used(list(theirs.values()), axis)
+        if own is None or spent is None:
             continue
         equal_steps = anchor == "same-steps"
-        audits[seed.seed] = Audit("steps", *steps) if equal_steps else Audit(axis, used, spent)
+        audits[seed.seed] = Audit("steps", *steps) if equal_steps else Audit(axis, own, spent)
         gains[seed.seed] = gained - reference
         both.append((ours, baseline))
         scores.append((gained, reference))
         network = spec.strategy, spec.width, prices[0].parameters
         sides: tuple[list[Record | None], ...] = ([ours], list(theirs.values()))
         for side, records in enumerate(sides):
-            flops[side] += _used(records, "flop") or 0.0
+            flops[side] += used(records, "flop") or 0.0
             seconds[side] += _measured_seconds(records)
     example = both[0][1].primary(row.target) if both else None
     known = both[0][0].floor(row.target) if both else None
@@ -156,15 +156,15 @@ def _pair_up(
         parameters=network[2],
         floor=floor if example is None or example.higher_is_better else -floor,
         unlearned=bool(scores)
-        and not any(_above(side, floor) for side in zip(*scores, strict=True)),
+        and not any(above(side, floor) for side in zip(*scores, strict=True)),
         constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
-        use=_use(theirs for _, theirs in both),
+        use=use_of(theirs for _, theirs in both),
         population=_population(row.target, both, images, level),
         level=level,
     )
 
 
-def _above(scores: Sequence[float], floor: float) -> bool:
+def above(scores: Sequence[float], floor: float) -> bool:
     """Return whether scores, higher being better, were shown to lie above a floor on average.
 
     Too few seeds for a verdict are taken at their word, and nothing lies under an unknown floor.
@@ -176,7 +176,7 @@ def _above(scores: Sequence[float], floor: float) -> bool:
     return statistics.fmean(gains) > 0 and (not enough or non_inferiority_p(gains, 0.0) <= ALPHA)
 
 
-def _use(runs: Iterable[Record]) -> Use | None:
+def use_of(runs: Iterable[Record]) -> Use | None:
     """Return what the network of runs costs to use, from the one that measured it."""
     return next((run.use for run in runs if run.use is not None), None)
 
@@ -402,7 +402,7 @@ def _result(row: Row, rivals: Mapping[AnchorName, Comparison], find: Lookup) -> 
         metrics=_metrics(row, find, known, against["full"].level),
         gradients=_gradients(row.target, finished),
         weights=_weights(finished),
-        use=_use(finished),
+        use=use_of(finished),
         stall=max((r.ledger.stall for r in (*runs, *others) if r and r.ledger), default=0.0),
         against=against,
         references={name: rivals[name] for name in REFERENCES if name in rivals},

@@ -91,7 +91,9 @@ _MOST_USED = 1e30
 _FINITE = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """A part of a file that is read back: frozen, with known keys and finite numbers alone."""
+
     model_config = ConfigDict(frozen=True, **_FINITE)
 
 
@@ -140,21 +142,21 @@ class CurvePoint:
         return norm / own if own and norm else None
 
 
-class ClassScores(_Document):
+class ClassScores(Document):
     """One score of each class or label of a task, by its name. None where it does not occur."""
 
     what: str
     values: dict[str, Number | None]
 
 
-class ExamplesFile(_Document):
+class ExamplesFile(Document):
     """The compact file beside a record: per task, one score an example of the test set."""
 
     file: str
     sha256: str
 
 
-class Use(_Document):
+class Use(Document):
     """What a trained network costs to use, for the tasks that it is scored on.
 
     `seconds_alone` are those of an image by itself, `seconds_in_batch` those per image of a batch
@@ -168,7 +170,7 @@ class Use(_Document):
     peak_bytes: Count
 
 
-class Record(_Document):
+class Record(Document):
     """One run: what it was, what came out, what it cost and where it was made."""
 
     schema_version: Literal[1] = 1
@@ -245,7 +247,7 @@ def _amounts(ledger: Ledger) -> Iterator[float]:
         yield from (ledger.tuning.runs, *ledger.tuning.used.values())
 
 
-class SeedRuns(_Document):
+class SeedRuns(Document):
     """The keys of the runs that one seed of a row compares.
 
     An anchor holds the run of every task of the pair, because its budget is audited as a whole; a
@@ -257,7 +259,7 @@ class SeedRuns(_Document):
     anchors: dict[AnchorName, dict[str, Key]]
 
 
-class Row(_Document):
+class Row(Document):
     """One row of the result table: a pair, a strategy and a target task."""
 
     pair: str
@@ -289,14 +291,14 @@ class Row(_Document):
         return {k for seed in self.seeds for a in seed.anchors.values() for k in a.values()}
 
 
-class TuningTrial(_Document):
+class TuningTrial(Document):
     """One setting that was tried for an arm: a value a knob, and a run a tuning seed."""
 
     values: dict[str, Number | tuple[Number, ...]]
     runs: tuple[Key, ...]
 
 
-class TunedArm(_Document):
+class TunedArm(Document):
     """An arm with all its trials, the recipe first, and the one that was chosen.
 
     `label` and `budget` are what a person is shown of it. `ranges` are by knob. `borders` are the
@@ -322,7 +324,7 @@ class TunedArm(_Document):
         return self
 
 
-class PilotLevel(_Document):
+class PilotLevel(Document):
     """A budget that pilots were trained at: steps, runs and mean score of each network."""
 
     budget: str
@@ -335,7 +337,7 @@ class PilotLevel(_Document):
     """The margin of each network's score, in its unit."""
 
 
-class Pilot(_Document):
+class Pilot(Document):
     """Single-task networks trained at doubled budgets, to find where they converge.
 
     `budget` is what was found. It has `converged` unless `at_most` or the number of epochs ended
@@ -353,7 +355,7 @@ class Pilot(_Document):
         return {key for level in self.levels for runs in level.runs.values() for key in runs}
 
 
-class InterimRow(_Document):
+class InterimRow(Document):
     """A row at one interim analysis: its planned seeds and its outcome.
 
     `bound` is the two-sided p-value that it would have to reach if it were alone. `p` is by rival:
@@ -375,13 +377,13 @@ class InterimRow(_Document):
         return any(half is not None and half.undecided for half in (self.pay_off, self.transfer))
 
 
-class InterimAnalysis(_Document):
+class InterimAnalysis(Document):
     """An analysis that decided which pairs get more seeds: the rows that had new ones."""
 
     rows: tuple[InterimRow, ...]
 
 
-class Declaration(_Document):
+class Declaration(Document):
     """An experiment as declared before its first scored run: the family that Holm corrects over."""
 
     schema_version: Literal[2] = 2

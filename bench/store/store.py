@@ -3,6 +3,7 @@
     DIR/runs/<k2>/<key>/run.json          the record; its presence means that the run is finished
     DIR/runs/<k2>/<key>/examples-*.npz    per-example scores, named by their hash
     DIR/experiments/<name>.json           what was declared, before the first run
+    DIR/groups/<name>.json                the same of a question of groups
     DIR/prices/<hash>.json                frozen timings, so that a resumed run buys the same steps
     DIR/corrupt/                          what could not be read, set aside
 
@@ -50,6 +51,7 @@ from bench.files import (
     sweep,
     write_atomically,
 )
+from bench.store.groupings import GroupDeclaration
 from bench.store.records import (
     KEY_PATTERN,
     SCREEN_BELOW,
@@ -68,7 +70,7 @@ _MOST_TIMING = 2**12
 _MOST_EXAMPLES = 2**24
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What may be left half written by a kill is in these.
-_ROOMS = ("runs", "experiments", "prices", "reports", "cache", "baselines", "plans")
+_ROOMS = ("runs", "experiments", "groups", "prices", "reports", "cache", "baselines", "plans")
 
 
 class _Timing(BaseModel):
@@ -431,6 +433,30 @@ class Store:
         if name not in found:
             raise unknown("experiment", name, found)
         return found[name]
+
+    def declare_groups(self, declaration: GroupDeclaration) -> None:
+        """Save what a question of groups is about to train."""
+        path = self.root / "groups" / f"{declaration.experiment.name}.json"
+        write_atomically(path, declaration.model_dump_json(indent=1).encode())
+
+    def groups(self) -> dict[str, GroupDeclaration]:
+        """Return the declared questions of groups by name. One that is damaged is named."""
+        found = {}
+        for path in sorted((self.root / "groups").glob("*.json")):
+            try:
+                each = read_document(path, GroupDeclaration, _MOST_DECLARATION, follow=False)
+            except FileNotFoundError:
+                continue
+            except DocumentError as error:
+                self._tell(f"{path} cannot be read: {error}: ask the question again")
+                continue
+            except OSError as error:
+                raise _unreadable(path, error) from None
+            if each.experiment.name == path.stem:
+                found[path.stem] = each
+            else:
+                self._tell(f"{path} declares '{each.experiment.name}': ask the question again")
+        return found
 
     def timing(self, name: str) -> float | None:
         """Return a frozen timing in device-seconds a step; one that is damaged is set aside."""

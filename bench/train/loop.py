@@ -264,8 +264,8 @@ class TrainingState:
 
     def effects(self) -> Tensor | None:
         """Return what the phase's method has measured since the last call; None if it does not."""
-        measures = isinstance(self._combine, EffectsOfSteps)
-        return self._combine.effects() if measures else None
+        combine = self._combine
+        return combine.effects() if isinstance(combine, EffectsOfSteps) else None
 
     @property
     def parameters(self) -> int:

@@ -20,6 +20,7 @@ from bench.train.load import fingerprint
 from bench.train.loop import build_network
 from bench.train.pricing import TimedPhase, count, price_name, step_flops, steps_in_turns
 from bench.train.splits import draw_split
+from bench.train.use import forward_flops
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,17 @@ def arm_flops(spec: RunSpec, source: DataSource) -> float:
     """Return the FLOPs of an arm's step; see `bench.train.pricing.step_flops`."""
     data = arm_data(spec, source)
     return step_flops(parse_strategy(spec.strategy), data, spec.recipe, spec.width)
+
+
+@lru_cache(maxsize=1024)
+def arm_use_flops(spec: RunSpec, source: DataSource) -> float:
+    """Return the FLOPs of an image's forward pass through an arm's network, for scored tasks."""
+    strategy, data = parse_strategy(spec.strategy), arm_data(spec, source)
+    with torch.device("meta"):
+        network = build_network(
+            strategy, data, spec.recipe.network, spec.width, 0, spec.recipe.dense_head
+        )
+    return forward_flops(network, data, torch.device("meta"))
 
 
 def arm_prices(spec: RunSpec, source: DataSource) -> tuple[Price, ...]:

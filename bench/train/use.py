@@ -35,6 +35,17 @@ def _inputs(data: Sequence[TaskData], count: int, device: torch.device) -> list[
 
 
 @torch.no_grad()
+def forward_flops(
+    network: MultiTaskNetwork, data: Sequence[TaskData], device: torch.device
+) -> float:
+    """Return the FLOPs of one image's forward pass; the network is left in evaluation mode."""
+    network.eval()
+    with flop_counter() as counter:
+        network(_inputs(data, 1, device))
+    return float(counter.get_total_flops())
+
+
+@torch.no_grad()
 def cost_of_use(
     network: MultiTaskNetwork,
     shadow: MultiTaskNetwork,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.decide.pairs import _together
+from bench.decide.pairs import together
 from bench.spec.experiment import Recipe
 from bench.spec.registry import parse_strategy
 from bench.store.records import Use
@@ -89,11 +89,11 @@ def test_networks_apart_add_up_but_for_their_activations() -> None:
     large = Use(
         parameters=200, flops_per_image=30, seconds_alone=2, seconds_in_batch=1.5, peak_bytes=3800
     )
-    both = _together([small, large])
+    both = together([small, large])
     assert both is not None
     assert (both.parameters, both.flops_per_image, both.seconds_alone) == (300, 40, 3)
     assert both.peak_bytes == 4 * 300 + max(1000, 3000)
-    assert _together([small, None]) is None
+    assert together([small, None]) is None
 
 
 @pytest.mark.parametrize("strategy", ["cross-stitch", "mtan", "film", "mmoe"])

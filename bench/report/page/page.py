@@ -1,27 +1,20 @@
 """The page of a report: what it shows, worked out for a template that knows no statistics."""
 
-import base64
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
-from bench.clean import printable, without_commands
 from bench.decide.pairs import Candidate, Choice, TaskSet
-from bench.report.page.picture import inline
+from bench.report.page.parts import Bar, Figure, bar_of, figure_of, rendered
 from bench.report.plots.canvas import by_scale, ends_of, readable_reach
 from bench.report.text.decision import DECISION, listed, sentence, shares
 from bench.report.text.levels import level_text
-from bench.report.text.sections import Code, Strong, Table, parts_of, sections
+from bench.report.text.sections import sections
 from bench.report.text.tuning import Tuned
 from bench.report.text.wording import (
     ANCHOR_MEANING,
-    NOTHING,
     REFERENCE_MEANING,
     compared,
     context,
@@ -32,6 +25,7 @@ from bench.report.text.wording import (
     interval,
     same_finding,
     score,
+    share_percent,
     skew,
     spread,
     steps,
@@ -44,12 +38,8 @@ from bench.spec.experiment import Experiment, experiment_toml
 from bench.stats.comparison import Comparison, RowResult
 from bench.stats.gains import Lookup
 from bench.stats.levels import OverLevels
-from bench.stats.tests import PairedResult
 from bench.store.records import RIVALS, AnchorName, Declaration, Outcome
 
-_HERE = Path(__file__).resolve().parent
-#: Width of the picture of an interval, in units of its own.
-_WIDE = 120
 #: Of more rows than this the page leaves out the tables that have a line for each test.
 _MOST_ROWS = 400
 _LONG = ("tests", "metrics", "gradients", "weights", "words", "ranking")
@@ -76,21 +66,6 @@ _KINDS: Mapping[Outcome, tuple[str, str]] = {
     Outcome.SCREEN: ("open", "?"),
 }
 _NEITHER = ("none", "×")
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A mean and its interval as a picture; places from the left, None where there is none.
-
-    `before` and `after` say that the interval goes on beyond the picture.
-    """
-
-    zero: float
-    band: tuple[float, float] | None
-    mean: float | None
-    ends: tuple[float, float] | None
-    before: bool
-    after: bool
 
 
 @dataclass(frozen=True)
@@ -166,16 +141,6 @@ class Card:
     options: tuple[Option, ...]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A plot, with its title; `svg` is an element of the page."""
-
-    name: str
-    plot: str
-    title: str
-    svg: str
-
-
 def html_page(
     declaration: Declaration,
     results: Sequence[RowResult],
@@ -198,7 +163,8 @@ def html_page(
         for table in tables[:1]
         for line in table.lines
     }
-    text: str = _template().render(
+    return rendered(
+        "page.html",
         name=experiment.name,
         description=experiment.description,
         changed=declared_anew(declaration),
@@ -213,18 +179,14 @@ def html_page(
         compared=compared(results),
         same=same_finding(results),
         figures=sorted(
-            (_figure(name, text, svg) for name, (text, svg) in plots.items()), key=_place
+            (figure_of(name, text, svg) for name, (text, svg) in plots.items()), key=_place
         ),
         sections=shown,
         left_out=many,
         most=_MOST_CANDIDATES,
         level="images" if experiment.smaller_train_sizes else "budget",
         toml=experiment_toml(experiment),
-        style=_source("page.css"),
-        script=_source("page.js"),
-        policy=_policy(),
     )
-    return without_commands(text)
 
 
 def _names(results: Sequence[RowResult]) -> dict[str, str]:
@@ -313,29 +275,7 @@ def _gain(comparison: Comparison, unit: str, reach: float) -> Gain:
         interval(comparison, unit),
         _finite(result.mean),
         kind,
-        _bar(result, comparison.margin, reach),
-    )
-
-
-def _bar(result: PairedResult, margin: float, reach: float) -> Bar | None:
-    """Return the picture of an interval on a scale from −reach; None where there is no mean."""
-    if not math.isfinite(result.mean):
-        return None
-    low, high = -reach, reach
-
-    def place(value: float) -> float:
-        return round(_WIDE * (min(max(value, low), high) - low) / (high - low), 1)
-
-    whole = math.isfinite(result.low)
-    return Bar(
-        zero=place(0),
-        band=(place(-margin), round(place(margin) - place(-margin), 1))
-        if math.isfinite(margin)
-        else None,
-        mean=place(result.mean) if low <= result.mean <= high else None,
-        ends=(place(result.low), place(result.high)) if whole else None,
-        before=whole and result.low < low,
-        after=whole and result.high > high,
+        bar_of(result, comparison.margin, reach),
     )
 
 
@@ -371,68 +311,10 @@ def _option(pair: str, candidate: Candidate, gains: Mapping[tuple[str, str], Gai
             for target in candidate.targets
         ),
         excluded[0] if excluded else spread(candidate.delta_m, "%"),
-        tuple(map(_percent, shares(candidate).values())),
+        tuple(map(share_percent, shares(candidate).values())),
     )
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %") if math.isfinite(share) else NOTHING
-
-
-def _figure(name: str, text: str, svg: bytes) -> Figure:
-    plot, _, page = name.partition("-")
-    title = text.partition(":")[0] + (f", page {page}" if page else "")
-    return Figure(name, plot, title, inline(svg, name, text))
 
 
 def _place(figure: Figure) -> int:
     """Return where a plot stands: how training went first, then what the table shows already."""
     return _FIRST.index(figure.plot) if figure.plot in _FIRST else len(_FIRST)
-
-
-def _policy() -> str:
-    """Return what the page may load and run: its own style and script, and nothing else."""
-    sources = " ".join(
-        f"{kind}-src 'sha256-{_digest(_source(name))}';"
-        for kind, name in (("style", "page.css"), ("script", "page.js"))
-    )
-    return f"default-src 'none'; {sources} img-src data:; base-uri 'none'; form-action 'none'"
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-@cache
-def _source(name: str) -> str:
-    return (_HERE / name).read_text("utf-8")
-
-
-@cache
-def _template() -> Any:
-    """Return the template. Whatever it shows is escaped, and obeyed by nothing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_clean,
-    )
-    environment.tests |= {
-        "table": lambda block: isinstance(block, Table),
-        "list": lambda block: isinstance(block, list),
-        "code": lambda part: isinstance(part, Code),
-        "strong": lambda part: isinstance(part, Strong),
-    }
-    environment.filters["parts"] = parts_of
-    return environment.get_template("page.html")
-
-
-def _clean(value: Any) -> Any:
-    """Return what a template shows, without signs that are obeyed or not seen."""
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return printable(value, keep="\n\t")
-    return value

@@ -136,6 +136,21 @@ def wrap(text: str, width: float, size: float = NORMAL, bold: bool = False) -> s
     return fold(printable(text, keep="\n"), lambda line: text_width(line, size, bold) <= width)
 
 
+def shortened_to(text: str, width: float, size: float = NORMAL) -> str:
+    """Return a text on one line of at most `width` inches; signs in its middle give way."""
+    shown = printable(" ".join(text.split()))
+    kept = len(shown)
+    while text_width(shown, size) > width and kept > 2:
+        kept -= 1
+        shown = _without_middle(printable(" ".join(text.split())), kept)
+    return shown
+
+
+def _without_middle(text: str, kept: int) -> str:
+    """Return a text of which so many signs are left, from both ends alike."""
+    return f"{text[: -(-kept // 2)]}…{text[len(text) - kept // 2 :]}"
+
+
 def line_count(text: str) -> int:
     """Return how many lines a wrapped text has."""
     return text.count("\n") + 1

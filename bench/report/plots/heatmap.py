@@ -86,10 +86,20 @@ def colour_limit(rows: Sequence[RowResult]) -> tuple[float, bool]:
     One collapsed row must not bleach all others.
     """
     full = [row.against["full"] for row in rows]
-    means = [abs(c.result.mean) for c in full if math.isfinite(c.result.mean)] or [0.0]
     margin = max((c.margin for c in full if math.isfinite(c.margin)), default=0.0)
-    limit = max(margin, min(max(means), 4 * float(np.median(means)))) or max(means) or 1.0
-    return limit, max(means) > limit
+    return robust_limit([c.result.mean for c in full], margin)
+
+
+def robust_limit(values: Sequence[float], least: float = 0.0) -> tuple[float, bool]:
+    """Return where a colour scale of values ends, and whether one lies beyond it."""
+    sizes = [abs(value) for value in values if math.isfinite(value)] or [0.0]
+    limit = max(least, min(max(sizes), 4 * float(np.median(sizes)))) or max(sizes) or 1.0
+    return limit, max(sizes) > limit
+
+
+def ink_on(face: Colour) -> str:
+    """Return the colour of letters that stand out on a colour."""
+    return INK if _luminance(face) > _EVEN else "white"
 
 
 class Grid:
@@ -177,7 +187,7 @@ class Grid:
             bold = comparison.sign != 0
             text = gain(mean, self.unit).replace("-", "−") + (" ★" if bold else "")
             text += " †" if unequal else ""
-            ink = INK if _luminance(face) > _EVEN else "white"
+            ink = ink_on(face)
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="white", linewidth=1.5))
         weight = "bold" if bold else "normal"
         axes.text(

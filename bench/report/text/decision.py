@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.decide.pairs import Candidate, Choice, TaskSet
-from bench.report.text.wording import amount, gain, spread
+from bench.report.text.wording import amount, gain, points, rounded_up, spread
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
 from bench.store.records import SCREEN_BELOW, Use
@@ -23,9 +23,9 @@ def sentence(tasks: TaskSet, experiment: Experiment) -> str:
     """Return what is decided for a set of tasks, and what sharing saves."""
     names, decision = listed(tasks.targets), tasks.decision
     where = f"at {amount(Budget.parse(experiment.budget))}"
-    margin = f"{experiment.margin:g} point{'s' * (experiment.margin != 1)}"
+    margin = points(experiment.margin)
     none = "neither" if len(tasks.targets) == 2 else "none"
-    p = f"p = {math.ceil(1e3 * decision.p) / 1e3:.3f}" if not math.isnan(decision.p) else ""
+    p = f"p = {rounded_up(decision.p)}" if not math.isnan(decision.p) else ""
     match decision.choice:
         case Choice.SHARE:
             chosen = decision.chosen
@@ -45,7 +45,8 @@ def sentence(tasks: TaskSet, experiment: Experiment) -> str:
                 f"than {margin} {where} ({p}). With every strategy tried, some task loses as much."
             )
         case _:
-            return f"Undecided for {names} {where}: {_reason(tasks)}."
+            why = undecided(decision.candidates, decision.seeds)
+            return f"Undecided for {names} {where}: {why}."
 
 
 def listed(names: Sequence[str]) -> str:
@@ -77,8 +78,8 @@ def _saving(candidate: Candidate) -> str:
     return f"It needs {listed(parts)} of {len(candidate.targets)} separate models."
 
 
-def _reason(tasks: TaskSet) -> str:
-    candidates = tasks.decision.candidates
+def undecided(candidates: Sequence[Candidate], seeds: int | None) -> str:
+    """Return why nothing is decided, or what would decide it: `seeds`, None where none would."""
     excluded = {t.excluded for c in candidates for t in c.targets if t.excluded}
     if excluded and all(any(t.excluded for t in c.targets) for c in candidates):
         return f"{listed(sorted(excluded))}"
@@ -86,7 +87,7 @@ def _reason(tasks: TaskSet) -> str:
     if fewest < SCREEN_BELOW:
         few = "one seed is" if fewest == 1 else f"{fewest} seeds are"
         return f"{few} too few, a decision needs {SCREEN_BELOW} or more"
-    if (seeds := tasks.decision.seeds) is not None:
+    if seeds is not None:
         return f"about {seeds} seeds would decide, if means and spreads stay as they are"
     return "no number of seeds within reach would decide, if means and spreads stay as they are"
 
@@ -116,11 +117,12 @@ def use_lines(found: Sequence[TaskSet]) -> list[tuple[str, ...]]:
         candidates = [c for c in tasks.decision.candidates if c.use and c.use_apart]
         uses = [(candidate.strategy, candidate.use) for candidate in candidates]
         uses += [(f"{len(tasks.targets)} separate", c.use_apart) for c in candidates[:1]]
-        lines += [(name, label, *_figures(use)) for label, use in uses if use is not None]
+        lines += [(name, label, *use_figures(use)) for label, use in uses if use is not None]
     return lines
 
 
-def _figures(use: Use) -> tuple[str, ...]:
+def use_figures(use: Use) -> tuple[str, ...]:
+    """Return what networks cost to use, a cell for each of `USE_COLUMNS` from the third on."""
     return (
         f"{use.parameters:,}",
         f"{use.flops_per_image / 1e6:.4g}",

@@ -149,7 +149,7 @@ def sections(
     return [section for section in every if section is not None]
 
 
-def _tabled(
+def tabled(
     name: str,
     title: str,
     columns: Sequence[str],
@@ -176,14 +176,14 @@ def _relative(decided: Sequence[TaskSet]) -> Section | None:
     lines: list[tuple[Text, ...]] = [
         (name, Code(by), gains, mean) for name, by, gains, mean in relative_lines(decided)
     ]
-    return _tabled("delta-m", "Δm", RELATIVE_COLUMNS, lines, RELATIVE)
+    return tabled("delta-m", "Δm", RELATIVE_COLUMNS, lines, RELATIVE)
 
 
 def _use(decided: Sequence[TaskSet]) -> Section | None:
     lines: list[tuple[Text, ...]] = [
         (name, Code(network), *figures) for name, network, *figures in use_lines(decided)
     ]
-    return _tabled("use", "What the networks cost to use", USE_COLUMNS, lines, USE)
+    return tabled("use", "What the networks cost to use", USE_COLUMNS, lines, USE)
 
 
 def _words(results: Sequence[RowResult]) -> Section | None:
@@ -216,7 +216,7 @@ def _over_levels(over: Sequence[OverLevels]) -> Section | None:
     if not over:
         return None
     budgets = isinstance(over[0].levels[0], Budget)
-    return _tabled(
+    return tabled(
         "levels",
         "At which budget?" if budgets else "With how many images?",
         levels.columns(over),
@@ -239,7 +239,7 @@ def _expectations(results: Sequence[RowResult]) -> Section | None:
         (Code(e.strategy), e.expect, *map(str, (e.rows, e.came_true, e.came_false, e.open)))
         for e in found
     ]
-    return _tabled("expectations", "Was it expected?", columns, lines, told)
+    return tabled("expectations", "Was it expected?", columns, lines, told)
 
 
 def _contrasts(results: Sequence[RowResult]) -> Section | None:
@@ -256,7 +256,7 @@ def _contrasts(results: Sequence[RowResult]) -> Section | None:
         )
         for c in contrasts(results)
     ]
-    return _tabled("contrasts", "Does a related partner bring more?", columns, lines, CONTRASTS)
+    return tabled("contrasts", "Does a related partner bring more?", columns, lines, CONTRASTS)
 
 
 def _names(names: Sequence[str]) -> tuple[Part, ...]:
@@ -278,7 +278,7 @@ def _rankings(results: Sequence[RowResult]) -> Section | None:
         for ranking in rankings(results)
         for ranked in ranking.ranked
     ]
-    return _tabled("ranking", "Which strategy?", columns, lines, RANKING)
+    return tabled("ranking", "Which strategy?", columns, lines, RANKING)
 
 
 def _beaten(ranked: Ranked, count: int) -> Text:
@@ -303,7 +303,7 @@ def _across(results: Sequence[RowResult]) -> Section | None:
     ]
     if lines:
         lines += [(Code(strategy), *[NOTHING] * 4) for strategy in without_gains(results)]
-    return _tabled("across", "Across pairs", columns, lines, ACROSS)
+    return tabled("across", "Across pairs", columns, lines, ACROSS)
 
 
 def _estimate(found: Estimate, sign: bool = False) -> str:
@@ -345,7 +345,7 @@ def _reference(name: AnchorName, results: Sequence[RowResult]) -> Section | None
         )
         for (row, comparison), mark in zip(held, marks, strict=True)
     ]
-    return _tabled(name, title, columns, lines, f"{REFERENCE_MEANING[name]} {REFERENCE}")
+    return tabled(name, title, columns, lines, f"{REFERENCE_MEANING[name]} {REFERENCE}")
 
 
 def _troubles(results: Sequence[RowResult]) -> Section | None:
@@ -390,7 +390,7 @@ def _tests(results: Sequence[RowResult]) -> Section | None:
         "Seeds needed: what would find a true gain of the size seen, or of the margin where that "
         "is more, in 80 % of experiments; only where neither a gain nor equivalence was shown."
     )
-    return _tabled("tests", "All tests, against every anchor", columns, lines, text)
+    return tabled("tests", "All tests, against every anchor", columns, lines, text)
 
 
 def _test(comparison: Comparison, unit: str) -> tuple[str, ...]:
@@ -435,7 +435,7 @@ def _metrics(results: Sequence[RowResult]) -> Section | None:
         if name != row.metric
     ]
     title = "Other metrics against full (a gain is positive where better; no verdict rests on them)"
-    return _tabled("metrics", title, columns, lines, EXPLORED)
+    return tabled("metrics", title, columns, lines, EXPLORED)
 
 
 def _gradients(results: Sequence[RowResult]) -> Section | None:
@@ -453,7 +453,7 @@ def _gradients(results: Sequence[RowResult]) -> Section | None:
         for other, gradient in row.gradients.items()
     ]
     title = "Gradients of the tasks on the shared parameters"
-    return _tabled("gradients", title, columns, lines, GRADIENTS)
+    return tabled("gradients", title, columns, lines, GRADIENTS)
 
 
 def _weights(results: Sequence[RowResult]) -> Section | None:
@@ -471,14 +471,14 @@ def _weights(results: Sequence[RowResult]) -> Section | None:
         for row in results
         for task, weight in row.weights.items()
     ]
-    return _tabled("weights", "Weights of the tasks' losses", columns, lines, WEIGHTS)
+    return tabled("weights", "Weights of the tasks' losses", columns, lines, WEIGHTS)
 
 
 def _tuning(tuning: Sequence[Tuned]) -> Section | None:
     """Return what was chosen for each arm, where arms were tuned."""
     lines: list[tuple[Text, ...]] = [(Code(name), *rest) for name, *rest in map(cells, tuning)]
     note = f"{tuning_note(tuning)}." if tuning else ""
-    return _tabled("tuning", "Tuning", COLUMNS, lines, note, TUNING)
+    return tabled("tuning", "Tuning", COLUMNS, lines, note, TUNING)
 
 
 def _pilot(declaration: Declaration, find: Lookup) -> Section | None:
@@ -502,4 +502,4 @@ def _data(declaration: Declaration) -> Section | None:
 def _made(declaration: Declaration, made: Mapping[str, Sequence[str]]) -> Section | None:
     """Return the settings of all rows, with the versions and machines of the runs."""
     facts = settings(declaration.experiment) | {key: ", ".join(made[key]) for key in made}
-    return _tabled("made", "Settings, versions and machines", ("", ""), facts.items())
+    return tabled("made", "Settings, versions and machines", ("", ""), facts.items())

@@ -97,7 +97,7 @@ def markdown(
         *shown,
         "## More",
         _folded("More plots", *others) if others else "",
-        *map(_section, sections(declaration, results, decided, tuning, made, over, find)),
+        *map(section_markdown, sections(declaration, results, decided, tuning, made, over, find)),
         _folded("All columns", grid(_COLUMNS, map(_cells, results, finding_marks(results))))
         if results
         else "",
@@ -176,12 +176,13 @@ def _cells(row: RowResult, mark: str) -> tuple[str, ...]:
     )
 
 
-def _section(section: Section) -> str:
+def section_markdown(section: Section) -> str:
     """Return a section, folded away under its title."""
-    return _folded(escape(section.title), *map(_block, section.blocks))
+    return _folded(escape(section.title), *map(block_markdown, section.blocks))
 
 
-def _block(block: Text | list[Text] | Table) -> str:
+def block_markdown(block: Text | list[Text] | Table) -> str:
+    """Return a paragraph, a list or a table of a section."""
     if isinstance(block, Table):
         lines = [tuple(map(_text, line)) for line in block.lines]
         return grid(tuple(map(_text, block.columns)), lines)

@@ -394,9 +394,24 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def rounded_up(p: float) -> str:
+    """Return a p-value that a finding rests on, to three decimals and never smaller than it is."""
+    return f"{math.ceil(1e3 * p) / 1e3:.3f}"
+
+
+def points(margin: float) -> str:
+    """Return a margin in words: `1 point`."""
+    return f"{margin:g} point{'s' * (margin != 1)}"
+
+
 def percent(share: float) -> str:
     """Return a signed share in percent, to two decimals."""
     return f"{share:+.2%}".replace("%", " %") if math.isfinite(share) else NOTHING
+
+
+def share_percent(share: float) -> str:
+    """Return a share in whole percent; a dash where there is none."""
+    return f"{share:.0%}".replace("%", " %") if math.isfinite(share) else NOTHING
 
 
 def audit(result: RowResult) -> str:

@@ -170,9 +170,7 @@ def propose(affinity: np.ndarray, rules: Rules, draws: int = DRAWS, seed: int = 
         picks = [_without(everyone, one) for one in everyone] if seeds > 2 else []
     # Each draw is searched as a whole, and without each of its seeds in turn.
     samples = list(
-        dict.fromkeys(
-            part for each in (everyone, *picks) for part in (each, *_folds(each)) if part
-        )
+        dict.fromkeys(part for each in (everyone, *picks) for part in (each, *_folds(each)) if part)
     )
     means = np.stack([affinity[list(each)].mean(0) for each in samples])
     found = dict(zip(samples, search(means, rules), strict=True))
@@ -242,12 +240,10 @@ def _fewest(
 @lru_cache(maxsize=4)
 def _subsets(tasks: int) -> tuple[tuple[int, ...], ...]:
     """Return the tasks of each set, by its number: task t is in it where bit t is set."""
-    return tuple(
-        tuple(t for t in range(tasks) if number >> t & 1) for number in range(2**tasks)
-    )
+    return tuple(tuple(t for t in range(tasks) if number >> t & 1) for number in range(2**tasks))
 
 
-def _by_programming(means: np.ndarray, rules: Rules) -> list[_Best]:
+def _by_programming(means: np.ndarray, rules: Rules) -> Sequence[_Best]:
     """Return the best grouping of every number of networks, for each of affinities `[D, n, n]`."""
     draws, tasks, _ = means.shape
     most, shares = min(rules.most or tasks, tasks), rules.shares(tasks)
@@ -389,7 +385,7 @@ class _Program:
         return tuple(map(tuple, groups))
 
 
-def _by_programs(means: np.ndarray, rules: Rules) -> list[_Best]:
+def _by_programs(means: np.ndarray, rules: Rules) -> Sequence[_Best]:
     """Return the groupings that compete, for each of affinities `[D, n, n]`.
 
     Beside that of the program they are one network for all and one for each, where allowed.
