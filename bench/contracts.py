@@ -523,8 +523,6 @@ class Dataset(ABC):
     #: Number and size of images: one text, or one per task where tasks have their own images.
     #: Tasks of one text are on the same images.
     images: ClassVar[str | Mapping[str, str]] = ""
-    #: Types of the tasks other than classification.
-    task_types: ClassVar[Mapping[str, TaskType]] = {}
     #: Whether users give a path, `name:PATH:task+task`, which becomes the field `path`.
     takes_path: ClassVar[bool] = False
     #: Endings of paths that stand for this data set where its name is left out, `PATH:task+task`.
@@ -541,6 +539,11 @@ class Dataset(ABC):
     @abstractmethod
     def pairs(self) -> Sequence[tuple[tuple[str, ...], Expectation | None, str]]:
         """Pairs that a user runs by naming the data set alone: (tasks, expectation, reason)."""
+
+    @property
+    def task_types(self) -> Mapping[str, TaskType]:
+        """Types of the tasks other than classification; a subclass may just assign them."""
+        return {}
 
     def with_tasks(self, names: Collection[str]) -> "Dataset":
         """Return the data set that has these tasks, where a user may compose a task of others.

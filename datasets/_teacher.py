@@ -57,6 +57,31 @@ class ExcessRisk(Regression):
         return (measured[:, 0] - measured[:, 1]).square()
 
 
+def noise_set(world: str, name: str, image: Shape, counts: tuple[int, int], drawn: int) -> ImageSet:
+    """Return noise images for a training pool and a test set of `counts`.
+
+    A seed draws `drawn` of the pool to train on. The two names key all draws.
+    """
+    pool, test = (
+        _noise_images(count, image, stream(0, world, part, name))
+        for part, count in zip(("train", "test"), counts, strict=True)
+    )
+    return ImageSet(f"{world}/{name}", pool, test, drawn=drawn)
+
+
+def labelled(
+    world: str, task: Task, images: ImageSet, answer: Callable[[Tensor], Tensor]
+) -> TaskData:
+    """Return a task on noise images, labelled by a teacher.
+
+    `answer` is the teacher: it maps inputs `[N, C, H, W]` to numbers `[N]`. The labels of the pool
+    carry added independent normals of variance 1, which the names of world and task key.
+    """
+    train, tested = (answer(x) for x in inputs(images))
+    noise = torch.randn(len(train), generator=stream(0, world, "noise", task.name))
+    return TaskData(task, images, train + noise, tested)
+
+
 def taught(
     world: str,
     task: Task,
@@ -65,18 +90,5 @@ def taught(
     drawn: int,
     answer: Callable[[Tensor], Tensor],
 ) -> TaskData:
-    """Return a task on its own noise images, labelled by a teacher.
-
-    `counts` are the numbers of images in the training pool and in the test set. A seed draws
-    `drawn` of the pool to train on. `answer` is the teacher: it maps inputs `[N, C, H, W]` to
-    numbers `[N]`. The labels of the pool carry added independent normals of variance 1. The names
-    of world and task key all draws.
-    """
-    pool, test = (
-        _noise_images(count, image, stream(0, world, part, task.name))
-        for part, count in zip(("train", "test"), counts, strict=True)
-    )
-    images = ImageSet(f"{world}/{task.name}", pool, test, drawn=drawn)
-    train, tested = (answer(x) for x in inputs(images))
-    noise = torch.randn(len(train), generator=stream(0, world, "noise", task.name))
-    return TaskData(task, images, train + noise, tested)
+    """Return a task on noise images of its own: see `noise_set` and `labelled`."""
+    return labelled(world, task, noise_set(world, task.name, image, counts, drawn), answer)

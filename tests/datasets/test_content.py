@@ -59,6 +59,7 @@ def test_the_real_content_is_what_it_always_was(
         ("voc", {"voc", "_files"}),
         ("nyuv2", {"nyuv2", "_maps", "_files"}),
         ("cityscapes", {"cityscapes", "_maps", "_files"}),
+        ("blocks", {"blocks", "_teacher"}),
         ("creatures", {"creatures"}),
         ("linear", {"linear", "_teacher"}),
         ("teachers", {"teachers", "_teacher"}),

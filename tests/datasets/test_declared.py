@@ -10,7 +10,7 @@ from bench.task_types import Classification
 
 
 @pytest.mark.parametrize(
-    "name", ["creatures", "creatures@disjoint=true", "linear", "teachers", "toy", "mnist"]
+    "name", ["creatures", "creatures@disjoint=true", "linear", "teachers", "blocks", "toy", "mnist"]
 )
 def test_kinds_and_images_are_those_that_are_declared(name: str, root: Path) -> None:
     dataset = parse_dataset(name)

@@ -75,7 +75,7 @@ def test_a_knob_of_another_type_is_refused(arguments: str, message: str) -> None
 def test_plugins_are_found_in_the_project_and_in_the_users_folder() -> None:
     assert {"hard", "cross-stitch", "pcgrad", "faulty"} <= strategy_components().found.keys()
     shipped = {"creatures", "mnist", "multimnist", "fashion-mnist", "multi-fashion", "multi-mixed"}
-    shipped |= {"linear", "teachers", "folder"}
+    shipped |= {"linear", "teachers", "blocks", "folder"}
     assert shipped | {"toy"} <= datasets().found.keys()
 
 
