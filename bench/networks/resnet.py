@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench.contracts import Network
 from bench.networks.encoder import Encoder, Shape, group_norm, he_initialised, scaled
@@ -20,6 +21,28 @@ def _no_norm(channels: int) -> nn.Module:
 _NORMS: Mapping[str, Norm] = {"group": group_norm, "none": _no_norm}
 
 
+#: Fewer channels than this are subsampled before they are projected.
+_FEW = 8
+
+
+class _Subsampled(nn.Conv2d):
+    """A strided 1 × 1 convolution on the pixels that it reads, so without a stride of its own.
+
+    With few channels in the layout of channels last, the strided one writes past its memory in its
+    backward pass: seen with torch 2.14 (oneDNN 3.12) on a processor with AVX2 and no AVX-512.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, across = self.stride
+        return functional.conv2d(x[..., ::down, ::across], self.weight)
+
+
+def _projection(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+    """Return the 1 × 1 convolution of a shortcut."""
+    kind = _Subsampled if inputs < _FEW and stride > 1 else nn.Conv2d
+    return kind(inputs, outputs, 1, stride, bias=False)
+
+
 class _Residual(nn.Module):
     """The basic block of He et al. 2016: two 3 × 3 convolutions around a shortcut."""
 
@@ -32,7 +55,7 @@ class _Residual(nn.Module):
         self.shortcut = (
             nn.Identity()
             if stride == 1 and inputs == outputs
-            else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            else _projection(inputs, outputs, stride)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,11 +120,11 @@ class ResNet18(_ResNet):
 
 def _layer(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Sequential:
     """Return a layer of ResNet-18: two of torchvision's blocks."""
-    from torchvision.models.resnet import BasicBlock, conv1x1  # a second to import
+    from torchvision.models.resnet import BasicBlock  # a second to import
 
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(conv1x1(inputs, outputs, stride), norm(outputs))
+        shortcut = nn.Sequential(_projection(inputs, outputs, stride), norm(outputs))
     return nn.Sequential(
         BasicBlock(inputs, outputs, stride, shortcut, norm_layer=norm),
         BasicBlock(outputs, outputs, norm_layer=norm),

@@ -1,10 +1,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import DataSource
 from bench.errors import UserError
 from bench.networks import ClassificationHead, DenseHead
+from bench.networks.resnet import _projection
 from bench.spec.registry import networks
 from bench.train.loop import build_encoder
 from bench.validation import validate
@@ -147,3 +149,25 @@ def test_a_decoder_keeps_each_place_of_the_grid_where_it_is_in_the_image() -> No
 def test_a_classification_head_pools_what_is_spatial() -> None:
     assert ClassificationHead((8, 5, 5), 4)(torch.rand(2, 8, 5, 5)).shape == (2, 4)
     assert ClassificationHead((8,), 4)(torch.rand(2, 8)).shape == (2, 4)
+
+
+def test_a_projection_of_few_channels_is_the_strided_convolution() -> None:
+    """Torch's own corrupts memory there on some processors, so it is computed in another way."""
+    few, plain = _projection(4, 6, 2), nn.Conv2d(4, 6, 1, 2, bias=False)
+    assert type(few) is not type(plain)
+    assert type(_projection(8, 6, 2)) is nn.Conv2d
+    plain.load_state_dict(few.state_dict())
+    x = torch.randn(2, 4, 7, 9)
+    torch.testing.assert_close(few(x), plain(x))
+    with FlopCounterMode(display=False) as ours:
+        few(x)
+    with FlopCounterMode(display=False) as theirs:
+        plain(x)
+    assert ours.get_total_flops() == theirs.get_total_flops() > 0
+
+
+def test_a_narrow_residual_network_takes_a_step() -> None:
+    encoder = build_encoder("resnet8", (3, 16, 16), 0.2)
+    x = torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
+    encoder.to(memory_format=torch.channels_last)(x).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
