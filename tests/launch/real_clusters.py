@@ -49,7 +49,9 @@ def commands(folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[
     finally:
         for command in begun:
             command.kill()
-            command.communicate()
+            command.wait()
+            if command.stdout is not None:
+                command.stdout.close()
 
 
 def ended(command: Command) -> str:
