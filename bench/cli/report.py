@@ -116,7 +116,8 @@ def report_all(results: Path, name: str | None, as_json: bool, opens: bool = Fal
         if listed:
             asked.append((report.folder / "grouping.json").read_text("utf-8"))
     if listed:
-        print(f'{{"experiments": [\n{",".join(documents)}], "groups": [{",".join(asked)}]}}')
+        groups_too = f', "groups": [\n{",".join(asked)}]' if asked else ""
+        print(f'{{"experiments": [\n{",".join(documents)}]{groups_too}}}')
     return code
 
 

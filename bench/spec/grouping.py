@@ -15,8 +15,8 @@ AffinityMethod = Literal["auto", "pairs", "joint", "higher-order"]
 
 #: Up to so many tasks all pairs are trained, where nothing else is said; beyond, one joint run.
 _PAIRS_UP_TO = 8
-#: The name and strategy of a question that no file asks.
-_PLAIN: Mapping[str, Any] = {"name": "grouping", "strategy": ("hard",)}
+#: The name of a question that no file asks.
+_PLAIN: Mapping[str, Any] = {"name": "grouping"}
 _CAP = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*x\s*", re.IGNORECASE)
 
 

@@ -21,6 +21,7 @@ from bench.train.job import arm_data, network_identity
 from bench.train.load import fingerprint
 from bench.train.loop import build_network
 from bench.train.pricing import TimedPhase, count, price_name, step_flops, steps_in_turns
+from bench.train.proof import prove
 from bench.train.splits import draw_split
 from bench.train.use import forward_flops
 
@@ -64,8 +65,8 @@ class Host:
 def host(asked: str) -> Host:
     """Return what this process runs on where a device is asked for. Raises as `resolve_device`."""
     device = resolve_device(asked)
-    memory = 0 if device == "cpu" else torch.accelerator.get_memory_info()[1]
-    return Host(device, tuple(machine(device)), memory)
+    known = None if accelerator.on_host(device) else accelerator.memory(device)
+    return Host(device, tuple(machine(device)), known[1] if known else 0)
 
 
 def prepare_network(network: str, download: bool) -> list[str]:
@@ -183,4 +184,4 @@ def time_arms(
 
 
 #: What depends on the machine. Where runs execute elsewhere, it is asked there.
-MEASURED = (host, time_arms)
+MEASURED = (host, time_arms, prove)

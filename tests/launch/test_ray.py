@@ -11,8 +11,12 @@ from bench.launch.packs import Answer, Pack, execute, question, reply
 from bench.train.survey import host
 from tests.conftest import toy_jobs
 from tests.launch.real_clusters import commands, ended, gains, running, wait
+from tests.launch.slurm_cluster import asked
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+needs_ray = pytest.mark.skipif(
+    not asked() or find_spec("ray") is None,
+    reason="BENCH_CLUSTERS=1 runs it, where ray is installed",
+)
 
 
 @needs_ray

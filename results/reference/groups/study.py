@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from scipy import stats
 
-from bench.api.groups import GroupReport, carried_out, group_prepared
+from bench.api.groups import carried_out, group_prepared
 from bench.api.session import Session
 from bench.datasets.blocks import Blocks
 from bench.decide.groupings import Grouping, in_words, named, used_flops
 from bench.report.plots.canvas import INK, Sheet, style
-from bench.stats.affinities import Affinities
+from bench.stats.affinities import Affinities, affinities
 from bench.stats.gains import Lookup, value
 from bench.stats.partitions import Proposal, Rules, members_gain, partitions, propose
 from bench.stats.tests import paired
@@ -66,8 +66,8 @@ class Design:
     exhaustive: int = 10
 
 
-def asked(results: Path, world: int, steps: int, affinity: str, seeds: int) -> GroupReport:
-    """Return what one kind of affinities finds in a world, training what is missing."""
+def declared(results: Path, world: int, steps: int, affinity: str, seeds: int) -> GroupDeclaration:
+    """Train what is missing of the runs that measure affinities in a world, and declare them."""
     planted = Blocks(world=world)
     flags = {
         "name": f"world{world}-{steps}steps-{affinity}-{seeds}",
@@ -84,8 +84,7 @@ def asked(results: Path, world: int, steps: int, affinity: str, seeds: int) -> G
     }
     session = Session(results=results, workers="0")
     with group_prepared("default", flags, session) as prepared:
-        declaration = carried_out(prepared)
-    return GroupReport(declaration, Store(results))
+        return carried_out(prepared)
 
 
 def outcome(proposal: Proposal, tasks: Sequence[str], planted: Blocks) -> str:
@@ -161,10 +160,10 @@ def studied(results: Path, design: Design, tell: Callable[[str], None]) -> dict[
         planted = Blocks(world=world)
         for budget, steps in design.steps.items():
             here = {"world": world, "budget": budget}
-            pairs = asked(results, world, steps, "pairs", design.seeds)
-            joint = asked(results, world, steps, "joint", design.seeds)
-            measured = (*pairs.result.affinities, *joint.result.affinities)
-            tasks = pairs.result.tasks
+            pairs = declared(results, world, steps, "pairs", design.seeds)
+            joint = declared(results, world, steps, "joint", design.seeds)
+            find, tasks = Store(results).load, pairs.tasks
+            measured = (*affinities(pairs, find), *affinities(joint, find))
             for each in measured:
                 found = propose(each.values, Rules())
                 two = next(p for p in found.best if p.networks == planted.blocks)
@@ -184,11 +183,10 @@ def studied(results: Path, design: Design, tell: Callable[[str], None]) -> dict[
             gains.append(here | {"within": float(within), "across": float(across)})
             costs = flops.setdefault(budget, {})
             costs |= {"pairs": measured[0].flops, "joint": measured[1].flops}
-            costs["every group"] = pairs.result.costs["every group"]
+            costs["every group"] = pairs.every_group
             if world < design.exhaustive:
-                higher = asked(results, world, steps, "higher-order", design.seeds).declaration
-                find = Store(results).load
-                scores = scores_of(higher, joint.declaration, find)
+                higher = declared(results, world, steps, "higher-order", design.seeds)
+                scores = scores_of(higher, joint, find)
                 costs["higher-order"] = used_flops(higher.affinity.networks, find)
                 best = in_words(best_as_trained(scores, tasks))
                 rhos = {
@@ -358,7 +356,7 @@ def recovery(found: Mapping[str, Any]) -> "Figure":
 
     budgets = list(found["design"]["steps"])
     methods = list(dict.fromkeys(row["method"] for row in found["proposals"]))
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         word: {"facecolor": colour, "hatch": hatch, "edgecolor": INK, "linewidth": 0.6}
         for word, (colour, hatch) in OUTCOMES.items()
     }
@@ -373,7 +371,7 @@ def recovery(found: Mapping[str, Any]) -> "Figure":
             [(Patch(**look), word) for word, look in looks.items()],
         )
         axes = sheet.axes(1.9, 0.0, 5.5, 0.5 * len(budgets) * len(methods))
-        labels = []
+        labels: list[str] = []
         for budget in budgets:
             for method in methods:
                 rows = _at(found["proposals"], budget=budget, method=method)
@@ -403,4 +401,4 @@ def main(folder: Path, results: Path | None = None, design: Design | None = None
 
 
 if __name__ == "__main__":
-    main(Path(__file__).parent, *map(Path, sys.argv[1:2]))
+    main(Path(__file__).parent, Path(sys.argv[1]) if sys.argv[1:] else None)
