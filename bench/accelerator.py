@@ -110,7 +110,7 @@ def name(device: torch.device | str) -> str:
     """
     if on_host(device):
         return HOST
-    if torch.device(device).type != seen()[0]:
+    if not seen()[0]:
         return str(device)
     told = getattr(torch.get_device_module(device), "get_device_name", None)
     return str(told() if told else device)

@@ -169,4 +169,5 @@ class Blocks(Dataset):
 
 def _expected(share: float) -> Expectation | None:
     """Return what sharing a fraction of the features leads to; None in between."""
-    return {1.0: "positive", 0.0: "negative"}.get(share)
+    known: Mapping[float, Expectation] = {1.0: "positive", 0.0: "negative"}
+    return known.get(share)

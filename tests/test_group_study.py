@@ -38,7 +38,7 @@ def test_ranks_that_are_predicted_correlate_by_one_and_reversed_ones_by_minus_on
     # Of task i, partner j takes a tenth of i + j off a risk of 10, at each of five seeds.
     tasks = ("a", "b", "c")
     gained = np.add.outer([0.1, 0.2, 0.3], [0.01, 0.02, 0.04])
-    scores = {(task,): np.full((5, 1), -10.0) for task in tasks}
+    scores: dict[tuple[str, ...], np.ndarray] = {(t,): np.full((5, 1), -10.0) for t in tasks}
     for i, j in ((0, 1), (0, 2), (1, 2)):
         pair = np.array([gained[i, j], gained[j, i]])
         scores[tasks[i], tasks[j]] = np.tile(pair - 10, (5, 1))

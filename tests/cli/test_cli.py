@@ -416,7 +416,7 @@ def test_a_reference_strategy_has_a_table_of_its_own(
         (["-s", "pcgard"], "unknown strategy 'pcgard': did you mean 'pcgrad'?"),
         (["-s", "hard+reconstuction@0.3"], "unknown strategy 'reconstuction'"),
         (["-p", "creatres"], "unknown data set 'creatres': did you mean 'creatures'?"),
-        (["-p", "zzz"], "unknown data set 'zzz': known: celeba, cifar-both, cifar10, cifar100, "),
+        (["-p", "zzz"], "unknown data set 'zzz': known: blocks, celeba, cifar-both, cifar10, "),
         (["-p", "creatures:speices+kin"], "unknown task of creatures 'speices'"),
         (["-p", "creatures@shared=1:kin*speices"], "unknown task of creatures 'speices'"),
         (["--network", "lenat"], "unknown network 'lenat': did you mean 'lenet'?"),

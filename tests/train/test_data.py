@@ -281,7 +281,8 @@ def test_a_set_lives_on_the_device_where_it_fits_or_where_the_user_says_so(
     data = [toy("row")]
     assert fits(data, DataSource(), CPU)
     assert not fits(data, DataSource(resident="never"), CPU)
-    free = SimpleNamespace(available=8 * 400 * 256 - 1)  # a byte too few for 400 images of 256
+    too_few = 8 * 400 * 256 - 1  # a byte too few for 400 images of 256
+    free = SimpleNamespace(available=too_few, total=too_few)
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     assert not fits(data, DataSource(), CPU)
     assert fits(data, DataSource(resident="always"), CPU)
