@@ -101,14 +101,18 @@ def test_all_loops_take_as_many_steps_as_they_are_told(
     if importlib.util.find_spec("torchjd"):
         sides.append(peers.torchjd)
     steps: list[int] = []
-    forward = Encoder.forward
 
-    def counted(self: Encoder, images: torch.Tensor) -> torch.Tensor:
-        assert len(images) == settings.batch_size
-        steps[-1] += 1
-        return forward(self, images)
+    def counted(pass_: Callable[[Encoder, torch.Tensor], Any]) -> Callable[..., Any]:
+        def call(self: Encoder, images: torch.Tensor) -> Any:
+            assert len(images) == settings.batch_size
+            steps[-1] += 1
+            return pass_(self, images)
 
-    monkeypatch.setattr(Encoder, "forward", counted)
+        return call
+
+    # Ours asks for the activations of all stages, the others for the last alone.
+    for name in ("forward", "activations"):
+        monkeypatch.setattr(Encoder, name, counted(getattr(Encoder, name)))
     for side in sides:
         steps.append(0)
         side(work)(5)
