@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a report takes with what begins and ends a command.
 _REPORT = 20.0
-#: Seeds beyond the planned ones, which the clock may allow.
-_SPARE = 4
 
 
 class GroupFlags(Flags, total=False):
@@ -341,16 +339,18 @@ def _as_time_allows(
 
     `pace` is the wall seconds that an expected device-second took so far.
     """
+    from bench.api.within import spare_seeds
     from bench.store.records import SCREEN_BELOW
 
+    planned = plan.experiment.seeds
     jobs, _ = replace(
         plan, experiment=plan.experiment.model_copy(update={"seeds": 1})
     ).verification(partition)
     each = pace * sum(job.expected_seconds for job in jobs)
     fits = math.floor((deadline.left - _REPORT) / each + 0.35)
-    seeds = max(SCREEN_BELOW, min(fits, plan.experiment.seeds + _SPARE))
-    if seeds != plan.experiment.seeds:
-        note(f"the clock allows {seeds} seeds where {plan.experiment.seeds} were planned")
+    seeds = max(SCREEN_BELOW, min(fits, planned + spare_seeds(planned)))
+    if seeds != planned:
+        note(f"the clock allows {seeds} seeds where {planned} were planned")
     return replace(plan, experiment=plan.experiment.model_copy(update={"seeds": seeds}))
 
 

@@ -75,6 +75,7 @@ OnInconclusive = Annotated[
 Junit = Annotated[
     Path | None, typer.Option("--junit", help="Write the findings as JUnit XML.", metavar="FILE")
 ]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -129,9 +130,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, prices, steps and time, and stop.")
     ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train again what is finished already.")
-    ] = False,
+    fresh: Fresh = False,
     within: Within = None,
     save_weights: Annotated[
         bool,
@@ -224,9 +223,7 @@ def group(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print networks, runs, prices and time, and stop.")
     ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train again what is finished already.")
-    ] = False,
+    fresh: Fresh = False,
     within: Within = None,
     as_json: Json = False,
 ) -> None:

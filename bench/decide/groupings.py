@@ -51,11 +51,6 @@ def named(partition: Partition, tasks: Sequence[str]) -> Grouping:
     return tuple(tuple(tasks[t] for t in group) for group in partition)
 
 
-def in_words(grouping: Grouping) -> str:
-    """Return a grouping as people write it: `{a, b} {c}`."""
-    return " ".join("{" + ", ".join(group) + "}" for group in grouping)
-
-
 @dataclass(frozen=True)
 class Option:
     """One way to serve all tasks, as it was verified against networks of their own.
@@ -144,9 +139,9 @@ class GroupingResult:
     """All that `bench group` has found for a set of tasks.
 
     `affinities` are by method, the one that proposed first. `scored` says how well each predicted
-    groups that were trained. `options` and `verdict` are there once the proposal was verified;
-    `networks_apart` is what networks of their own cost to use. `costs` are the FLOPs of each part:
-    of measuring affinities, of verifying, and what training every group of tasks would have taken.
+    groups that were trained. `options` and `verdict` are there once the proposal was verified.
+    `costs` are the FLOPs of each part: of measuring affinities, of verifying, and what training
+    every group of tasks would have taken.
     """
 
     tasks: tuple[str, ...]
@@ -165,13 +160,7 @@ class GroupingResult:
 
 def rules_of(declaration: GroupDeclaration) -> Rules:
     """Return what a grouping must be."""
-    experiment, tasks = declaration.experiment, declaration.tasks
-    return Rules(
-        declaration.most,
-        tuple(experiment.pairs_of("together", tasks)),
-        tuple(experiment.pairs_of("apart", tasks)),
-        experiment.weights_of(tasks),
-    )
+    return Rules.of(declaration.experiment, declaration.tasks, declaration.most)
 
 
 def proposed(declaration: GroupDeclaration, find: Lookup) -> Proposal | None:

@@ -229,19 +229,14 @@ class GroupPlan:
     @cached_property
     def rules(self) -> Rules:
         """What a grouping must be. Raises `UserError` for names that are none."""
-        experiment, tasks = self.experiment, self.tasks
+        experiment = self.experiment
         most = [experiment.at_most_networks] if experiment.at_most_networks else []
         sizes = self.draft.survey
         if (cap := experiment.most_flops()) is not None:
             most.append(self._most(cap, sizes.use_flops))
         if (cap := experiment.most_memory()) is not None:
             most.append(self._most(cap, sizes.parameters))
-        return Rules(
-            min(most) if most else None,
-            tuple(experiment.pairs_of("together", tasks)),
-            tuple(experiment.pairs_of("apart", tasks)),
-            experiment.weights_of(tasks),
-        )
+        return Rules.of(experiment, self.tasks, min(most, default=None))
 
     def _most(self, cap: float, size: Callable[[Arm], float | None]) -> int:
         """Return the most networks that cost up to `cap` times what one for all tasks does.

@@ -24,12 +24,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy import optimize, sparse
 
 from bench.errors import UserError
+from bench.spec.grouping import GroupExperiment
 
 #: Tasks by their position, in ascending order; groups by their first task.
 Partition = tuple[tuple[int, ...], ...]
@@ -55,6 +56,19 @@ class Rules:
     together: tuple[tuple[int, int], ...] = ()
     apart: tuple[tuple[int, int], ...] = ()
     weights: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, asked: GroupExperiment, tasks: tuple[str, ...], most: int | None) -> Self:
+        """Return the rules of a question, whose caps allow so many networks.
+
+        Raises `UserError` for names that are none of its tasks.
+        """
+        return cls(
+            most,
+            tuple(asked.pairs_of("together", tasks)),
+            tuple(asked.pairs_of("apart", tasks)),
+            asked.weights_of(tasks),
+        )
 
     def allow(self, group: Sequence[int]) -> bool:
         """Return whether tasks may be a group by themselves."""
@@ -170,7 +184,17 @@ def propose(
     Less than `margin` of a total does not matter, nor does a quarter of the best. Raises
     `UserError` where the rules allow no grouping.
     """
-    seeds, tasks, _ = affinity.shape
+    content = np.ascontiguousarray(affinity, dtype=float).tobytes()
+    return _propose(content, affinity.shape, rules, draws, seed, margin)
+
+
+@lru_cache(maxsize=8)
+def _propose(
+    content: bytes, shape: tuple[int, ...], rules: Rules, draws: int, seed: int, margin: float
+) -> Proposal:
+    """Return the same; a command asks before it verifies, and again for its report."""
+    affinity = np.frombuffer(content).reshape(shape)
+    seeds, tasks, _ = shape
     search = _by_programming if tasks <= EXACT else _by_programs
     everyone = tuple(range(seeds))
     if tasks <= EXACT:

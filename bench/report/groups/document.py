@@ -20,6 +20,7 @@ from bench.report.groups.wording import (
     grouping_sentence,
     standings,
 )
+from bench.report.text.decision import candidate_json
 from bench.spec.experiment import Experiment
 from bench.stats.affinities import Affinities
 from bench.stats.partitions import Predicted
@@ -139,20 +140,12 @@ def _option(option: Option) -> dict[str, Any]:
         "name": str(option.name),
         "groups": _groups(option.grouping),
         "networks": option.networks,
-        "strategy": candidate.strategy,
         "delta_m": {
             **_result(option.delta_m),
             "by_seed": _by_seed(delta_m_by_seed(candidate.targets)),
         },
-        "p_keeps_all": candidate.keeps_all,
-        "p_loses_some": candidate.loses_some,
-        "p_gains_some": candidate.wins_some,
-        "parameters": candidate.parameters,
-        "parameters_apart": candidate.parameters_apart,
-        "training_flops_share": candidate.flops,
+        **candidate_json(candidate),
         "inference_flops_saved": option.saved,
-        "use": candidate.use and candidate.use.model_dump(),
-        "use_apart": candidate.use_apart and candidate.use_apart.model_dump(),
         "tasks": [
             {
                 "task": target.target,

@@ -150,6 +150,21 @@ def relative_lines(found: Sequence[TaskSet]) -> list[tuple[str, ...]]:
     return lines
 
 
+def candidate_json(candidate: Candidate) -> dict[str, Any]:
+    """Return what is shown for all targets of a candidate together, and what it costs."""
+    return {
+        "strategy": candidate.strategy,
+        "p_keeps_all": candidate.keeps_all,
+        "p_loses_some": candidate.loses_some,
+        "p_gains_some": candidate.wins_some,
+        "parameters": candidate.parameters,
+        "parameters_apart": candidate.parameters_apart,
+        "training_flops_share": candidate.flops,
+        "use": candidate.use and candidate.use.model_dump(),
+        "use_apart": candidate.use_apart and candidate.use_apart.model_dump(),
+    }
+
+
 def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
     """Return a decision with all that it rests on."""
     decision = tasks.decision
@@ -163,15 +178,7 @@ def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
         "sentence": sentence(tasks, experiment),
         "candidates": [
             {
-                "strategy": candidate.strategy,
-                "p_keeps_all": candidate.keeps_all,
-                "p_loses_some": candidate.loses_some,
-                "p_gains_some": candidate.wins_some,
-                "parameters": candidate.parameters,
-                "parameters_apart": candidate.parameters_apart,
-                "training_flops_share": candidate.flops,
-                "use": candidate.use and candidate.use.model_dump(),
-                "use_apart": candidate.use_apart and candidate.use_apart.model_dump(),
+                **candidate_json(candidate),
                 "delta_m": {
                     "n": candidate.delta_m.n,
                     "mean": candidate.delta_m.mean,

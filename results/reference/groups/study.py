@@ -23,7 +23,8 @@ from scipy import stats
 from bench.api.groups import carried_out, group_prepared
 from bench.api.session import Session
 from bench.datasets.blocks import Blocks
-from bench.decide.groupings import Grouping, in_words, named, used_flops
+from bench.decide.groupings import Grouping, named, used_flops
+from bench.report.groups.wording import braced
 from bench.report.plots.canvas import INK, Sheet, style
 from bench.stats.affinities import Affinities, affinities
 from bench.stats.gains import Lookup, value
@@ -45,6 +46,11 @@ OUTCOMES = {
 }
 RIGHT = "planted"
 WRONG = ("another grouping", "one network", "separate")
+
+
+def in_words(grouping: Grouping) -> str:
+    """Return a grouping as people write it: `{a, b} {c}`."""
+    return " ".join(map(braced, grouping))
 
 
 Row = dict[str, Any]
