@@ -182,6 +182,7 @@ def group_prepared(
     """
     experiment = group_asked_for(asked, overrides)
     free = free_fields(asked, overrides) - {"strategy"}
+    session.agree(experiment)
     check_names(experiment, session.launcher)
     deadline = None
     if within is not None:

@@ -5,6 +5,7 @@ from math import comb
 
 from bench.spec.budget import AskedBudget, Axis, Budget
 from bench.spec.experiment import Experiment, Group
+from bench.spec.grouping import GroupExperiment
 from bench.spec.limits import ASK_ABOVE_RUNS, MOST_RUNS
 from bench.spec.names import declared_pairs
 
@@ -13,6 +14,8 @@ _SPEED: dict[Axis, float] = {"flop": 2e10, "samples": 8e3, "s": 1.0}
 #: What nobody knows yet: the passes at which networks converge, and the images of a set.
 _EPOCHS, _IMAGES = 64, 10_000
 _DAY = 86_400
+#: Ways to serve the tasks of a question of groups that are compared: alone, and the options.
+_WAYS = 5
 _UNITS = ((365.25 * _DAY, "years"), (_DAY, "days"), (3600, "hours"), (60, "minutes"))
 
 
@@ -29,11 +32,26 @@ class PlanSize:
     @classmethod
     def of(cls, experiment: Experiment) -> "PlanSize":
         """Count the runs of an experiment at all of its levels, its trials included."""
+        if isinstance(experiment, GroupExperiment):
+            return cls._of_groups(experiment)
         references = bool(experiment.reference) + len(experiment.also_against)
         arms = sum(_arms(group, references) for group in experiment.groups)
         seeds = experiment.seeds + experiment.tune * experiment.tune_seeds
         levels = experiment.levels
         return cls(arms * seeds * len(levels), arms * seeds * sum(map(_seconds, levels)))
+
+    @classmethod
+    def _of_groups(cls, asked: GroupExperiment) -> "PlanSize":
+        """Count the runs that measure affinities, and those that verify.
+
+        Every way to serve the tasks has the budgets of all of them, in up to as many networks.
+        """
+        _, tasks, _ = _counted(asked.pair[0])
+        groups = comb(tasks, 2) + (2 * tasks if asked.affinity == "higher-order" else 0)
+        measured = 1 if asked.method(tasks) == "joint" else tasks + groups
+        verified = 0 if asked.propose_only else _WAYS * tasks
+        runs = measured * asked.affinity_seeds + verified * asked.seeds
+        return cls(runs, runs * _seconds(asked))
 
     def __mul__(self, times: int) -> "PlanSize":
         return PlanSize(self.runs * times, self.seconds * times)

@@ -188,3 +188,11 @@ def test_without_tasks_the_error_says_how_they_are_named(bench: CommandLine) -> 
 def test_the_number_of_tasks_chooses_the_method() -> None:
     asked = GroupExperiment(pair=("toy:row+column",), strategy=("hard",), budget="9steps")
     assert [asked.method(n) for n in (2, 8, 9, 40)] == ["pairs", "pairs", "joint", "joint"]
+
+
+def test_a_plan_of_very_many_runs_has_to_be_meant(tmp_path: Path) -> None:
+    """As `run` asks; a question of groups counts its own runs."""
+    with pytest.raises(UserError, match=r"plans 75,018 runs.*--yes goes on"):
+        ask(tmp_path, seeds=5000)  # 15 networks each, and 6 at 3 seeds
+    with pytest.raises(UserError, match="cannot be planned, even with --yes"):
+        ask(tmp_path, seeds=100_000_000, yes=True)
