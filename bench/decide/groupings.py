@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.decide.pairs import Candidate, Choice, TargetGains, decide, delta_m_by_seed, together
-from bench.spec.budget import TOLERANCE, Budget
+from bench.spec.budget import TOLERANCE, Axis, Budget
 from bench.stats.affinities import Affinities, Scored, affinities, scored, trained_groups
 from bench.stats.gains import Lookup, above, half_width, use_of, used, value
 from bench.stats.partitions import Partition, Proposal, Rules, propose
@@ -56,11 +56,13 @@ class Option:
     """One way to serve all tasks, as it was verified against networks of their own.
 
     `candidate` has the gains of every task at the fresh seeds, and what its networks cost together.
+    `steps` are those that each network was trained for.
     """
 
     name: OptionName
     grouping: Grouping
     candidate: Candidate
+    steps: tuple[int, ...] = ()
 
     @property
     def networks(self) -> int:
@@ -135,13 +137,28 @@ def differences(one: Option, other: Option) -> list[float]:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """A network for each task, which options are compared with.
+
+    `total` is the budget that every way to serve the tasks had, `steps` what it bought each
+    network. `halved` has what each task gains by half of it: a loss says that the budget is short.
+    It is None where that was not trained.
+    """
+
+    total: Budget
+    steps: tuple[int, ...]
+    halved: Candidate | None = None
+
+
+@dataclass(frozen=True)
 class GroupingResult:
     """All that `bench group` has found for a set of tasks.
 
     `affinities` are by method, the one that proposed first. `scored` says how well each predicted
     groups that were trained. `options` and `verdict` are there once the proposal was verified.
     `costs` are the FLOPs of each part: of measuring affinities, of verifying, and what training
-    every group of tasks would have taken.
+    every group of tasks would have taken. `apart` are the networks of one task each that options
+    were compared with; None where nothing was verified.
     """
 
     tasks: tuple[str, ...]
@@ -151,6 +168,7 @@ class GroupingResult:
     options: tuple[Option, ...]
     verdict: Verdict | None
     costs: Mapping[str, float]
+    apart: "Apart | None" = None
 
     @property
     def grouping(self) -> Grouping:
@@ -195,7 +213,7 @@ def result_of(declaration: GroupDeclaration, find: Lookup) -> GroupingResult | N
         return None
     proposal = _proposal(declaration, measured[0])
     runs = declaration.verification
-    options = _options(declaration, runs, find) if runs is not None else ()
+    options, apart = _verified(declaration, runs, find) if runs is not None else ((), None)
     trained = dict(trained_groups(declaration, find))
     for option in options:
         if option.name != OptionName.SLIM:
@@ -214,6 +232,7 @@ def result_of(declaration: GroupDeclaration, find: Lookup) -> GroupingResult | N
         options=options,
         verdict=verdict(options) if options else None,
         costs=costs,
+        apart=apart,
     )
 
 
@@ -233,40 +252,75 @@ def _gained(option: Option) -> dict[tuple[str, ...], dict[str, float]]:
     }
 
 
-def _options(
+def _verified(
     declaration: GroupDeclaration, runs: VerificationRuns, find: Lookup
-) -> tuple[Option, ...]:
-    margin, axis = declaration.experiment.margin, Budget.parse(declaration.experiment.budget).axis
+) -> tuple[tuple[Option, ...], Apart]:
+    """Return the options, and the networks of one task each that they were compared with."""
+    budget = Budget.parse(declaration.experiment.budget)
     alone = {network.tasks[0]: _by_seed(network, find) for network in runs.apart}
-    apart_flops = used_flops(runs.apart, find)
-    found = []
-    for option in runs.options:
-        networks = [(network, _by_seed(network, find)) for network in option.networks]
-        seeds = set.intersection(
-            *(set(each) for _, each in networks), *(set(each) for each in alone.values())
-        )
-        ours, theirs = (
-            used([each[seed] for each in part for seed in sorted(seeds)], axis)
-            for part in ([each for _, each in networks], list(alone.values()))
-        )
-        uneven = not ours or not theirs or abs(ours / theirs - 1) > TOLERANCE[axis]
-        targets = [
-            _target(task, margin, each, alone[task], sorted(seeds), uneven)
-            for network, each in networks
-            for task in network.tasks
-        ]
-        order = declaration.tasks.index
-        candidate = Candidate(
-            option.name.value,
-            tuple(sorted(targets, key=lambda target: order(target.target))),
-            parameters=_parameters([each for _, each in networks]),
-            parameters_apart=_parameters(list(alone.values())),
-            flops=used_flops(option.networks, find) / apart_flops if apart_flops else math.nan,
-            use=together([use_of(each.values()) for _, each in networks]),
-            use_apart=together([use_of(each.values()) for each in alone.values()]),
-        )
-        found.append(Option(option.name, tuple(n.tasks for n, _ in networks), candidate))
-    return tuple(found)
+    options = []
+    for each in runs.options:
+        candidate = _against(declaration, each.name.value, each.networks, alone, find)
+        networks = [_by_seed(network, find) for network in each.networks]
+        grouping = tuple(network.tasks for network in each.networks)
+        options.append(Option(each.name, grouping, candidate, _steps(networks)))
+    halved = None
+    if runs.halved:
+        halved = _against(declaration, "half the budget", runs.halved, alone, find, part=0.5)
+    total = Budget(len(declaration.tasks) * budget.amount, budget.axis)
+    return tuple(options), Apart(total, _steps(list(alone.values())), halved)
+
+
+def _against(
+    declaration: GroupDeclaration,
+    name: str,
+    served: Sequence[NetworkRuns],
+    alone: Mapping[str, Mapping[int, Record]],
+    find: Lookup,
+    part: float = 1,
+) -> Candidate:
+    """Compare networks with those of one task each, `alone`, at the seeds that all of them have.
+
+    They are meant to have used `part` of the budget of the latter.
+    """
+    margin, axis = declaration.experiment.margin, Budget.parse(declaration.experiment.budget).axis
+    networks = [(network, _by_seed(network, find)) for network in served]
+    seeds = set.intersection(
+        *(set(each) for _, each in networks), *(set(each) for each in alone.values())
+    )
+    ours, theirs = (
+        [each[seed] for each in those for seed in sorted(seeds)]
+        for those in ([each for _, each in networks], alone.values())
+    )
+    taken = _ratio(ours, theirs, axis)
+    uneven = math.isnan(taken) or abs(taken / part - 1) > TOLERANCE[axis]
+    targets = [
+        _target(task, margin, each, alone[task], sorted(seeds), uneven)
+        for network, each in networks
+        for task in network.tasks
+    ]
+    order = declaration.tasks.index
+    return Candidate(
+        name,
+        tuple(sorted(targets, key=lambda target: order(target.target))),
+        parameters=_parameters([each for _, each in networks]),
+        parameters_apart=_parameters(list(alone.values())),
+        flops=_ratio(ours, theirs, "flop"),
+        use=together([use_of(each.values()) for _, each in networks]),
+        use_apart=together([use_of(each.values()) for each in alone.values()]),
+    )
+
+
+def _ratio(ours: Sequence[Record], theirs: Sequence[Record], axis: Axis) -> float:
+    """Return what runs used of an axis over what others did; NaN where either is unknown."""
+    above, below = used(ours, axis), used(theirs, axis)
+    return above / below if above and below else math.nan
+
+
+def _steps(networks: Sequence[Mapping[int, Record]]) -> tuple[int, ...]:
+    """Return the steps of each network, at its first seed; those without a run are left out."""
+    firsts = [next(iter(each.values()), None) for each in networks]
+    return tuple(sum(r.ledger.steps) for r in firsts if r is not None and r.ledger is not None)
 
 
 def _by_seed(network: NetworkRuns, find: Lookup) -> dict[int, Record]:

@@ -260,11 +260,12 @@ class GroupPlan:
         """Return the runs that verify a grouping, at seeds from zero, and what declares them."""
         n, seeds = len(self.tasks), range(self.experiment.seeds)
 
-        def networks(partition: Partition) -> list[Arm]:
+        def networks(partition: Partition, parts: int = 1) -> list[Arm]:
             groups = [[self.tasks[t] for t in group] for group in partition]
-            return [self.arm(group, n / len(group)) for group in groups]
+            return [self.arm(group, parts * n / len(group)) for group in groups]
 
-        apart = networks(tuple((t,) for t in range(n)))
+        single = tuple((t,) for t in range(n))
+        apart, halved = networks(single), networks(single, parts=2)
         options = {OptionName.ONE: networks((tuple(range(n)),))}
         if 1 < len(grouping) < n:
             options[OptionName.GROUPING] = networks(grouping)
@@ -276,7 +277,8 @@ class GroupPlan:
             if slim != apart:
                 options[OptionName.SLIM] = slim
         whole = Budget.parse(self.experiment.budget)
-        arms = list(dict.fromkeys([*apart, *(arm for each in options.values() for arm in each)]))
+        others = [arm for each in options.values() for arm in each]
+        arms = list(dict.fromkeys([*apart, *others, *halved]))
         draft = self._at(self.priced(arms), Budget(n * whole.amount, whole.axis))
         recipe = self.experiment.recipe
         jobs = {arm: draft.jobs(arm, Setting(arm.strategy, recipe, {}), seeds) for arm in arms}
@@ -286,6 +288,7 @@ class GroupPlan:
                 OptionRuns(name=name, networks=tuple(_runs(arm, jobs[arm]) for arm in each))
                 for name, each in options.items()
             ),
+            halved=tuple(_runs(arm, jobs[arm]) for arm in halved),
         )
         return [job for each in jobs.values() for job in each], declared
 

@@ -65,16 +65,19 @@ class OptionRuns(Document):
 class VerificationRuns(Document):
     """The runs that verify a proposal: networks of one task each, and what is compared with them.
 
-    All ways to serve the tasks have the same budget in total.
+    All ways to serve the tasks have the same budget in total. `halved` are networks of one task
+    each at half of it, which say whether it is long enough.
     """
 
     apart: tuple[NetworkRuns, ...]
     options: tuple[OptionRuns, ...]
+    halved: tuple[NetworkRuns, ...] = ()
 
     @property
     def networks(self) -> tuple[NetworkRuns, ...]:
         """All of them."""
-        return (*self.apart, *(network for each in self.options for network in each.networks))
+        options = (network for each in self.options for network in each.networks)
+        return (*self.apart, *options, *self.halved)
 
 
 class GroupDeclaration(Document):
@@ -106,6 +109,7 @@ class GroupDeclaration(Document):
         served = []
         if (verified := self.verification) is not None:
             served = [verified.apart, *(option.networks for option in verified.options)]
+            served += [verified.halved] if verified.halved else []
         if any(sorted(t for n in part for t in n.tasks) != sorted(tasks) for part in served):
             raise ValueError("each way to serve the tasks serves each of them once")
         return self

@@ -9,13 +9,16 @@ import numpy as np
 
 from bench.clean import csv_cell, finite
 from bench.decide.groupings import GroupingResult, Option, differences, named
-from bench.decide.pairs import delta_m_by_seed
+from bench.decide.pairs import TargetGains, delta_m_by_seed
 from bench.report.groups.wording import (
     ANSWER,
+    BUDGET,
     OPTIONS,
     PROPOSAL,
     SCORED,
     TASKS,
+    budget_lines,
+    budget_standings,
     compared_lines,
     grouping_sentence,
     standings,
@@ -57,6 +60,7 @@ def grouping_json(
         "how_to_read": {
             "answer": ANSWER,
             "options": OPTIONS,
+            "budget": BUDGET,
             "tasks": TASKS,
             "proposal": PROPOSAL,
             "scored": SCORED,
@@ -74,6 +78,7 @@ def grouping_json(
             "p_higher_delta_m": verdict.better,
             "seeds_needed": verdict.seeds,
         },
+        "budget": _budget(result, margin),
         "options": [_option(option) for option in result.options],
         "comparisons": {
             "sentences": compared_lines(result),
@@ -134,6 +139,36 @@ def _result(found: PairedResult) -> dict[str, Any]:
     return {**asdict(found), "p": found.p}
 
 
+def _budget(result: GroupingResult, margin: float) -> dict[str, Any] | None:
+    """Return what all ways to serve the tasks had, and what half of it costs each task."""
+    if (apart := result.apart) is None:
+        return None
+    words = budget_standings(apart.halved) if apart.halved else {}
+    return {
+        "total": apart.total.text,
+        "sentences": budget_lines(result, margin),
+        "steps_apart": list(apart.steps),
+        "half": apart.halved
+        and [_target(target, words[target.target]) for target in apart.halved.targets],
+    }
+
+
+def _target(target: TargetGains, word: str) -> dict[str, Any]:
+    return {
+        "task": target.target,
+        "gains_by_seed": _by_seed(target.gains),
+        "gain": _result(paired(list(target.gains.values()), target.margin)),
+        "margin": target.margin,
+        "reference": target.reference,
+        "relative_gain": target.relative,
+        "p_keeps": target.keeps,
+        "p_loses": target.loses,
+        "p_gains": target.wins,
+        "word": word,
+        "excluded": target.excluded,
+    }
+
+
 def _option(option: Option) -> dict[str, Any]:
     candidate, words = option.candidate, standings(option.candidate)
     return {
@@ -146,22 +181,8 @@ def _option(option: Option) -> dict[str, Any]:
         },
         **candidate_json(candidate),
         "inference_flops_saved": option.saved,
-        "tasks": [
-            {
-                "task": target.target,
-                "gains_by_seed": _by_seed(target.gains),
-                "gain": _result(paired(list(target.gains.values()), target.margin)),
-                "margin": target.margin,
-                "reference": target.reference,
-                "relative_gain": target.relative,
-                "p_keeps": target.keeps,
-                "p_loses": target.loses,
-                "p_gains": target.wins,
-                "word": str(words[target.target]),
-                "excluded": target.excluded,
-            }
-            for target in candidate.targets
-        ],
+        "steps": list(option.steps),
+        "tasks": [_target(target, str(words[target.target])) for target in candidate.targets],
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from bench.decide.groupings import Grouping, GroupingResult, Option, named
 from bench.decide.pairs import TargetGains
 from bench.report.groups.wording import (
+    BUDGET,
     COSTS,
     DRAWS,
     OPTIONS,
@@ -14,8 +15,10 @@ from bench.report.groups.wording import (
     TASKS,
     USE,
     braced,
+    budget_standings,
     flops,
     standings,
+    steps_of,
 )
 from bench.report.text.decision import USE_COLUMNS, shares, use_figures
 from bench.report.text.sections import Code, Section, Strong, Table, Text, tabled
@@ -33,6 +36,7 @@ def sections(result: GroupingResult, experiment: Experiment) -> list[Section]:
     every = (
         options_section(result),
         tasks_section(result),
+        _budget(result),
         _use(result),
         _best(result),
         _drawn(result),
@@ -77,6 +81,7 @@ def options_section(result: GroupingResult) -> Section | None:
         "inference FLOPs",
         "time an image",
         "training compute",
+        "steps",
         "who shares",
     )
     lines = [
@@ -85,6 +90,7 @@ def options_section(result: GroupingResult) -> Section | None:
             str(option.networks),
             spread(option.delta_m, "%"),
             *map(share_percent, shares(option.candidate).values()),
+            steps_of(option.steps) if option.steps else NOTHING,
             _grouping(option.grouping),
         )
         for option in result.options
@@ -120,6 +126,18 @@ def by_target(option: Option) -> dict[str, TargetGains]:
 def gained(target: TargetGains) -> str:
     """Return the mean gain of a task with its interval, in the unit of its metric."""
     return spread(paired(list(target.gains.values())), "")
+
+
+def _budget(result: GroupingResult) -> Section | None:
+    """Return what half of the budget costs each task, and what is shown by it."""
+    if result.apart is None or (halved := result.apart.halved) is None:
+        return None
+    words = budget_standings(halved)
+    lines: list[tuple[Text, ...]] = [
+        (Code(target.target), gained(target), words[target.target]) for target in halved.targets
+    ]
+    columns = ("task", "gain by half of the budget [95 % CI]", "the budget is")
+    return tabled("budget", "Is the budget long enough?", columns, lines, BUDGET)
 
 
 def _use(result: GroupingResult) -> Section | None:

@@ -6,7 +6,14 @@ from bench.clean import markdown as escape
 from bench.clean import markdown_code as code
 from bench.decide.groupings import GroupingResult
 from bench.report.groups.sections import sections
-from bench.report.groups.wording import ANSWER, answer_of, braced, compared_lines, grouping_sentence
+from bench.report.groups.wording import (
+    ANSWER,
+    answer_of,
+    braced,
+    budget_lines,
+    compared_lines,
+    grouping_sentence,
+)
 from bench.report.text.table import PAGE, block_markdown, section_markdown
 from bench.spec.experiment import Experiment
 
@@ -34,7 +41,9 @@ def grouping_markdown(
         "\n".join(
             f"{number}. {code(braced(group))}" for number, group in enumerate(answer_of(result), 1)
         ),
-        "\n".join(f"- {escape(line)}" for line in compared_lines(result)),
+        "\n".join(
+            f"- {escape(line)}" for line in (*budget_lines(result, margin), *compared_lines(result))
+        ),
         escape(ANSWER),
         f"[The page {PAGE}]({PAGE}) shows all of this.",
         *(

@@ -18,6 +18,8 @@ from bench.store.records import SCREEN_BELOW
 _MOST_NAMED = 8
 #: Groupings that compete, of which a sentence names so many.
 _RIVALS = 2
+#: Whether a budget is long enough for a task.
+SHORT, LONG, OPEN = "short", "long enough", "perhaps short"
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 #: What the words of the answer mean.
@@ -63,6 +65,13 @@ SCORED = (
 )
 #: What the parts cost.
 COSTS = "Training FLOPs of all runs of a part."
+#: What it means that a budget is short.
+BUDGET = (
+    "What half of the budget costs the network of each task, at the same seeds. short: shown to be "
+    "more than the margin, corrected by Holm over the tasks. long enough: shown to be less. "
+    "perhaps short: neither. On a short budget sharing may look better than it is, since a shared "
+    "network takes more steps."
+)
 #: What networks cost to use.
 USE = (
     "What the networks cost to use: forward passes for all tasks, at the first seed. Time is that "
@@ -145,24 +154,25 @@ def grouping_sentence(result: GroupingResult, margin: float, unverified_reason: 
     if verdict is None:
         return _proposed(result, unverified_reason)
     option, beyond = verdict.option, points(margin)
-    own = "a network of its own"
+    own, where = "a network of its own", _total(result)
     match verdict.choice:
         case GroupChoice.ONE | GroupChoice.GROUPING:
             assert option is not None
             return (
                 f"{_capital(networks_of(option.grouping))}: no task loses more than {beyond} "
-                f"against {own} ({_p(verdict.p)}). {_capital(_worth(option))}.{_preferred(result)}"
+                f"against {own}{where} ({_p(verdict.p)}). "
+                f"{_capital(_worth(option))}.{_preferred(result)}"
             )
         case GroupChoice.SEPARATE:
             return (
                 f"{_capital(networks_of(tuple((task,) for task in result.tasks)))}: "
-                f"{_tried(result)}, some task loses more than {beyond} against {own} "
+                f"{_tried(result)}, some task loses more than {beyond} against {own}{where} "
                 f"({_p(verdict.p)})."
             )
         case GroupChoice.TRADE:
             assert option is not None
             return (
-                f"A trade: with {_called(option, result)}, {_traded(option, beyond)} "
+                f"A trade{where}: with {_called(option, result)}, {_traded(option, beyond)} "
                 f"({_p(verdict.p)}). "
                 f"{_capital(_tried(result))}, some task loses as much against {own}."
             )
@@ -171,9 +181,59 @@ def grouping_sentence(result: GroupingResult, margin: float, unverified_reason: 
             ways = [*tried, "networks of their own"]
             why = undecided([o.candidate for o in deployable(result)], verdict.seeds)
             return (
-                f"Undecided between {listed(ways)}: it is not settled whether some task loses "
-                f"more than {beyond}. {_capital(why)}."
+                f"Undecided between {listed(ways)}{where}: it is not settled whether some task "
+                f"loses more than {beyond}. {_capital(why)}."
             )
+
+
+def _total(result: GroupingResult) -> str:
+    """Return the budget at which a verdict holds."""
+    return f" at {amount(result.apart.total)} in total" if result.apart else ""
+
+
+def budget_lines(result: GroupingResult, margin: float) -> list[str]:
+    """Return what the budget bought each way to serve the tasks, and whether it is short."""
+    if (apart := result.apart) is None:
+        return []
+    lines, ways = [], [(_called(option, result), option.steps) for option in deployable(result)]
+    ways.append(("networks of their own", apart.steps))
+    if all(steps for _, steps in ways):
+        told = listed([f"{name} {steps_of(steps)} steps" for name, steps in ways])
+        lines.append(f"{amount(apart.total)} bought {told}.")
+    if apart.halved is not None:
+        lines.append(_long_enough(budget_standings(apart.halved), points(margin)))
+    return lines
+
+
+def steps_of(steps: Sequence[int]) -> str:
+    """Return the steps of several networks: `96`, or `96 to 130`."""
+    low, high = min(steps), max(steps)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def budget_standings(halved: Candidate) -> Mapping[str, str]:
+    """Return whether the budget is long enough for the network of each task, in a word or two."""
+    words = {Standing.LOSES: SHORT, Standing.KEEPS: LONG, Standing.GAINS: LONG}
+    return {task: words.get(found, OPEN) for task, found in standings(halved).items()}
+
+
+def _long_enough(found: Mapping[str, str], beyond: str) -> str:
+    """Return whether the budget is long enough for all tasks, or for which it is not."""
+
+    def those(word: str) -> str:
+        tasks = [task for task, own in found.items() if own == word]
+        if len(tasks) > _MOST_NAMED:
+            return counted(len(tasks), "task")
+        return listed(tasks) if tasks else ""
+
+    if short := those(SHORT):
+        return (
+            f"The budget is short for {short}: half of it costs a network of its own more than "
+            f"{beyond}. With more training the answer may be another."
+        )
+    if unsettled := those(OPEN):
+        return f"The budget is not shown to be long enough for {unsettled}."
+    return f"The budget is long enough: half of it costs no network of its own more than {beyond}."
 
 
 def _p(p: float) -> str:

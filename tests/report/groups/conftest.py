@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from bench.decide.groupings import GroupingResult, Option, named, verdict
+from bench.decide.groupings import Apart, GroupingResult, Option, named, verdict
 from bench.decide.pairs import Candidate, TargetGains
+from bench.spec.budget import Budget
 from bench.spec.grouping import GroupExperiment
 from bench.stats.affinities import Affinities, Scored
 from bench.stats.partitions import Partition, Predicted, Proposal, Rules, totals
@@ -125,6 +126,7 @@ def make_result(
     proposed = proposal(found.values, blocks, frequencies)
     grouping = named(proposed.chosen.partition, tasks)
     options: list[Option] = []
+    apart = None
     if world:
         (one, one_first), (grouped, grouped_first) = WORLDS[world]
         count = len(grouping)
@@ -144,7 +146,14 @@ def make_result(
             means = [first, *[rest] * (len(tasks) - 1)]
             networks = count if name is OptionName.SLIM else len(groups)
             own = candidate(tasks, means, networks, seeds, wide, number, str(name))
-            options.append(Option(name, groups, own))
+            steps = tuple(128 * len(tasks) // networks for _ in range(networks))
+            options.append(Option(name, groups, own, steps))
+        lost = [-first / 10, *[-0.2] * (len(tasks) - 1)]
+        apart = Apart(
+            Budget(len(tasks) * 1e10, "flop"),
+            (128,) * len(tasks),
+            candidate(tasks, lost, len(tasks), seeds, spread / 2, 9, "half the budget"),
+        )
     other = Affinities("cosine", tuple(tasks), found.values / 10, "", 1e12)
     scored = Scored(
         "pairs",
@@ -163,6 +172,7 @@ def make_result(
         options=tuple(options),
         verdict=verdict(options) if options else None,
         costs={"affinities": 5e12, "verification": 2e13, "every group": 4e14},
+        apart=apart,
     )
 
 

@@ -1,7 +1,7 @@
 """The answer in words: what each verdict says, and that it claims no more than was shown."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ from bench.decide.groupings import GroupChoice, GroupingResult, Option, Verdict,
 from bench.report.groups.wording import (
     Standing,
     answer_of,
+    budget_lines,
     compared_lines,
     grouping_sentence,
     networks_of,
@@ -47,9 +48,41 @@ def test_sentences_have_at_most_thirty_words(make_result: Make, tasks: int, worl
     for drawn in ((0.95, 0.05), (0.4, 0.3, 0.3), ()):
         result = make_result(tasks, world, frequencies=drawn)
         text = f"{grouping_sentence(result, 1.0, 'there was no time left')} "
-        text += " ".join(compared_lines(result))
+        text += " ".join((*budget_lines(result, 1.0), *compared_lines(result)))
         for sentence in re.split(r"(?<=[.:;])\s+", text):
             assert len([w for w in sentence.split() if re.search(r"\w", w)]) <= 30, sentence
+
+
+def _halved(result: GroupingResult, gains: Mapping[str, float]) -> GroupingResult:
+    """Return a result in which half of the budget gives tasks such gains."""
+    assert result.apart is not None
+    assert result.apart.halved is not None
+    halved = result.apart.halved
+    targets = tuple(
+        replace(t, gains={n: gains[t.target] + 0.1 * (-1) ** n for n in range(10)})
+        for t in halved.targets
+    )
+    candidate = replace(halved, targets=targets)
+    return replace(result, apart=replace(result.apart, halved=candidate))
+
+
+def test_a_budget_is_short_for_the_tasks_that_lose_by_half_of_it(make_result: Make) -> None:
+    result = make_result(3, "one network")
+    shown = budget_lines(_halved(result, {"gender": -3.0, "season": -0.2, "colour": -1.0}), 1.0)
+    assert shown == [
+        "30 GFLOPs bought one network 384 steps, the proposed grouping 192 steps and networks of "
+        "their own 128 steps.",
+        "The budget is short for gender: half of it costs a network of its own more than 1 point. "
+        "With more training the answer may be another.",
+    ]
+    open_, long = (
+        budget_lines(_halved(result, dict(zip(result.tasks, gains, strict=True))), 1.0)[1]
+        for gains in ((-0.2, -0.2, -1.0), (-0.2, -0.3, 0.1))
+    )
+    assert open_ == "The budget is not shown to be long enough for colour."
+    assert long == (
+        "The budget is long enough: half of it costs no network of its own more than 1 point."
+    )
 
 
 def test_a_grouping_is_told_with_its_proof_its_gain_and_what_it_saves(make_result: Make) -> None:
@@ -58,7 +91,7 @@ def test_a_grouping_is_told_with_its_proof_its_gain_and_what_it_saves(make_resul
     assert result.verdict is not None
     assert grouping_sentence(result, 1.0) == (
         "Two networks, {gender, colour, usage} and {season, category}: no task loses more than 1 "
-        "point against a network of its own (p = 0.001). "
+        "point against a network of its own at 50 GFLOPs in total (p = 0.001). "
         f"Δm is {found.mean:+.1f} % ({found.low:.1f} to {found.high:.1f}), a gain, and inference "
         "takes 60 % fewer FLOPs. With one network for all this is not shown."
     )
@@ -99,7 +132,7 @@ def test_without_costs_of_use_nothing_is_said_to_be_saved(make_result: Make) -> 
     result = make_result(5, "one network")
     options = [replace(o, candidate=replace(o.candidate, use=None)) for o in result.options]
     changed = replace(result, options=tuple(options), verdict=verdict(options))
-    assert "FLOPs" not in grouping_sentence(changed, 1.0)
+    assert "inference" not in grouping_sentence(changed, 1.0)
 
 
 def test_separate_trade_and_undecided_recommend_no_sharing(make_result: Make) -> None:
