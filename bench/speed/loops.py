@@ -1,4 +1,4 @@
-"""Training loops over the same images: the harness's own, a handwritten one, and plain products.
+"""Training loops over the same images: the harness's own, and a handwritten one.
 
 A loop is made from a workload and then takes as many steps as it is told. Those of other libraries
 are in `peers`.
@@ -157,21 +157,7 @@ def _by_hand(work: Workload) -> Iterator[None]:
             yield
 
 
-def products(side: int, precision: Precision) -> Steps:
-    """Return a loop of products of square matrices: 2 · side³ FLOPs per step, on one thread."""
-    prepare("cpu")
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = torch.randn(2, side, side).to(dtype).unbind()
-    out = torch.empty_like(a)
-
-    def take(count: int) -> None:
-        for _ in range(count):
-            torch.mm(a, b, out=out)
-
-    return take
-
-
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _made(loop: Callable[..., Steps], arguments: tuple[object, ...]) -> Steps:
     return loop(*arguments)
 

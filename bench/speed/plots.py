@@ -117,7 +117,7 @@ def _machine(table: Table) -> "Figure":
         lambda row: f"{row['network']}, {row['precision']}",
         {"whole step": "share", "if all but products took no time": "bound"},
         "share of the measured peak (%)",
-        "The peak is that of plain products of matrices of the same precision, on one thread.",
+        "The peak is the fastest of several loops of products and multiply-adds, on one thread.",
         scale=100,
     )
 

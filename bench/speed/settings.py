@@ -73,7 +73,8 @@ class Settings(_Settings):
     """About how long the turns for one row of a table go on."""
     step_goal: float
     product_sides: tuple[int, ...]
-    """Sides of the square matrices whose products show the machine's peak."""
+    """Sides of the square matrices whose products are tried for the machine's peak. Convolutions
+    have a quarter of the smaller two as channels."""
     matrix: Matrix
     growth: tuple[Growth, ...]
     growth_rounds: int

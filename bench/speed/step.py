@@ -8,7 +8,7 @@ from itertools import product
 from time import perf_counter
 
 from bench.spec.experiment import Precision
-from bench.speed import loops, peers
+from bench.speed import loops, peak, peers
 from bench.speed.loops import Steps, Workload
 from bench.speed.settings import Method, Network, Settings
 from bench.speed.tables import Column, Table, met, milliseconds, number, percent, times
@@ -208,10 +208,13 @@ def _peer_rows(
 
 
 def against_machine(settings: Settings, process: ProcessPoolExecutor) -> Table:
-    """Compare the FLOPs per second of a step with those of plain matrix products."""
-    rows = list[dict[str, object]]()
+    """Compare the FLOPs per second of a step with the most that a thread of this machine does."""
+    rows, notes = list[dict[str, object]](), list[str]()
+    known = process.submit(peak.processor).result()
     for precision in settings.precisions:
-        rows += _machine_rows(settings, precision, process)
+        found, told = _machine_rows(settings, precision, known, process)
+        rows += found
+        notes.append(told)
     return Table(
         "machine",
         "3. The machine's limit",
@@ -221,30 +224,33 @@ def against_machine(settings: Settings, process: ProcessPoolExecutor) -> Table:
             Column("flops", "GFLOP a step", lambda flops: number(flops / 1e9)),
             Column("seconds", "step (ms)", milliseconds),
             Column("rate", "GFLOP/s", lambda rate: number(rate / 1e9)),
-            Column("peak", "its peak", lambda rate: number(rate / 1e9)),
+            Column("peak", "the peak", lambda rate: number(rate / 1e9)),
             Column("share", "of it", percent),
             Column("goal", "at least", percent),
-            _MET,
+            Column("met", "met", lambda value: value if isinstance(value, str) else met(value)),
             Column("bound", "products alone", percent),
         ],
         rows,
         (
-            "One thread. The peak is the fastest product of two square matrices of side "
-            f"{', '.join(map(str, settings.product_sides))}. The FLOPs of a step are those that "
-            "its price counts: convolutions and products, nothing else. "
-            "*Products alone* is the share of the peak that a step would reach if all but its "
-            "convolutions and products took no time, and what bounds it with these kernels.",
+            *notes,
+            "One thread. The peak is the fastest block of any of these loops, and is valid where it"
+            " is no more than the processor can issue, not far below it, and no step passes it. The"
+            " FLOPs of a step are those that its price counts: convolutions and products, nothing "
+            "else. *Products alone* is the share of the peak that a step would reach if all but its"
+            " convolutions and products took no time, and what bounds it with these kernels.",
         ),
     )
 
 
 def _machine_rows(
-    settings: Settings, precision: Precision, process: ProcessPoolExecutor
-) -> Iterator[dict[str, object]]:
+    settings: Settings, precision: Precision, known: peak.Processor, process: ProcessPoolExecutor
+) -> tuple[list[dict[str, object]], str]:
+    """Return the rows of a precision, and what their peak is."""
+    tried = process.submit(peak.candidates, precision, settings.product_sides).result()
     blocks = {}
-    for side in settings.product_sides:
-        steps = _length(settings, process, loops.products, side, precision)
-        blocks[f"{side}"] = _timed(process, 0, steps, loops.products, side, precision)
+    for each in tried:
+        steps = _length(settings, process, each.loop, *each.arguments)
+        blocks[each.name] = _timed(process, 0, steps, each.loop, *each.arguments)
     works = {
         network.label: Workload.of(settings, network, settings.methods[0], precision)
         for network in settings.networks
@@ -253,22 +259,44 @@ def _machine_rows(
         steps = _length(settings, process, loops.harness, work)
         blocks[label] = _timed(process, 0, steps, loops.harness, work)
     taken = in_turns(blocks, settings.row_seconds)
-    peak = max(2 * s**3 / statistics.median(taken[f"{s}"]) for s in settings.product_sides)
+    rates = {each.name: each.flops / min(taken[each.name]) for each in tried}
+    best = max(rates, key=lambda name: rates[name])
+    highest, limit = rates[best], known.limit(precision)
+    rows = list[dict[str, object]]()
     for network in settings.networks:
         work, seconds = works[network.label], statistics.median(taken[network.label])
         flops = process.submit(loops.flops, work).result()
         counted = process.submit(loops.counted_seconds, work).result()
-        share, goal = flops / seconds / peak, network.peak_goals.get(precision)
-        yield {
-            "network": network.label,
-            "precision": precision,
-            "flops": flops,
-            "seconds": seconds,
-            "rate": flops / seconds,
-            "peak": peak,
-            "share": share,
-            "goal": goal,
-            "met": None if goal is None else share >= goal,
-            "bound": flops / counted / peak,
-            "in products": counted / seconds,
-        }
+        share, goal = flops / seconds / highest, network.peak_goals.get(precision)
+        rows.append(
+            {
+                "network": network.label,
+                "precision": precision,
+                "flops": flops,
+                "seconds": seconds,
+                "rate": flops / seconds,
+                "peak": highest,
+                "share": share,
+                "goal": goal,
+                "met": None if goal is None else share >= goal,
+                "bound": flops / counted / highest,
+                "in products": counted / seconds,
+            }
+        )
+    fastest = max(row["flops"] / row["seconds"] for row in rows)  # type: ignore[operator]
+    if fault := peak.fault(highest, limit, fastest):
+        for row in rows:
+            row["met"] = "no valid peak"
+    told = ", ".join(f"{name} {number(rate / 1e9)}" for name, rate in rates.items())
+    issued = (
+        f"The processor issues {known.flops[precision]} FLOPs a cycle at "
+        f"{known.clock / 1e9:.2f} GHz ({known.source}), {number(limit / 1e9)} GFLOP/s"
+        if limit
+        else "What the processor can issue is unknown"
+    )
+    reached = f"; the best loop, {best}, reaches {percent(highest / limit)}" if limit else ""
+    return rows, f"{precision}: {issued}{reached}. {_capital(fault)}GFLOP/s by loop: {told}."
+
+
+def _capital(fault: str) -> str:
+    return f"{fault[:1].upper()}{fault[1:]}. " if fault else ""

@@ -18,14 +18,14 @@ from bench.cli.app import main
 from bench.networks import Encoder
 from bench.report.plots.canvas import style
 from bench.speed import growth as growth_module
-from bench.speed import loops, peers
+from bench.speed import loops, peak, peers
 from bench.speed import step as step_module
 from bench.speed.growth import growth
 from bench.speed.loops import Steps, Workload
 from bench.speed.plots import PLOTS
 from bench.speed.settings import Growth, Settings, load
 from bench.speed.step import against_machine, against_peers, by_hand
-from bench.speed.tables import Table
+from bench.speed.tables import Table, number
 from bench.speed.turns import Ratio, in_turns, ratio
 
 REAL = importlib.util.find_spec("LibMTL") is not None
@@ -159,10 +159,27 @@ def test_a_step_is_measured_against_the_loop_by_hand(settings: Settings, here: A
     assert all(math.isfinite(x) and x > 0 for x in finite(table))
 
 
-def test_the_machine_is_measured_by_counted_work_over_the_fastest_product(
+@pytest.mark.parametrize("clock", [0.0, 1.0])
+def test_a_goal_is_never_met_by_a_peak_that_the_processor_does_not_confirm(
+    settings: Settings, here: Any, monkeypatch: pytest.MonkeyPatch, clock: float
+) -> None:
+    known = peak.Processor(clock, "of a test", {"fp32": 32, "bf16": 32})
+    monkeypatch.setattr(peak, "processor", lambda: known)
+    table = against_machine(settings, here)
+    assert {row["met"] for row in table.rows} == {"no valid peak"}
+    assert all("No valid peak" in note for note in table.notes[: len(settings.precisions)])
+    assert "| no valid peak |" in table.markdown()
+
+
+def test_the_machine_is_measured_by_counted_work_over_the_fastest_loop(
     settings: Settings, here: Any
 ) -> None:
     table = against_machine(settings, here)
+    for precision, note in zip(settings.precisions, table.notes, strict=False):
+        told = note.partition("by loop: ")[2]
+        rates = {float(part.split()[-1].strip(".").replace(",", "")) for part in told.split(", ")}
+        shown = {row["peak"] for row in table.rows if row["precision"] == precision}
+        assert {float(number(rate / 1e9).replace(",", "")) for rate in shown} == {max(rates)}
     for row in table.rows:
         assert row["share"] == pytest.approx(row["flops"] / row["seconds"] / row["peak"])
         assert row["share"] > 0
