@@ -1,4 +1,4 @@
-"""How fast the harness is, measured side by side in one session: five tables, each with a plot.
+"""How fast the harness is, measured side by side in one session: six tables, each with a plot.
 
 Everything is timed in turns and shown as a ratio with an interval, because a time alone mostly
 reflects the state of the machine. The names of networks, strategies and data sets are in
@@ -12,7 +12,7 @@ from bench.speed.settings import Settings
 from bench.speed.tables import Table
 
 #: The number of tables; the second has two parts.
-TABLES = 5
+TABLES = 6
 
 
 def measure(
@@ -24,6 +24,7 @@ def measure(
     from bench.speed.overhead import overhead
     from bench.speed.step import against_machine, against_peers, by_hand
     from bench.speed.turns import own_process
+    from bench.speed.verdict import verdict
 
     with ExitStack() as stack:
         pool = [stack.enter_context(own_process(worker=True)) for _ in range(cores)]
@@ -35,6 +36,7 @@ def measure(
             (3, "the machine's limit", lambda: against_machine(settings, pool[0])),
             (4, "cost as work grows", lambda: growth(settings)),
             (5, "overhead of a whole command", lambda: overhead(settings, cores)),
+            (6, "what a verdict costs", lambda: verdict(settings, cores, other)),
         ]
         for number, what, take in measures:
             if number in only:

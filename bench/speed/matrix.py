@@ -57,7 +57,7 @@ def matrix(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table:
         for turn in range(turns):
             part = specs[len(specs) * turn // turns : len(specs) * (turn + 1) // turns]
             if known:
-                theirs += other.submit(libmtl_runs, part, _classes(settings), cores).result()
+                theirs += other.submit(libmtl_runs, part, classes(settings), cores).result()
             ours.append(
                 command(["run", str(file), "--workers", str(cores)], file.parent / f"{turn}")
             )
@@ -113,7 +113,7 @@ def command(arguments: Sequence[str], results: Path) -> float:
     return time.perf_counter() - began
 
 
-def _classes(settings: Settings) -> dict[str, str]:
+def classes(settings: Settings) -> dict[str, str]:
     """Return LibMTL's class for each strategy; single-task runs use that of plain training."""
     return {m.strategy: m.peers["LibMTL"] for m in settings.methods}
 

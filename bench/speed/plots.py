@@ -111,6 +111,12 @@ def _matrix(table: Table) -> "Figure":
     return _bars(table, "way", "seconds", "wall time (s)", lambda s: f"{s:,.0f} s", "")
 
 
+def _verdict(table: Table) -> "Figure":
+    return _bars(
+        table, "way", "core seconds", "core-seconds", lambda s: f"{s:,.0f}", table.notes[1]
+    )
+
+
 def _machine(table: Table) -> "Figure":
     return _dots(
         table,
@@ -221,4 +227,5 @@ PLOTS: Mapping[str, Callable[[Table], "Figure"]] = {
     "machine": _machine,
     "growth": _growth,
     "overhead": _overhead,
+    "verdict": _verdict,
 }

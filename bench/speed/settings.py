@@ -43,6 +43,19 @@ class Matrix(_Settings):
     experiment: dict[str, Any]
 
 
+class Verdict(_Settings):
+    """A question whose answer is priced: what it asks, and the gain that is to be found."""
+
+    goal: float
+    gain: float
+    """In points of the metric."""
+    seeds: int
+    """Those that the spread between seeds is measured by."""
+    peers: dict[str, str] = {}
+    """By strategy, LibMTL's class for those that `methods` do not name."""
+    experiment: dict[str, Any]
+
+
 class Growth(_Settings):
     """Something that grows, and how far.
 
@@ -76,6 +89,7 @@ class Settings(_Settings):
     """Sides of the square matrices whose products are tried for the machine's peak. Convolutions
     have a quarter of the smaller two as channels."""
     matrix: Matrix
+    verdict: Verdict
     growth: tuple[Growth, ...]
     growth_rounds: int
     overhead_goal: float
