@@ -10,12 +10,10 @@ from bench.files import write_atomically
 from bench.launch import WorkerPool
 from bench.plan.configure import configured, encoders, look_at
 from bench.plan.survey import host_of
-from bench.spec.experiment import Experiment, experiment_toml
+from bench.spec.experiment import Experiment, Kind, experiment_toml
 
 
-def configure(
-    experiment: Experiment, free: Collection[str], session: Session, pool: WorkerPool
-) -> Experiment:
+def configure(experiment: Kind, free: Collection[str], session: Session, pool: WorkerPool) -> Kind:
     """Return an experiment on a user's own images with its `free` fields chosen; tell each choice.
 
     Raises `UserError` where the images cannot be read.

@@ -198,9 +198,10 @@ def group_prepared(
 
         forget_sources()  # in a notebook files are edited between two calls
         if free:
-            chosen = configure(experiment, free, session, pool)
-            update = {"name": f"{chosen.name[:80]}-groups"} if "name" in free else {}
-            experiment = GroupExperiment.model_validate(chosen.model_dump() | update)
+            experiment = configure(experiment, free, session, pool)
+            if "name" in free:
+                update = {"name": f"{experiment.name[:80]}-groups"}
+                experiment = experiment.model_copy(update=update)
         yield Prepared(experiment, session, pool, fresh, deadline, overrides.get("seeds"))
 
 

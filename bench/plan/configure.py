@@ -13,7 +13,7 @@ from typing import Any
 from bench.accelerator import HOST
 from bench.contracts import DataSource, Glance
 from bench.errors import shortened
-from bench.spec.experiment import Experiment
+from bench.spec.experiment import Experiment, Kind
 from bench.spec.limits import LONGEST_NAME
 from bench.spec.registry import cut_pair, networks, parse_dataset, parse_pairs
 
@@ -91,13 +91,13 @@ def encoders(device: str, download: bool) -> Encoders:
 
 
 def configured(
-    experiment: Experiment,
+    experiment: Kind,
     free: Collection[str],
     seen: Sequence[Seen],
     known: Encoders,
     device: str,
-) -> tuple[Experiment, list[Choice]]:
-    """Return an experiment whose `free` fields are chosen, and the choices in order.
+) -> tuple[Kind, list[Choice]]:
+    """Return an experiment whose `free` fields are chosen, of its kind, and the choices in order.
 
     `seen` are its pairs, `known` the encoders of this machine, `device` is cpu or the name of an
     accelerator. Raises `UserError` where only a user can choose.
@@ -122,7 +122,7 @@ def configured(
             told.append(Choice(f"--{field.replace('_', '-')}", shortened(str(shown)), why))
     if "name" in free:
         values["name"] = _name(seen)
-    return Experiment.model_validate({**experiment.model_dump(), **values}), told
+    return type(experiment).model_validate({**experiment.model_dump(), **values}), told
 
 
 def _name(seen: Sequence[Seen]) -> str:

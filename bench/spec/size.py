@@ -14,8 +14,9 @@ _SPEED: dict[Axis, float] = {"flop": 2e10, "samples": 8e3, "s": 1.0}
 #: What nobody knows yet: the passes at which networks converge, and the images of a set.
 _EPOCHS, _IMAGES = 64, 10_000
 _DAY = 86_400
-#: Ways to serve the tasks of a question of groups that are compared: alone, and the options.
-_WAYS = 5
+#: Ways to serve the tasks of a question of groups that are compared: alone,
+#: alone with half of the budget, and the options.
+_WAYS = 6
 _UNITS = ((365.25 * _DAY, "years"), (_DAY, "days"), (3600, "hours"), (60, "minutes"))
 
 

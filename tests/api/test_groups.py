@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import bench
 from bench.errors import UserError
@@ -170,6 +172,45 @@ def test_the_command_shows_and_leaves_what_it_found(bench: CommandLine, tmp_path
     assert "nothing to train" in again.stderr, again.stderr
 
 
+def _photographs(folder: Path, tasks: int, count: int = 60) -> Path:
+    """Write small grey images and a table with a binary column for each task."""
+    rng = np.random.default_rng(0)
+    names = [f"t{n}" for n in range(tasks)]
+    lines = [",".join(["image", *names])]
+    for n in range(count):
+        labels = rng.integers(0, 2, tasks)
+        pixels = np.full((16, 16), 40 + 120 * labels[0]) + rng.integers(0, 30, (16, 16))
+        Image.fromarray(pixels.astype("uint8")).save(folder / f"{n}.png")
+        lines.append(",".join([f"{n}.png", *map(str, labels)]))
+    table = folder / "labels.csv"
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+def test_a_table_of_ones_own_is_configured_proposed_and_verified(tmp_path: Path) -> None:
+    table = _photographs(tmp_path, 3)
+    asked: dict[str, Any] = {"budget": "8steps", "seeds": 2, "affinity_seeds": 2, "workers": 0}
+    report = bench.group(
+        f"{table}:t0+t1+t2", results=tmp_path / "r", at_most_networks=2, progress=False, **asked
+    )
+    assert report.experiment.at_most_networks == 2
+    assert report.name.endswith("-groups")
+    assert report.experiment.pair[0].startswith("folder")
+    assert {option.name.value for option in report.result.options} >= {"one network", "grouping"}
+
+
+def test_more_than_twelve_columns_are_measured_by_one_joint_run(tmp_path: Path) -> None:
+    table = _photographs(tmp_path, 14)
+    columns = "+".join(f"t{n}" for n in range(14))
+    report = bench.group(
+        f"{table}:{columns}", results=tmp_path / "r", budget="16steps", affinity_seeds=2,
+        propose_only=True, workers=0, progress=False, network="lenet",
+    )  # fmt: skip
+    assert report.declaration.method == "joint"
+    assert report.result.affinities[0].values.shape == (2, 14, 14)
+    assert sorted(t for group in report.grouping for t in group) == sorted(report.result.tasks)
+
+
 def test_a_dry_run_trains_and_leaves_nothing(bench: CommandLine, tmp_path: Path) -> None:
     done = bench("group", *FLAGS, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
@@ -192,7 +233,7 @@ def test_the_number_of_tasks_chooses_the_method() -> None:
 
 def test_a_plan_of_very_many_runs_has_to_be_meant(tmp_path: Path) -> None:
     """As `run` asks; a question of groups counts its own runs."""
-    with pytest.raises(UserError, match=r"plans 75,018 runs.*--yes goes on"):
-        ask(tmp_path, seeds=5000)  # 15 networks each, and 6 at 3 seeds
+    with pytest.raises(UserError, match=r"plans 90,018 runs.*--yes goes on"):
+        ask(tmp_path, seeds=5000)  # 18 networks each, and 6 at 3 seeds
     with pytest.raises(UserError, match="cannot be planned, even with --yes"):
         ask(tmp_path, seeds=100_000_000, yes=True)
