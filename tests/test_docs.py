@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,30 @@ def test_the_page_on_speed_quotes_the_committed_measurements() -> None:
         f"{narrow} and {wide} % of the processor's float32 peak on the ResNets, {lenet} % on LeNet",
     ):
         assert said in page
+
+
+def test_the_page_on_groups_quotes_the_committed_study_and_reports() -> None:
+    page = " ".join((ROOT / "docs/groups.md").read_text("utf-8").split())
+    found = json.loads((ROOT / "results/reference/groups/study.json").read_text("utf-8"))
+    for budget, steps in found["design"]["steps"].items():
+        for method, name in (("pairs", "`pairs`"), ("look-ahead", "look-ahead"), ("cosine",) * 2):
+            rows = [r for r in found["proposals"] if (r["method"], r["budget"]) == (method, budget)]
+            said = Counter(row["outcome"] for row in rows)
+            assert said.total() == 40
+            assert f"| {name}, {steps} steps | {said['planted']} |" in page
+            if (budget, method) == ("short", "pairs"):
+                assert (
+                    f"undecided in {said['undecided']} worlds and says `separate` in "
+                    f"{said['separate']}. In {said['another grouping']} it joins" in page
+                )
+    for name in ("groups-multimnist", "groups-creatures"):
+        report = json.loads((ROOT / f"results/reference/{name}/grouping.json").read_text("utf-8"))
+        grouping = next(o for o in report["options"] if o["name"] == "grouping")
+        shown = " ".join("{" + ", ".join(group) + "}" for group in grouping["groups"])
+        assert shown in page
+        delta = grouping["delta_m"]
+        if report["verdict"]["choice"] == "grouping":
+            assert f"Δm {delta['mean']:+.1f} % [{delta['low']:+.1f}, {delta['high']:+.1f}]" in page
 
 
 def test_the_committed_results_are_of_the_shipped_experiments() -> None:
