@@ -266,7 +266,8 @@ def _verified(
         options.append(Option(each.name, grouping, candidate, _steps(networks)))
     halved = None
     if runs.halved:
-        halved = _against(declaration, "half the budget", runs.halved, alone, find, part=0.5)
+        # Few steps cannot be halved exactly. No two ways are compared by it, so about half will do.
+        halved = _against(declaration, "half the budget", runs.halved, alone, find, 0.5, 0.05)
     total = Budget(len(declaration.tasks) * budget.amount, budget.axis)
     return tuple(options), Apart(total, _steps(list(alone.values())), halved)
 
@@ -278,10 +279,12 @@ def _against(
     alone: Mapping[str, Mapping[int, Record]],
     find: Lookup,
     part: float = 1,
+    tolerance: float | None = None,
 ) -> Candidate:
     """Compare networks with those of one task each, `alone`, at the seeds that all of them have.
 
-    They are meant to have used `part` of the budget of the latter.
+    They are meant to have used `part` of the budget of the latter, within a tolerance which is that
+    of the budget's axis unless another is given.
     """
     margin, axis = declaration.experiment.margin, Budget.parse(declaration.experiment.budget).axis
     networks = [(network, _by_seed(network, find)) for network in served]
@@ -293,7 +296,8 @@ def _against(
         for those in ([each for _, each in networks], alone.values())
     )
     taken = _ratio(ours, theirs, axis)
-    uneven = math.isnan(taken) or abs(taken / part - 1) > TOLERANCE[axis]
+    allowed = TOLERANCE[axis] if tolerance is None else tolerance
+    uneven = math.isnan(taken) or abs(taken / part - 1) > allowed
     targets = [
         _target(task, margin, each, alone[task], sorted(seeds), uneven)
         for network, each in networks

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from bench.errors import UserError
 from bench.plan.groups import GroupPlan
 from bench.plan.within import Pace
-from bench.spec.budget import Budget
+from bench.spec.budget import TOLERANCE, Budget
 from bench.stats.partitions import Partition
 from bench.store.records import SCREEN_BELOW, Record
 from bench.train.job import Job
@@ -58,6 +58,32 @@ class GroupPlanner:
         self._plan, self._workers = plan, workers
         #: FLOPs of a step of the dearest network of one task.
         self._step = plan.dearest_step
+
+    def _even(self, amount: float) -> Budget:
+        """Return the budget of a task at or below an amount whose whole steps are most even.
+
+        What no step is bought for would make the totals of few steps unequal, and without equal
+        totals there is no verdict.
+        """
+        tried = [Budget(float(f"{amount * (1 - 0.0025 * n):.4g}"), "flop") for n in range(61)]
+        even = (budget for budget in tried if self._unevenness(budget) < TOLERANCE["flop"] / 2)
+        return next(even, None) or min(tried, key=self._unevenness)
+
+    def _unevenness(self, budget: Budget) -> float:
+        """Return how far the FLOPs of shared networks lie from those of networks of their own."""
+        tasks, size = self._plan.tasks, self._plan.draft.survey.flops
+        together = (tuple(range(len(tasks))),)
+
+        def used(partition: Partition) -> float:
+            total = 0.0
+            for group in partition:
+                step = size(self._plan.arm([tasks[t] for t in group])) or math.inf
+                total += step * math.floor(len(group) * budget.amount / step)
+            return total
+
+        apart = used(tuple((t,) for t in range(len(tasks))))
+        shared = (used(partition) for partition in (together, self.stand_in(len(tasks))))
+        return max(abs(each / apart - 1) for each in shared) if apart else math.inf
 
     def rehearsals(self, seconds: float) -> list[Job]:
         """Return short runs of a network of one task and of one of all, one for each worker."""
@@ -136,6 +162,6 @@ class GroupPlanner:
             budget = Budget(middle * self._step, "flop")
             fits = self.seconds(budget, seeds, affinity, found) <= seconds
             low, high = (middle, high) if fits else (low, middle)
-        budget = Budget(float(f"{low * self._step:.3g}"), "flop")
+        budget = self._even(low * self._step)
         took = self.seconds(budget, seeds, affinity, found)
         return GroupSchedule(budget, seeds, affinity, took)

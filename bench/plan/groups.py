@@ -114,7 +114,8 @@ class GroupPlan:
         for arm, found in prices.items():
             if isinstance(found, Fault):
                 raise UserError(f"{arm.strategy} on {'+'.join(arm.tasks)}: {found.reason}")
-        return replace(self.draft, prices=prices)
+        # A plan to a time tries budgets, which are the plan's own.
+        return replace(self.draft, experiment=self.experiment, prices=prices)
 
     # ---------------------------------------------------------------------------- affinities
 
