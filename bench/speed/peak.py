@@ -1,8 +1,8 @@
 """The most that one thread can do: the best of several real loops, checked against the processor.
 
-One kernel is no yardstick: where a library's products are slow, a convolution passes them. So the
-peak is the fastest of products by each library at hand, of convolutions, and of multiply-adds on
-registers alone, where a C compiler is at hand to make them. No loop can pass what the processor
+One kernel is no reference: where a library's products are slow, a convolution passes them. So the
+peak is the fastest of products by each library at hand, and of convolutions. Where a C compiler is
+at hand, it is compared with multiply-adds on registers alone. No loop can pass what the processor
 issues: its clock, which a chain of additions measures, times the operations of a cycle.
 """
 
@@ -201,10 +201,10 @@ def _cycles(compiled: ctypes.CDLL, rounds: int = 1_000_000) -> float:
 
 
 def fault(peak: float, limit: float, fastest: float) -> str:
-    """Return why a peak is no yardstick, or an empty text.
+    """Return why a peak is no reference, or an empty text.
 
     `limit` is what the processor can issue, 0 if unknown, and `fastest` the rate of the fastest
-    step that is held against the peak. All are FLOPs a second.
+    step that is compared with the peak. All are FLOPs a second.
     """
     if not limit:
         return "no valid peak: what the processor can issue is unknown"

@@ -1,4 +1,4 @@
-"""The yardstick of table 3: what its loops compute, and when it is none."""
+"""The peak of table 3: what its loops compute, and when it is none."""
 
 import shutil
 from pathlib import Path
