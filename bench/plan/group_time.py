@@ -154,7 +154,7 @@ class GroupPlanner:
             raise UserError(
                 f"--within: {tried[-1][0]} seeds of {_FEWEST} steps take about "
                 f"{math.ceil(needed / 60)} minutes beside what is done already: give more time, "
-                "fewer tasks or a smaller size= of images"
+                "fewer tasks, a smaller size= of images or a smaller --network"
             )
         low, high = float(_FEWEST), float(_MOST)
         while high / low > 1.01:
