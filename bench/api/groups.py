@@ -326,6 +326,8 @@ def _within(
         f"for affinities and {schedule.seeds} that verify, about {clock(schedule.seconds)} on "
         f"{workers} workers"
     )
+    if schedule.warning:
+        note(f"note: {schedule.warning}")
     update = {
         "budget": schedule.budget.text,
         "seeds": schedule.seeds,

@@ -25,6 +25,8 @@ _SEEDS: Sequence[tuple[int, int]] = ((10, 5), (SCREEN_BELOW, 5), (SCREEN_BELOW, 
 _REHEARSED, _SHARE = 24, 0.1
 #: The fewest and the most steps of a network of one task.
 _FEWEST, _MOST = 20, 100_000
+#: Passes over its training images under which a network has hardly learned.
+_LEAST_PASSES = 1.0
 #: Share of the time in which a worker waits for another.
 _IDLE = 0.08
 
@@ -43,12 +45,26 @@ class Slowness:
 
 @dataclass(frozen=True)
 class GroupSchedule:
-    """What fits into a time: the budget of a task, the seeds of both parts, and their seconds."""
+    """What fits into a time: the budget of a task, the seeds of both parts, and their seconds.
+
+    `passes` are those over the training images that a network of one task gets.
+    """
 
     budget: Budget
     seeds: int
     affinity_seeds: int
     seconds: float
+    passes: float
+
+    @property
+    def warning(self) -> str:
+        """What to do where the networks will hardly have learned; empty where they may have."""
+        if self.passes >= _LEAST_PASSES:
+            return ""
+        return (
+            f"that is {self.passes:.2g} of a pass over the training images, so little may be "
+            "learned: a smaller --network, a smaller size= of images or more time gives more steps"
+        )
 
 
 class GroupPlanner:
@@ -164,4 +180,5 @@ class GroupPlanner:
             low, high = (middle, high) if fits else (low, middle)
         budget = self._even(low * self._step)
         took = self.seconds(budget, seeds, affinity, found)
-        return GroupSchedule(budget, seeds, affinity, took)
+        passes = budget.amount / self._step / self._plan.steps_a_pass
+        return GroupSchedule(budget, seeds, affinity, took, passes)

@@ -140,6 +140,13 @@ class GroupPlan:
         return max(price.flops for each in prices if not isinstance(each, Fault) for price in each)
 
     @property
+    def steps_a_pass(self) -> float:
+        """The most steps that a pass over the training images of one task takes."""
+        facts = [self.draft.survey.facts(arm) for arm in self._alone]
+        images = max(each.images for each in facts if not isinstance(each, Fault))
+        return max(1.0, images / self.experiment.batch_size)
+
+    @property
     def method(self) -> str:
         """How affinities are measured."""
         return self.experiment.method(len(self.tasks))

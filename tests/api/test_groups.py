@@ -1,6 +1,7 @@
 """`bench group`: from tasks to a verified answer, and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 import bench
 from bench.errors import UserError
+from bench.plan.group_time import GroupSchedule
+from bench.spec.budget import Budget
 from bench.spec.grouping import GroupExperiment
 from bench.store.store import Store
 from tests.conftest import CommandLine
@@ -257,3 +260,10 @@ def test_a_question_is_planned_to_a_time_with_even_totals_and_found_again(
     again = bench.group(results=tmp_path, within="2h", name="timed", **asked)
     assert len(list(tmp_path.rglob("run.json"))) == kept
     assert again.sentence == report.sentence
+
+
+def test_a_time_in_which_little_can_be_learned_is_told_with_what_helps() -> None:
+    schedule = GroupSchedule(Budget(1e9, "flop"), 8, 3, seconds=60.0, passes=0.19)
+    assert schedule.warning.startswith("that is 0.19 of a pass over the training images")
+    assert "--network" in schedule.warning
+    assert not replace(schedule, passes=1.0).warning
