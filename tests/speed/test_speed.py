@@ -17,8 +17,8 @@ from scipy import stats
 from bench.cli.app import main
 from bench.networks import Encoder
 from bench.report.plots.canvas import style
-from bench.speed import growth as growth_module
 from bench.speed import TABLES, loops, peak, peers
+from bench.speed import growth as growth_module
 from bench.speed import step as step_module
 from bench.speed.growth import growth
 from bench.speed.loops import Steps, Workload
