@@ -571,14 +571,15 @@ def speed(
         str, typer.Option(help="Tables to measure, of 1 to 6.", metavar="1,2,...")
     ] = "1,2,3,4,5,6",
     quick: Annotated[
-        bool, typer.Option("--quick", help="A minute or two, to see that it works: no figures.")
+        bool, typer.Option("--quick", help="A few minutes, to see that it works: no figures.")
     ] = False,
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
     """Measure the harness side by side with a loop by hand, other libraries and the machine.
 
-    Takes about twenty minutes on two cores, on the CPU; let nothing else run beside it.
+    Tables 1 to 5 take about thirteen minutes on two cores, on the CPU. Let nothing else run beside
+    it.
     """
     from bench.cli.console import console
     from bench.launch import usable_cores

@@ -168,7 +168,7 @@ class GroupingResult:
     options: tuple[Option, ...]
     verdict: Verdict | None
     costs: Mapping[str, float]
-    apart: "Apart | None" = None
+    apart: Apart | None = None
 
     @property
     def grouping(self) -> Grouping:

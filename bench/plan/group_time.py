@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from bench.errors import UserError
 from bench.plan.groups import GroupPlan
-from bench.plan.within import Pace
-from bench.spec.budget import TOLERANCE, Budget
+from bench.plan.within import Pace, most_even
+from bench.spec.budget import Budget
 from bench.stats.partitions import Partition
 from bench.store.records import SCREEN_BELOW, Record
 from bench.train.job import Job
@@ -81,9 +81,7 @@ class GroupPlanner:
         What no step is bought for would make the totals of few steps unequal, and without equal
         totals there is no verdict.
         """
-        tried = [Budget(float(f"{amount * (1 - 0.0025 * n):.4g}"), "flop") for n in range(61)]
-        even = (budget for budget in tried if self._unevenness(budget) < TOLERANCE["flop"] / 2)
-        return next(even, None) or min(tried, key=self._unevenness)
+        return most_even(amount, 61, self._unevenness)
 
     def _unevenness(self, budget: Budget) -> float:
         """Return how far the FLOPs of shared networks lie from those of networks of their own."""

@@ -8,7 +8,7 @@ validation split.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,6 +93,16 @@ class Schedule:
     seeds: int
     seconds: float
     passes: float
+
+
+def most_even(amount: float, count: int, unevenness: Callable[[Budget], float]) -> Budget:
+    """Return the largest of `count` budgets at or below an amount whose sides are even enough.
+
+    They are a quarter of a percent apart. Where none is even enough it is the most even one.
+    """
+    tried = [Budget(float(f"{amount * (1 - 0.0025 * n):.4g}"), "flop") for n in range(count)]
+    even = (budget for budget in tried if unevenness(budget) < TOLERANCE["flop"] / 2)
+    return next(even, None) or min(tried, key=unevenness)
 
 
 class Planner:
@@ -237,9 +247,7 @@ class Planner:
 
     def _even(self, amount: float) -> Budget:
         """Return the budget at or below an amount whose whole steps leave no side much more."""
-        tried = [Budget(float(f"{amount * (1 - 0.0025 * n):.4g}"), "flop") for n in range(41)]
-        even = (budget for budget in tried if self._unevenness(budget) < TOLERANCE["flop"] / 2)
-        return next(even, None) or min(tried, key=self._unevenness)
+        return most_even(amount, 41, self._unevenness)
 
     def _unevenness(self, budget: Budget) -> float:
         """Return how far the FLOPs of a row lie from those of an anchor, as a share, at most."""

@@ -23,14 +23,13 @@ from bench.speed.matrix import classes, command, libmtl_runs
 from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number
 from bench.stats.gains import value
+from bench.stats.group_sequential import ANALYSES
 from bench.stats.tests import ALPHA, POWER, seeds_to_detect
 from bench.store.records import Row
 from bench.store.store import Store
 
 #: Seeds beyond which a way is not pursued.
 _MOST = 1_000
-#: Analyses of an experiment that stops once it is decided: its seeds are a multiple of them.
-_LOOKS = 4
 
 
 @dataclass(frozen=True)
@@ -124,20 +123,23 @@ def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table
         specs = {job.key: job.spec for job in plan.jobs}
         keys = list(own_baselines(plan.declaration.rows))
         note = _theirs(settings, cores, other, keys, specs, needed, rows)
-        ways = [("paired seeds, shared runs: `bench run`", list[str](), needed.paired)]
+        ways: list[tuple[str, list[str], int]] = []
         if needed.paired is not None:
-            whole = _LOOKS * math.ceil(needed.paired / _LOOKS)
-            ways.append(("the same, `--until-decided`", ["--until-decided"], whole))
-        for number_, (way, flags, seeds) in enumerate(ways):
-            if seeds is not None:
-                results = folder / f"{number_}"
-                wall = command([*run, *flags, "--seeds", str(seeds)], results)
-                runs = sum(1 for _ in Store(results, read_only=True).records())
-                rows.append(_row(way, seeds, runs, cores * wall, wall))
+            # Whoever stops once it is decided analyses every quarter of the seeds.
+            whole = ANALYSES * math.ceil(needed.paired / ANALYSES)
+            ways += [
+                ("paired seeds, shared runs: `bench run`", [], needed.paired),
+                ("the same, `--until-decided`", ["--until-decided"], whole),
+            ]
+        for place, (way, flags, seeds) in enumerate(ways):
+            results = folder / f"{place}"
+            wall = command([*run, *flags, "--seeds", str(seeds)], results)
+            runs = sum(1 for _ in Store(results, read_only=True).records())
+            rows.append(_row(way, seeds, runs, cores * wall, wall))
     first = rows[0] if note.known else None
     for row in rows[1:] if first else ():
         row["ratio"] = first["core seconds"] / row["core seconds"]  # type: ignore[operator, index]
-    if first is not None:
+    if first is not None and ways:
         rows[-1] |= {"goal": asked.goal, "met": rows[-1]["ratio"] >= asked.goal}  # type: ignore[operator]
     return Table(
         "verdict",

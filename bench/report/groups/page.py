@@ -13,15 +13,14 @@ from bench.report.groups.wording import (
     TASKS,
     Standing,
     answer_of,
-    budget_lines,
-    compared_lines,
     grouping_sentence,
+    remarks,
     standings,
     steps_of,
 )
 from bench.report.page.parts import Bar, bar_of, figure_of, rendered
 from bench.report.text.decision import shares
-from bench.report.text.wording import NOTHING, share_percent, spread
+from bench.report.text.wording import share_percent, spread
 from bench.spec.experiment import Experiment, experiment_toml
 from bench.stats.tests import ALPHA, PairedResult, paired
 
@@ -88,7 +87,7 @@ def grouping_page(
         choice=_CLASSES.get(verdict.choice, "undecided") if verdict else "undecided",
         sentence=grouping_sentence(result, margin, unverified_reason),
         grouping=answer_of(result),
-        compared=[*budget_lines(result, margin), *compared_lines(result)],
+        compared=remarks(result, margin),
         options=_served(result),
         tasks=result.tasks,
         answer=ANSWER,
@@ -139,7 +138,7 @@ def _option(option: Option, chosen: bool, reaches: Mapping[str, float], whole: f
         kind=("better" if found.mean > 0 else "worse") if clear else "open",
         costs=(
             *map(share_percent, shares(option.candidate).values()),
-            steps_of(option.steps) if option.steps else NOTHING,
+            steps_of(option.steps),
         ),
         gains={
             task: Gained(

@@ -90,7 +90,7 @@ def options_section(result: GroupingResult) -> Section | None:
             str(option.networks),
             spread(option.delta_m, "%"),
             *map(share_percent, shares(option.candidate).values()),
-            steps_of(option.steps) if option.steps else NOTHING,
+            steps_of(option.steps),
             _grouping(option.grouping),
         )
         for option in result.options

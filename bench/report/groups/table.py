@@ -10,9 +10,8 @@ from bench.report.groups.wording import (
     ANSWER,
     answer_of,
     braced,
-    budget_lines,
-    compared_lines,
     grouping_sentence,
+    remarks,
 )
 from bench.report.text.table import PAGE, block_markdown, section_markdown
 from bench.spec.experiment import Experiment
@@ -41,9 +40,7 @@ def grouping_markdown(
         "\n".join(
             f"{number}. {code(braced(group))}" for number, group in enumerate(answer_of(result), 1)
         ),
-        "\n".join(
-            f"- {escape(line)}" for line in (*budget_lines(result, margin), *compared_lines(result))
-        ),
+        "\n".join(f"- {escape(line)}" for line in remarks(result, margin)),
         escape(ANSWER),
         f"[The page {PAGE}]({PAGE}) shows all of this.",
         *(

@@ -14,10 +14,9 @@ from bench.report.groups.wording import (
     Standing,
     answer_of,
     braced,
-    budget_lines,
-    compared_lines,
     counted,
     grouping_sentence,
+    remarks,
     standings,
 )
 from bench.report.text.decision import shares
@@ -66,7 +65,7 @@ def terminal_grouping(
         lines = [_cells(option) for option in result.options]
         _add(outer, _HEADER, lines, [_told(option, answer) for option in result.options])
         outer.add_row(Text(""))
-        for line in (*budget_lines(result, margin), *compared_lines(result)):
+        for line in remarks(result, margin):
             outer.add_row(Text(printable(line)))
         outer.add_row(Text(f"\n{_NOTE}", style="dim"))
     if result.scored:

@@ -7,7 +7,14 @@ from enum import StrEnum
 from bench.decide.groupings import GroupChoice, Grouping, GroupingResult, Option, differences, named
 from bench.decide.pairs import Candidate, TargetGains
 from bench.report.text.decision import listed, undecided
-from bench.report.text.wording import NOTHING, amount, points, rounded_up, share_percent
+from bench.report.text.wording import (
+    BUDGET_WORDS,
+    NOTHING,
+    amount,
+    points,
+    rounded_up,
+    share_percent,
+)
 from bench.spec.budget import Budget
 from bench.stats.partitions import STABLE
 from bench.stats.tests import ALPHA, PairedResult, holm, paired
@@ -18,8 +25,6 @@ from bench.store.records import SCREEN_BELOW
 _MOST_NAMED = 8
 #: Groupings that compete, of which a sentence names so many.
 _RIVALS = 2
-#: Whether a budget is long enough for a task.
-SHORT, LONG, OPEN = "short", "long enough", "perhaps short"
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 #: What the words of the answer mean.
@@ -206,15 +211,17 @@ def budget_lines(result: GroupingResult, margin: float) -> list[str]:
 
 
 def steps_of(steps: Sequence[int]) -> str:
-    """Return the steps of several networks: `96`, or `96 to 130`."""
+    """Return the steps of several networks: `96`, or `96 to 130`; a dash where there are none."""
+    if not steps:
+        return NOTHING
     low, high = min(steps), max(steps)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def budget_standings(halved: Candidate) -> Mapping[str, str]:
     """Return whether the budget is long enough for the network of each task, in a word or two."""
-    words = {Standing.LOSES: SHORT, Standing.KEEPS: LONG, Standing.GAINS: LONG}
-    return {task: words.get(found, OPEN) for task, found in standings(halved).items()}
+    short = {Standing.LOSES: True, Standing.KEEPS: False, Standing.GAINS: False}
+    return {task: BUDGET_WORDS[short.get(found)] for task, found in standings(halved).items()}
 
 
 def _long_enough(found: Mapping[str, str], beyond: str) -> str:
@@ -226,12 +233,12 @@ def _long_enough(found: Mapping[str, str], beyond: str) -> str:
             return counted(len(tasks), "task")
         return listed(tasks) if tasks else ""
 
-    if short := those(SHORT):
+    if short := those(BUDGET_WORDS[True]):
         return (
             f"The budget is short for {short}: half of it costs a network of its own more than "
             f"{beyond}. With more training the answer may be another."
         )
-    if unsettled := those(OPEN):
+    if unsettled := those(BUDGET_WORDS[None]):
         return f"The budget is not shown to be long enough for {unsettled}."
     return f"The budget is long enough: half of it costs no network of its own more than {beyond}."
 
@@ -373,6 +380,11 @@ def _between(found: PairedResult, flip: bool = False) -> str:
     ends = (-found.high, -found.low) if flip else (found.low, found.high)
     low, high = (round(end, 1) + 0.0 for end in ends)  # and no -0.0
     return f"({low:.1f} to {high:.1f})"
+
+
+def remarks(result: GroupingResult, margin: float) -> list[str]:
+    """Return what stands below the answer: the budget, and how the other options compare."""
+    return [*budget_lines(result, margin), *compared_lines(result)]
 
 
 def compared_lines(result: GroupingResult) -> list[str]:

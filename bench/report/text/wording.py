@@ -286,11 +286,15 @@ def price(result: RowResult) -> str:
     return spread(result.price, result.unit)
 
 
+#: Whether a budget is short, by whether that is shown.
+BUDGET_WORDS = {True: "short", False: "long enough", None: "perhaps short"}
+
+
 def short_budget(result: RowResult) -> str:
     """Return whether more compute would help the target's single-task network; empty if unknown."""
     if result.short is None or not result.short.n:
         return ""
-    word = {True: "short", False: "long enough", None: "perhaps short"}[result.budget_is_short]
+    word = BUDGET_WORDS[result.budget_is_short]
     part = {2: "half", 3: "a third", 4: "a quarter"}.get(result.shares, f"1/{result.shares}")
     return f"budget {word}: {part} of it costs {halved(result.short, result.unit)}"
 
