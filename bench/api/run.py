@@ -43,6 +43,7 @@ class Fields(TypedDict, total=False):
     name: str
     seeds: int
     until_decided: bool
+    race: bool
     budget: str | Sequence[str]
     at_most: str | None
     margin: float

@@ -121,6 +121,11 @@ class Candidate:
     use_apart: Use | None = None
 
     @property
+    def seen(self) -> int:
+        """The seeds at which every target has a gain, or fewer."""
+        return min(len(target.gains) for target in self.targets)
+
+    @property
     def keeps_all(self) -> float:
         """The p-value of `share`: the largest over targets, as all of them must pass."""
         return max(target.keeps for target in self.targets)
@@ -208,10 +213,11 @@ def decide(candidates: Sequence[Candidate]) -> Decision:
     if losing > ALPHA:
         # One strategy that is decided may do, so the nearest one counts; at the strictest level
         # that Holm may ask of it. So many seeds as there are have not decided it.
-        asked = [candidate.seeds_needed(ALPHA / len(every)) for candidate in every]
+        most = max(candidate.seen for candidate in every)  # those that left a race get no more
+        running = [candidate for candidate in every if candidate.seen == most]
+        asked = [candidate.seeds_needed(ALPHA / len(every)) for candidate in running]
         within = [n for n in asked if n is not None]
-        fewest = min(len(target.gains) for c in every for target in c.targets)
-        seeds = max(min(within), fewest + 1) if within else None
+        seeds = max(min(within), most + 1) if within else None
         return Decision(Choice.UNDECIDED, every, seeds=seeds)
     wins = holm([candidate.wins_some for candidate in every])
     p, trading = min(zip(wins, every, strict=True), key=lambda each: each[0])

@@ -15,6 +15,7 @@ from bench.report.page import html_page
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json
+from bench.report.text.race import race_lines
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
 from bench.report.text.tuning import Tuned, tuned
@@ -130,7 +131,10 @@ def write_report(
         folder=folder,
         files=files,
         runs=count_runs(declaration, find),
-        decisions=tuple(sentence(tasks, declaration.experiment) for tasks in decided),
+        decisions=(
+            *race_lines(declaration, found),
+            *(sentence(tasks, declaration.experiment) for tasks in decided),
+        ),
         tuning=tuning,
         over_levels=tuple(over),
         faults=faults,

@@ -164,6 +164,8 @@ class Experiment(Recipe, Group):
     """Paired seeds; fewer than 8 give no verdict."""
     until_decided: bool = Field(default=False, strict=True)
     """Analyse after each quarter of --seeds (20 if not given); go on with undecided pairs only."""
+    race: bool = Field(default=False, strict=True)
+    """Analyse likewise; go on with the strategies that can still be the best of their pair."""
     budget: str
     """Compute of a run: 2e12flop, 30s (device-seconds), 500steps, 64000samples, 20epochs, or
     converged (which pilot runs find) and converged/4. May be repeated."""
@@ -207,6 +209,13 @@ class Experiment(Recipe, Group):
             *fewer, most = sorted(sizes)
             values = {**values, "train_size": most, "smaller_train_sizes": tuple(fewer)}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _race_is_analysed(cls, values: Any) -> Any:
+        """Make a race an experiment with interim analyses."""
+        racing = isinstance(values, dict) and values.get("race") is True
+        return {**values, "until_decided": True} if racing else values
 
     @field_validator("budget")
     @classmethod
@@ -384,10 +393,10 @@ def _laid_over(
     values = {key.replace("-", "_"): value for key, value in values.items()}
     values.setdefault("name", path.stem)
     given = {key: value for key, value in overrides.items() if value is not None}
-    if given.get("until_decided"):
-        given.setdefault("seeds", MOST_SEEDS)
-    elif values.get("until_decided"):
-        values.setdefault("seeds", MOST_SEEDS)
+    for those in (given, values):
+        if those.get("until_decided") or those.get("race"):
+            those.setdefault("seeds", MOST_SEEDS)
+            break
     if {"pair", "strategy"} & given.keys():
         # A question of the user's own: the side questions go, and a shipped report stays its own.
         values.pop("also", None)

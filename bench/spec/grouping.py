@@ -31,6 +31,7 @@ class GroupExperiment(Experiment):
     #: Fields of an experiment that a question of groups has no use for.
     unused: ClassVar = (
         "until_decided",
+        "race",
         "tune",
         "also",
         "also_against",

@@ -1,4 +1,4 @@
-"""How fast the harness is, measured side by side in one session: six tables, each with a plot.
+"""How fast the harness is, measured side by side in one session: seven tables, each with a plot.
 
 Everything is timed in turns and shown as a ratio with an interval, because a time alone mostly
 reflects the state of the machine. The names of networks, strategies and data sets are in
@@ -12,7 +12,7 @@ from bench.speed.settings import Settings
 from bench.speed.tables import Table
 
 #: The number of tables; the second has two parts.
-TABLES = 6
+TABLES = 7
 
 
 def measure(
@@ -22,6 +22,7 @@ def measure(
     from bench.speed.growth import growth
     from bench.speed.matrix import matrix
     from bench.speed.overhead import overhead
+    from bench.speed.photographs import photographs
     from bench.speed.step import against_machine, against_peers, by_hand
     from bench.speed.turns import own_process
     from bench.speed.verdict import verdict
@@ -37,6 +38,7 @@ def measure(
             (4, "cost as work grows", lambda: growth(settings)),
             (5, "overhead of a whole command", lambda: overhead(settings, cores)),
             (6, "what a verdict costs", lambda: verdict(settings, cores, other)),
+            (7, "photographs", lambda: photographs(settings, pool[0])),
         ]
         for number, what, take in measures:
             if number in only:

@@ -116,6 +116,17 @@ def _verdict(table: Table) -> "Figure":
     return _bars(table, "way", "core seconds", "core-seconds", lambda s: f"{s:,.0f} s", told)
 
 
+def _photographs(table: Table) -> "Figure":
+    decoding = [row for row in table.rows if row.get("rate") is not None]
+    return _dots(
+        replace(table, rows=decoding),
+        lambda row: row["what"],
+        {"torchvision": "torchvision", "Pillow": "pillow"},
+        "times as long as the harness",
+        f"{_INTERVALS} Further right, the harness is faster.",
+    )
+
+
 def _machine(table: Table) -> "Figure":
     return _dots(
         table,
@@ -227,4 +238,5 @@ PLOTS: Mapping[str, Callable[[Table], "Figure"]] = {
     "growth": _growth,
     "overhead": _overhead,
     "verdict": _verdict,
+    "photographs": _photographs,
 }

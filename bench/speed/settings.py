@@ -56,6 +56,26 @@ class Verdict(_Settings):
     experiment: dict[str, Any]
 
 
+class Photographs(_Settings):
+    """Drawn photographs that are decoded to a side, and a run that reads them batch by batch."""
+
+    count: int
+    sizes: tuple[tuple[int, int], ...]
+    """Width and height in pixels; the last one's are trained on."""
+    quality: int
+    """Of their JPEGs."""
+    side: int
+    goal: float
+    """How many times as long torchvision is to take."""
+    dataset: str
+    network: str
+    strategy: str
+    batch_size: int
+    steps: int
+    stall_goal: float
+    """The share of training that may be spent waiting for images."""
+
+
 class Growth(_Settings):
     """Something that grows, and how far.
 
@@ -90,6 +110,7 @@ class Settings(_Settings):
     have a quarter of the smaller two as channels."""
     matrix: Matrix
     verdict: Verdict
+    photographs: Photographs
     growth: tuple[Growth, ...]
     growth_rounds: int
     overhead_goal: float

@@ -1,11 +1,19 @@
-"""An experiment that goes on until it is decided: which pairs get more seeds. Pure functions."""
+"""An experiment that goes on until it is decided: who gets more seeds. Pure functions.
+
+Without a race these are pairs: all rows of one that has a row without a verdict. In a race they are
+strategies: those that can still end best, and the last one while it has no verdict.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from bench.stats.comparison import RowResult
 from bench.stats.group_sequential import schedule, stage
-from bench.store.records import Declaration, InterimAnalysis, InterimRow
+from bench.stats.race import leavers
+from bench.store.records import Declaration, InterimAnalysis, InterimRow, Leaver, Row
+
+#: A strategy on a pair: what gets seeds together.
+_Entry = tuple[str, str]
 
 
 def opening(whole: Declaration) -> Declaration:
@@ -13,7 +21,7 @@ def opening(whole: Declaration) -> Declaration:
     if not whole.experiment.until_decided:
         return whole
     first = schedule(whole.experiment.seeds)[0]
-    return _narrowed(whole, {row.pair: first for row in whole.rows})
+    return _narrowed(whole, dict.fromkeys(map(_entry, whole.rows), first))
 
 
 def analysed(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration:
@@ -38,26 +46,53 @@ def analysed(declaration: Declaration, rows: Sequence[RowResult]) -> Declaration
         for row in rows
         if known.get(_name(row)) != row.planned
     )
+    analysis = InterimAnalysis(rows=fresh, left=_left(declaration, rows))
     return declaration.model_copy(
-        update={"interim_analyses": (*declaration.interim_analyses, InterimAnalysis(rows=fresh))}
+        update={"interim_analyses": (*declaration.interim_analyses, analysis)}
     )
+
+
+def _left(declaration: Declaration, rows: Sequence[RowResult]) -> tuple[Leaver, ...]:
+    """Return who leaves the race of each pair now."""
+    if not declaration.experiment.race:
+        return ()
+    planned, found = schedule(declaration.experiment.seeds), list[Leaver]()
+    for pair in dict.fromkeys(row.pair for row in rows):
+        own = [row for row in rows if row.pair == pair]
+        furthest = max(row.planned for row in own)
+        if furthest < planned[-1]:
+            racing = [row for row in own if row.planned == furthest]
+            began = len({row.strategy for row in own})
+            found += leavers(racing, planned[-1], began, len(planned) - 1)
+    return tuple(found)
 
 
 def extended(
     whole: Declaration, declaration: Declaration, rows: Sequence[RowResult]
 ) -> Declaration | None:
-    """Return a declaration with more seeds for each pair that has a row without a verdict.
+    """Return a declaration with more seeds for whoever is to have them, see above.
 
-    None where there is no such pair, or none that has seeds left.
+    None where nobody is, or none of them has seeds left.
     """
     if not whole.experiment.until_decided:
         return None
     planned = schedule(whole.experiment.seeds)
-    now = {row.pair: len(row.seeds) for row in declaration.rows}
-    open_ = {row.pair for row in rows if row.verdict.undecided}
+    now = {_entry(row): len(row.seeds) for row in declaration.rows}
+    undecided = {_entry(row) for row in rows if row.verdict.undecided}
+    open_ = set[_Entry]()
+    for pair in {pair for pair, _ in now}:
+        entries = {entry for entry in now if entry[0] == pair}
+        racing = False
+        if whole.experiment.race:
+            entries = _running(entries, now, declaration.interim_analyses[-1].left)
+            racing = len(entries) > 1
+        if racing or entries & undecided:
+            open_ |= entries
     then = {
-        pair: planned[planned.index(seeds) + 1] if pair in open_ and seeds < planned[-1] else seeds
-        for pair, seeds in now.items()
+        entry: planned[planned.index(seeds) + 1]
+        if entry in open_ and seeds < planned[-1]
+        else seeds
+        for entry, seeds in now.items()
     }
     if then == now:
         return None
@@ -66,10 +101,19 @@ def extended(
     )
 
 
+def _running(
+    entries: set[_Entry], now: Mapping[_Entry, int], left: Sequence[Leaver]
+) -> set[_Entry]:
+    """Return the entries of a pair that are still in its race."""
+    furthest = max(now[entry] for entry in entries)
+    gone = {(leaver.pair, leaver.strategy) for leaver in left}
+    return {entry for entry in entries if now[entry] == furthest} - gone
+
+
 def narrowed(whole: Declaration, seeds: int) -> Declaration:
     """Return a declaration of the first so many seeds."""
     experiment = whole.experiment.model_copy(update={"seeds": seeds})
-    rows = _narrowed(whole, {row.pair: seeds for row in whole.rows}).rows
+    rows = _narrowed(whole, dict.fromkeys(map(_entry, whole.rows), seeds)).rows
     return whole.model_copy(update={"experiment": experiment, "rows": rows})
 
 
@@ -77,7 +121,11 @@ def _name(row: RowResult | InterimRow) -> tuple[str, str, str]:
     return row.pair, row.strategy, row.target
 
 
-def _narrowed(whole: Declaration, seeds: Mapping[str, int]) -> Declaration:
-    """Return a declaration whose pairs have so many seeds."""
-    rows = (row.model_copy(update={"seeds": row.seeds[: seeds[row.pair]]}) for row in whole.rows)
+def _entry(row: RowResult | Row) -> _Entry:
+    return row.pair, row.strategy
+
+
+def _narrowed(whole: Declaration, seeds: Mapping[_Entry, int]) -> Declaration:
+    """Return a declaration whose strategies have so many seeds on each pair."""
+    rows = (row.model_copy(update={"seeds": row.seeds[: seeds[_entry(row)]]}) for row in whole.rows)
     return whole.model_copy(update={"rows": tuple(rows)})

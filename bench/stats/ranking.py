@@ -1,8 +1,9 @@
 """Which strategy is best, and how sure that is: over the paired seeds of one question."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -49,7 +50,8 @@ class Ranking:
 def rankings(rows: Sequence[RowResult]) -> list[Ranking]:
     """Return the ranking of each question that has three strategies and enough seeds in common.
 
-    Strategies that are one finding count once. A row without a score at all seeds is left out.
+    Strategies that are one finding count once. A row without a score at all seeds is left out. In a
+    race those are ranked that have the most seeds, at least two; the others count as compared.
     """
     questions: dict[tuple[str, str], dict[str, RowResult]] = {}
     for row in rows:
@@ -59,13 +61,17 @@ def rankings(rows: Sequence[RowResult]) -> list[Ranking]:
                 asked[row.strategy] = row
     found = []
     for (pair, target), members in questions.items():
-        seeds = sorted(set.intersection(*(set(row.scores) for row in members.values())))
-        if len(members) >= FEWEST and len(seeds) >= SCREEN_BELOW:
-            first = next(iter(members.values()))
+        most = max(row.planned for row in members.values())
+        finalists = {name: row for name, row in members.items() if row.planned == most}
+        seeds = sorted(set.intersection(*(set(row.scores) for row in finalists.values())))
+        enough = len(members) >= FEWEST and len(finalists) > 1
+        if enough and len(seeds) >= SCREEN_BELOW:
+            first = next(iter(finalists.values()))
             sign = 1 if first.higher_is_better else -1
-            names = list(members)
-            scores = np.array([[sign * members[n].scores[s] for n in names] for s in seeds])
-            ranked, groups = ranked_by(names, scores)
+            names = list(finalists)
+            scores = np.array([[sign * finalists[n].scores[s] for n in names] for s in seeds])
+            repeated = first.against["full"].stage.repeated_p
+            ranked, groups = ranked_by(names, scores, len(members), repeated)
             if sign < 0:
                 ranked = tuple(
                     Ranked(r.strategy, -r.mean, r.probability_best, r.beaten_by) for r in ranked
@@ -86,12 +92,16 @@ def rankings(rows: Sequence[RowResult]) -> list[Ranking]:
 
 
 def ranked_by(
-    names: Sequence[str], scores: np.ndarray
+    names: Sequence[str],
+    scores: np.ndarray,
+    compared: int = 0,
+    repeated: Callable[[float], float] = lambda p: p,
 ) -> tuple[tuple[Ranked, ...], tuple[tuple[int, int], ...]]:
     """Return the order and the groups of strategies with scores `[seeds, strategies]`.
 
     The probability of being best is that of the largest mean over a paired bootstrap of seeds;
-    equal means share it.
+    equal means share it. `compared` is how many strategies were compared at first, if some are no
+    longer among them, and `repeated` makes a p-value one of all interim analyses together.
     """
     count, seeds = len(names), len(scores)
     drawn = np.random.default_rng(0).integers(0, seeds, size=(_DRAWS, seeds))
@@ -100,9 +110,13 @@ def ranked_by(
     probabilities = (best / best.sum(1, keepdims=True)).mean(0)
     pairs = list(combinations(range(count), 2))
     first, second = np.array(pairs).T
-    p = holm(list(paired_p(scores[:, first] - scores[:, second])))
+    alone = paired_p(scores[:, first] - scores[:, second])
+    # A repeated p-value is no smaller than the one it is made of, and takes long.
+    family = [repeated(p) if p <= ALPHA else p for p in map(float, alone)]
+    family += [1.0] * (comb(compared, 2) - len(pairs))
+    p = holm(family)
     apart = np.zeros((count, count), dtype=bool)
-    for (a, b), adjusted in zip(pairs, p, strict=True):
+    for (a, b), adjusted in zip(pairs, p, strict=False):
         apart[a, b] = apart[b, a] = adjusted <= ALPHA
     whole = scores.mean(0)
     order = sorted(range(count), key=lambda i: -whole[i])

@@ -377,10 +377,28 @@ class InterimRow(Document):
         return any(half is not None and half.undecided for half in (self.pay_off, self.transfer))
 
 
+class Leaver(Document):
+    """A strategy that left the race of a pair: it was too unlikely to end best for any target.
+
+    `chance` is the largest over targets. `leader` was ahead of it, by `behind` points, by target.
+    """
+
+    pair: str
+    strategy: str
+    seeds: int
+    chance: float
+    leader: dict[str, str]
+    behind: dict[str, float]
+
+
 class InterimAnalysis(Document):
-    """An analysis that decided which pairs get more seeds: the rows that had new ones."""
+    """An analysis that decided which pairs get more seeds: the rows that had new ones.
+
+    In a race it decided which strategies do: those that `left` do not.
+    """
 
     rows: tuple[InterimRow, ...]
+    left: tuple[Leaver, ...] = ()
 
 
 class Declaration(Document):

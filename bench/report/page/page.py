@@ -11,6 +11,7 @@ from bench.report.page.parts import Bar, Figure, bar_of, figure_of, rendered
 from bench.report.plots.canvas import by_scale, ends_of, readable_reach
 from bench.report.text.decision import DECISION, listed, sentence, shares
 from bench.report.text.levels import level_text
+from bench.report.text.race import race_lines
 from bench.report.text.sections import sections
 from bench.report.text.tuning import Tuned
 from bench.report.text.wording import (
@@ -169,6 +170,7 @@ def html_page(
         description=experiment.description,
         changed=declared_anew(declaration),
         cards=[_card(tasks, experiment, gains) for tasks in decided],
+        race=race_lines(declaration, results),
         tally=Counter(_TITLES[tasks.decision.choice].lower() for tasks in decided),
         decision=DECISION,
         tables=tables,

@@ -83,9 +83,9 @@ def undecided(candidates: Sequence[Candidate], seeds: int | None) -> str:
     excluded = {t.excluded for c in candidates for t in c.targets if t.excluded}
     if excluded and all(any(t.excluded for t in c.targets) for c in candidates):
         return f"{listed(sorted(excluded))}"
-    fewest = min(len(t.gains) for c in candidates for t in c.targets)
-    if fewest < SCREEN_BELOW:
-        few = "one seed is" if fewest == 1 else f"{fewest} seeds are"
+    most = max(candidate.seen for candidate in candidates)
+    if most < SCREEN_BELOW:
+        few = "one seed is" if most == 1 else f"{most} seeds are"
         return f"{few} too few, a decision needs {SCREEN_BELOW} or more"
     if seeds is not None:
         return f"about {seeds} seeds would decide, if means and spreads stay as they are"

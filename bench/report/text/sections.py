@@ -17,6 +17,8 @@ from bench.report.text.decision import (
     use_lines,
 )
 from bench.report.text.pilot import PILOT, pilot_cost, pilot_table, pilot_verdict
+from bench.report.text.race import COLUMNS as RACE_COLUMNS
+from bench.report.text.race import race_lines, race_table
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
     ACROSS,
@@ -124,6 +126,7 @@ def sections(
     `made` says on what the runs were made, `find` returns the records of pilots.
     """
     every = (
+        _race(declaration, results),
         _relative(decided),
         _use(decided),
         _words(results),
@@ -165,6 +168,17 @@ def _listed(name: str, title: str, lines: Iterable[Text], *texts: Text) -> Secti
     """Return a section with a list under some texts; None where the list has no line."""
     items = list(lines)
     return Section(name, title, (*texts, items)) if items else None
+
+
+def _race(declaration: Declaration, results: Sequence[RowResult]) -> Section | None:
+    """Return who is left in each race, and when the others left it."""
+    told = race_lines(declaration, results)
+    lines: list[tuple[Text, ...]] = [
+        (Code(pair), Code(strategy), *rest)
+        for pair, strategy, *rest in race_table(declaration, results)
+    ]
+    table = (Table(RACE_COLUMNS, tuple(lines)),) if lines else ()
+    return Section("race", "The race", (*told, *table)) if told else None
 
 
 def _question(row: RowResult) -> Code:

@@ -12,6 +12,7 @@ from bench.clean import markdown as escape
 from bench.clean import markdown_code as _code
 from bench.decide.pairs import TaskSet, decisions
 from bench.report.text.decision import DECISION, sentence
+from bench.report.text.race import race_lines
 from bench.report.text.sections import Code, Section, Strong, Table, Text, parts_of, sections
 from bench.report.text.tuning import Tuned
 from bench.report.text.wording import (
@@ -89,6 +90,7 @@ def markdown(
         f"# Sharing or not: {escape(experiment.name)}",
         escape(experiment.description),
         f"**Declared anew.** {told}" if (told := declared_anew(declaration)) else "",
+        _raced(race_lines(declaration, results)),
         _decisions(declaration, decided),
         f"[The page {PAGE}]({PAGE}) shows all of this, to sort and to filter.",
         "## Numbers",
@@ -103,6 +105,11 @@ def markdown(
         else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _raced(lines: Sequence[str]) -> str:
+    """Return who is left in the races; the section further down has the others."""
+    return "\n\n".join(["## Which strategy?", *map(escape, lines)]) if lines else ""
 
 
 def _decisions(declaration: Declaration, decided: Sequence[TaskSet]) -> str:

@@ -1,0 +1,87 @@
+"""The outcome of a race: who is left and is ahead, in sentences and as a table."""
+
+from collections.abc import Sequence
+
+from bench.report.text.decision import listed
+from bench.report.text.wording import NOTHING, amount, chance, number
+from bench.spec.budget import Budget
+from bench.stats.comparison import RowResult
+from bench.stats.ranking import rankings
+from bench.store.records import Declaration, Leaver
+
+#: Of more strategies than this only the number is told.
+_MOST_NAMED = 4
+COLUMNS = ("pair", "strategy", "left after", "behind the leader", "chance of the best mean")
+
+
+def race_lines(declaration: Declaration, results: Sequence[RowResult]) -> list[str]:
+    """Return a sentence or two for each pair of a race: who is left, and who is ahead."""
+    if not declaration.experiment.race:
+        return []
+    chances = {
+        (ranking.pair, ranking.target): {r.strategy: r.probability_best for r in ranking.ranked}
+        for ranking in rankings(results)
+    }
+    where = f"at {amount(Budget.parse(declaration.experiment.budget))}"
+    lines = []
+    for pair in dict.fromkeys(row.pair for row in results):
+        own = [row for row in results if row.pair == pair]
+        most = max(row.planned for row in own)
+        began = len({row.strategy for row in own})
+        left = list(dict.fromkeys(row.strategy for row in own if row.planned == most))
+        names = listed(left) if len(left) <= _MOST_NAMED else f"{len(left)} strategies"
+        verb = "is" if len(left) == 1 else "are"
+        line = f"Of {began} strategies {where}, {names} {verb} left in the race of {pair}"
+        line += f" after {most} seeds." if most > 1 else " after one seed."
+        if len(left) > 1:
+            ahead = [_ahead(own, target, most, chances) for target in _targets(own)]
+            line += f" Ahead: {listed(ahead)}."
+        lines.append(line)
+    return lines
+
+
+def _targets(rows: Sequence[RowResult]) -> list[str]:
+    return list(dict.fromkeys(row.target for row in rows))
+
+
+def _ahead(
+    rows: Sequence[RowResult],
+    target: str,
+    most: int,
+    chances: dict[tuple[str, str], dict[str, float]],
+) -> str:
+    """Return who has the best mean for a target, of those with the most seeds."""
+    left = [row for row in rows if row.target == target and row.planned == most and row.scores]
+    if not left:
+        return f"nobody for {target}"
+    first = max(left, key=lambda r: r.score_mean if r.higher_is_better else -r.score_mean)
+    known = chances.get((first.pair, target), {}).get(first.strategy)
+    sure = "" if known is None else f" (P(best) = {chance(known)})"
+    return f"{first.strategy} for {target}{sure}"
+
+
+def race_table(
+    declaration: Declaration, results: Sequence[RowResult]
+) -> list[tuple[str, str, str, str, str]]:
+    """Return a line for each strategy that left a race, those that left last first."""
+    units = {(row.pair, row.target): row.unit for row in results}
+    left = [leaver for analysis in declaration.interim_analyses for leaver in analysis.left]
+    return [
+        (
+            leaver.pair,
+            leaver.strategy,
+            f"{leaver.seeds} seeds" if leaver.seeds > 1 else "one seed",
+            _behind(leaver, units),
+            chance(leaver.chance),
+        )
+        for leaver in sorted(left, key=lambda each: (each.pair, -each.seeds, -each.chance))
+    ]
+
+
+def _behind(leaver: Leaver, units: dict[tuple[str, str], str]) -> str:
+    """Return how far a strategy lay behind for each target, and behind whom."""
+    parts = [
+        f"{target}: {number(gap, units.get((leaver.pair, target), ''))} ({leaver.leader[target]})"
+        for target, gap in leaver.behind.items()
+    ]
+    return ", ".join(parts) or NOTHING
