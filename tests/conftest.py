@@ -1,11 +1,15 @@
 """The test plugins (data set `toy`, strategy `faulty`, one broken file) and small helpers."""
 
+import base64
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLUGINS = Path(__file__).parent / "plugins"
 os.environ["BENCH_PLUGINS"] = str(PLUGINS)  # before bench is imported, and for subprocesses
@@ -15,6 +19,7 @@ import torch  # noqa: E402
 
 from bench.contracts import DataSource  # noqa: E402
 from bench.plan.plan import make_plan  # noqa: E402
+from bench.report.plots import canvas  # noqa: E402
 from bench.spec.budget import Axis, Budget, Ledger, Price  # noqa: E402
 from bench.spec.experiment import Experiment, Recipe, RunSpec  # noqa: E402
 from bench.store.records import Record, Score  # noqa: E402
@@ -25,6 +30,34 @@ from bench.train.load import task_data  # noqa: E402
 from tests.fake_accelerator import FakeAccelerator, forget, install  # noqa: E402
 
 torch.set_num_threads(1)
+
+#: Tests that look at plots. All others get blank ones, since drawing is most of a small report.
+DRAWN = (
+    "tests/report/",
+    "tests/speed/",
+    "tests/api/test_page.py",
+    "tests/api/test_report.py",
+    "tests/cli/test_hostile_names.py",
+    "tests/test_docs.py",
+    "tests/test_group_study.py",
+)
+_picture = canvas.picture
+BLANK = {
+    "png": base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+    ),
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt" viewBox="0 0 9 9"/>',
+}
+
+
+def _blank_elsewhere(figure: "Figure") -> dict[str, bytes]:
+    """Return a figure's pictures where a test looks at them, and blank ones elsewhere."""
+    if os.environ.get("PYTEST_CURRENT_TEST", "").startswith(DRAWN):
+        return _picture(figure)
+    return BLANK
+
+
+canvas.picture = _blank_elsewhere
 
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -584,6 +584,7 @@ def speed(
     from bench.cli.console import console
     from bench.launch import usable_cores
     from bench.speed import TABLES, measure
+    from bench.speed.peak import computes
     from bench.speed.report import circumstances, show, write
     from bench.speed.settings import load
 
@@ -591,11 +592,16 @@ def speed(
     wanted = {numbers[part.strip()] for part in only.split(",") if part.strip() in numbers}
     if only.count(",") + 1 != len(wanted):
         raise UserError(f"--only {shortened(only)}: give numbers from 1 to {TABLES}, such as 1,3")
-    cores, chosen = usable_cores(), "quick" if quick else "full"
+    cores, settings = usable_cores(), load("quick" if quick else "full")
+    precisions = tuple(filter(computes, settings.precisions))
+    left_out = [each for each in settings.precisions if each not in precisions]
     command = f"bench speed --only {only}" + (" --quick" if quick else "")
-    where = circumstances(command, cores)
+    where = circumstances(command, cores, left_out)
+    for each in left_out:
+        note(f"note: {each} is {where[each]}")
     tables = []
-    for table in measure(load(chosen), wanted, cores, note):
+    settings = settings.model_copy(update={"precisions": precisions})
+    for table in measure(settings, wanted, cores, note):
         tables.append(table)  # a failure costs only the tables that follow
         files = write(tables, where, results / "reports" / "speed")
     if as_json:

@@ -36,7 +36,8 @@ def show_plan(level: PlannedLevel) -> None:
     if trials.jobs:
         print(f"before them, {plan.experiment.tune} trials of every arm: {trials.prospect}")
     if plan.experiment.until_decided:
-        print("at most, if no pair is done before the last analysis:")
+        ends = "no strategy leaves" if plan.experiment.race else "no pair is done"
+        print(f"at most, if {ends} before the last analysis:")
     print(scored.prospect)
     uncounted = sorted({n for job in plan.jobs for price in job.prices for n in price.uncounted})
     print("MFLOP, ms and peak MB are those of one training step, with a line a phase.")

@@ -170,10 +170,23 @@ class Processor:
         return self.clock * self.flops.get(precision, 0)
 
 
+def _flags(lines: Mapping[str, str]) -> set[str]:
+    return set(lines.get("flags", lines.get("Features", "")).split())
+
+
+def computes(precision: Precision) -> bool:
+    """Return whether this processor has instructions for a precision, as far as is known.
+
+    Without them bfloat16 is emulated, and a step takes many times as long as in float32.
+    """
+    flags = _flags(_cpuinfo())
+    return precision == "fp32" or not flags or not flags.isdisjoint(_BFLOAT16)
+
+
 def processor() -> Processor:
     """Return what this processor can issue."""
     lines = _cpuinfo()
-    flags = set(lines.get("flags", lines.get("Features", "")).split())
+    flags = _flags(lines)
     single = next((flops for flag, flops in _FLOAT32.items() if flag in flags), 0)
     half = next((flops for flag, flops in _BFLOAT16.items() if flag in flags), 0)
     flops: dict[Precision, int] = {"fp32": single, "bf16": max(single, half)} if single else {}
@@ -200,6 +213,10 @@ def _cycles(compiled: ctypes.CDLL, rounds: int = 1_000_000) -> float:
     return 16 * rounds / (time.process_time() - began)
 
 
+#: What is said of a share of a peak that is no reference.
+INVALID = "no valid peak"
+
+
 def fault(peak: float, limit: float, fastest: float) -> str:
     """Return why a peak is no reference, or an empty text.
 
@@ -207,11 +224,11 @@ def fault(peak: float, limit: float, fastest: float) -> str:
     step that is compared with the peak. All are FLOPs a second.
     """
     if not limit:
-        return "no valid peak: what the processor can issue is unknown"
+        return f"{INVALID}: what the processor can issue is unknown"
     if peak > _NOISE * limit:
-        return "no valid peak: the best loop passes what the processor can issue"
+        return f"{INVALID}: the best loop passes what the processor can issue"
     if peak < _LEAST * limit:
-        return "no valid peak: the best loop is far below what the processor can issue"
+        return f"{INVALID}: the best loop is far below what the processor can issue"
     if fastest > peak:
-        return "no valid peak: a training step passes it"
+        return f"{INVALID}: a training step passes it"
     return ""

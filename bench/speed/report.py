@@ -15,8 +15,11 @@ from bench.speed.tables import Table
 from bench.store.provenance import provenance
 
 
-def circumstances(command: str, cores: int) -> dict[str, str]:
-    """Return where, when and with which software it was measured."""
+def circumstances(command: str, cores: int, left_out: Sequence[str] = ()) -> dict[str, str]:
+    """Return where, when and with which software it was measured.
+
+    `left_out` are precisions that were not, as the processor has no instructions for them.
+    """
     made = dict(provenance("cpu"))
     memory = psutil.virtual_memory().total / 2**30
     return {
@@ -25,6 +28,7 @@ def circumstances(command: str, cores: int) -> dict[str, str]:
         "cores": f"{cores}, {memory:.0f} GiB of memory",
         "load before": f"{psutil.getloadavg()[0]:.1f}",
         **made,
+        **{name: "not measured: the processor has no instructions for it" for name in left_out},
     }
 
 

@@ -286,7 +286,7 @@ def _machine_rows(
     fastest = max(row["flops"] / row["seconds"] for row in rows)  # type: ignore[operator]
     if fault := peak.fault(highest, limit, fastest):
         for row in rows:
-            row["met"] = "no valid peak"
+            row["met"] = peak.INVALID
     told = ", ".join(f"{name} {number(rate / 1e9)}" for name, rate in rates.items())
     issued = (
         f"The processor issues {known.flops[precision]} FLOPs a cycle at "

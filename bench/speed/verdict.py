@@ -24,7 +24,7 @@ from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number
 from bench.stats.gains import value
 from bench.stats.group_sequential import ANALYSES
-from bench.stats.tests import ALPHA, POWER, seeds_to_detect
+from bench.stats.tests import ALPHA, POWER, fewest, seeds_to_detect
 from bench.store.records import Row
 from bench.store.store import Store
 
@@ -60,13 +60,7 @@ def unpaired_seeds(gain: float, one: float, other: float, level: float) -> int |
         turn = stats.t.ppf(1 - level / 2, 2 * n - 2)
         return float(1 - special.nctdtr(2 * n - 2, gain * math.sqrt(n) / error, turn))
 
-    low, high = 2, _MOST
-    if not error or power(high) < POWER:
-        return 2 if not error else None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle) >= POWER else (middle + 1, high)
-    return low
+    return fewest(lambda n: power(n) >= POWER, _MOST) if error else 2
 
 
 def spreads(rows: Sequence[Row], find: Store) -> list[Spread]:

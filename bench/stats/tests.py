@@ -5,7 +5,8 @@ sizes, so a cell gets a Student t interval and an exact sign-flip test, and a ve
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -266,13 +267,12 @@ def seeds_to_detect(gain: float, sd: float, limit: int = 1000, level: float = AL
     """
     if gain == 0 or not np.isfinite(gain):
         return None
-    low, high = 2, limit
-    if not minimum_detectable_gain(sd, high, level) <= abs(gain):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if minimum_detectable_gain(sd, middle, level) <= abs(gain):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    return fewest(lambda n: minimum_detectable_gain(sd, n, level) <= abs(gain), limit)
+
+
+def fewest(enough: Callable[[int], bool], limit: int) -> int | None:
+    """Return the fewest seeds, two at least, that are enough; None where `limit` are not.
+
+    More than enough are enough too.
+    """
+    return 2 + bisect_left(range(2, limit), True, key=enough) if enough(limit) else None

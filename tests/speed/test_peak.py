@@ -94,3 +94,21 @@ def test_a_peak_that_a_step_passes_or_nothing_confirms_is_none(
     fault = peak.fault(highest, limit, fastest)
     assert fault.startswith("no valid peak") == bool(said)
     assert said in fault
+
+
+@pytest.mark.parametrize(
+    ("flags", "native"),
+    [
+        ({"flags": "fma avx2"}, False),
+        ({"flags": "fma avx512f avx512_bf16"}, True),
+        ({"flags": "amx_bf16 avx512f"}, True),
+        ({"Features": "fp asimd bf16"}, True),
+        ({}, True),  # unknown
+    ],
+)
+def test_bfloat16_is_measured_where_the_processor_computes_in_it(
+    flags: dict[str, str], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peak, "_cpuinfo", lambda: flags)
+    assert peak.computes("bf16") is native
+    assert peak.computes("fp32")
