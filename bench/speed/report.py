@@ -28,7 +28,7 @@ def circumstances(command: str, cores: int, left_out: Sequence[str] = ()) -> dic
         "cores": f"{cores}, {memory:.0f} GiB of memory",
         "load before": f"{psutil.getloadavg()[0]:.1f}",
         **made,
-        **{name: "not measured: the processor has no instructions for it" for name in left_out},
+        **dict.fromkeys(left_out, "not measured: the processor has no instructions for it"),
     }
 
 
