@@ -59,9 +59,8 @@ def _left(declaration: Declaration, rows: Sequence[RowResult]) -> tuple[Leaver, 
     planned, found = schedule(declaration.experiment.seeds), list[Leaver]()
     for pair in dict.fromkeys(row.pair for row in rows):
         own = [row for row in rows if row.pair == pair]
-        furthest = max(row.planned for row in own)
-        if furthest < planned[-1]:
-            racing = [row for row in own if row.planned == furthest]
+        racing = [row for row in own if _entry(row) not in declaration.gone]
+        if racing[0].planned < planned[-1]:
             began = len({row.strategy for row in own})
             found += leavers(racing, planned[-1], began, len(planned) - 1)
     return tuple(found)
@@ -84,7 +83,7 @@ def extended(
         entries = {entry for entry in now if entry[0] == pair}
         racing = False
         if whole.experiment.race:
-            entries = _running(entries, now, declaration.interim_analyses[-1].left)
+            entries -= declaration.gone
             racing = len(entries) > 1
         if racing or entries & undecided:
             open_ |= entries
@@ -99,15 +98,6 @@ def extended(
     return _narrowed(whole, then).model_copy(
         update={"interim_analyses": declaration.interim_analyses}
     )
-
-
-def _running(
-    entries: set[_Entry], now: Mapping[_Entry, int], left: Sequence[Leaver]
-) -> set[_Entry]:
-    """Return the entries of a pair that are still in its race."""
-    furthest = max(now[entry] for entry in entries)
-    gone = {(leaver.pair, leaver.strategy) for leaver in left}
-    return {entry for entry in entries if now[entry] == furthest} - gone
 
 
 def narrowed(whole: Declaration, seeds: int) -> Declaration:

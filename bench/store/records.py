@@ -465,6 +465,11 @@ class Declaration(Document):
         return (*rows, *sorted(asked.items()))
 
     @property
+    def gone(self) -> set[tuple[str, str]]:
+        """The pairs and strategies that have left a race."""
+        return {(g.pair, g.strategy) for looked in self.interim_analyses for g in looked.left}
+
+    @property
     def keys(self) -> set[str]:
         """The keys of all runs that the rows read."""
         own = {seed.strategy for row in self.rows for seed in row.seeds}

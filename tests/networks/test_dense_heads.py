@@ -376,6 +376,7 @@ def test_a_stride_that_a_model_has_not_is_refused(network: str, message: str) ->
         build_encoder(network, (3, 64, 64))
 
 
+@pytest.mark.slow
 def test_a_dilated_resnet_keeps_the_contract() -> None:
     (report,) = validate("torchvision:resnet50@stride=16", DataSource())
     assert (report.component, report.outcome, report.failed) == ("network", "ok", ())

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from scipy import stats
 
 from bench.cli.app import main
 from bench.errors import UserError
-from bench.spec.experiment import load_experiment
+from bench.spec.experiment import Experiment, load_experiment
+from bench.stats.comparison import Verdict
 from bench.stats.group_sequential import schedule
+from bench.stats.interim import analysed, extended, opening
 from bench.stats.race import ERROR, leaving, overtaking
-from bench.store.records import Declaration
+from bench.store.records import Declaration, Outcome, Row, SeedRuns
 
 METHODS = Path(__file__).parents[2] / "results/reference/methods/gains.json"
 RUN_FILES = "runs/*/*/run.json"
@@ -127,6 +130,56 @@ def test_the_committed_strategies_need_less_than_half_of_their_seeds(
     assert set(best.values()) == {"mtan"}
     (decided,) = methods["decisions"]["sets"]
     assert decided["strategy"] == "mtan"
+
+
+# ------------------------------------------------------------------------- several pairs at once
+
+
+def _seed(number: int) -> SeedRuns:
+    return SeedRuns(seed=number, strategy=f"s{number}", anchors={"full": {"t": f"f{number}"}})
+
+
+def test_who_has_left_stays_away_when_other_pairs_go_on() -> None:
+    """A pair that ends when its last rival leaves has both at the same number of seeds."""
+    pairs, names = ("d:t+soon", "d:t+late"), ("ahead", "behind")
+    experiment = Experiment(pair=pairs, strategy=names, budget="1e9flop", seeds=12, race=True)
+    seeds = tuple(map(_seed, range(12)))
+    rows = tuple(
+        Row(pair=pair, strategy=name, target="t", expect=None, seeds=seeds)
+        for pair in pairs
+        for name in names
+    )
+    whole = Declaration(experiment=experiment, rows=rows)
+
+    def result(row: Row) -> Any:
+        wobble = [0.5, -1.0, 0.5, 1.0, -0.5, -0.5] * 2
+        gap = {("d:t+soon", "behind"): 1.0}.get((row.pair, row.strategy), 0.0)
+        away = wobble if row.strategy == "behind" else [0.0] * 12
+        n, decided = len(row.seeds), row.pair == "d:t+soon"
+        undecided = Verdict(Outcome.INCONCLUSIVE, None, "")
+        verdict = Verdict(Outcome.BETTER, None, "") if decided else undecided
+        return SimpleNamespace(
+            **{"pair": row.pair, "strategy": row.strategy, "target": row.target, "planned": n},
+            **{"scores": {i: 50.0 - gap - away[i] for i in range(n)}, "higher_is_better": True},
+            **{"verdict": verdict, "against": {}, "references": {}},
+        )
+
+    declared, further = opening(whole), None
+    while True:
+        found = [result(row) for row in declared.rows]
+        declared = analysed(declared, found)
+        further = extended(whole, declared, found)
+        if further is None:
+            break
+        declared = further
+    assert [[g.strategy for g in look.left] for look in declared.interim_analyses] == [
+        [],
+        ["behind"],
+        [],
+        [],
+    ]
+    assert declared.gone == {("d:t+soon", "behind")}
+    assert [len(row.seeds) for row in declared.rows] == [6, 6, 12, 12]
 
 
 # ---------------------------------------------------------------------- from the command line

@@ -1,6 +1,6 @@
 """The outcome of a race: who is left and is ahead, in sentences and as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.report.text.decision import listed
 from bench.report.text.wording import NOTHING, amount, chance, number
@@ -26,35 +26,29 @@ def race_lines(declaration: Declaration, results: Sequence[RowResult]) -> list[s
     lines = []
     for pair in dict.fromkeys(row.pair for row in results):
         own = [row for row in results if row.pair == pair]
-        most = max(row.planned for row in own)
-        began = len({row.strategy for row in own})
-        left = list(dict.fromkeys(row.strategy for row in own if row.planned == most))
+        running = [row for row in own if (pair, row.strategy) not in declaration.gone]
+        most, began = running[0].planned, len({row.strategy for row in own})
+        left = list(dict.fromkeys(row.strategy for row in running))
         names = listed(left) if len(left) <= _MOST_NAMED else f"{len(left)} strategies"
         verb = "is" if len(left) == 1 else "are"
         line = f"Of {began} strategies {where}, {names} {verb} left in the race of {pair}"
         line += f" after {most} seeds." if most > 1 else " after one seed."
         if len(left) > 1:
-            ahead = [_ahead(own, target, most, chances) for target in _targets(own)]
+            targets = dict.fromkeys(row.target for row in running)
+            ahead = [_ahead([r for r in running if r.target == t], chances) for t in targets]
             line += f" Ahead: {listed(ahead)}."
         lines.append(line)
     return lines
 
 
-def _targets(rows: Sequence[RowResult]) -> list[str]:
-    return list(dict.fromkeys(row.target for row in rows))
-
-
 def _ahead(
-    rows: Sequence[RowResult],
-    target: str,
-    most: int,
-    chances: dict[tuple[str, str], dict[str, float]],
+    rows: Sequence[RowResult], chances: Mapping[tuple[str, str], Mapping[str, float]]
 ) -> str:
-    """Return who has the best mean for a target, of those with the most seeds."""
-    left = [row for row in rows if row.target == target and row.planned == most and row.scores]
-    if not left:
+    """Return who has the best mean for the target of some rows."""
+    target, scored = rows[0].target, [row for row in rows if row.scores]
+    if not scored:
         return f"nobody for {target}"
-    first = max(left, key=lambda r: r.score_mean if r.higher_is_better else -r.score_mean)
+    first = max(scored, key=lambda r: r.score_mean if r.higher_is_better else -r.score_mean)
     known = chances.get((first.pair, target), {}).get(first.strategy)
     sure = "" if known is None else f" (P(best) = {chance(known)})"
     return f"{first.strategy} for {target}{sure}"
