@@ -360,20 +360,21 @@ def _target(
     mean = sum(alone for _, alone in scores.values()) / len(scores)
     reference = mean if example.higher_is_better else -mean
     floor = theirs[next(iter(scores))].floor(task)
+    width = half_width(margin, example.unit, reference)
     excluded = ""
     if any(ours[seed].status != "ok" or theirs[seed].status != "ok" for seed in scores):
         excluded = "a run diverged"
     elif uneven:
         excluded = "unequal budgets"
     elif not any(
-        above(side, math.nan if floor is None else floor)
+        above(side, math.nan if floor is None else floor, width)
         for side in zip(*scores.values(), strict=True)
     ):
         excluded = "nothing was learned"
     return TargetGains(
         task,
         {seed: own - alone for seed, (own, alone) in scores.items()},
-        half_width(margin, example.unit, reference),
+        width,
         reference,
         excluded,
     )

@@ -308,13 +308,16 @@ class RowResult:
 
     @property
     def budget_is_short(self) -> bool | None:
-        """Whether a share of the budget costs more than the margin; None where it is not shown."""
-        margin = self.against["full"].margin
+        """Whether a share of the budget costs more than the margin; None where it is not shown.
+
+        Where nothing was learned, no budget is shown to be long enough.
+        """
+        margin, unlearned = self.against["full"].margin, self.against["full"].unlearned
         if self.short is None or self.short.n < SCREEN_BELOW or math.isnan(margin):
             return None
         if self.short.low > margin:
             return True
-        return False if self.short.high < margin else None
+        return False if self.short.high < margin and not unlearned else None
 
     @property
     def finding(self) -> tuple[str, str, str]:

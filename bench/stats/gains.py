@@ -156,7 +156,7 @@ def _pair_up(
         parameters=network[2],
         floor=floor if example is None or example.higher_is_better else -floor,
         unlearned=bool(scores)
-        and not any(above(side, floor) for side in zip(*scores, strict=True)),
+        and not any(above(side, floor, margin) for side in zip(*scores, strict=True)),
         constant=len(scores) > 1 and len({score for pair in scores for score in pair}) == 1,
         use=use_of(theirs for _, theirs in both),
         population=_population(row.target, both, images, level),
@@ -164,16 +164,21 @@ def _pair_up(
     )
 
 
-def above(scores: Sequence[float], floor: float) -> bool:
-    """Return whether scores, higher being better, were shown to lie above a floor on average.
+def above(scores: Sequence[float], floor: float, margin: float) -> bool:
+    """Return whether scores, higher being better, lie more than a margin above a floor on average.
 
-    Too few seeds for a verdict are taken at their word, and nothing lies under an unknown floor.
+    That has to be shown, but too few seeds for a verdict are taken at their word. Nothing lies
+    under an unknown floor, and an unknown margin is none. Two scores within the margin of the floor
+    are within it of each other, whatever was done.
     """
     if math.isnan(floor):
         return True
+    least = 0.0 if math.isnan(margin) else margin
     gains = [score - floor for score in scores]
     enough = len(gains) >= SCREEN_BELOW
-    return statistics.fmean(gains) > 0 and (not enough or non_inferiority_p(gains, 0.0) <= ALPHA)
+    return statistics.fmean(gains) > least and (
+        not enough or non_inferiority_p(gains, -least) <= ALPHA
+    )
 
 
 def use_of(runs: Iterable[Record]) -> Use | None:

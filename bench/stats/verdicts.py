@@ -180,9 +180,11 @@ def _untested(comparison: Comparison, outcome: Outcome, unit: str) -> str:
     score = f"{comparison.anchor_mean:.4g} {unit}".rstrip()
     if outcome is Outcome.UNLEARNED:
         floor = f"{comparison.floor:.4g} {unit}".rstrip()
+        margin = comparison.margin
+        better = f"more than {_size(margin, unit)} better" if math.isfinite(margin) else "better"
         return (
             f"Nothing was learned: {comparison.anchor} scores {score} on average, and neither side "
-            f"was shown to be better than a predictor that sees no image ({floor}), so there is "
+            f"was shown to be {better} than a predictor that sees no image ({floor}), so there is "
             "nothing to compare. Try a larger budget, another learning rate or more images."
         )
     return (

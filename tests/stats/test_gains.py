@@ -494,6 +494,9 @@ def _with_floor(floor: float) -> Callable[[dict[str, Record]], None]:
         # By chance a little above it is not above it.
         (_around(80.1), _around(80.1, 2.0), 80.0, True, "nothing learned"),
         (FLAT, FLAT, 80.0, True, "nothing learned"),
+        # Nor is what is surely above it by less than the margin of one point.
+        (_around(80.6, 0.1), _around(80.4, 0.1), 80.0, True, "nothing learned"),
+        (_around(81.6, 0.1), _around(81.4, 0.1), 80.0, True, "equivalent, slightly better"),
         (_around(70), _around(77), 80.0, True, "nothing learned"),
         # One side has learned something, so that the other is worse than it is a finding.
         (_around(70), _around(83), 80.0, True, "does not pay"),
@@ -516,6 +519,14 @@ def test_where_neither_side_beats_the_floor_there_is_no_verdict(
         assert not row.against["full"].equivalent
         assert f"sees no image ({floor:g} %)" in row.verdict.sentence
         assert not row.verdict.undecided
+
+
+def test_no_budget_is_long_enough_where_nothing_was_learned() -> None:
+    anchors: dict[AnchorName, list[float]] = {"full": _around(80), "split": _around(79.9)}
+    assert _judge(_around(80), anchors).budget_is_short is False
+    row = _judge(_around(80), anchors, _with_floor(79.8))
+    assert row.verdict.name == "nothing learned"
+    assert row.budget_is_short is None
 
 
 def test_that_nothing_was_learned_is_said_once() -> None:

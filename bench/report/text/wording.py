@@ -31,8 +31,8 @@ _GAIN = (
 _FLOOR = (
     "The floor is the score on the test images of a predictor that knows the training labels and "
     "sees no image: the largest class, the shares of the labels, the mean. Where neither side is "
-    "shown to be better (one-sided t test over the seeds, 5 %), nothing was learned that a verdict "
-    "could be about."
+    "shown to be better by more than the margin (one-sided t test over the seeds, 5 %), nothing "
+    "was learned that a verdict could be about."
 )
 _INTERVAL = (
     "The 95 % interval is a Student t interval of the mean gain over the seeds: of intervals made "
@@ -68,8 +68,8 @@ VERDICTS = (
     "margin; slightly better or worse where it is significant all the same. inconclusive: neither "
     "a difference nor equivalence was shown. One word stands for both halves where they agree. "
     "compute saving: it beats split, though not full. screen: too few seeds for a verdict. unequal "
-    "budgets: the audit against full failed. nothing learned: neither side was shown to be better "
-    "than its floor. no variation: all runs of both sides have the same "
+    "budgets: the audit against full failed. nothing learned: neither side was shown to lie above "
+    "its floor by more than the margin. no variation: all runs of both sides have the same "
     "score. collapsed: a run diverged and left no score. Tests are corrected over the rows that "
     "have the same anchor, for each anchor by itself; rows with a placebo are controls outside "
     "this family."
