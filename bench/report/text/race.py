@@ -15,7 +15,10 @@ COLUMNS = ("pair", "strategy", "left after", "behind the leader", "chance of the
 
 
 def race_lines(declaration: Declaration, results: Sequence[RowResult]) -> list[str]:
-    """Return a sentence or two for each pair of a race: who is left, and who is ahead."""
+    """Return a sentence or two for each pair of a race: who is left, and who is ahead.
+
+    A strategy stays while it may win for any target, so the last one is ahead for all.
+    """
     if not declaration.experiment.race:
         return []
     chances = {
@@ -29,15 +32,23 @@ def race_lines(declaration: Declaration, results: Sequence[RowResult]) -> list[s
         running = [row for row in own if (pair, row.strategy) not in declaration.gone]
         most, began = running[0].planned, len({row.strategy for row in own})
         left = list(dict.fromkeys(row.strategy for row in running))
+        if began == 1:
+            continue
+        if len(left) == 1:
+            last = max(row.planned for row in own if row.strategy != left[0])
+            lines.append(
+                f"{left[0]} has the best mean of {began} strategies on {pair} {where}: all others "
+                f"left the race, the last of them after {last} seeds."
+            )
+            continue
         names = listed(left) if len(left) <= _MOST_NAMED else f"{len(left)} strategies"
-        verb = "is" if len(left) == 1 else "are"
-        line = f"Of {began} strategies {where}, {names} {verb} left in the race of {pair}"
-        line += f" after {most} seeds." if most > 1 else " after one seed."
-        if len(left) > 1:
-            targets = dict.fromkeys(row.target for row in running)
-            ahead = [_ahead([r for r in running if r.target == t], chances) for t in targets]
-            line += f" Ahead: {listed(ahead)}."
-        lines.append(line)
+        targets = dict.fromkeys(row.target for row in running)
+        ahead = [_ahead([r for r in running if r.target == t], chances) for t in targets]
+        after = f"{most} seeds" if most > 1 else "one seed"
+        lines.append(
+            f"Of {began} strategies {where}, {names} are left in the race of {pair} after {after}. "
+            f"Ahead: {listed(ahead)}."
+        )
     return lines
 
 
