@@ -113,6 +113,25 @@ def test_the_page_on_speed_quotes_the_committed_measurements() -> None:
         assert said in page
 
 
+def test_the_page_on_speed_quotes_what_a_verdict_and_photographs_cost() -> None:
+    path = ROOT / "results/reference/speed-epyc/speed.json"
+    tables = {t["name"]: t["rows"] for t in json.loads(path.read_text("utf-8"))["tables"]}
+    first, *_, last = tables["verdict"]
+    large, small, train = tables["photographs"]
+    page = " ".join((ROOT / "docs/performance.md").read_text("utf-8").split())
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    for said in (
+        f"{last['ratio']:.1f} times fewer core-seconds, and "
+        f"{first['seconds'] / last['seconds']:.1f} times fewer wall seconds",
+        f"need {first['seeds']} of them, paired ones {last['seeds']}",
+        f"{large['torchvision']['value']:.1f} times as fast as by torchvision",
+        f"| {small['torchvision']['value']:.2f} times as fast |",
+        f"| {100 * train['stall']:.1f} % |",
+    ):
+        assert said in page
+    assert f"{last['ratio']:.1f} times fewer core-seconds" in readme
+
+
 def test_the_page_on_groups_quotes_the_committed_study_and_reports() -> None:
     page = " ".join((ROOT / "docs/groups.md").read_text("utf-8").split())
     found = json.loads((ROOT / "results/reference/groups/study.json").read_text("utf-8"))
