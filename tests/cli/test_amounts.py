@@ -103,7 +103,7 @@ def test_an_experiment_file_has_bounds(
         (f"run -s {'a' * 50_000}", "unknown strategy"),
         (f"run -s {'+'.join(['hard'] * 10)} -p creatures:{'*'.join(['hue'] * 300)}", "--yes"),
         ("run /dev/zero.toml", "cannot read"),
-        (f"speed --only {DIGITS}", "give numbers from 1 to 6"),
+        (f"speed --only {DIGITS}", "give numbers from 1 to 7"),
         ("power --detect 1e400", "--detect"),
         ("power --sd nan", "--sd"),
         ("power --sd 1 --rows 1000000000000", "--rows"),
