@@ -59,3 +59,21 @@ def test_the_probability_of_being_best_is_near_that_of_the_truth() -> None:
         (first, _), _ = ranked_by(["a", "b"], scores)
         found.append(first.probability_best)
     assert np.mean(found) == pytest.approx(0.84, abs=0.02)
+
+
+def test_who_left_a_race_counts_in_the_family_and_looks_are_paid_for() -> None:
+    rng = np.random.default_rng(4)
+    scores = np.stack([rng.normal(0, 1, 12), np.zeros(12)], axis=1) + np.array([1.3, 0.0])
+    (_, second), _ = ranked_by(["a", "b"], scores)
+    assert second.beaten_by == ("a",)
+    (_, second), _ = ranked_by(["a", "b"], scores, compared=20)
+    assert second.beaten_by == ()
+    asked: list[float] = []
+
+    def repeated(p: float) -> float:
+        asked.append(p)
+        return 1.0
+
+    (_, second), _ = ranked_by(["a", "b"], scores, repeated=repeated)
+    assert second.beaten_by == ()
+    assert len(asked) == 1
