@@ -165,7 +165,7 @@ class Experiment(Recipe, Group):
     until_decided: bool = Field(default=False, strict=True)
     """Analyse after each quarter of --seeds (20 if not given); go on with undecided pairs only."""
     race: bool = Field(default=False, strict=True)
-    """Analyse after each quarter of --seeds (20 if not given); go on with those that may be best."""
+    """Analyse after each quarter of --seeds (20 if not given); go on with what may be best."""
     budget: str
     """Compute of a run: 2e12flop, 30s (device-seconds), 500steps, 64000samples, 20epochs, or
     converged (which pilot runs find) and converged/4. May be repeated."""
