@@ -37,6 +37,7 @@ DRAWN = (
     "tests/speed/",
     "tests/api/test_page.py",
     "tests/api/test_report.py",
+    "tests/export/",
     "tests/cli/test_hostile_names.py",
     "tests/test_docs.py",
     "tests/test_group_study.py",

@@ -79,7 +79,7 @@ class Report:
     files: Mapping[str, Path]
     runs: RunCounts
     decisions: tuple[str, ...]
-    """A sentence for each set of tasks that one network may serve."""
+    """A sentence for each race, and for each set of tasks that one network may serve."""
     tuning: tuple[Tuned, ...]
     over_levels: tuple[OverLevels, ...]
     """The rows at all budgets or training sizes, where there are several."""

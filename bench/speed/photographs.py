@@ -2,6 +2,7 @@
 
 import io
 import os
+import statistics
 import tempfile
 import time
 import warnings
@@ -34,7 +35,7 @@ def photographs(settings: Settings, process: ProcessPoolExecutor) -> Table:
                 {
                     "what": f"decode {width} × {height} to {asked.side}",
                     "megabytes": size / 1e6,
-                    "rate": asked.count / _median(taken["harness"]),
+                    "rate": asked.count / statistics.median(taken["harness"]),
                     "torchvision": against,
                     "pillow": ratio(taken["pillow"], taken["harness"]),
                     "goal": asked.goal,
@@ -75,10 +76,6 @@ def photographs(settings: Settings, process: ProcessPoolExecutor) -> Table:
     )
 
 
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values))
-
-
 def draw(asked: Photographs, width: int, height: int, folder: Path) -> float:
     """Write JPEGs with detail at every scale, as photographs have; return their mean bytes."""
     from PIL import Image
@@ -87,11 +84,11 @@ def draw(asked: Photographs, width: int, height: int, folder: Path) -> float:
     drawn = np.random.default_rng(0)
     octaves = [2**n for n in range(1, 12) if 2**n <= min(width, height)]
     scene = np.full((height, width, 3), 128.0)
-    for octave in octaves:
+    for place, octave in enumerate(octaves):
         small = drawn.normal(0, 1, (octave, octave, 3))
         layer = Image.fromarray((64 + 32 * small).clip(0, 255).astype(np.uint8))
         whole = np.asarray(layer.resize((width, height), Image.Resampling.BICUBIC), np.float64)
-        scene += (whole - 64) * 1.6 / octaves.index(octave) if octave > 2 else whole - 64
+        scene += (whole - 64) * (1.6 / place if place else 1.0)
     labels, sizes = ["image,a,b"], list[int]()
     for index in range(asked.count):
         shifted = np.roll(scene, (37 * index, 91 * index), (0, 1)).clip(0, 255).astype(np.uint8)

@@ -57,9 +57,11 @@ def _left(declaration: Declaration, rows: Sequence[RowResult]) -> tuple[Leaver, 
     if not declaration.experiment.race:
         return ()
     planned, found = schedule(declaration.experiment.seeds), list[Leaver]()
-    for pair in dict.fromkeys(row.pair for row in rows):
-        own = [row for row in rows if row.pair == pair]
-        racing = [row for row in own if _entry(row) not in declaration.gone]
+    pairs, gone = dict[str, list[RowResult]](), declaration.gone
+    for row in rows:
+        pairs.setdefault(row.pair, []).append(row)
+    for own in pairs.values():
+        racing = [row for row in own if _entry(row) not in gone]
         if racing[0].planned < planned[-1]:
             began = len({row.strategy for row in own})
             found += leavers(racing, planned[-1], began, len(planned) - 1)
@@ -78,13 +80,12 @@ def extended(
     planned = schedule(whole.experiment.seeds)
     now = {_entry(row): len(row.seeds) for row in declaration.rows}
     undecided = {_entry(row) for row in rows if row.verdict.undecided}
+    running = dict[str, set[_Entry]]()
+    for entry in now.keys() - declaration.gone:
+        running.setdefault(entry[0], set()).add(entry)
     open_ = set[_Entry]()
-    for pair in {pair for pair, _ in now}:
-        entries = {entry for entry in now if entry[0] == pair}
-        racing = False
-        if whole.experiment.race:
-            entries -= declaration.gone
-            racing = len(entries) > 1
+    for entries in running.values():
+        racing = whole.experiment.race and len(entries) > 1
         if racing or entries & undecided:
             open_ |= entries
     then = {

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from bench.report.text.decision import listed
-from bench.report.text.wording import NOTHING, amount, chance, number
+from bench.report.text.wording import MOST_NAMED, NOTHING, amount, chance, number
 from bench.spec.budget import Budget
 from bench.stats.comparison import RowResult
 from bench.stats.ranking import rankings
 from bench.store.records import Declaration, Leaver
 
-#: Of more strategies than this only the number is told.
-_MOST_NAMED = 4
 COLUMNS = ("pair", "strategy", "left after", "behind the leader", "chance of the best mean")
 
 
@@ -26,10 +24,11 @@ def race_lines(declaration: Declaration, results: Sequence[RowResult]) -> list[s
         for ranking in rankings(results)
     }
     where = f"at {amount(Budget.parse(declaration.experiment.budget))}"
-    lines = []
-    for pair in dict.fromkeys(row.pair for row in results):
-        own = [row for row in results if row.pair == pair]
-        running = [row for row in own if (pair, row.strategy) not in declaration.gone]
+    lines, pairs, gone = list[str](), dict[str, list[RowResult]](), declaration.gone
+    for row in results:
+        pairs.setdefault(row.pair, []).append(row)
+    for pair, own in pairs.items():
+        running = [row for row in own if (pair, row.strategy) not in gone]
         most, began = running[0].planned, len({row.strategy for row in own})
         left = list(dict.fromkeys(row.strategy for row in running))
         if began == 1:
@@ -41,7 +40,7 @@ def race_lines(declaration: Declaration, results: Sequence[RowResult]) -> list[s
                 f"left the race, the last of them after {last} seeds."
             )
             continue
-        names = listed(left) if len(left) <= _MOST_NAMED else f"{len(left)} strategies"
+        names = listed(left) if len(left) <= MOST_NAMED else f"{len(left)} strategies"
         targets = dict.fromkeys(row.target for row in running)
         ahead = [_ahead([r for r in running if r.target == t], chances) for t in targets]
         after = f"{most} seeds" if most > 1 else "one seed"

@@ -18,7 +18,7 @@ from bench.report.text.decision import (
 )
 from bench.report.text.pilot import PILOT, pilot_cost, pilot_table, pilot_verdict
 from bench.report.text.race import COLUMNS as RACE_COLUMNS
-from bench.report.text.race import race_lines, race_table
+from bench.report.text.race import race_table
 from bench.report.text.tuning import COLUMNS, TUNING, Tuned, cells, tuning_note
 from bench.report.text.wording import (
     ACROSS,
@@ -26,6 +26,7 @@ from bench.report.text.wording import (
     EXPECTATIONS,
     EXPLORED,
     GRADIENTS,
+    MOST_NAMED,
     NOTHING,
     RANKING,
     REFERENCE,
@@ -63,9 +64,6 @@ from bench.stats.levels import OverLevels
 from bench.stats.ranking import Ranked, rankings
 from bench.stats.verdicts import standing
 from bench.store.records import REFERENCES, AnchorName, Declaration
-
-#: Of more strategies than this only the number is told.
-_MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -171,14 +169,12 @@ def _listed(name: str, title: str, lines: Iterable[Text], *texts: Text) -> Secti
 
 
 def _race(declaration: Declaration, results: Sequence[RowResult]) -> Section | None:
-    """Return who is left in each race, and when the others left it."""
-    told = race_lines(declaration, results)
+    """Return when strategies left a race; who is left is said above all sections."""
     lines: list[tuple[Text, ...]] = [
         (Code(pair), Code(strategy), *rest)
         for pair, strategy, *rest in race_table(declaration, results)
     ]
-    table = (Table(RACE_COLUMNS, tuple(lines)),) if lines else ()
-    return Section("race", "The race", (*told, *table)) if told else None
+    return tabled("race", "The race", RACE_COLUMNS, lines)
 
 
 def _question(row: RowResult) -> Code:
@@ -297,7 +293,7 @@ def _rankings(results: Sequence[RowResult]) -> Section | None:
 
 def _beaten(ranked: Ranked, count: int) -> Text:
     """Return which strategies are better; of many only how many there are."""
-    if len(ranked.beaten_by) > _MOST_NAMED:
+    if len(ranked.beaten_by) > MOST_NAMED:
         return f"{len(ranked.beaten_by)} of {count - 1}"
     return _names(ranked.beaten_by) or NOTHING
 

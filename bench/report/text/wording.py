@@ -13,6 +13,8 @@ from bench.stats.verdicts import standing
 from bench.store.records import SCREEN_BELOW, AnchorName, Declaration, InterimAnalysis
 
 NOTHING = "–"
+#: Of more strategies than this only the number is told.
+MOST_NAMED = 4
 
 #: What each anchor answers, as a clause.
 ANCHOR_MEANING: Mapping[AnchorName, str] = {
