@@ -15,6 +15,7 @@ from bench.report.page import html_page
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json
+from bench.report.text.measured import measured_json
 from bench.report.text.race import race_lines
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
@@ -117,6 +118,7 @@ def write_report(
         "table.md": markdown(declaration, found, images, tuning, made, over, find).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": document,
+        "measured.json": json_text(measured_json(found, decided, tuning)).encode(),
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **({} if (runs := runs_parquet(declaration, find)) is None else {"runs.parquet": runs}),

@@ -16,8 +16,6 @@ _MEASURED = {
     "stall",
     "seconds_alone",
     "seconds_in_batch",
-    "seconds_ratio",
-    "device_seconds",
     "measured_peak_bytes",
     "provenance",
 }

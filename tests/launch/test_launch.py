@@ -475,6 +475,17 @@ def test_a_command_whose_plugins_exit_with_0_reports_and_ends_with_4(
     assert sum(row["failed"] for row in rows if row["target"] == "row") == len(faults)
 
 
+def test_what_was_found_is_the_same_to_the_byte_whatever_the_workers(
+    bench: Any, toy_experiment: Path, tmp_path: Path
+) -> None:
+    found = []
+    for workers in (0, 2):
+        done = bench("run", toy_experiment, "--workers", workers, "--results", f"{workers}")
+        assert done.returncode == 0, done.stderr
+        found.append((tmp_path / f"{workers}/reports/toy/gains.json").read_bytes())
+    assert found[0] == found[1]
+
+
 _ASKS = """
 import os, tempfile
 from math import sqrt

@@ -372,6 +372,9 @@ def test_a_tuned_experiment_runs_in_two_rounds_once_and_reports_both(
     by_key = {record["key"]: record for record in records}
     arms = document["tuning"]["arms"]
     assert len(arms) == 8
+    measured = json.loads((report / "measured.json").read_text("utf-8"))["tuning"]
+    assert [each["arm"] for each in measured] == [each["arm"] for each in arms]
+    assert all(each["device_seconds"] > 0 for each in measured)
     for arm in arms:
         values = arm["trials"][arm["chosen"]]["values"]
         rates = [by_key[key]["spec"]["recipe"]["learning_rate"] for key in arm["trials"][0]["runs"]]

@@ -21,7 +21,7 @@ from bench.report.text.table import markdown
 from bench.report.text.wording import compared
 from bench.spec.budget import Audit
 from bench.stats.gains import results
-from bench.store.records import REFERENCES, Declaration
+from bench.store.records import REFERENCES, Declaration, Record, Use
 
 #: Where the table of all columns begins.
 WIDE = "<details><summary>All columns</summary>"
@@ -61,7 +61,8 @@ def _world(make_world: Callable[..., Any]) -> Any:
 
 def test_a_report_writes_every_file_and_counts_each_run_once(world: Any, tmp_path: Path) -> None:
     report = write_report(world.declaration, world.find, tmp_path / "reports" / "made-up")
-    names = {"report.html", "table.md", "table.csv", "gains.json", "summary.txt", "experiment.toml"}
+    names = {"report.html", "table.md", "table.csv", "gains.json", "measured.json"}
+    names |= {"summary.txt", "experiment.toml"}
     names |= {
         f"{plot}.{suffix}"
         for plot in (*PLOTS, "gains-2", "audit-2", "across", "pareto", "ranking")
@@ -100,6 +101,52 @@ def test_a_plot_that_fails_costs_neither_the_others_nor_the_tables(
     # Both show what there is.
     for other in set(report.files) - {"table.md", "report.html"}:
         assert report.files[other].read_bytes() == whole.files[other].read_bytes()
+
+
+def _timed(record: Record, factor: float) -> Record:
+    """Return a record with a use, as if clocks and memory probes had shown other figures."""
+    use = Use(
+        parameters=9, flops_per_image=9, seconds_alone=factor, seconds_in_batch=1, peak_bytes=9
+    )
+    ledger = record.ledger and replace(
+        record.ledger,
+        used={**record.ledger.used, "s": factor},
+        evaluation_seconds=factor,
+        measured_peak_bytes=int(factor),
+        stall=factor / 10,
+    )
+    update = {"ledger": ledger, "use": use, "seconds": factor, "provenance": {"cpu": str(factor)}}
+    return record.model_copy(update=update)
+
+
+def test_what_a_clock_measured_is_in_a_file_of_its_own(
+    make_world: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Other figures of a clock, other for each run, leave `gains.json` the same to the byte."""
+    world = make_world(pairs=["creatures:species+kin"], strategies=["hard"])
+    files = []
+    for first in (1, 2):
+        records = {
+            key: _timed(record, 1 + (place * first) % 7)
+            for place, (key, record) in enumerate(world.records.items())
+        }
+        report = write_report(world.declaration, records.get, tmp_path / str(first))
+        assert "of the time per image" in report.decisions[0]
+        files.append({name: path.read_bytes() for name, path in report.files.items()})
+    same = {name for name, content in files[0].items() if content == files[1][name]}
+    assert {"gains.json", "table.csv", "summary.txt", "experiment.toml"} <= same
+    document = json.loads(files[0]["gains.json"])
+    assert document["decisions"]["sets"][0]["choice"] == "share"
+    assert "of the FLOPs" in document["decisions"]["sets"][0]["sentence"]
+    measured, other = (json.loads(each["measured.json"]) for each in files)
+    for part in ("rows", "decisions"):
+        assert measured[part] != other[part]
+    row = measured["rows"][0]
+    assert row["largest_stall"] == 0.7
+    assert row["seconds_ratio"].keys() == document["rows"][0]["against"].keys()
+    (candidate,) = measured["decisions"][0]["candidates"]
+    assert candidate["use"].keys() == {"seconds_alone", "seconds_in_batch"}
+    assert not candidate["use"].keys() & document["decisions"]["sets"][0]["candidates"][0]["use"]
 
 
 def test_the_same_records_give_the_same_bytes(

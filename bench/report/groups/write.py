@@ -13,6 +13,7 @@ from bench.report.groups.document import grouping_csv, grouping_json
 from bench.report.groups.page import grouping_page
 from bench.report.groups.table import grouping_markdown
 from bench.report.groups.terminal import grouping_summary
+from bench.report.text.measured import measured_of_groups
 from bench.spec.experiment import Experiment, experiment_toml
 from bench.stats.partitions import Rules
 
@@ -54,6 +55,7 @@ def write_grouping(
         "table.md": grouping_markdown(result, experiment, images, *said).encode(),
         "table.csv": grouping_csv(result).encode(),
         "grouping.json": json_text(grouping_json(result, experiment, *said)).encode(),
+        "measured.json": json_text(measured_of_groups(result.options)).encode(),
         "summary.txt": grouping_summary(result, *said).encode(),
         "experiment.toml": experiment_toml(experiment).encode(),
         **files_of_plots,

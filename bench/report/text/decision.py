@@ -18,9 +18,13 @@ DECISION = (
     "each have the whole of it."
 )
 
+#: The share that a clock measures, and the fields of `Use` that it does.
+_TIME = "time per image"
+_CLOCKED = {"seconds_alone", "seconds_in_batch"}
 
-def sentence(tasks: TaskSet, experiment: Experiment) -> str:
-    """Return what is decided for a set of tasks, and what sharing saves."""
+
+def sentence(tasks: TaskSet, experiment: Experiment, timed: bool = True) -> str:
+    """Return what is decided for a set of tasks, and what sharing saves; time only if `timed`."""
     names, decision = listed(tasks.targets), tasks.decision
     where = f"at {amount(Budget.parse(experiment.budget))}"
     margin = points(experiment.margin)
@@ -32,7 +36,7 @@ def sentence(tasks: TaskSet, experiment: Experiment) -> str:
             assert chosen is not None
             return (
                 f"One model for {names}, by {decision.strategy}: {none} loses more than {margin} "
-                f"{where} ({p}). {_saving(chosen)}"
+                f"{where} ({p}). {_saving(chosen, timed)}"
             )
         case Choice.SEPARATE:
             return (
@@ -64,16 +68,18 @@ def shares(candidate: Candidate) -> dict[str, float]:
     return {
         "parameters": candidate.parameters / (candidate.parameters_apart or math.nan),
         "FLOPs": use.flops_per_image / apart.flops_per_image if use and apart else math.nan,
-        "time per image": use.seconds_in_batch / apart.seconds_in_batch
-        if use and apart
-        else math.nan,
+        _TIME: use.seconds_in_batch / apart.seconds_in_batch if use and apart else math.nan,
         "training compute": candidate.flops,
     }
 
 
-def _saving(candidate: Candidate) -> str:
+def _saving(candidate: Candidate, timed: bool) -> str:
     """Return what the shared network needs, compared with the single-task networks together."""
-    known = {name: share for name, share in shares(candidate).items() if math.isfinite(share)}
+    known = {
+        name: share
+        for name, share in shares(candidate).items()
+        if math.isfinite(share) and (timed or name != _TIME)
+    }
     parts = [f"{share:.0%} of the {name}" for name, share in known.items()]
     return f"It needs {listed(parts)} of {len(candidate.targets)} separate models."
 
@@ -160,13 +166,22 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
         "parameters": candidate.parameters,
         "parameters_apart": candidate.parameters_apart,
         "training_flops_share": candidate.flops,
-        "use": candidate.use and candidate.use.model_dump(),
-        "use_apart": candidate.use_apart and candidate.use_apart.model_dump(),
+        "use": candidate.use and candidate.use.model_dump(exclude=_CLOCKED),
+        "use_apart": candidate.use_apart and candidate.use_apart.model_dump(exclude=_CLOCKED),
+    }
+
+
+def measured_use(candidate: Candidate) -> dict[str, Any]:
+    """Return what a clock measured of a candidate's networks in use."""
+    return {
+        "strategy": candidate.strategy,
+        "use": candidate.use and candidate.use.model_dump(include=_CLOCKED),
+        "use_apart": candidate.use_apart and candidate.use_apart.model_dump(include=_CLOCKED),
     }
 
 
 def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
-    """Return a decision with all that it rests on."""
+    """Return a decision with all that it rests on, but for what a clock measured."""
     decision = tasks.decision
     return {
         "pair": tasks.pair,
@@ -175,7 +190,7 @@ def decision_json(tasks: TaskSet, experiment: Experiment) -> dict[str, Any]:
         "strategy": decision.strategy,
         "p": decision.p,
         "seeds_needed": decision.seeds,
-        "sentence": sentence(tasks, experiment),
+        "sentence": sentence(tasks, experiment, timed=False),
         "candidates": [
             {
                 **candidate_json(candidate),

@@ -39,7 +39,8 @@ def gains_json(
 ) -> dict[str, Any]:
     """Return everything that an experiment found. What is not a finite number is None.
 
-    `find` returns the records of pilots.
+    It is the same wherever the runs were made. What a clock measured is in `measured_json`; only
+    a budget in seconds brings a clock into what was found. `find` returns the records of pilots.
     """
     pilot = declaration.pilot
     document = {
@@ -109,7 +110,6 @@ def _row(result: RowResult) -> dict[str, Any]:
         "collapse_rate": result.collapsed / result.planned,
         "failed": result.failed,
         "reasons": list(result.reasons),
-        "largest_stall": result.stall,
         "metrics_against_full": {
             name: {
                 "unit": metric.unit,
@@ -217,7 +217,6 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "p_equivalence_holm": comparison.p_equivalence_holm,
         "steps": list(comparison.steps),
         "flops_ratio": comparison.flops,
-        "seconds_ratio": comparison.seconds,
         "minimum_detectable_gain": comparison.minimum_detectable_gain,
         "minimum_detectable_gain_in_family": comparison.family_detectable_gain,
         "margin": comparison.margin,

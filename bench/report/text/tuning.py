@@ -146,7 +146,6 @@ def tuning_json(tuned: Tuned) -> dict[str, Any]:
         "cost": {
             "runs": tuned.cost.runs,
             "flops": tuned.cost.used["flop"],
-            "device_seconds": tuned.cost.used["s"],
             "steps": tuned.cost.used["steps"],
             "share_of_scored_flops": tuned.share,
         },

@@ -26,6 +26,7 @@ FILES = {
     "table.md",
     "table.csv",
     "grouping.json",
+    "measured.json",
     "summary.txt",
     "experiment.toml",
     *(
@@ -50,6 +51,10 @@ def test_a_report_is_written_with_all_its_files(
     sentence = grouping_sentence(result, 1.0)
     document = json.loads(files["grouping.json"].read_text("utf-8"))
     assert document["sentence"] == sentence
+    assert "seconds" not in str(document)
+    measured = json.loads(files["measured.json"].read_text("utf-8"))["options"]
+    assert [each["name"] for each in measured] == [str(each.name) for each in result.options]
+    assert measured[0]["use"].keys() == {"seconds_alone", "seconds_in_batch"}
     page = files["report.html"].read_text("utf-8")
     assert sentence in page
     again = {name: path.read_bytes() for name, path in files.items()}
