@@ -109,7 +109,7 @@ def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table
         file = folder / "verdict.toml"
         file.write_text(tomli_w.dumps({**asked.experiment, "seeds": asked.seeds}))
         run = ["run", str(file), "--workers", str(cores)]
-        command(run, folder / "spread")
+        took = command(run, folder / "spread")
         store = Store(folder / "spread", read_only=True)
         plan = make_plan(load_experiment(str(file), {}), DataSource(), store, lambda _: None)
         measured = spreads(plan.declaration.rows, store)
@@ -126,8 +126,11 @@ def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table
                 ("the same, `--until-decided`", ["--until-decided"], whole),
             ]
         for place, (way, flags, seeds) in enumerate(ways):
-            results = folder / f"{place}"
-            wall = command([*run, *flags, "--seeds", str(seeds)], results)
+            if (flags, seeds) == ([], asked.seeds):  # the spread was measured with these runs
+                results, wall = folder / "spread", took
+            else:
+                results = folder / f"{place}"
+                wall = command([*run, *flags, "--seeds", str(seeds)], results)
             runs = sum(1 for _ in Store(results, read_only=True).records())
             rows.append(_row(way, seeds, runs, cores * wall, wall))
     first = rows[0] if note.known else None
