@@ -12,7 +12,7 @@ from bench.api.within import FIRST, Deadline, seeds_left, spare_seeds
 from bench.contracts import DataSource
 from bench.errors import note, say
 from bench.launch import WorkerPool
-from bench.plan.plan import Plan, make_plan
+from bench.plan.plan import Draft, Plan, priced
 from bench.report import amount, interim_lines
 from bench.spec.budget import Budget
 from bench.spec.experiment import Experiment
@@ -52,15 +52,16 @@ def carried_out(
     store.check_writable()
     records = dict[str, Record]()
     levels = _levels(experiment, session, session.source, store, pool, fresh=fresh)
+    planner = _Planner(session.source, store, pool)
     for number, (one, pilot) in enumerate(levels, 1):
         if len(levels) > 1:
             images = f"{one.train_size:,} training images"
             what = images if experiment.smaller_train_sizes else amount(Budget.parse(one.budget))
             note(f"level {number} of {len(levels)}: {what}")
         if deadline is not None:
-            declaration, done, lost = _carry_out_until(deadline, one, session, store, pool, fresh)
+            declaration, done, lost = _carry_out_until(deadline, one, session, planner, fresh)
         else:
-            declaration, done, lost = _carry_out(one, pilot, session, store, pool, fresh, records)
+            declaration, done, lost = _carry_out(one, pilot, session, planner, fresh, records)
         records |= done
         yield Level(declaration, dict(records), lost, number == len(levels))
 
@@ -86,16 +87,34 @@ def _levels(
     return [(one, pilot) for one in settled.levels]
 
 
-def _planned(experiment: Experiment, source: DataSource, store: Store, pool: WorkerPool) -> Plan:
-    """Return the plan of an experiment at one budget, and tell what a user must know of it."""
-    plan = make_plan(experiment, source, store, note, pool.ask)
-    for line in store.news():
-        note(f"note: {line}")
-    for line in plan.declaration.data:
-        note(f"data: {line}")
-    for warning in plan.warnings:
-        note(f"note: {warning}")
-    return plan
+@dataclass
+class _Planner:
+    """Plans an experiment at its levels. Those that differ by their budget alone share prices."""
+
+    source: DataSource
+    store: Store
+    pool: WorkerPool
+    _draft: Draft | None = None
+
+    def plan(self, experiment: Experiment) -> Plan:
+        """Return the plan at one level, and tell what a user must know of it."""
+        draft = self._draft
+        if draft is None or _at_any_budget(draft.experiment) != _at_any_budget(experiment):
+            draft = priced(experiment, self.source, self.store, note, self.pool.ask)
+        self._draft = replace(draft, experiment=experiment)
+        plan = self._draft.plan()
+        for line in self.store.news():
+            note(f"note: {line}")
+        for line in plan.declaration.data:
+            note(f"data: {line}")
+        for warning in plan.warnings:
+            note(f"note: {warning}")
+        return plan
+
+
+def _at_any_budget(experiment: Experiment) -> Experiment:
+    """Return an experiment without its budgets, and without its name, which tells of them."""
+    return experiment.model_copy(update={"name": "", "budget": "", "smaller_budgets": ()})
 
 
 @dataclass(frozen=True)
@@ -114,9 +133,9 @@ def planned(
     store, source = Store(session.results, read_only=True), session.source
     if source.cache is not None and not source.cache.exists():
         source = replace(source, cache=None)
-    found = []
+    found, planner = [], _Planner(source, store, pool)
     for one, _ in _levels(experiment, session, source, store, pool, fresh=fresh, dry_run=True):
-        plan = _planned(one, source, store, pool)
+        plan = planner.plan(one)
         trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
         if trials.jobs and not trials.missing:
             plan = plan.tuned(trials.done.get)
@@ -129,8 +148,7 @@ def _carry_out_until(
     deadline: Deadline,
     experiment: Experiment,
     session: Session,
-    store: Store,
-    pool: WorkerPool,
+    planner: _Planner,
     fresh: bool,
 ) -> tuple[Declaration, dict[str, Record], int]:
     """Train the planned seeds; after most of them the clock decides how many more there are.
@@ -139,7 +157,7 @@ def _carry_out_until(
     """
     planned = experiment.seeds
     more = experiment.model_copy(update={"seeds": planned + spare_seeds(planned)})
-    plan = _planned(more, session.source, store, pool)
+    plan, store, pool = planner.plan(more), planner.store, planner.pool
     declaration = store.declare(narrowed(plan.declaration, planned))
 
     def train(seeds: range) -> dict[str, Record]:
@@ -170,8 +188,7 @@ def _carry_out(
     experiment: Experiment,
     pilot: Pilot | None,
     session: Session,
-    store: Store,
-    pool: WorkerPool,
+    planner: _Planner,
     fresh: bool,
     known: Mapping[str, Record],
 ) -> tuple[Declaration, dict[str, Record], int]:
@@ -180,7 +197,7 @@ def _carry_out(
     `known` are the records of this command so far, which are not trained again even if all is to
     be `fresh`. Returns what is declared, the records by key, and the number of runs without one.
     """
-    plan = _planned(experiment, session.source, store, pool).found_by(pilot)
+    plan, store, pool = planner.plan(experiment).found_by(pilot), planner.store, planner.pool
     trials = RunBatch.of(store, plan.trials, pool.workers, fresh, "trials")
     tried = trials.carry_out(store, pool, session.progress)
     if tried:

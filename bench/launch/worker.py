@@ -139,7 +139,7 @@ def _serve(pipe: Connection, number: int, environment: Mapping[str, str]) -> Non
     answers = _Told(pipe)
     log.addHandler(answers)
     log.setLevel(logging.INFO)
-    import_module("bench.launch.preload")  # there already if this process was forked
+    import_module("bench.train.preload")  # there already if this process was forked
     accelerator.choose(number)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
@@ -239,7 +239,7 @@ def begin_workers() -> None:
     if _CONTEXT.get_start_method() == "forkserver":
         from multiprocessing import forkserver  # not every platform has it
 
-        _CONTEXT.set_forkserver_preload(["bench.launch.preload"])
+        _CONTEXT.set_forkserver_preload(["bench.train.preload"])
         _socket_folder()
         with _as_workers():
             forkserver.ensure_running()

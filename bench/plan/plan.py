@@ -104,6 +104,11 @@ class Draft:
         steps: int = sum(bought[phase] for phase in facts.trained_in[target])
         return steps
 
+    def plan(self) -> "Plan":
+        """Return all runs of the experiment, each arm set as the recipe says."""
+        draft = self.settled()
+        return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
+
     def settled(self) -> "Draft":
         """Return the draft without arms that would take the steps which `full` takes already."""
         rows = []
@@ -206,8 +211,7 @@ def make_plan(
     Code of plugins runs where `ask` calls it: in this process where none is given.
     Raises `UserError` for whatever a user can fix.
     """
-    draft = priced(experiment, source, timings, say, ask).settled()
-    return _plan(draft, {arm: draft.candidates(arm) for arm in draft.prices}, {})
+    return priced(experiment, source, timings, say, ask).plan()
 
 
 def priced(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from bench.contracts import Component, Range, range_of
 from bench.errors import UserError
@@ -111,6 +110,8 @@ def settings(strategy: Strategy, recipe: Recipe, count: int) -> list[Setting]:
     A longer list begins with a shorter one. Raises `UserError` where a
     component refuses its own range.
     """
+    from scipy.stats import qmc  # takes a second, and most experiments tune nothing
+
     knobs = searched(strategy, recipe)
     found = [Setting(strategy.name, recipe, {knob: knob.default for knob in knobs})]
     sizes = [knob.size for knob in knobs]

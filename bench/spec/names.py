@@ -146,11 +146,12 @@ def check_names(experiment: Experiment, launcher: str | None = None) -> None:
     _check_network(experiment.network)
     if launcher is not None:
         _check("launcher", launcher, static_names("launch"))
-    strategies, datasets = static_names("strategies"), static_names("datasets")
+    strategies = static_names("strategies")
     named = [text for group in experiment.groups for text in group.strategy]
     for text in [*named, *([experiment.reference] if experiment.reference else [])]:
         for piece in text.split("+"):
             _check("strategy", piece, strategies)
+    datasets = static_names("datasets")
     for text in (text for group in experiment.groups for text in group.pair):
         head, _, rest = text.partition(":")
         _check("data set", head, datasets)

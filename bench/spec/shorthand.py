@@ -35,13 +35,17 @@ def plugin_modules(folder: str) -> Iterator[Path]:
         yield from Path(each).glob("*.py")
 
 
-def class_values(path: Path) -> Iterator[dict[str, ast.expr]]:
-    """Yield what the body of each class of a module assigns, by name; nothing if it is broken."""
+def class_values(path: Path, naming: str = "") -> Iterator[dict[str, ast.expr]]:
+    """Yield what the body of each class of a module assigns, by name; nothing if it is broken.
+
+    Nothing too, and at once, if the module has no word `naming`.
+    """
     try:
-        tree = ast.parse(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        tree = ast.parse(text) if naming in text else None
     except (OSError, ValueError, SyntaxError):
         return  # its import says what is wrong
-    for node in tree.body:
+    for node in tree.body if tree else ():
         if isinstance(node, ast.ClassDef):
             yield assigned(node)
 
@@ -68,7 +72,7 @@ def _suffixes() -> Mapping[str, str]:
     """Return the data set that each suffix stands for."""
     found: dict[str, str] = {}
     for path in plugin_modules("datasets"):
-        for values in class_values(path):
+        for values in class_values(path, "suffixes"):
             name, suffixes = constant_text(values.get("name")), values.get("suffixes")
             if name and isinstance(suffixes, ast.Tuple):
                 found |= {s: name for part in suffixes.elts if (s := constant_text(part))}

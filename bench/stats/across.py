@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bench.spec.budget import TOLERANCE
 from bench.stats.comparison import RowResult
@@ -75,17 +75,19 @@ def _interquartile_mean(content: bytes, shape: tuple[int, ...], resamples: int) 
 
     def middle(seeds: np.ndarray, axis: int = -1) -> np.ndarray:
         drawn = gains[seeds]
-        return np.asarray(stats.trim_mean(drawn.reshape(*drawn.shape[:-2], -1), 0.25, axis=-1))
+        return np.asarray(
+            scipy.stats.trim_mean(drawn.reshape(*drawn.shape[:-2], -1), 0.25, axis=-1)
+        )
 
     n = len(gains)
     value = float(middle(np.arange(n)))
     if n < SCREEN_BELOW or not np.isfinite(gains).all():
         return Estimate(value, _NAN, _NAN)
-    reach = math.sqrt(n / (n - 1)) * stats.t.ppf(1 - ALPHA / 2, n - 1)
-    interval = stats.bootstrap(
+    reach = math.sqrt(n / (n - 1)) * scipy.stats.t.ppf(1 - ALPHA / 2, n - 1)
+    interval = scipy.stats.bootstrap(
         (np.arange(n),),
         middle,
-        confidence_level=float(1 - 2 * stats.norm.sf(reach)),
+        confidence_level=float(1 - 2 * scipy.stats.norm.sf(reach)),
         method="percentile",
         n_resamples=resamples,
         batch=500,
@@ -118,11 +120,11 @@ def shares_above(
         elif variance == 0:
             size = float(runs)
         else:
-            few = stats.t.ppf(1 - ALPHA / 2, runs - 1) / stats.t.ppf(1 - ALPHA / 2, n - 1)
-            size = min(runs, share * (1 - share) / variance * few**2)
+            few, many = scipy.stats.t.ppf(1 - ALPHA / 2, [n - 1, runs - 1])
+            size = min(runs, share * (1 - share) / variance * (many / few) ** 2)
         hits = share * size
-        low = stats.beta.ppf(ALPHA / 2, hits, size - hits + 1) if hits > 0 else 0.0
-        high = stats.beta.ppf(1 - ALPHA / 2, hits + 1, size - hits) if hits < size else 1.0
+        low = scipy.stats.beta.ppf(ALPHA / 2, hits, size - hits + 1) if hits > 0 else 0.0
+        high = scipy.stats.beta.ppf(1 - ALPHA / 2, hits + 1, size - hits) if hits < size else 1.0
         found.append(Estimate(share, float(low), float(high)))
     return found
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bench.stats.gains import Lookup, value
 from bench.stats.partitions import members_gain
@@ -232,4 +232,4 @@ def _rho(one: Sequence[float], other: Sequence[float]) -> float:
     """Return Spearman's rank correlation; NaN where one side is constant or there are too few."""
     if len(one) < 3 or len(set(one)) < 2 or len(set(other)) < 2:
         return math.nan
-    return float(stats.spearmanr(one, other).statistic)
+    return float(scipy.stats.spearmanr(one, other).statistic)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bench.errors import UserError
 from bench.spec.budget import TOLERANCE, Audit
@@ -42,7 +42,7 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Clopper and Pearson (1934)."""
-        found = stats.binomtest(self.count, self.of).proportion_ci(1 - ALPHA, method="exact")
+        found = scipy.stats.binomtest(self.count, self.of).proportion_ci(1 - ALPHA, method="exact")
         return float(found.low), float(found.high)
 
 

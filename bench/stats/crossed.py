@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bench.stats.tests import ALPHA
 
@@ -67,5 +67,5 @@ def crossed(differences: np.ndarray, level: float = ALPHA) -> CrossedResult | No
         return CrossedResult(mean, mean, mean, seeds, examples, ms[2], math.inf)
     spread = sum((w * m / (s * e)) ** 2 / f for w, m, f in zip(weights, ms, free, strict=True))
     freedom = variance**2 / spread
-    half = float(stats.t.ppf(1 - level / 2, freedom)) * math.sqrt(variance)
+    half = float(scipy.stats.t.ppf(1 - level / 2, freedom)) * math.sqrt(variance)
     return CrossedResult(mean, mean - half, mean + half, seeds, examples, ms[2], freedom)

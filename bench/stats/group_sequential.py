@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 from bench.spec.experiment import Experiment
 from bench.stats.tests import ALPHA
@@ -89,7 +89,7 @@ def _bounds(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
     found = []
     for fraction in fractions:
         deviation = math.sqrt(fraction - before)
-        spend = 2 * float(special.ndtr(special.ndtri(alpha / 2) / math.sqrt(fraction)))
+        spend = 2 * float(scipy.special.ndtr(scipy.special.ndtri(alpha / 2) / math.sqrt(fraction)))
 
         def excess(
             edge: float,
@@ -98,12 +98,12 @@ def _bounds(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
             deviation: float = deviation,
             due: float = spend - spent,
         ) -> float:
-            outside = special.ndtr((nodes - edge) / deviation)
-            outside += special.ndtr((-nodes - edge) / deviation)
+            outside = scipy.special.ndtr((nodes - edge) / deviation)
+            outside += scipy.special.ndtr((-nodes - edge) / deviation)
             return float(density @ outside) - due
 
-        edge = float(optimize.brentq(excess, 0.0, 40.0))
-        found.append(2 * float(special.ndtr(-edge / math.sqrt(fraction))))
+        edge = float(scipy.optimize.brentq(excess, 0.0, 40.0))
+        found.append(2 * float(scipy.special.ndtr(-edge / math.sqrt(fraction))))
         inside = edge * _NODES
         kernel = np.exp(-(((inside[:, None] - nodes) / deviation) ** 2) / 2)
         density = (kernel @ density) * edge * _WEIGHTS / (deviation * math.sqrt(2 * math.pi))
@@ -122,4 +122,4 @@ def _inverse(fractions: tuple[float, ...], p: float) -> float:
         return math.log(_bounds(fractions, math.exp(log_alpha))[-1] / p)
 
     # All analyses together err no less than p, but for rounding.
-    return math.exp(optimize.brentq(excess, math.log(p / 2), math.log(most)))
+    return math.exp(scipy.optimize.brentq(excess, math.log(p / 2), math.log(most)))

@@ -27,7 +27,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
-from scipy import optimize, sparse
+import scipy
 
 from bench.errors import UserError
 from bench.spec.grouping import GroupExperiment
@@ -364,7 +364,7 @@ class _Program:
         self.place = {pair: number for number, pair in enumerate(self.pairs)}
 
     @cached_property
-    def constraints(self) -> list[optimize.LinearConstraint]:
+    def constraints(self) -> "list[scipy.optimize.LinearConstraint]":
         """What makes the variables a partition."""
         rows: list[int] = []
         columns: list[int] = []
@@ -391,14 +391,14 @@ class _Program:
         for j in range(n):  # a task with none before it is a first one
             row((pairs + j, 1.0), *((at[i, j], 1.0) for i in range(j)))
         width = pairs + n
-        matrix = sparse.csr_matrix((values, (rows, columns)), shape=(count, width))
+        matrix = scipy.sparse.csr_matrix((values, (rows, columns)), shape=(count, width))
         found = [
-            optimize.LinearConstraint(matrix[:triangles], -np.inf, 1.0),
-            optimize.LinearConstraint(matrix[triangles:], 1.0, np.inf),
+            scipy.optimize.LinearConstraint(matrix[:triangles], -np.inf, 1.0),
+            scipy.optimize.LinearConstraint(matrix[triangles:], 1.0, np.inf),
         ]
         if self.rules.most is not None:
             firsts = np.concatenate([np.zeros(pairs), np.ones(n)])
-            found.append(optimize.LinearConstraint(firsts[None], -np.inf, self.rules.most))
+            found.append(scipy.optimize.LinearConstraint(firsts[None], -np.inf, self.rules.most))
         return found
 
     def solve(self, gains: np.ndarray) -> Partition | None:
@@ -413,10 +413,10 @@ class _Program:
             low[self.place[min(a, b), max(a, b)]] = 1.0
         for a, b in self.rules.apart:
             high[self.place[min(a, b), max(a, b)]] = 0.0
-        solved = optimize.milp(
+        solved = scipy.optimize.milp(
             np.concatenate([-worth, np.zeros(n)]),
             integrality=np.ones(pairs + n),
-            bounds=optimize.Bounds(low, high),
+            bounds=scipy.optimize.Bounds(low, high),
             constraints=self.constraints,
             options={"time_limit": _SECONDS},
         )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 from bench.stats.comparison import RowResult
 from bench.store.records import Leaver
@@ -113,7 +113,7 @@ def overtaking(behind: np.ndarray, planned: int) -> np.ndarray:
     variance = (borrowed * own.mean() + freedom * own) / (borrowed + freedom)
     spread = np.sqrt(variance * (planned - seen) / (seen * planned))
     with np.errstate(divide="ignore", invalid="ignore"):
-        chance = stats.t.sf(behind.mean(0) / spread, borrowed + freedom)
+        chance = scipy.stats.t.sf(behind.mean(0) / spread, borrowed + freedom)
     return np.asarray(np.where(spread > 0, chance, (behind.mean(0) <= 0).astype(float)))
 
 
@@ -125,10 +125,12 @@ def _borrowed(variances: np.ndarray, freedom: int) -> float:
     usable = variances[variances > 0]
     if len(usable) < 3:
         return _UNKNOWN
-    excess = float(np.log(usable).var(ddof=1)) - float(special.polygamma(1, freedom / 2))
-    if excess <= special.polygamma(1, _MOST / 2):
+    excess = float(np.log(usable).var(ddof=1)) - float(scipy.special.polygamma(1, freedom / 2))
+    if excess <= scipy.special.polygamma(1, _MOST / 2):
         return _MOST
-    if excess >= special.polygamma(1, _LEAST / 2):
+    if excess >= scipy.special.polygamma(1, _LEAST / 2):
         return _LEAST
-    half = optimize.brentq(lambda x: float(special.polygamma(1, x)) - excess, _LEAST / 2, _MOST / 2)
+    half = scipy.optimize.brentq(
+        lambda x: float(scipy.special.polygamma(1, x)) - excess, _LEAST / 2, _MOST / 2
+    )
     return 2 * float(half)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 ALPHA = 0.05
 POWER = 0.8
@@ -69,8 +69,8 @@ def paired(
         return PairedResult(n, mean, 0.0, mean, mean, p_t, sign_flip_p(d), p_equivalence)
     sd = float(d.std(ddof=1))
     error = sd / math.sqrt(n)
-    half = float(special.stdtrit(n - 1, 1 - level / 2)) * error
-    p_t = 2 * float(special.stdtr(n - 1, -abs(mean / error)))
+    half = float(scipy.special.stdtrit(n - 1, 1 - level / 2)) * error
+    p_t = 2 * float(scipy.special.stdtr(n - 1, -abs(mean / error)))
     return PairedResult(n, mean, sd, mean - half, mean + half, p_t, sign_flip_p(d), p_equivalence)
 
 
@@ -83,7 +83,7 @@ def paired_p(differences: np.ndarray, block: int = 64) -> np.ndarray:
         mean, spread = d.mean(0), d.std(0, ddof=1) / math.sqrt(n)
         same = np.ptp(d, axis=0) <= 1e-12 * np.abs(d).max(0)
         t = mean / np.where(same, 1.0, spread)
-        p_t = np.where(same, mean == 0, 2 * stats.t.sf(np.abs(t), n - 1))
+        p_t = np.where(same, mean == 0, 2 * scipy.stats.t.sf(np.abs(t), n - 1))
         found[start : start + block] = np.maximum(p_t, _sign_flips(d))
     return found
 
@@ -104,7 +104,7 @@ def non_inferiority_p(differences: Sequence[float] | np.ndarray, margin: float) 
     if _same(d):
         return 0.0 if d.mean() > -margin else 1.0
     error = float(d.std(ddof=1)) / math.sqrt(len(d))
-    return float(special.stdtr(len(d) - 1, -(d.mean() + margin) / error))
+    return float(scipy.special.stdtr(len(d) - 1, -(d.mean() + margin) / error))
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
@@ -195,7 +195,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     if not p_values:
         return []
     p = np.asarray(p_values, dtype=float)
-    adjusted = stats.false_discovery_control(np.nan_to_num(p, nan=1.0))
+    adjusted = scipy.stats.false_discovery_control(np.nan_to_num(p, nan=1.0))
     return [float(q) for q in np.where(np.isnan(p), np.nan, adjusted)]
 
 
@@ -204,7 +204,7 @@ def _t_power(shift: float, n: int, level: float) -> float:
 
     Rejecting on the wrong side detects nothing and is not counted.
     """
-    return float(1 - special.nctdtr(n - 1, shift, stats.t.ppf(1 - level / 2, n - 1)))
+    return float(1 - scipy.special.nctdtr(n - 1, shift, scipy.stats.t.ppf(1 - level / 2, n - 1)))
 
 
 def t_detectable_effect(n: int, level: float = ALPHA) -> float:
@@ -212,7 +212,7 @@ def t_detectable_effect(n: int, level: float = ALPHA) -> float:
     top = 3.0
     while _t_power(top, n, level) < POWER:
         top *= 1.5
-    shift = optimize.brentq(lambda shift: _t_power(shift, n, level) - POWER, 0.1, top)
+    shift = scipy.optimize.brentq(lambda shift: _t_power(shift, n, level) - POWER, 0.1, top)
     return float(shift) / math.sqrt(n)
 
 
@@ -239,7 +239,7 @@ def detectable_effect(n: int, level: float = ALPHA) -> float:
     turns = np.concatenate(
         [np.partition(-part @ flipped.T, -patterns)[:, -patterns] for part in _blocks(z)]
     )
-    t = stats.t.ppf(1 - level / 2, n - 1) * z.std(1, ddof=1) / math.sqrt(n) - z.mean(1)
+    t = scipy.stats.t.ppf(1 - level / 2, n - 1) * z.std(1, ddof=1) / math.sqrt(n) - z.mean(1)
     both, alone = np.quantile(np.maximum(turns, t), POWER), np.quantile(t, POWER)
     # The t test's own quantile is known, so only what the other test adds is simulated.
     return float(t_detectable_effect(n, level) * both / alone)

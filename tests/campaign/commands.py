@@ -34,7 +34,7 @@ def warm_up(arguments: Sequence[Sequence[str]]) -> None:
     import bench.__main__
     import bench.api.batch
     import bench.cli.run
-    import bench.launch.preload  # noqa: F401
+    import bench.train.preload  # noqa: F401
     from bench.cli.app import main
 
     torch.set_num_threads(1)
