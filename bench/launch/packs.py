@@ -13,6 +13,7 @@ import contextlib
 import os
 import platform
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -149,6 +150,24 @@ class _Beating:
                 self.tell()
 
 
+@contextlib.contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """End this process as soon as a scheduler asks it to.
+
+    It asks all processes of a job, so the workers are dying too. That is no fault of their runs,
+    and must not be recorded as one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None was not set in Python
+
+
+@_ending_at_once()
 def execute(path: str) -> None:
     """Execute the pack at a path: what a job of a cluster calls. Records are written here.
 

@@ -45,6 +45,9 @@ else:
 #: Signals that somebody else has sent; a crash sends others.
 _FROM_OUTSIDE = {getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0}
 
+#: The exit code that multiprocessing makes up for a process whose fork server has died.
+_UNKNOWN = 255
+
 #: Seconds between two checks that a worker is alive and on time.
 _TICK = 1.0
 
@@ -245,6 +248,20 @@ def begin_workers() -> None:
             forkserver.ensure_running()
 
 
+def _forked_from_lives() -> bool:
+    """Return whether the process that workers are forked from still runs."""
+    if _CONTEXT.get_start_method() != "forkserver":
+        return True
+    from multiprocessing import forkserver
+
+    import psutil
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    with contextlib.suppress(psutil.Error):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 class Worker:
     """A process and the pipe to it. It has at most one request."""
 
@@ -344,6 +361,8 @@ class Worker:
         code = self._process.exitcode
         if code is None:
             return WorkerLostError("its process closed the connection to the command")
+        if code == _UNKNOWN and not _forked_from_lives():
+            return WorkerKilledError("what its process was forked from was killed")
         kind = WorkerKilledError if -code in _FROM_OUTSIDE else WorkerLostError
         return kind(f"its process {how_it_ended(code)}")
 
