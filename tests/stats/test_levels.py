@@ -171,7 +171,8 @@ def test_a_dry_run_of_several_budgets_is_one_document(
     assert [plan["total"]["runs"] for plan in plans] == [14, 14]
     with pytest.raises(SystemExit):
         main(arguments)
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.count("timing a step of ") == 1  # budgets share their prices
     assert "B = 12 steps" in out
     assert "B = 24 steps" in out
     assert not (tmp_path / "r").exists()
