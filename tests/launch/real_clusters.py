@@ -76,12 +76,12 @@ def gains(results: Path) -> bytes:
     return (results / "reports/toy/gains.json").read_bytes()
 
 
-def running(results: Path) -> tuple[Path, Beat] | None:
-    """Return a pack that has a run in progress."""
+def running(results: Path, where: Callable[[int], bool] = lambda _: True) -> Beat | None:
+    """Return the beat of a pack that has a run in progress in a process that `where` accepts."""
     for path in results.glob("launch/*-*/[0-9]*.json"):
         beat = read_beat(path)
-        if beat is not None and beat.running:
-            return path, beat
+        if beat is not None and beat.running and where(beat.pid):
+            return beat
     return None
 
 

@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+NODES = ("n1", "n2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
 
 CONF = """
@@ -105,20 +108,22 @@ class SlurmCluster:
     def kill(self, name: str) -> None:
         """Kill a daemon, and with a node what runs on it, as where its power fails."""
         daemon = self.daemons.pop(name)
-        if name in ("n1", "n2"):
-            import psutil
-
-            for process in psutil.process_iter(["pid", "cmdline"]):
-                line = " ".join(process.info["cmdline"] or ())
-                spool = f"{self.folder}/spool-{name}"
-                if line.startswith("slurmstepd") and spool in str(_open_files(process)):
-                    for child in process.children(recursive=True):
-                        with suppress(psutil.Error):
-                            child.kill()
-                    with suppress(psutil.Error):
-                        process.kill()
-        daemon.kill()
+        lost = [daemon.pid, *self._steps(name)] if name in NODES else [daemon.pid]
+        for pid in lost:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         daemon.wait()
+
+    def _steps(self, node: str) -> list[int]:
+        """Return the processes of the jobs of a node: who would tell of an end before who ends."""
+        steps = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if " ".join(process.info["cmdline"] or ()).startswith("slurmstepd")
+            and f"{self.folder}/spool-{node}" in str(_open_files(process.pid))
+        ]
+        jobs = [child for step in steps for child in step.children(recursive=True)]
+        return [process.pid for process in (*steps, *jobs)]
 
     def call(self, *command: str) -> str:
         """Return what a command of Slurm prints."""
@@ -150,20 +155,21 @@ class SlurmCluster:
         return False
 
 
-def _open_files(process: object) -> list[str]:
+def node_of(pid: int) -> str:
+    """Return the node on which a job has started a process; empty if it has ended."""
+    with suppress(psutil.Error):
+        return str(psutil.Process(pid).environ().get("SLURMD_NODENAME", ""))
+    return ""
+
+
+def _open_files(pid: int) -> list[str]:
     """Return what a step daemon has open, which says whose it is."""
-    import psutil
-
-    assert isinstance(process, psutil.Process)
-    with suppress(psutil.Error, OSError):
-        return [path for _, path in _links(process.pid)]
-    return []
-
-
-def _links(pid: int) -> Iterator[tuple[str, str]]:
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):
-            yield link.name, str(link.readlink())
+    found = []
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
 
 
 def _free_ports(count: int) -> list[int]:

@@ -27,9 +27,9 @@ def test_ray_gives_the_numbers_of_this_machine_whatever_is_killed(tmp_path: Path
     with commands(tmp_path, {}) as begin:
         ended(begin("run", "toy.toml", "--results", "here", "--workers", 1))
         parent = begin(*on_ray)
-        _, first = wait(lambda: running(there), parent)
+        first = wait(lambda: running(there), parent)
         os.kill(first.pid, signal.SIGKILL)  # a worker of Ray
-        wait(lambda: (now := running(there)) and now[1].pid != first.pid, parent)
+        wait(lambda: (now := running(there)) and now.pid != first.pid, parent)
         parent.kill()
         ended(begin(*on_ray))
     assert gains(there) == gains(tmp_path / "here")

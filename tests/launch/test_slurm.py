@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch.real_clusters import Command, commands, ended, gains, running, until, wait
-from tests.launch.slurm_cluster import SlurmCluster, missing, slurm_cluster
+from tests.launch.slurm_cluster import SlurmCluster, missing, node_of, slurm_cluster
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 pytest.importorskip("submitit", reason="submitit is not installed")
@@ -53,7 +53,7 @@ def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
     until(again, "slurm does not answer, trying again")
     cluster.start("slurmctld")
     wait(cluster.resumed, again)
-    wait(lambda: cluster.call("squeue", "-h", "-t", "RUNNING", "-w", "n1"), again)
+    wait(lambda: running(there, lambda pid: node_of(pid) == "n1"), again)
     cluster.kill("n1")
     until(again, "its node was lost")
     cluster.start("n1")
