@@ -16,6 +16,7 @@ from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_
 from bench.report.text.decision import sentence
 from bench.report.text.document import gains_csv, gains_json
 from bench.report.text.measured import measured_json
+from bench.report.text.pilot import pilots_spent
 from bench.report.text.race import race_lines
 from bench.report.text.table import markdown
 from bench.report.text.terminal import summary
@@ -108,6 +109,7 @@ def write_report(
     drawn = {name: (text, files_of_plots[f"{name}.svg"]) for name, text in texts.items()}
     images = {f"{name}.png": text for name, text in texts.items()}
     decided, made = decisions(declaration.rows, found), _made(declaration, find)
+    pilots = pilots_spent(declaration.pilot, find) if declaration.pilot else None
     tuning = tuned(declaration, find)
     # The document is many times as large as its text, and is let go before the tables are made.
     document = json_text(gains_json(declaration, found, tuning, over, find)).encode()
@@ -118,7 +120,7 @@ def write_report(
         "table.md": markdown(declaration, found, images, tuning, made, over, find).encode(),
         "table.csv": gains_csv(declaration, found).encode(),
         "gains.json": document,
-        "measured.json": json_text(measured_json(found, decided, tuning)).encode(),
+        "measured.json": json_text(measured_json(found, decided, tuning, pilots)).encode(),
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
         **({} if (runs := runs_parquet(declaration, find)) is None else {"runs.parquet": runs}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: What is measured differs from call to call. All else has to be equal.
+#: What records measure differs from call to call. All else has to be equal.
 _MEASURED = {
     "seconds",
     "s",
@@ -73,7 +73,7 @@ class Reference:
 
     records: Mapping[str, Any]
     documents: Mapping[str, Any]
-    """Reports and declarations, without what is measured."""
+    """Declarations without what is measured, and the bytes of reports."""
     files: set[str]
 
     @classmethod
@@ -87,8 +87,9 @@ class Reference:
 
 
 def _documents(results: Path) -> dict[str, Any]:
-    found = {}
-    for path in (*results.glob("reports/*/gains.json"), *results.glob("experiments/*.json")):
+    reports = results.glob("reports/*/gains.json")
+    found: dict[str, Any] = {str(path.relative_to(results)): path.read_bytes() for path in reports}
+    for path in results.glob("experiments/*.json"):
         try:
             found[str(path.relative_to(results))] = unmeasured(json.loads(path.read_bytes()))
         except ValueError:

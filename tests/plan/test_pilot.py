@@ -191,7 +191,10 @@ def test_a_run_finds_its_budget_keeps_its_pilots_and_tells_what_they_cost(
     pilot = document["pilot"]
     assert [level["budget"] for level in pilot["levels"]] == ["64steps", "128steps"]
     assert pilot["cost"]["runs"] == 2 * 2 * SEEDS
+    assert pilot["cost"]["used"].keys() == {"flop", "steps", "samples"}
     assert pilot["cost"]["used"]["steps"] == 2 * SEEDS * (64 + 128)
+    measured = json.loads((results / "reports/toy/measured.json").read_text())
+    assert measured["pilot"]["device_seconds"] > 0
     table = (results / "reports/toy/table.md").read_text()
     assert "<summary>Pilots</summary>" in table
     assert "16 pilots took" in table

@@ -8,6 +8,7 @@ from bench.decide.groupings import Option
 from bench.decide.pairs import TaskSet
 from bench.report.text.decision import measured_use
 from bench.report.text.tuning import Tuned
+from bench.spec.budget import TuningCost
 from bench.stats.comparison import RowResult
 from bench.store.records import SCHEMA_VERSION
 
@@ -17,14 +18,20 @@ _HOW_TO_READ = (
     "seconds of the steps of a row's runs over those of its anchor's. largest_stall: the largest "
     "share of a run's training time that went by waiting for images. use: seconds of a forward "
     "pass for all tasks of a set, of an image alone and per image in a batch. "
-    "device_seconds: those of all trials of an arm."
+    "device_seconds: those of all trials of an arm, or of all pilots."
 )
 
 
 def measured_json(
-    results: Sequence[RowResult], decided: Sequence[TaskSet], tuning: Sequence[Tuned]
+    results: Sequence[RowResult],
+    decided: Sequence[TaskSet],
+    tuning: Sequence[Tuned],
+    pilots: TuningCost | None = None,
 ) -> dict[str, Any]:
-    """Return what clocks measured of rows, decisions and trials. What is not finite is None."""
+    """Return what clocks measured of rows, decisions, trials and pilots.
+
+    What is not finite is None.
+    """
     return _document(
         rows=[
             {
@@ -48,6 +55,7 @@ def measured_json(
             for tasks in decided
         ],
         tuning=[{"arm": each.arm.label, "device_seconds": each.cost.used["s"]} for each in tuning],
+        pilot=pilots and {"device_seconds": pilots.used["s"]},
     )
 
 
@@ -58,7 +66,7 @@ def measured_of_groups(options: Iterable[Option]) -> dict[str, Any]:
     )
 
 
-def _document(**parts: list[dict[str, Any]]) -> dict[str, Any]:
+def _document(**parts: Any) -> dict[str, Any]:
     whole: dict[str, Any] = finite(
         {"schema_version": SCHEMA_VERSION, "how_to_read": _HOW_TO_READ, **parts}
     )

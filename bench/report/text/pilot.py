@@ -50,12 +50,15 @@ def pilot_cost(declaration: Declaration, pilot: Pilot, find: Lookup) -> str:
 
 
 def pilot_json(pilot: Pilot, find: Lookup) -> dict[str, Any]:
-    """Return the pilots with what they cost on every axis."""
-    spent = _cost(pilot.keys, find)
-    return {
-        **pilot.model_dump(mode="json"),
-        "cost": {"runs": spent.runs, "used": dict(spent.used)},
-    }
+    """Return the pilots with what they cost on every axis that is counted."""
+    spent = pilots_spent(pilot, find)
+    counted = {axis: amount for axis, amount in spent.used.items() if axis != "s"}
+    return {**pilot.model_dump(mode="json"), "cost": {"runs": spent.runs, "used": counted}}
+
+
+def pilots_spent(pilot: Pilot, find: Lookup) -> TuningCost:
+    """Return what pilots cost on every axis, device-seconds too."""
+    return _cost(pilot.keys, find)
 
 
 def _cost(keys: Iterable[str], find: Lookup) -> TuningCost:
