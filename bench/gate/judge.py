@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scipy import stats
+import scipy
 
 from bench.errors import (
     EXIT_INCONCLUSIVE,
@@ -353,12 +353,13 @@ def _timed(
     """Return what became of device-seconds, arms that both sides have timed (Mann–Whitney)."""
     timed = {name: both for name, both in ratios.items() if all(both)}
     slower = [
-        stats.mannwhitneyu(new, old, alternative="greater").pvalue for old, new in timed.values()
+        scipy.stats.mannwhitneyu(new, old, alternative="greater").pvalue
+        for old, new in timed.values()
     ]
     findings = []
     for (name, (old, new)), p_worse in zip(timed.items(), holm(slower), strict=True):
         allowed = [ratio * (1 + TIME_MARGIN) for ratio in old]
-        p_not_worse = float(stats.mannwhitneyu(new, allowed, alternative="less").pvalue)
+        p_not_worse = float(scipy.stats.mannwhitneyu(new, allowed, alternative="less").pvalue)
         typical, was = statistics.median(new), statistics.median(old)
         rise = typical / was - 1
         status: Status = "INCONCLUSIVE"
