@@ -17,6 +17,7 @@ import pytest
 from bench.cli.app import main
 from bench.contracts import DataSource
 from bench.launch import Finished, WorkerPool
+from bench.launch.packs import Pack, write_document
 from bench.launch.worker import RequestError, Worker
 from bench.spec.guarded import deadly
 from bench.spec.registry import parse_strategy
@@ -87,6 +88,28 @@ def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return where processes that hang write their numbers."""
     monkeypatch.setenv("BENCH_TEST_HANG", str(tmp_path / "hung"))
     return tmp_path / "hung"
+
+
+def test_a_job_that_a_scheduler_ends_records_no_run_as_failed(hung: Path, tmp_path: Path) -> None:
+    """It asks all processes of the job to end, and submitit lets the job itself ignore that."""
+    asked = toy_jobs(tmp_path, "hard+faulty@hang", "toy:row+column", **LONG)
+    path = tmp_path / "launch/desk-1/0.json"
+    path.parent.mkdir(parents=True)
+    hanging = tuple(job for job in asked if "hang" in job.spec.strategy)
+    write_document(path, Pack(folder=str(tmp_path), together=1, jobs=hanging))
+    program = (
+        "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "from bench.launch.packs import execute; execute(sys.argv[1])"
+    )
+    job = subprocess.Popen([sys.executable, "-c", program, str(path)])
+    try:
+        _wait_until(hung.exists)
+        for process in (*psutil.Process(job.pid).children(recursive=True), job):
+            process.send_signal(signal.SIGTERM)
+        assert job.wait(300) == 1
+    finally:
+        job.kill()
+    assert not list(tmp_path.glob("runs/*/*/run.json"))
 
 
 def test_a_killed_command_takes_a_worker_that_lets_no_thread_run_and_its_children_with_it(

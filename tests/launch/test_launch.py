@@ -284,15 +284,15 @@ def test_a_run_that_never_fits_fails_once_it_was_alone(tmp_path: Path) -> None:
 def test_a_run_whose_process_is_killed_is_tried_once_more(tmp_path: Path, origin: bool) -> None:
     """So it is where the process that workers are forked from dies first, as a scheduler may do."""
     jobs = _jobs(tmp_path, "hard")
-    launcher, done, killed = Processes(), {}, False
+    launcher, done = Processes(), {}
     for event in launcher.run(jobs, 1):
-        if isinstance(event, Started) and event.job == jobs[0] and not killed:
+        if isinstance(event, Started) and event.job == jobs[0]:
             (worker,) = psutil.Process().children(recursive=True)[-1:]
-            if origin and (parent := worker.parent()) is not None:
-                assert parent != psutil.Process()
+            if origin:
+                parent = worker.parent()
+                assert parent not in (None, psutil.Process())
                 parent.kill()
             worker.kill()
-            killed = True
         elif isinstance(event, Finished):
             done[event.record.key] = event.record
     launcher.close()
