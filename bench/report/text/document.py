@@ -39,7 +39,7 @@ def gains_json(
 ) -> dict[str, Any]:
     """Return everything that an experiment found. What is not a finite number is None.
 
-    It is the same wherever the runs were made. What a clock measured is in `measured_json`; only
+    It is the same on every machine of one kind. What a clock measured is in `measured_json`; only
     a budget in seconds brings a clock into what was found. `find` returns the records of pilots.
     """
     pilot = declaration.pilot

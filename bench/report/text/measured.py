@@ -1,4 +1,4 @@
-"""What clocks measured of an experiment, apart from what is the same wherever it runs."""
+"""What clocks measured of an experiment, apart from what no clock can change."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
