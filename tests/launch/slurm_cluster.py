@@ -108,22 +108,11 @@ class SlurmCluster:
     def kill(self, name: str) -> None:
         """Kill a daemon, and with a node what runs on it, as where its power fails."""
         daemon = self.daemons.pop(name)
-        lost = [daemon.pid, *self._steps(name)] if name in NODES else [daemon.pid]
+        lost = [daemon.pid, *_on(name)] if name in NODES else [daemon.pid]
         for pid in lost:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         daemon.wait()
-
-    def _steps(self, node: str) -> list[int]:
-        """Return the processes of the jobs of a node: who would tell of an end before who ends."""
-        steps = [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if " ".join(process.info["cmdline"] or ()).startswith("slurmstepd")
-            and f"{self.folder}/spool-{node}" in str(_open_files(process.pid))
-        ]
-        jobs = [child for step in steps for child in step.children(recursive=True)]
-        return [process.pid for process in (*steps, *jobs)]
 
     def call(self, *command: str) -> str:
         """Return what a command of Slurm prints."""
@@ -162,14 +151,12 @@ def node_of(pid: int) -> str:
     return ""
 
 
-def _open_files(pid: int) -> list[str]:
-    """Return what a step daemon has open, which says whose it is."""
-    found = []
-    with suppress(OSError):
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                found.append(str(link.readlink()))
-    return found
+def _on(node: str) -> list[int]:
+    """Return the processes of a node's jobs: who would tell of an end before who ends."""
+    jobs = [process for process in psutil.process_iter() if node_of(process.pid) == node]
+    above = {each.pid: each.name() for process in jobs for each in process.parents()}
+    steps = [pid for pid, name in above.items() if name.startswith("slurmstepd")]
+    return [*steps, *(process.pid for process in jobs)]
 
 
 def _free_ports(count: int) -> list[int]:
