@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
 
@@ -34,8 +34,8 @@ class Found:
         *levels, _ = declaration.experiment.levels
         known = {found.experiment.name: found for found in store.experiments()} if levels else {}
         smaller = [known[one.name] for one in levels if one.name in known]
-        others = [store.reader(each) for each in smaller]
-        others += [store.load] if declaration.pilot else []
+        others = [cache(store.reader(each)) for each in smaller]
+        others += [cache(store.load)] if declaration.pilot else []
 
         def find(key: str) -> Record | None:
             return records.get(key) or next((r for other in others if (r := other(key))), None)

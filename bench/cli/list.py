@@ -15,8 +15,6 @@ from bench.clean import one_line, printable
 from bench.cli.console import console, show_json
 from bench.contracts import Aggregation, Component, Dataset, Network, range_of
 from bench.errors import UserError, described, readable
-from bench.export import exporters
-from bench.launch import launchers
 from bench.spec.experiment import shipped_experiments
 from bench.spec.registry import (
     COMPONENTS,
@@ -52,8 +50,12 @@ def listing(what: str) -> tuple[Rows, Mapping[str, str]]:
         case "experiments":
             return _experiments(), {}
         case "launchers":
+            from bench.launch import launchers
+
             return _rows(launchers(), _launcher)
         case "exporters":
+            from bench.export import exporters
+
             return _rows(exporters(), _exporter)
         case _:
             return _rows(networks(), _network)

@@ -30,13 +30,19 @@ _MAKERS = ("type", "make_dataclass", "new_class")
 
 
 @cache
+def _installed() -> bool:
+    """Return whether an installed package brings plugins, which takes a look at all packages."""
+    return bool(entry_points(group=ENTRY_POINTS))
+
+
+@cache
 def _classes(folder: str) -> Mapping[str, Mapping[str, ast.expr] | None] | None:
     """Return what the bodies of the plugins of a folder assign, by name of the plugin and by field.
 
     A module that names no plugin has None: it may be asked for all the same. None in place of all
     where an import alone can tell.
     """
-    if entry_points(group=ENTRY_POINTS):
+    if _installed():
         return None
     found: dict[str, Mapping[str, ast.expr] | None] = {}
     for path in plugin_modules(folder):

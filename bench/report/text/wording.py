@@ -227,6 +227,8 @@ def _race_so_far(analysis: InterimAnalysis) -> str:
 
 def fold(text: str, fits: Callable[[str], bool]) -> str:
     """Break a text into lines that fit, at spaces or after the signs that join names."""
+    if fits(text.strip()):
+        return text.strip()
     lines = [""]
     for piece in re.findall(r"\s+|[^\s+:~_@,-]+[+:~_@,-]*|[+:~_@,-]+", text):
         if lines[-1].strip() and not fits((lines[-1] + piece).strip()):
