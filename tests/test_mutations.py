@@ -99,7 +99,7 @@ class Results:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
     with pytest.MonkeyPatch.context() as patch:
         # Drawing takes seconds, and each plot is guarded by itself.
-        patch.setattr(report_writing, "_pictures", lambda *_: ({}, {}))
+        patch.setattr(report_writing, "drawings", lambda *_: {})
         yield Results(tmp_path_factory.mktemp("results"))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.clean import json_text
 from bench.decide.pairs import decisions
 from bench.files import delete, write_files
-from bench.report.drawn import delete_earlier, pictures, texts_of
+from bench.report.drawn import delete_earlier, drawing, texts_of
 from bench.report.page import html_page
 from bench.report.selection import MOST_PANELS, best_and_worst, extremes, first_pairs
 from bench.report.text.decision import sentence
@@ -104,15 +104,17 @@ def write_report(
     """
     found = results(declaration, find, examples)
     over = over_smaller(declaration, found, find, smaller)
-    files_of_plots, faults = _pictures(declaration, found, find, over)
+    with drawing(drawings(declaration, found, find, over)) as plots:
+        decided, made = decisions(declaration.rows, found), _made(declaration, find)
+        pilots = pilots_spent(declaration.pilot, find) if declaration.pilot else None
+        tuning = tuned(declaration, find)
+        # The document is many times as large as its text, and is let go before the tables are made.
+        document = json_text(gains_json(declaration, found, tuning, over, find)).encode()
+        runs = runs_parquet(declaration, find)
+        files_of_plots, faults = plots()
     texts = texts_of(files_of_plots, _PLOTS)
     drawn = {name: (text, files_of_plots[f"{name}.svg"]) for name, text in texts.items()}
     images = {f"{name}.png": text for name, text in texts.items()}
-    decided, made = decisions(declaration.rows, found), _made(declaration, find)
-    pilots = pilots_spent(declaration.pilot, find) if declaration.pilot else None
-    tuning = tuned(declaration, find)
-    # The document is many times as large as its text, and is let go before the tables are made.
-    document = json_text(gains_json(declaration, found, tuning, over, find)).encode()
     contents = {
         "report.html": html_page(
             declaration, found, decided, drawn, tuning, made, over, find
@@ -123,7 +125,7 @@ def write_report(
         "measured.json": json_text(measured_json(found, decided, tuning, pilots)).encode(),
         "summary.txt": summary(found).encode(),
         "experiment.toml": experiment_toml(declaration.experiment).encode(),
-        **({} if (runs := runs_parquet(declaration, find)) is None else {"runs.parquet": runs}),
+        **({} if runs is None else {"runs.parquet": runs}),
         **files_of_plots,
     }
     files = write_files(folder, contents)
@@ -258,16 +260,6 @@ def drawings(
 def _pages(draw: "Callable[[], Figure | list[Figure] | None]") -> "list[Figure]":
     drawn = draw()
     return drawn if isinstance(drawn, list) else [drawn] if drawn is not None else []
-
-
-def _pictures(
-    declaration: Declaration,
-    found: Sequence[RowResult],
-    find: Lookup,
-    over: Sequence[OverLevels],
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the plots as files by name, and why each of the others could not be drawn."""
-    return pictures(drawings(declaration, found, find, over))
 
 
 def _made(declaration: Declaration, find: Lookup) -> dict[str, list[str]]:

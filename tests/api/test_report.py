@@ -141,7 +141,7 @@ def test_without_pyarrow_there_is_no_parquet_file_nor_an_older_one(
 ) -> None:
     (tmp_path / "runs.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setattr("bench.report.write._pictures", lambda *_: ({}, {}))
+    monkeypatch.setattr("bench.report.write.drawings", lambda *_: {})
     files = write_report(world.declaration, world.find, tmp_path).files
     assert "table.csv" in files
     assert "runs.parquet" not in files

@@ -174,7 +174,7 @@ def _become(
     from bench.report import write
 
     if not drawn:
-        write._pictures = lambda *_: ({}, {})
+        write.drawings = lambda *_: {}
     tempfile.tempdir = None
     multiprocessing.util.spawnv_passfds = _forked  # type: ignore[assignment]
     sys.argv = ["bench", *arguments]

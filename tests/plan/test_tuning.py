@@ -317,7 +317,7 @@ def run(
 ) -> Callable[..., tuple[str, str]]:
     """Run the command line in this process, without plots, and return what it said: out, error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.report.write._pictures", lambda *_: ({}, {}))
+    monkeypatch.setattr("bench.report.write.drawings", lambda *_: {})
 
     def call(*arguments: object) -> tuple[str, str]:
         with pytest.raises(SystemExit) as end:
