@@ -226,15 +226,29 @@ def _race_so_far(analysis: InterimAnalysis) -> str:
 
 
 def fold(text: str, fits: Callable[[str], bool]) -> str:
-    """Break a text into lines that fit, at spaces or after the signs that join names."""
+    """Break a text into lines that fit, at spaces or after the signs that join names.
+
+    What is longer than a line that does not fit does not fit either. `fits` may take long, so it is
+    asked of the whole text first, and then of lines of as many pieces as the one before.
+    """
     if fits(text.strip()):
         return text.strip()
-    lines = [""]
-    for piece in re.findall(r"\s+|[^\s+:~_@,-]+[+:~_@,-]*|[+:~_@,-]+", text):
-        if lines[-1].strip() and not fits((lines[-1] + piece).strip()):
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.strip() for line in lines)
+    pieces = re.findall(r"\s+|[^\s+:~_@,-]+[+:~_@,-]*|[+:~_@,-]+", text)
+    lines, count = list[str](), 1
+
+    def line(count: int) -> str:
+        return "".join(pieces[:count]).strip()
+
+    while pieces:
+        least = next((n for n, piece in enumerate(pieces, 1) if piece.strip()), 1)
+        count = max(least, min(count, len(pieces)))
+        while count > least and not fits(line(count)):
+            count -= 1
+        while count < len(pieces) and fits(line(count + 1)):
+            count += 1
+        lines.append(line(count))
+        del pieces[:count]
+    return "\n".join(lines)
 
 
 def number(value: float, unit: str = "%", sign: bool = False) -> str:
