@@ -42,10 +42,10 @@ def main() -> None:
 
 def _workers_ended() -> int:
     """End all worker processes; return the exit code if that fails, which is no success."""
-    workers = sys.modules.get("bench.launch.worker")
+    fork_server = sys.modules.get("bench.fork_server")
     try:
-        if workers is not None:
-            workers.end_all()
+        if fork_server is not None:
+            fork_server.end_all()
     except Exception as error:  # /proc cannot be read, for example
         os.write(2, f"error: worker processes may be left: {error}\n".encode(errors="replace"))
         return 6

@@ -56,6 +56,7 @@ def test_no_module_of_the_core_names_a_plugin(path: Path) -> None:
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "accelerator",
+        "fork_server",
         "clean",
         "errors",
         "files",

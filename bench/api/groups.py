@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bench.api.prepare import pool_beside
 from bench.api.run import Flags, flags_apart
 from bench.api.session import Session
 from bench.errors import UserError, clock, note, unknown
@@ -190,9 +191,7 @@ def group_prepared(
 
         deadline, free = check_within(experiment, overrides, within), free - {"budget", "seeds"}
 
-    from bench.api.batch import early_pool
-
-    with early_pool(experiment, session, dry_run) as pool:
+    with pool_beside(experiment, session, dry_run) as pool:
         from bench.api.configure import configure
         from bench.store.provenance import forget_sources
 

@@ -33,8 +33,11 @@ class JobStatus:
 def jobs(results: Path) -> list[JobStatus]:
     """Return all jobs that are known of a results folder, in the order of their submission."""
     found: list[JobStatus] = []
+    seen: dict[str, dict[str, Standing] | None] = {}  # a launcher knows all of its batches
     for folder, batch in _batches(results):
-        standings = _launcher(batch.launcher, results).seen()
+        if batch.launcher not in seen:
+            seen[batch.launcher] = _launcher(batch.launcher, results).seen()
+        standings = seen[batch.launcher]
         found += [_status(folder, batch, number, standings) for number in range(batch.packs)]
     return found
 

@@ -27,6 +27,17 @@ def checked(
     return asked
 
 
+def pool_beside(experiment: Experiment, session: Session, dry_run: bool) -> "WorkerPool":
+    """Return a pool whose workers load torch while this process does; see `early_pool`."""
+    if session.launcher is None and session.worker_count != 0:
+        from bench import fork_server
+
+        fork_server.start()
+    from bench.api.batch import early_pool
+
+    return early_pool(experiment, session, dry_run)
+
+
 @contextmanager
 def prepared(
     experiment: Asked,
@@ -55,9 +66,7 @@ def prepared(
 
         check_package()
 
-    from bench.api.batch import early_pool
-
-    with early_pool(asked, session, dry_run) as pool:
+    with pool_beside(asked, session, dry_run) as pool:
         # It takes a second, and so does the start of the pool's first worker.
         from bench.api.configure import configure
         from bench.api.within import plan_within

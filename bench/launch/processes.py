@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import fork_server
 from bench.accelerator import HOST
 from bench.launch import Event, Finished, Launcher, Started
 from bench.launch.events import ResultError, sound
@@ -18,7 +19,6 @@ from bench.launch.worker import (
     Worker,
     WorkerKilledError,
     WorkerOverdueError,
-    begin_workers,
     ready,
 )
 from bench.store.records import Record
@@ -57,7 +57,7 @@ class Processes(Launcher):
 
     def begin(self, workers: int) -> None:
         """Start what the processes are forked from; they themselves start in a moment."""
-        begin_workers()
+        fork_server.start()
 
     def _start(self) -> Worker:
         taken = {worker.number for worker in self._workers}

@@ -9,38 +9,24 @@ import logging
 import math
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.util import Finalize
-from pathlib import Path
 from time import monotonic
-from types import GeneratorType, ModuleType
+from types import GeneratorType
 from typing import Any
 
 from bench import accelerator
 from bench.clean import CleanStream, one_line, progress
 from bench.errors import UserError, described, log, readable
-from bench.files import process_folder
+from bench.fork_server import CONTEXT, as_workers, lives, start
 from bench.spec.guarded import how_it_ended, kill_group, unforked
 from bench.spec.handed import to_send
 from bench.spec.registry import avoid, deadly_plugins, receive
-from bench.train.device import LARGE_PAGES, reason_of
-
-#: On Linux, workers are forked from a process that has torch loaded and does nothing else, so each
-#: starts at once. It has no threads, which would not survive a fork, and never touches an
-#: accelerator, which would refuse one. Elsewhere each worker loads torch itself.
-_CONTEXT: ForkServerContext | SpawnContext
-if sys.platform == "linux":
-    _CONTEXT = multiprocessing.get_context("forkserver")
-else:
-    _CONTEXT = multiprocessing.get_context("spawn")
+from bench.train.device import reason_of
 
 #: Signals that somebody else has sent; a crash sends others.
 _FROM_OUTSIDE = {getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0}
@@ -170,108 +156,16 @@ def _lines(error: UserError) -> list[str]:
         return [described(error)]
 
 
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Make processes that start now ignore Ctrl-C from the outset: the parent stops them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers, and only it gets the interrupt
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keep processes that start now from importing the main module, which workers do not need.
-
-    A script without `if __name__ == "__main__"` would run again in each of them.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def workers_environment() -> Iterator[None]:
-    """Make processes that start now workers: set the environment that they read at start.
-
-    They have one thread, which torch reads, and ask the system for large pages, which glibc reads.
-    Activations of some megabytes then cause fewer misses in the processor's page-table cache. A
-    glibc tunable that the user has set stays, and comes last, so that it takes precedence.
-    """
-    tunables = [LARGE_PAGES, *filter(None, [os.environ.get("GLIBC_TUNABLES")])]
-    wanted = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": ":".join(tunables)}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _as_workers() -> Iterator[None]:
-    with _interrupts_ignored(), _main_hidden(), workers_environment():
-        yield
-
-
-@cache
-def _socket_folder() -> Path:
-    """Return the folder of the socket that workers are asked for at, which a kill leaves behind.
-
-    multiprocessing would make one of its own, which nobody finds again.
-    """
-    folder = process_folder("bench-workers")
-    multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
-    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # in this process alone
-    return folder
-
-
-def begin_workers() -> None:
-    """Start what the first worker would wait for, without waiting for it."""
-    if _CONTEXT.get_start_method() == "forkserver":
-        from multiprocessing import forkserver  # not every platform has it
-
-        _CONTEXT.set_forkserver_preload(["bench.train.preload"])
-        _socket_folder()
-        with _as_workers():
-            forkserver.ensure_running()
-
-
-def _forked_from_lives() -> bool:
-    """Return whether the process that workers are forked from still runs."""
-    if _CONTEXT.get_start_method() != "forkserver":
-        return True
-    from multiprocessing import forkserver
-
-    import psutil
-
-    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    with contextlib.suppress(psutil.Error):
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
 class Worker:
     """A process and the pipe to it. It has at most one request."""
 
     def __init__(self, number: int) -> None:
-        begin_workers()
-        self.pipe, theirs = _CONTEXT.Pipe()
-        with _as_workers():
+        start()
+        self.pipe, theirs = CONTEXT.Pipe()
+        with as_workers():
             # The process that workers are forked from may have started under other variables.
             given = theirs, number, dict(os.environ)
-            self._process = _CONTEXT.Process(target=_serve, args=given, daemon=True)
+            self._process = CONTEXT.Process(target=_serve, args=given, daemon=True)
             self._process.start()
         theirs.close()
         self.number = number
@@ -361,7 +255,7 @@ class Worker:
         code = self._process.exitcode
         if code is None:
             return WorkerLostError("its process closed the connection to the command")
-        if code == _UNKNOWN and not _forked_from_lives():
+        if code == _UNKNOWN and not lives():
             return WorkerKilledError("what its process was forked from was killed")
         kind = WorkerKilledError if -code in _FROM_OUTSIDE else WorkerLostError
         return kind(f"its process {how_it_ended(code)}")
@@ -397,19 +291,3 @@ def ready(workers: Collection[Worker]) -> list[Worker]:
     """Wait a moment; return the workers that have an answer, have ended or are overdue."""
     said = wait([worker.pipe for worker in workers], _TICK)
     return [w for w in workers if (w.pipe in said and w.heard()) or w.overdue() or w.gone()]
-
-
-def end_all() -> None:
-    """End every process that this one has started, those too that workers are forked from.
-
-    They hold its standard streams open, so whoever reads these would wait for them.
-    """
-    import psutil
-
-    left = psutil.Process().children(recursive=True)
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(left, timeout=5)
-    if _socket_folder.cache_info().currsize:
-        shutil.rmtree(_socket_folder(), ignore_errors=True)

@@ -34,7 +34,7 @@ from bench.store.records import (
 )
 from bench.tasks import split_placebo
 from bench.train.device import resolve_device
-from bench.train.job import Job, run_key
+from bench.train.job import Job, run_keys
 from bench.train.pricing import Timings
 from bench.train.survey import ArmFacts
 
@@ -80,12 +80,13 @@ class Draft:
         data = "" if isinstance(facts, Fault) else facts.fingerprint
         steps = steps_bought(budget, prices, shares, spec.label)
         spec = spec.model_copy(update={"budget": str(budget), "steps": steps})
+        seeds = list(seeds)
         bought = (spec.model_copy(update={"seed": seed}) for seed in seeds)
         evaluated = 0 if isinstance(facts, Fault) else _evaluated(spec, facts)
         kind = survey.host.machine
         return [
-            Job(s, prices, run_key(s, data, kind), survey.source, fault, tuning, evaluated, kind)
-            for s in bought
+            Job(s, prices, key, survey.source, fault, tuning, evaluated, kind)
+            for s, key in zip(bought, run_keys(spec, seeds, data, kind), strict=True)
         ]
 
     def budget(self, arm: Arm) -> Budget:

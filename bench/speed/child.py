@@ -1,6 +1,6 @@
 """One size of growing work, in its own process, which reports its own time and memory.
 
-`python -m bench.speed.child run ARGUMENTS` is `bench run ARGUMENTS`. `images` and `width` take the
+`python -m bench.speed.child command ARGUMENTS` is `bench ARGUMENTS`. `images` and `width` take the
 parts of one run on drawn images. The last line printed is JSON.
 """
 
@@ -34,9 +34,9 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def run(arguments: list[str]) -> float:
-    """Do what `bench run` does and return the seconds since the process started."""
-    sys.argv[1:] = ["run", *arguments]
+def command(arguments: list[str]) -> float:
+    """Do what `bench` does and return the seconds since the process started."""
+    sys.argv[1:] = arguments
     try:
         # The whole command, as `python -m bench` runs it; that would end this process.
         import_module("bench.cli.app").main()
@@ -89,5 +89,5 @@ def width(arguments: list[str]) -> float:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    seconds = {"run": run, "images": images, "width": width}[what](rest)
+    seconds = {"command": command, "images": images, "width": width}[what](rest)
     print(json.dumps({"seconds": seconds, "bytes": peak_bytes()}))

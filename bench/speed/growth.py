@@ -14,17 +14,22 @@ from bench.errors import UserError
 from bench.speed import loops
 from bench.speed.loops import Workload
 from bench.speed.settings import Growth, Network, Settings
+from bench.speed.synthesis import fill
 from bench.speed.tables import Column, Table, number
 from bench.store.store import Store
 
+#: Of synthetic records.
+_STRATEGIES, _SEEDS = 34, 14
 #: How far above 1 an exponent may be and still be clock noise.
 NOISE = 0.1
 _HOW = (
     "An exponent is that of time or memory as a power of the work, from the size above to this "
     f"one: 1 grows as the work does, and up to {1 + NOISE:g} may be the clock's noise. Seeds and "
     "pairs are whole commands on one worker, from the start of Python to the report; pairs share "
-    "equal single-task runs, so 16 are not 16 times the runs of one. Images: statistics, digest, "
-    "split, one epoch and evaluation. Width: one training step."
+    "equal single-task runs, so 16 are not 16 times the runs of one. Seeds planned are a dry run. "
+    "Pairs reported are `bench report` of synthetic records with "
+    f"{_STRATEGIES} strategies and {_SEEDS} seeds. Images: statistics, digest, split, one epoch "
+    "and evaluation. Width: one training step."
 )
 
 
@@ -89,27 +94,44 @@ def _grow(settings: Settings, grown: Growth) -> list[dict[str, object]]:
 
 def _one(settings: Settings, grown: Growth, size: float) -> tuple[dict[str, float], float, str]:
     """Return a child's measurements, the work it has done and the unit of that work."""
-    if grown.what in ("seeds", "pairs"):
+    if grown.what not in ("images", "width"):
         with tempfile.TemporaryDirectory() as scratch:
-            sized = ["--seeds", f"{size:g}"]
-            if grown.what == "pairs":
-                sized = [part for pair in grown.pairs[: int(size)] for part in ("-p", pair)]
-            said = _child("run", [*grown.arguments, *sized, "--results", scratch])
-            ledgers = [r.ledger for r in Store(Path(scratch), read_only=True).records() if r.ledger]
-            return said, sum(ledger.used["samples"] for ledger in ledgers), "images trained on"
+            return _command(grown, int(size), Path(scratch))
     network = Network(label="", name=grown.network, width=1.0, image=grown.image)
     work = Workload.of(settings, network, settings.methods[0], "fp32")
     if grown.what == "images":
         work = replace(work, pool=int(size))
-        return _child("images", [json.dumps(asdict(work))]), size, "images"
+        said, _ = _child("images", [json.dumps(asdict(work))])
+        return said, size, "images"
     work = replace(work, width=size)
-    return _child("width", [json.dumps(asdict(work))]), loops.flops(work), "FLOPs a step"
+    said, _ = _child("width", [json.dumps(asdict(work))])
+    return said, loops.flops(work), "FLOPs a step"
 
 
-def _child(what: str, arguments: Sequence[str]) -> dict[str, float]:
+def _command(grown: Growth, size: int, folder: Path) -> tuple[dict[str, float], float, str]:
+    """Return likewise what a command takes on a results folder of its own."""
+    where = ["--results", str(folder)]
+    if grown.what == "pairs, reported":
+        runs = fill(folder, size, _STRATEGIES, _SEEDS)
+        said, _ = _child("command", ["report", *where])
+        return said, runs, "runs"
+    sized = ["--seeds", str(size)]
+    if grown.what == "pairs":
+        sized = [part for pair in grown.pairs[:size] for part in ("-p", pair)]
+    asked = ["run", *grown.arguments, *sized, *where]
+    if grown.what == "seeds, planned":
+        said, printed = _child("command", [*asked, "--dry-run", "--yes", "--json"])
+        return said, json.loads(printed)["total"]["runs"], "runs"
+    said, _ = _child("command", asked)
+    ledgers = [r.ledger for r in Store(folder, read_only=True).records() if r.ledger]
+    return said, sum(ledger.used["samples"] for ledger in ledgers), "images trained on"
+
+
+def _child(what: str, arguments: Sequence[str]) -> tuple[dict[str, float], str]:
+    """Return what a child measures of itself, and what it has printed before."""
     line = [sys.executable, "-m", "bench.speed.child", what, *arguments]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"'{what}' failed: {done.stderr.strip()[-500:]}")
-    said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return said
+    *printed, last = done.stdout.splitlines()
+    return json.loads(last), "\n".join(printed)

@@ -79,11 +79,12 @@ class Photographs(_Settings):
 class Growth(_Settings):
     """Something that grows, and how far.
 
-    `seeds` and `pairs` run the command line with `arguments`; `images` and `width` run the parts of
-    one run on drawn images.
+    `seeds` and `pairs` run the command line with `arguments`, and `seeds, planned` only plans so.
+    `pairs, reported` reports synthetic records. `images` and `width` run the parts of one run on
+    drawn images.
     """
 
-    what: Literal["seeds", "pairs", "images", "width"]
+    what: Literal["seeds", "pairs", "seeds, planned", "pairs, reported", "images", "width"]
     sizes: tuple[float, ...]
     arguments: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()

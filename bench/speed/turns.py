@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from bench.launch.worker import workers_environment
+from bench.fork_server import workers_environment
 
 #: The number of rounds that an interval needs, and the number that is enough.
 _LEAST, _MOST = 4, 30

@@ -12,9 +12,7 @@ import torch
 
 from bench import accelerator
 from bench.errors import described, message_of
-
-#: A setting that glibc reads when a process starts: ask the system for large pages.
-LARGE_PAGES = "glibc.malloc.hugetlb=1"
+from bench.fork_server import LARGE_PAGES
 
 #: The reason given where something did not fit into memory.
 OUT_OF_MEMORY = "out of memory: lower --batch-size, or run fewer --workers"

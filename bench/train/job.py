@@ -1,6 +1,6 @@
 """A run that is ready to start, with its data and key: shared by planning and execution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -96,9 +96,16 @@ def run_key(spec: RunSpec, data: str, kind: Sequence[str] = ()) -> str:
     `data` is the fingerprint of its data. `kind` is that of the machine which runs it, if it is not
     this one; see `bench.store.provenance.machine`.
     """
+    (key,) = run_keys(spec, [spec.seed], data, kind)
+    return key
+
+
+def run_keys(spec: RunSpec, seeds: Iterable[int], data: str, kind: Sequence[str] = ()) -> list[str]:
+    """Return the keys of runs that differ by their seed alone. Their code is looked at once."""
     code = code_fingerprint(parse_strategy(spec.strategy), spec.recipe.network, spec.dataset)
     made = [SCHEMA_VERSION, list(kind) or machine(spec.device)]
-    return digest(_keyed(spec).model_dump(mode="json"), data, code, made)[:40]
+    keyed = _keyed(spec).model_dump(mode="json")
+    return [digest({**keyed, "seed": seed}, data, code, made)[:40] for seed in seeds]
 
 
 def _keyed(spec: RunSpec) -> RunSpec:

@@ -18,9 +18,9 @@ from bench.api.report import Report
 from bench.report import write_report
 from bench.report.text.document import gains_csv
 from bench.report.tidy import CURVE_COLUMNS, RUN_COLUMNS, runs_parquet
+from bench.speed.synthesis import fill
 from bench.store.records import Declaration
 from tests.report.conftest import World, make_world
-from tests.synthesis import fill
 
 pd = pytest.importorskip("pandas")
 

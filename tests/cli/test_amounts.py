@@ -27,6 +27,7 @@ def _said(
         raise AssertionError("something was started")
 
     monkeypatch.setattr("bench.api.batch.early_pool", refuse)
+    monkeypatch.setattr("bench.fork_server.start", refuse)
     monkeypatch.setattr("bench.spec.registry.parse_pairs", refuse)
 
     def call(*arguments: str) -> Said:

@@ -154,11 +154,19 @@ def test_an_experiment_runs_once_and_then_trains_nothing(
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob(RUN_FILES)} == before
     assert second.stdout == first.stdout
 
-    gains = _gains(report)
+    gains, found = _gains(report), (report / "gains.json").read_bytes()
     again = here("report")
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert _gains(report) == gains
+
+    # The records are the index: all else may be lost, and nothing is trained again.
+    for room in ("experiments", "prices", "reports"):
+        shutil.rmtree(tmp_path / "results" / room, ignore_errors=True)
+    rebuilt = here("run", toy_experiment)
+    assert "all 14 runs are finished already; nothing to train" in rebuilt.stderr
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob(RUN_FILES)} == before
+    assert (report / "gains.json").read_bytes() == found
 
     fresh = bench("run", toy_experiment, "--fresh")
     assert "14 of 14 runs" in fresh.stderr

@@ -99,7 +99,7 @@ def test_workers_that_cannot_be_ended_are_no_regression(
     def fail() -> None:
         raise OSError(errno.EMFILE, "why")
 
-    monkeypatch.setitem(sys.modules, "bench.launch.worker", SimpleNamespace(end_all=fail))
+    monkeypatch.setitem(sys.modules, "bench.fork_server", SimpleNamespace(end_all=fail))
     assert program._workers_ended() == 6
     assert "worker processes may be left: [Errno" in capfd.readouterr().err
 
@@ -111,7 +111,7 @@ def test_a_command_that_fails_ends_its_workers_too(monkeypatch: pytest.MonkeyPat
         raise SystemExit(code)
 
     workers = SimpleNamespace(end_all=lambda: ended.append(True))
-    monkeypatch.setitem(sys.modules, "bench.launch.worker", workers)
+    monkeypatch.setitem(sys.modules, "bench.fork_server", workers)
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit) as end:
         program._end(4)

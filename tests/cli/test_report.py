@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.report.selection import MOST_PAIRS
-from tests.synthesis import fill
+from bench.speed.synthesis import fill
 
 
 @pytest.fixture(scope="module")

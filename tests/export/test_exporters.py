@@ -12,9 +12,9 @@ from bench.cli.app import main
 from bench.errors import UserError
 from bench.export import MARK, Exported, Exporter, Names, exporter, exporters, write_export
 from bench.spec.registry import Plugins
+from bench.speed.synthesis import fill
 from bench.store.store import Store
 from tests.export.conftest import EVIL, NAME, SHOWN, Finished
-from tests.synthesis import fill
 
 Said = Callable[..., tuple[int, str]]
 

@@ -19,9 +19,10 @@ from bench.api.batch import early_pool
 from bench.api.session import Session
 from bench.contracts import DataSource
 from bench.errors import UserError, note, say
+from bench.fork_server import workers_environment
 from bench.launch import Finished, Started, WorkerPool, auto_workers, launchers
 from bench.launch.processes import Processes
-from bench.launch.worker import Worker, ready, workers_environment
+from bench.launch.worker import Worker, ready
 from bench.plan.plan import make_plan
 from bench.spec.budget import Price
 from bench.spec.experiment import Experiment

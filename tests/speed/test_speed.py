@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -269,7 +269,11 @@ def test_what_grows_is_measured_in_processes_of_their_own(settings: Settings) ->
     # A shared run and three anchors, two of them of half the steps and one a task each.
     assert work["seeds"] == 32 * (5 + 2 * (5 + 2 + 2))
     assert work["images"] == 256
-    assert {row["what"] for row in table.rows} == {"seeds", "images", "width"}
+    # The same runs at each of two seeds, with two `slim` ones.
+    assert work["seeds, planned"] == 2 * 7
+    # 34 strategies and 7 single-task networks of each task at each of 14 seeds.
+    assert work["pairs, reported"] == 14 * (34 + 2 * 9)
+    assert {row["what"] for row in table.rows} == {grown.what for grown in settings.growth}
     # torch alone takes more than a tenth of a gigabyte.
     assert all(row["bytes"] > 1e8 and row["seconds"] > 0 for row in table.rows)
 
@@ -323,7 +327,7 @@ def planted() -> list[Table]:
         ],
         "growth": [
             {"what": what, "unit": "images trained on", "work": w, "seconds": w / 9, "bytes": 1e8}
-            for what in ("seeds", "pairs", "images", "width")
+            for what in get_args(Growth.model_fields["what"].annotation)
             for w in (1e3, 1e4, 6e4)
         ],
         "overhead": [{"part": "training steps", "share": 0.9}, {"part": "waiting", "share": -0.01}],

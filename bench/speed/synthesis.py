@@ -1,21 +1,25 @@
 """Large results folders without training: records that look like those of a real experiment.
 
-    python -m tests.synthesis FOLDER 28 34 14
+    python -m bench.speed.synthesis FOLDER 28 34 14
 
-writes 20,384 runs of 28 pairs, 34 strategies and 14 seeds, which are 1,904 rows.
+writes 20,384 runs of 28 pairs, 34 strategies and 14 seeds, which are 1,904 rows. `finish` writes
+the records of runs that are planned.
 """
 
 import hashlib
 import sys
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from bench.spec.budget import Budget, Ledger, Price
+from bench.spec.budget import AXIS_NAMES, Budget, Ledger, Price, cost
 from bench.spec.experiment import Experiment, Recipe, RunSpec
+from bench.spec.registry import single_task
 from bench.store.records import AnchorName, CurvePoint, Declaration, Record, Row, Score, SeedRuns
 from bench.store.store import Store
+from bench.train.job import Job
 
 TASKS = ("first", "second")
 #: FLOPs of a budget, and the steps of a single-task network that it buys.
@@ -31,7 +35,7 @@ class _Runs:
 
     def __init__(self, store: Store) -> None:
         self._store, self._random = store, np.random.default_rng(0)
-        self._chances = {task: self._random.uniform(0.3, 1.0, IMAGES) for task in TASKS}
+        self._chances: dict[str, np.ndarray] = {}
         self.written: set[str] = set()
 
     def run(
@@ -46,30 +50,36 @@ class _Runs:
         """Return the key of a run that takes so many steps and uses so many FLOPs."""
         asked = (dataset, tasks, strategy, seed, steps)
         key = hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
-        if key in self.written:
-            return key
+        if key not in self.written:
+            spec = RunSpec(
+                dataset=dataset,
+                tasks=tasks,
+                scored=tasks,
+                strategy=strategy,
+                width=1.0,
+                budget=f"{used:.12g}flop",
+                steps=(steps,),
+                seed=seed,
+                device="cpu",
+                recipe=Recipe(train_size=500),
+            )
+            self.write(key, spec, (Price(used / steps, 32, 10**6, 10**5, (), 1e-3),))
+        return key
+
+    def write(self, key: str, spec: RunSpec, prices: tuple[Price, ...]) -> None:
+        """Write the record of a run, with made-up scores."""
         self.written.add(key)
-        spec = RunSpec(
-            dataset=dataset,
-            tasks=tasks,
-            scored=tasks,
-            strategy=strategy,
-            width=1.0,
-            budget=f"{used:.12g}flop",
-            steps=(steps,),
-            seed=seed,
-            device="cpu",
-            recipe=Recipe(train_size=500),
-        )
-        images = {task: self._images(task) for task in tasks}
-        price = Price(used / steps, 32, 10**6, 10**5, (), 1e-3)
+        images = {task: self._images(task) for task in spec.scored}
+        timed = all(price.seconds is not None for price in prices)
+        axes = [axis for axis in AXIS_NAMES if timed or axis != "s"]
         ledger = Ledger(
-            Budget(used, "flop"),
-            (price,),
-            (steps,),
-            {"flop": used, "s": 1e-3 * steps, "steps": steps, "samples": 32.0 * steps},
+            Budget.parse(spec.budget),
+            prices,
+            spec.steps,
+            {axis: cost(prices, spec.steps, axis) for axis in axes},
             evaluation_seconds=0.1,
         )
+        steps = sum(spec.steps)
         record = Record(
             key=key,
             status="ok",
@@ -77,16 +87,17 @@ class _Runs:
             data_fingerprint="synthetic",
             code_fingerprint="",  # `check` asks whether it is that of a plugin
             scores={task: _scores(found) for task, found in images.items()},
-            curve=tuple(self._point(tasks, steps * (i + 1) // POINTS) for i in range(POINTS)),
+            curve=tuple(self._point(spec.tasks, steps * (i + 1) // POINTS) for i in range(POINTS)),
             ledger=ledger,
             provenance={"machine": "synthetic"},
             seconds=1.0,
         )
         self._store.save(record, images)
-        return key
 
     def _images(self, task: str) -> np.ndarray:
         """Return which test images are right: some are hard at every seed."""
+        if task not in self._chances:
+            self._chances[task] = self._random.uniform(0.3, 1.0, IMAGES)
         return (self._random.random(IMAGES) < self._chances[task]).astype(np.float32)
 
     def _point(self, tasks: tuple[str, ...], step: int) -> CurvePoint:
@@ -98,7 +109,7 @@ class _Runs:
             losses={task: drawn() for task in tasks},
             weights={task: drawn() for task in shared},
             norms={task: drawn() for task in shared},
-            cosines={TASKS[0]: {TASKS[1]: drawn() - 0.5}} if shared else {},
+            cosines={tasks[0]: {tasks[1]: drawn() - 0.5}} if shared else {},
         )
 
 
@@ -109,6 +120,14 @@ def _scores(images: np.ndarray) -> dict[str, Score]:
         "macro_f1": Score(value=98 * right, unit="%", higher_is_better=True, primary=False),
         "loss": Score(value=1.5 - right, unit="", higher_is_better=False, primary=False),
     }
+
+
+def finish(root: Path, jobs: Iterable[Job]) -> int:
+    """Write the records of planned runs, as if they were trained; return how many there are."""
+    runs = _Runs(Store(root))
+    for job in jobs:
+        runs.write(job.key, job.spec, job.prices)
+    return len(runs.written)
 
 
 def fill(root: Path, pairs: int, strategies: int, seeds: int, name: str = "large") -> int:
@@ -142,11 +161,12 @@ def _seed(runs: _Runs, dataset: str, strategy: str, target: str, seed: int, step
         "split": (TASKS, STEPS // 2, BUDGET / 2),
         "slim": (TASKS, STEPS // 2 + 100, BUDGET / 2),
     }
+    single = single_task().name
     return SeedRuns(
         seed=seed,
         strategy=runs.run(dataset, TASKS, strategy, seed, steps, BUDGET),
         anchors={
-            anchor: {task: runs.run(dataset, (task,), "single", seed, n, used) for task in tasks}
+            anchor: {task: runs.run(dataset, (task,), single, seed, n, used) for task in tasks}
             for anchor, (tasks, n, used) in anchors.items()
         },
     )
