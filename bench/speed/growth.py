@@ -18,8 +18,6 @@ from bench.speed.synthesis import fill
 from bench.speed.tables import Column, Table, number
 from bench.store.store import Store
 
-#: Of synthetic records.
-_STRATEGIES, _SEEDS = 34, 14
 #: How far above 1 an exponent may be and still be clock noise.
 NOISE = 0.1
 _HOW = (
@@ -27,9 +25,7 @@ _HOW = (
     f"one: 1 grows as the work does, and up to {1 + NOISE:g} may be the clock's noise. Seeds and "
     "pairs are whole commands on one worker, from the start of Python to the report; pairs share "
     "equal single-task runs, so 16 are not 16 times the runs of one. Seeds planned are a dry run. "
-    "Pairs reported are `bench report` of synthetic records with "
-    f"{_STRATEGIES} strategies and {_SEEDS} seeds. Images: statistics, digest, split, one epoch "
-    "and evaluation. Width: one training step."
+    "Images: statistics, digest, split, one epoch and evaluation. Width: one training step."
 )
 
 
@@ -61,7 +57,18 @@ def growth(settings: Settings) -> Table:
             Column("memory exponent", "of memory", lambda x: f"{x:.2f}"),
         ],
         rows,
-        (f"{verdict} {_HOW}",),
+        (f"{verdict} {_HOW}{''.join(map(_filled, settings.growth))}",),
+    )
+
+
+def _filled(grown: Growth) -> str:
+    """Return of what records a report is made."""
+    if grown.what != "pairs, reported":
+        return ""
+    strategies, seeds = grown.filled
+    return (
+        " Pairs reported are `bench report` of synthetic records, of "
+        f"{strategies} strategies at {seeds} seeds."
     )
 
 
@@ -112,7 +119,7 @@ def _command(grown: Growth, size: int, folder: Path) -> tuple[dict[str, float], 
     """Return likewise what a command takes on a results folder of its own."""
     where = ["--results", str(folder)]
     if grown.what == "pairs, reported":
-        runs = fill(folder, size, _STRATEGIES, _SEEDS)
+        runs = fill(folder, size, *grown.filled)
         said, _ = _child("command", ["report", *where])
         return said, runs, "runs"
     sized = ["--seeds", str(size)]

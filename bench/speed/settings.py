@@ -88,6 +88,8 @@ class Growth(_Settings):
     sizes: tuple[float, ...]
     arguments: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
+    filled: tuple[int, int] = (34, 14)
+    """Strategies and seeds of the synthetic records."""
     network: str = ""
     image: tuple[int, int, int] = (3, 32, 32)
 

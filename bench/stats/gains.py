@@ -50,8 +50,9 @@ _NAN = float("nan")
 Lookup = Callable[[str], Record | None]
 #: The scores of the single test images of the run with a key, by task; empty where there are none.
 Examples = Callable[[str], Mapping[str, np.ndarray]]
-#: Runs whose images are held in memory at once: those of a few rows and their anchors.
-_HELD = 512
+#: What is held in memory at once of the images of runs: those of some rows and their anchors, as
+#: many as have room in so many bytes.
+_HELD, _HELD_BYTES = 512, 2**27
 #: The scores of the test images of the run with a key for a target, in the unit of its score; None
 #: where that is not their mean.
 _Images = Callable[[str, str], np.ndarray | None]
@@ -229,6 +230,14 @@ def _of_images(record: Record | None, target: str, examples: Examples) -> np.nda
     return images if same else None
 
 
+def _held(declaration: Declaration, find: Lookup, examples: Examples) -> int:
+    """Return how many runs may have their images in memory, by the size of the first one's."""
+    keys = (seed.strategy for row in declaration.rows for seed in row.seeds)
+    first = next((key for key in keys if find(key) is not None), None)
+    size = sum(each.nbytes for each in examples(first).values()) if first is not None else 0
+    return max(_HELD, _HELD_BYTES // size) if size else _HELD
+
+
 def half_width(margin: float, unit: str, anchor_mean: float) -> float:
     """Return the margin in the unit of a metric, or NaN.
 
@@ -245,9 +254,10 @@ def comparisons(
 
     `find` returns records by key, `examples` the scores of their single test images.
     """
-    files = lru_cache(maxsize=_HELD)(examples)  # each has the scores of all tasks of a run
+    held = _held(declaration, find, examples)
+    files = lru_cache(maxsize=held)(examples)  # each has the scores of all tasks of a run
 
-    @lru_cache(maxsize=_HELD)
+    @lru_cache(maxsize=held)
     def images(key: str, target: str) -> np.ndarray | None:
         return _of_images(find(key), target, files)
 

@@ -160,9 +160,11 @@ def _patterns(n: int) -> list[np.ndarray]:
     if n <= _EXACT:
         every = np.arange(2 ** (n - 1))
         return [(every >> start & 2**_PART - 1).astype(np.uint8) for start in starts]
-    bits = np.random.default_rng(0).integers(0, 2, size=(2**_EXACT, n))
-    parts = [bits[:, start : start + _PART] for start in starts]
-    return [np.packbits(part, axis=1, bitorder="little")[:, 0] for part in parts]
+    draw = np.random.default_rng(0).integers
+    found = np.empty((2**_EXACT, len(starts)), np.uint8)
+    for some in _blocks(found):  # all bits at once are eight bytes each
+        some[:] = np.packbits(draw(0, 2, size=(len(some), n)), axis=1, bitorder="little")
+    return list(found.T)
 
 
 def smallest_sign_flip_p(n: int) -> float:

@@ -5,9 +5,11 @@ Run with `pytest -n 0 -s -m slow tests/benchmarks/test_size.py`. The records are
 largest memory.
 """
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,23 +32,29 @@ RUNS, ROWS = 20_384, 1_904
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds of processor time, and megabytes."""
+    """What a command took: seconds of processor time, and mebibytes."""
 
     seconds: float
     megabytes: float
 
 
 def cost(arguments: Sequence[str], folder: Path) -> Cost:
-    """Return what a command took, its children included."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *arguments, "--results", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    found = Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-    print(f"{' '.join(arguments)}: {found.seconds:.1f} s, {found.megabytes:.0f} MB")
+    """Return what a command took: the time of its children too, and its own memory."""
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "bench.speed.child", "command"),
+                *(*arguments, "--results", str(folder)),
+            ],
+            stdout=out,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        out.seek(0)
+        *_, said = out.read().splitlines()
+    found = Cost(usage.ru_utime + usage.ru_stime, json.loads(said)["bytes"] / 2**20)
+    print(f"{' '.join(arguments)}: {found.seconds:.1f} s, {found.megabytes:.0f} MiB")
     return found
 
 

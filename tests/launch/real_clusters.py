@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.launch.packs import Beat, read_beat
 
 EXPERIMENT = """
@@ -76,8 +78,11 @@ def gains(results: Path) -> bytes:
     return (results / "reports/toy/gains.json").read_bytes()
 
 
-def running(results: Path, where: Callable[[int], bool] = lambda _: True) -> Beat | None:
-    """Return the beat of a pack that has a run in progress in a process that `where` accepts."""
+def running(results: Path, where: Callable[[int], bool] = psutil.pid_exists) -> Beat | None:
+    """Return the beat of a pack that has a run in progress in a process that `where` accepts.
+
+    That of a pack which was cancelled stays as it was.
+    """
     for path in results.glob("launch/*-*/[0-9]*.json"):
         beat = read_beat(path)
         if beat is not None and beat.running and where(beat.pid):

@@ -126,12 +126,18 @@ class SlurmCluster:
         )
         return done.stdout
 
-    def resumed(self) -> bool:
-        """Let drained nodes work again; return whether none is drained, as after a restart."""
+    def pending(self) -> list[str]:
+        """Return the jobs that wait; none while the scheduler is down."""
         with suppress(subprocess.SubprocessError):
-            if "drain" not in self.call("sinfo", "-h", "-N", "-o", "%T"):
+            return self.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
+        return []
+
+    def resumed(self, node: str) -> bool:
+        """Let a drained node work again; return whether it does, as a restart takes a while."""
+        with suppress(subprocess.SubprocessError):
+            if "drain" not in self.call("sinfo", "-h", "-N", "-n", node, "-o", "%T"):
                 return True
-            self.call("scontrol", "update", "nodename=n1,n2", "state=resume")
+            self.call("scontrol", "update", f"nodename={node}", "state=resume")
         return False
 
     def idle(self) -> bool:

@@ -20,19 +20,20 @@ needs_ray = pytest.mark.skipif(
 
 
 @needs_ray
-def test_ray_gives_the_numbers_of_this_machine_whatever_is_killed(tmp_path: Path) -> None:
+def test_ray_gives_the_numbers_of_this_machine_whatever_is_killed(
+    tmp_path: Path, found_here: bytes
+) -> None:
     there = tmp_path / "there"
-    launcher = "ray@address=local,pack=3s,poll=0.5"
+    launcher = "ray@address=local,pack=5s,poll=0.5"
     on_ray = ("run", "toy.toml", "--results", there, "--launcher", launcher)
     with commands(tmp_path, {}) as begin:
-        ended(begin("run", "toy.toml", "--results", "here", "--workers", 1))
         parent = begin(*on_ray)
         first = wait(lambda: running(there), parent)
         os.kill(first.pid, signal.SIGKILL)  # a worker of Ray
         wait(lambda: (now := running(there)) and now.pid != first.pid, parent)
         parent.kill()
         ended(begin(*on_ray))
-    assert gains(there) == gains(tmp_path / "here")
+    assert gains(there) == found_here
     assert not [path for path in there.glob("leases/*/*") if path.is_file()]
 
 

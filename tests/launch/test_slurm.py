@@ -12,8 +12,8 @@ from tests.launch.slurm_cluster import SlurmCluster, missing, node_of, slurm_clu
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 pytest.importorskip("submitit", reason="submitit is not installed")
 
-#: A pack for each run, so that both nodes have some.
-LAUNCHER = "slurm@pack=1s,poll=1"
+#: So few runs in a pack that both nodes have one and another waits.
+LAUNCHER = "slurm@pack=5s,poll=1"
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -31,12 +31,20 @@ def _begin(cluster: SlurmCluster, tmp_path: Path) -> Iterator[Begin]:
         yield begin
 
 
-def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
-    cluster: SlurmCluster, begin: Begin, tmp_path: Path
+def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_cancelled_or_killed(
+    cluster: SlurmCluster, begin: Begin, tmp_path: Path, found_here: bytes
 ) -> None:
-    ended(begin("run", "toy.toml", "--results", "here", "--workers", 1))
     there = tmp_path / "there"
-    parent = begin("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
+    on_slurm = ("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
+    first = begin(*on_slurm)
+    wait(lambda: running(there), first)
+    assert "cancelled" in ended(begin("cancel", "--results", there))
+    said, _ = first.communicate()
+    assert first.returncode == 2
+    assert "the jobs were cancelled; what is finished is kept" in said
+    kept = _written(there)
+
+    parent = begin(*on_slurm)
     wait(lambda: running(there), parent)
     cluster.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
     parent.kill()  # the jobs go on
@@ -44,40 +52,31 @@ def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_killed(
     shown = json.loads(ended(begin("status", "--results", there, "--json")))
     assert any(job["live"] for job in shown)
 
-    again = begin("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
+    again = begin(*on_slurm)
     until(again, "of an earlier command")
-    *_, last = cluster.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").split()
-    cluster.call("scancel", last)
-    until(again, "its job is gone")  # Slurm forgets a part of an array that had not begun
     cluster.kill("slurmctld")
     until(again, "slurm does not answer, trying again")
     cluster.start("slurmctld")
-    wait(cluster.resumed, again)
+    *_, last = wait(cluster.pending, again)
+    cluster.call("scancel", last)
+    until(again, "to run again: its job")  # was cancelled; Slurm forgets it, or says so
+    wait(lambda: cluster.resumed("n1"), again)  # what is left runs there
     wait(lambda: running(there, lambda pid: node_of(pid) == "n1"), again)
     cluster.kill("n1")
     until(again, "its node was lost")
     cluster.start("n1")
+    wait(lambda: cluster.resumed("n2"), again)
     ended(again)
-    assert gains(there) == gains(tmp_path / "here")
+    assert gains(there) == found_here
+    assert kept.items() <= _written(there).items()  # nothing is trained twice
     records = list(there.glob("runs/*/*/run.json"))
     assert all(json.loads(path.read_text())["status"] == "ok" for path in records)
     assert not [path for path in there.glob("leases/*/*") if path.is_file()]
 
 
-def test_cancelled_jobs_end_and_the_same_command_goes_on(
-    begin: Begin, tmp_path: Path, cluster: SlurmCluster
-) -> None:
-    results = tmp_path / "results"
-    first = begin("run", "toy.toml", "--results", results, "--launcher", LAUNCHER)
-    wait(lambda: running(results), first)
-    assert "cancelled" in ended(begin("cancel", "--results", results))
-    said, _ = first.communicate()
-    assert first.returncode == 2
-    assert "the jobs were cancelled; what is finished is kept" in said
-    before = {path: path.stat().st_mtime for path in results.glob("runs/*/*/run.json")}
-    ended(begin("run", "toy.toml", "--results", results, "--launcher", LAUNCHER))
-    after = {path: path.stat().st_mtime for path in results.glob("runs/*/*/run.json")}
-    assert before.items() <= after.items()  # nothing is trained twice
+def _written(results: Path) -> dict[Path, float]:
+    """Return when each record was written."""
+    return {path: path.stat().st_mtime for path in results.glob("runs/*/*/run.json")}
 
 
 def test_what_slurm_refuses_is_one_line(begin: Begin) -> None:
