@@ -24,7 +24,7 @@ def overhead(settings: Settings, cores: int) -> Table:
         "training steps": steps,
         "evaluation, looks at gradients": evaluation,
         "data, network and audit of each run": runs - steps - evaluation,
-        "start, planning, report (one core works)": cores * again,
+        "start, planning, report": cores * again,
         "start of workers, records, waiting": cores * (wall - again) - runs,
     }
     share = 1 - steps / (cores * wall)
@@ -51,7 +51,7 @@ def overhead(settings: Settings, cores: int) -> Table:
             f"`bench {' '.join(settings.run)}` with no result yet: {len(records)} runs in "
             f"{wall:.1f} s on {cores} workers, which is {cores} × {wall:.1f} core-seconds. Start, "
             "planning and report are the wall time of the same command when all runs are finished, "
-            f"{again:.1f} s; the other cores idle in it. Steps are in process time, so other work "
-            "on the machine makes their share too small.",
+            f"{again:.1f} s; all cores count in it, though most of them idle. Steps are in process "
+            "time, so other work on the machine makes their share too small.",
         ),
     )
