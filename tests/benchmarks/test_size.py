@@ -39,7 +39,7 @@ class Cost:
 
 
 def cost(arguments: Sequence[str], folder: Path) -> Cost:
-    """Return what a command took: the time of its children too, and its own memory."""
+    """Return what a command took itself. What its workers take does not depend on the folder."""
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(
             [

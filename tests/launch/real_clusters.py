@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import psutil
@@ -26,12 +27,15 @@ batch-size = 16
 
 Command = subprocess.Popen[str]
 
+#: Seconds after which a command is killed, so that who waits for it fails, and says what it said.
+_LONGEST = 600
+
 
 @contextmanager
 def commands(folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[..., Command]]:
     """Yield what begins a command in a folder with the experiment; none is left at the end."""
     (folder / "toy.toml").write_text(EXPERIMENT)
-    begun: list[Command] = []
+    begun: list[tuple[Command, Timer]] = []
 
     def begin(*arguments: object) -> Command:
         command = subprocess.Popen(
@@ -42,13 +46,16 @@ def commands(folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[
             stderr=subprocess.STDOUT,
             text=True,
         )
-        begun.append(command)
+        limit = Timer(_LONGEST, command.kill)
+        limit.start()
+        begun.append((command, limit))
         return command
 
     try:
         yield begin
     finally:
-        for command in begun:
+        for command, limit in begun:
+            limit.cancel()
             command.kill()
             command.wait()
             if command.stdout is not None:
