@@ -15,6 +15,7 @@ from functools import cache
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.util import Finalize
 from pathlib import Path
+from time import monotonic, sleep
 from types import ModuleType
 
 from bench.files import process_folder
@@ -111,8 +112,11 @@ def start() -> None:
             forkserver.ensure_running()
 
 
-def lives() -> bool:
-    """Return whether the process that workers are forked from still runs."""
+def lives(moment: float = 1.0) -> bool:
+    """Return whether the process that workers are forked from still runs after a moment.
+
+    One that is killed closes its pipes a while before it has ended, and longer under load.
+    """
     if CONTEXT.get_start_method() != "forkserver":
         return True
     from multiprocessing import forkserver
@@ -120,8 +124,12 @@ def lives() -> bool:
     import psutil
 
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    limit = monotonic() + moment
     with contextlib.suppress(psutil.Error):
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        while psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            if monotonic() > limit:
+                return True
+            sleep(0.05)
     return False
 
 

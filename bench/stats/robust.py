@@ -80,7 +80,8 @@ def _left_out(n: int, level: float) -> int:
     if n <= _LISTED:
         return int(np.searchsorted(_signed_rank_law(n), level / 2, side="right"))
     spread = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-    return max(0, math.floor(n * (n + 1) / 4 + scipy.special.ndtri(level / 2) * spread + 0.5))
+    away = float(scipy.special.ndtri(level / 2)) * spread
+    return max(0, math.floor(n * (n + 1) / 4 + away + 0.5))
 
 
 @cache

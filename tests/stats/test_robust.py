@@ -48,6 +48,7 @@ def test_thousands_of_seeds_take_memory_that_grows_as_they_do() -> None:
     assert found.low < found.estimate < found.high
     assert found.estimate == pytest.approx(0.3, abs=0.05)
     assert (found.high - found.low) / 2 == pytest.approx(1.96 / np.sqrt(5000 * 3 / np.pi), rel=0.1)
+    assert tests.minimum_detectable_gain(1, 5000) == pytest.approx(2.8 / np.sqrt(5000), rel=0.01)
     assert peak < 2e8  # all means are 1e8 bytes, and all bits of the patterns 2.6e9
 
 
