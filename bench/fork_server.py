@@ -31,6 +31,8 @@ else:
 
 #: A setting that glibc reads when a process starts: ask the system for large pages.
 LARGE_PAGES = "glibc.malloc.hugetlb=1"
+#: Seconds in which a process that was killed has ended for certain.
+_MOMENT = 1.0
 
 
 @contextlib.contextmanager
@@ -112,7 +114,7 @@ def start() -> None:
             forkserver.ensure_running()
 
 
-def lives(moment: float = 1.0) -> bool:
+def lives() -> bool:
     """Return whether the process that workers are forked from still runs after a moment.
 
     One that is killed closes its pipes a while before it has ended, and longer under load.
@@ -124,7 +126,7 @@ def lives(moment: float = 1.0) -> bool:
     import psutil
 
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    limit = monotonic() + moment
+    limit = monotonic() + _MOMENT
     with contextlib.suppress(psutil.Error):
         while psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             if monotonic() > limit:

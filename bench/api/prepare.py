@@ -28,7 +28,10 @@ def checked(
 
 
 def pool_beside(experiment: Experiment, session: Session, dry_run: bool) -> "WorkerPool":
-    """Return a pool whose workers load torch while this process does; see `early_pool`."""
+    """Return a pool whose workers load torch while this process does; see `early_pool`.
+
+    Whether a launcher that is named needs worker processes is known only once torch is loaded.
+    """
     if session.launcher is None and session.worker_count != 0:
         from bench import fork_server
 

@@ -19,10 +19,9 @@ from time import monotonic
 from types import GeneratorType
 from typing import Any
 
-from bench import accelerator
+from bench import accelerator, fork_server
 from bench.clean import CleanStream, one_line, progress
 from bench.errors import UserError, described, log, readable
-from bench.fork_server import CONTEXT, as_workers, lives, start
 from bench.spec.guarded import how_it_ended, kill_group, unforked
 from bench.spec.handed import to_send
 from bench.spec.registry import avoid, deadly_plugins, receive
@@ -160,12 +159,12 @@ class Worker:
     """A process and the pipe to it. It has at most one request."""
 
     def __init__(self, number: int) -> None:
-        start()
-        self.pipe, theirs = CONTEXT.Pipe()
-        with as_workers():
+        fork_server.start()
+        self.pipe, theirs = fork_server.CONTEXT.Pipe()
+        with fork_server.as_workers():
             # The process that workers are forked from may have started under other variables.
             given = theirs, number, dict(os.environ)
-            self._process = CONTEXT.Process(target=_serve, args=given, daemon=True)
+            self._process = fork_server.CONTEXT.Process(target=_serve, args=given, daemon=True)
             self._process.start()
         theirs.close()
         self.number = number
@@ -255,7 +254,7 @@ class Worker:
         code = self._process.exitcode
         if code is None:
             return WorkerLostError("its process closed the connection to the command")
-        if code == _UNKNOWN and not lives():
+        if code == _UNKNOWN and not fork_server.lives():
             return WorkerKilledError("what its process was forked from was killed")
         kind = WorkerKilledError if -code in _FROM_OUTSIDE else WorkerLostError
         return kind(f"its process {how_it_ended(code)}")

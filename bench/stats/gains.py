@@ -231,10 +231,13 @@ def _of_images(record: Record | None, target: str, examples: Examples) -> np.nda
 
 
 def _held(declaration: Declaration, find: Lookup, examples: Examples) -> int:
-    """Return how many runs may have their images in memory, by the size of the first one's."""
+    """Return how many runs may have their images in memory, by the number of the first one's.
+
+    Bits on disk are floats of eight bytes once they have the unit of a score.
+    """
     keys = (seed.strategy for row in declaration.rows for seed in row.seeds)
     first = next((key for key in keys if find(key) is not None), None)
-    size = sum(each.nbytes for each in examples(first).values()) if first is not None else 0
+    size = sum(8 * each.size for each in examples(first).values()) if first is not None else 0
     return max(_HELD, _HELD_BYTES // size) if size else _HELD
 
 
