@@ -573,6 +573,10 @@ def speed(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few minutes, to see that it works: no figures.")
     ] = False,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Name or file of what table 5 is about; else that of table 6."),
+    ] = None,
     results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
@@ -582,6 +586,7 @@ def speed(
     """
     from bench.cli.console import console
     from bench.launch import usable_cores
+    from bench.spec.experiment import load_experiment
     from bench.speed import TABLES, measure
     from bench.speed.peak import computes
     from bench.speed.report import circumstances, show, write
@@ -595,12 +600,15 @@ def speed(
     precisions = tuple(filter(computes, settings.precisions))
     left_out = [each for each in settings.precisions if each not in precisions]
     command = f"bench speed --only {only}" + (" --quick" if quick else "")
+    if experiment is not None:
+        load_experiment(experiment, {})  # a misspelt one is told at once
+        command += f" --experiment {experiment}"
     where = circumstances(command, cores, left_out)
     for each in left_out:
         note(f"note: {each} is {where[each]}")
     tables = []
     settings = settings.model_copy(update={"precisions": precisions})
-    for table in measure(settings, wanted, cores, note):
+    for table in measure(settings, wanted, cores, note, experiment):
         tables.append(table)  # a failure costs only the tables that follow
         files = write(tables, where, results / "reports" / "speed")
     if as_json:

@@ -31,8 +31,7 @@ from bench.train.splits import draw_split
 _HOW = (
     "LibMTL has no matrix: its runs are trained one after the other in one process that has "
     "started already, with torch's own threads on all cores, over the same images, steps and "
-    "evaluations, in turns with the harness's command. Each run was timed once; the last line "
-    "counts it as often as comparisons need it."
+    "evaluations. Each run was timed once; the last line counts it as often as comparisons need it."
 )
 
 
@@ -46,23 +45,17 @@ def matrix(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table:
         )
         specs = [job.spec for job in plan.jobs]
         theirs: list[float] = []
-        ours: list[float] = []
         note = ""
         try:
             note = f"{other.submit(peers.found, 'LibMTL').result()}. "
             known = True
         except peers.AbsentError as error:
             note, known = f"LibMTL: {error}. ", False
-        turns = settings.matrix.turns
-        for turn in range(turns):
-            part = specs[len(specs) * turn // turns : len(specs) * (turn + 1) // turns]
-            if known:
-                theirs += other.submit(libmtl_runs, part, classes(settings), cores).result()
-            ours.append(
-                command(["run", str(file), "--workers", str(cores)], file.parent / f"{turn}")
-            )
+        if known:
+            theirs += other.submit(libmtl_runs, specs, classes(settings), cores).result()
+        ours = command(["run", str(file), "--workers", str(cores)], file.parent / "results")
     rows: list[dict[str, object]] = [
-        {"way": "harness, `bench run`", "runs": len(specs), "seconds": sum(ours) / len(ours)}
+        {"way": "harness, `bench run`", "runs": len(specs), "seconds": ours}
     ]
     if known:
         by_key = dict(zip((job.key for job in plan.jobs), theirs, strict=True))
@@ -71,7 +64,7 @@ def matrix(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table:
             ("LibMTL, every comparison with its own single-task runs", _compared(plan)),
         ):
             seconds = sum(by_key[key] for key in keys)
-            times = seconds / rows[0]["seconds"]  # type: ignore[operator]
+            times = seconds / ours
             goal = settings.matrix.goal
             rows.append(
                 {"way": way, "runs": len(keys), "seconds": seconds, "ratio": times}
@@ -94,8 +87,7 @@ def matrix(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table:
             f"{note}{', '.join(experiment.pair)}; {', '.join(experiment.strategy)}; "
             f"{experiment.network}, batch {experiment.batch_size}, B = {experiment.budget}, "
             f"{experiment.seeds} seeds, anchors full, split and slim. The harness: the whole "
-            f"command on {cores} workers, from the start of Python to the report, "
-            f"{' and '.join(number(s) for s in ours)} s. {_HOW}",
+            f"command on {cores} workers, from the start of Python to the report. {_HOW}",
         ),
     )
 

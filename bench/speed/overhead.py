@@ -1,21 +1,15 @@
 """Table 5: a whole command's work besides training steps, from its records and its wall time."""
 
-import tempfile
-from pathlib import Path
-
-from bench.speed.matrix import command
 from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number, percent
+from bench.speed.whole import WholeRun
 from bench.store.store import Store
 
 
-def overhead(settings: Settings, cores: int) -> Table:
+def overhead(settings: Settings, cores: int, run: WholeRun, called: str) -> Table:
     """Measure a command, and the same command again once all its runs are finished."""
-    arguments = [*settings.run, "--workers", str(cores)]
-    with tempfile.TemporaryDirectory() as scratch:
-        wall = command(arguments, Path(scratch))
-        again = command(arguments, Path(scratch))
-        records = list(Store(Path(scratch), read_only=True).records())
+    wall, again = run.seconds, run.again()
+    records = list(Store(run.results, read_only=True).records())
     ledgers = [record.ledger for record in records if record.ledger]
     steps = sum(ledger.used["s"] for ledger in ledgers)
     evaluation = sum(ledger.evaluation_seconds for ledger in ledgers)
@@ -48,9 +42,9 @@ def overhead(settings: Settings, cores: int) -> Table:
         ],
         rows,
         (
-            f"`bench {' '.join(settings.run)}` with no result yet: {len(records)} runs in "
-            f"{wall:.1f} s on {cores} workers, which is {cores} × {wall:.1f} core-seconds. Start, "
-            "planning and report are the wall time of the same command when all runs are finished, "
+            f"{called} with no result yet: {len(records)} runs in {wall:.1f} s on {cores} workers, "
+            f"which is {cores} × {wall:.1f} core-seconds. Start, planning and report are the wall "
+            "time of the same command when all runs are finished, "
             f"{again:.1f} s; all cores count in it, though most of them idle. Steps are in process "
             "time, so other work on the machine makes their share too small.",
         ),

@@ -39,7 +39,6 @@ class Matrix(_Settings):
     """A whole experiment that is run here and, run by run, with LibMTL."""
 
     goal: float
-    turns: int
     experiment: dict[str, Any]
 
 
@@ -117,8 +116,6 @@ class Settings(_Settings):
     growth: tuple[Growth, ...]
     growth_rounds: int
     overhead_goal: float
-    run: tuple[str, ...]
-    """Arguments of the `bench run` whose overhead is measured."""
 
 
 def load(name: str) -> Settings:

@@ -6,6 +6,7 @@ for all ways. How many seeds each needs follows from the spread between seeds, w
 """
 
 import math
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ from bench.speed import peers
 from bench.speed.matrix import classes, command, libmtl_runs
 from bench.speed.settings import Settings
 from bench.speed.tables import Column, Table, met, number
+from bench.speed.whole import WholeRun
 from bench.stats.gains import value
 from bench.stats.group_sequential import ANALYSES
 from bench.stats.tests import ALPHA, POWER, fewest, seeds_to_detect
@@ -101,42 +103,45 @@ def own_baselines(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table:
-    """Measure what it costs to answer one question, by four ways."""
+def experiment_file(settings: Settings, folder: Path) -> Path:
+    """Write the experiment that asks the question, with the seeds that measure the spread."""
+    file, asked = folder / "verdict.toml", settings.verdict
+    file.write_text(tomli_w.dumps({**asked.experiment, "seeds": asked.seeds}))
+    return file
+
+
+def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor, run: WholeRun) -> Table:
+    """Measure what it costs to answer one question, by four ways.
+
+    `run` is the experiment of `experiment_file`, at the seeds that measure the spread.
+    """
     asked, rows = settings.verdict, list[dict[str, object]]()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        file = folder / "verdict.toml"
-        file.write_text(tomli_w.dumps({**asked.experiment, "seeds": asked.seeds}))
-        run = ["run", str(file), "--workers", str(cores)]
-        took = command(run, folder / "spread")
-        store = Store(folder / "spread", read_only=True)
-        plan = make_plan(load_experiment(str(file), {}), DataSource(), store, lambda _: None)
+        folder, took = Path(scratch), run.seconds
+        store = Store(run.results, read_only=True)
+        experiment = load_experiment(str(experiment_file(settings, folder)), {})
+        plan = make_plan(experiment, DataSource(), store, lambda _: None)
         measured = spreads(plan.declaration.rows, store)
         needed = seeds_needed(measured, asked.gain)
         specs = {job.key: job.spec for job in plan.jobs}
         keys = list(own_baselines(plan.declaration.rows))
         note = _theirs(settings, cores, other, keys, specs, needed, rows)
-        ways: list[tuple[str, list[str], int]] = []
         if needed.paired is not None:
+            way = "paired seeds, shared runs: `bench run`"
+            if needed.paired == asked.seeds:  # the spread was measured with these runs
+                rows.append(_row(way, asked.seeds, len(specs), cores * took, took))
+            else:
+                again = [*run.arguments, "--seeds", str(needed.paired)]
+                rows.append(_beside(way, again, folder / "paired", run.results, cores))
             # Whoever stops once it is decided analyses every quarter of the seeds.
             whole = ANALYSES * math.ceil(needed.paired / ANALYSES)
-            ways += [
-                ("paired seeds, shared runs: `bench run`", [], needed.paired),
-                ("the same, `--until-decided`", ["--until-decided"], whole),
-            ]
-        for place, (way, flags, seeds) in enumerate(ways):
-            if (flags, seeds) == ([], asked.seeds):  # the spread was measured with these runs
-                results, wall = folder / "spread", took
-            else:
-                results = folder / f"{place}"
-                wall = command([*run, *flags, "--seeds", str(seeds)], results)
-            runs = sum(1 for _ in Store(results, read_only=True).records())
-            rows.append(_row(way, seeds, runs, cores * wall, wall))
+            again = [*run.arguments, "--until-decided", "--seeds", str(whole)]
+            way = "the same, `--until-decided`"
+            rows.append(_beside(way, again, folder / "decided", run.results, cores))
     first = rows[0] if note.known else None
     for row in rows[1:] if first else ():
         row["ratio"] = first["core seconds"] / row["core seconds"]  # type: ignore[operator, index]
-    if first is not None and ways:
+    if first is not None and needed.paired is not None:
         rows[-1] |= {"goal": asked.goal, "met": rows[-1]["ratio"] >= asked.goal}  # type: ignore[operator]
     return Table(
         "verdict",
@@ -154,6 +159,26 @@ def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor) -> Table
         rows,
         [note.text, _how(settings, measured)],
     )
+
+
+def _beside(
+    way: str, arguments: Sequence[str], results: Path, finished: Path, cores: int
+) -> dict[str, object]:
+    """Return what a command takes most of whose runs are finished in another results folder.
+
+    Its runs are the very same, so they are not trained twice: what they took is in their records.
+    """
+    shutil.copytree(finished / "runs", results / "runs")
+    store = Store(results, read_only=True)
+    before = sum(1 for _ in store.records())
+    wall = command(arguments, results)
+    if sum(1 for _ in store.records()) > before:
+        wall = command(arguments, results)  # over finished runs alone
+    (declared,) = store.declarations()
+    seconds = [record.seconds for key in declared.keys if (record := store.load(key))]
+    seeds = max(len(row.seeds) for row in declared.rows)
+    took = sum(seconds)
+    return _row(way, seeds, len(seconds), took + cores * wall, took / cores + wall)
 
 
 @dataclass(frozen=True)
@@ -223,7 +248,8 @@ def _how(settings: Settings, measured: Sequence[Spread]) -> str:
         f"them. Standard deviations over {asked.seeds} measured seeds, in points: of gains "
         f"{paired}, of scores {shared} with a strategy and {alone} alone. Paired seeds suffice for"
         " both of the harness's tests, unpaired ones for a two-sample t test. The harness's rows "
-        "are whole commands from the start of Python to the report, core-seconds are cores × wall,"
-        " and their runs have all anchors: the budget shared out and smaller networks too, which "
-        "LibMTL's rows do not have."
+        "are whole commands from the start of Python to the report; core-seconds are cores × wall. "
+        "Runs of one command that another has trained are not trained again: it is timed over "
+        "finished runs, and what they took is added, spread evenly over the cores. Runs have all "
+        "anchors: the budget shared out and smaller networks too, which LibMTL's rows do not have."
     )
