@@ -1,11 +1,13 @@
 """What the tests of real clusters have in common: a short experiment, and what comes of it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -13,9 +15,11 @@ from typing import Any
 import psutil
 
 from bench.launch.packs import Beat, read_beat
+from tests.conftest import PLUGINS
 
 EXPERIMENT = """
 pair = "toy:row+column"
+network = "held"
 strategy = "hard"
 seeds = 1
 budget = "400steps"
@@ -28,20 +32,49 @@ batch-size = 16
 Command = subprocess.Popen[str]
 
 #: Seconds after which a command is killed, so that who waits for it fails, and says what it said.
-_LONGEST = 600
+_LONGEST = 900
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where runs wait before they train, until it is opened: a folder with a file for each ticket.
+
+    What is to happen during a run can then happen in any time.
+    """
+
+    folder: Path
+
+    def close(self, tickets: int = 0) -> None:
+        """Let so many runs through, and no more."""
+        self.folder.mkdir()
+        for ticket in range(tickets):
+            (self.folder / f"{ticket}").touch()
+
+    def open(self) -> None:
+        """Let all runs through."""
+        shutil.rmtree(self.folder)
 
 
 @contextmanager
-def commands(folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[..., Command]]:
+def commands(
+    folder: Path, environment: Mapping[str, str], gate: Gate | None = None
+) -> Iterator[Callable[..., Command]]:
     """Yield what begins a command in a folder with the experiment; none is left at the end."""
     (folder / "toy.toml").write_text(EXPERIMENT)
+    mine = Path(__file__).parent / "held"
+    environment = {
+        **environment,
+        "BENCH_PLUGINS": f"{PLUGINS}{os.pathsep}{mine}",
+        "BENCH_TEST_GATE": str(gate.folder) if gate else "",
+        "OMP_NUM_THREADS": "1",
+    }
     begun: list[tuple[Command, Timer]] = []
 
     def begin(*arguments: object) -> Command:
         command = subprocess.Popen(
             [sys.executable, "-m", "bench", *map(str, arguments)],
             cwd=folder,
-            env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -10,7 +10,7 @@ import pytest
 from bench.launch.packs import Answer, Pack, execute, question, reply
 from bench.train.survey import host
 from tests.conftest import toy_jobs
-from tests.launch.real_clusters import commands, ended, gains, running, wait
+from tests.launch.real_clusters import Gate, commands, ended, gains, running, wait
 from tests.launch.slurm_cluster import asked
 
 needs_ray = pytest.mark.skipif(
@@ -23,15 +23,17 @@ needs_ray = pytest.mark.skipif(
 def test_ray_gives_the_numbers_of_this_machine_whatever_is_killed(
     tmp_path: Path, found_here: bytes
 ) -> None:
-    there = tmp_path / "there"
+    there, gate = tmp_path / "there", Gate(tmp_path / "gate")
     launcher = "ray@address=local,pack=5s,poll=0.5"
     on_ray = ("run", "toy.toml", "--results", there, "--launcher", launcher)
-    with commands(tmp_path, {}) as begin:
+    gate.close()
+    with commands(tmp_path, {}, gate) as begin:
         parent = begin(*on_ray)
         first = wait(lambda: running(there), parent)
         os.kill(first.pid, signal.SIGKILL)  # a worker of Ray
         wait(lambda: (now := running(there)) and now.pid != first.pid, parent)
         parent.kill()
+        gate.open()
         ended(begin(*on_ray))
     assert gains(there) == found_here
     assert not [path for path in there.glob("leases/*/*") if path.is_file()]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.real_clusters import Command, commands, ended, gains, running, until, wait
+from tests.launch.real_clusters import Command, Gate, commands, ended, gains, running, until, wait
 from tests.launch.slurm_cluster import SlurmCluster, missing, node_of, slurm_cluster
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 pytest.importorskip("submitit", reason="submitit is not installed")
 
-#: So few runs in a pack that both nodes have one and another waits.
-LAUNCHER = "slurm@pack=5s,poll=1"
+#: A run a pack, so that both nodes have one and others wait.
+LAUNCHER = "slurm@pack=1s,poll=1"
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -25,18 +25,25 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]
 Begin = Callable[..., Command]
 
 
+@pytest.fixture(name="gate")
+def _gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
 @pytest.fixture(name="begin")
-def _begin(cluster: SlurmCluster, tmp_path: Path) -> Iterator[Begin]:
-    with commands(tmp_path, cluster.environment) as begin:
+def _begin(cluster: SlurmCluster, tmp_path: Path, gate: Gate) -> Iterator[Begin]:
+    with commands(tmp_path, cluster.environment, gate) as begin:
         yield begin
 
 
 def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_cancelled_or_killed(
-    cluster: SlurmCluster, begin: Begin, tmp_path: Path, found_here: bytes
+    cluster: SlurmCluster, begin: Begin, gate: Gate, tmp_path: Path, found_here: bytes
 ) -> None:
     there = tmp_path / "there"
     on_slurm = ("run", "toy.toml", "--results", there, "--launcher", LAUNCHER)
+    gate.close(tickets=1)
     first = begin(*on_slurm)
+    wait(lambda: _written(there), first)
     wait(lambda: running(there), first)
     assert "cancelled" in ended(begin("cancel", "--results", there))
     said, _ = first.communicate()
@@ -64,10 +71,12 @@ def test_two_nodes_give_the_numbers_of_this_machine_whatever_is_cancelled_or_kil
     wait(lambda: running(there, lambda pid: node_of(pid) == "n1"), again)
     cluster.kill("n1")
     until(again, "its node was lost")
+    gate.open()
     cluster.start("n1")
     wait(lambda: cluster.resumed("n2"), again)
     ended(again)
     assert gains(there) == found_here
+    assert kept
     assert kept.items() <= _written(there).items()  # nothing is trained twice
     records = list(there.glob("runs/*/*/run.json"))
     assert all(json.loads(path.read_text())["status"] == "ok" for path in records)
