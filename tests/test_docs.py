@@ -122,8 +122,8 @@ def test_the_page_on_speed_quotes_the_committed_measurements() -> None:
         f"{narrow} and {wide} % of the processor's float32 peak on the ResNets, {lenet} % on LeNet",
         f"would reach {of_narrow} % of the peak, the wide one {of_wide} %",
         f"no exponent over {max(exponents):.2f}",
-        f"| {float(steps) + float(evaluation):.1f} % | missed |",
-        f"| {outside} % | missed |",
+        f"the command of tables 5 and 6 {float(steps) + float(evaluation):.1f} % | missed |",
+        f"and {outside} % | missed |",
         f"reports are {start} %, data, networks and counted steps of each run {run} %",
         f"{decided['ratio']:.1f} times fewer core-seconds, and "
         f"{first['seconds'] / decided['seconds']:.1f} times fewer wall seconds",

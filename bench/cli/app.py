@@ -582,7 +582,7 @@ def speed(
 ) -> None:
     """Measure the harness side by side with a loop by hand, other libraries and the machine.
 
-    It takes some tens of minutes on two cores, on the CPU. Let nothing else run beside it.
+    It takes about 25 minutes on two cores, on the CPU. Let nothing else run beside it.
     """
     from bench.cli.console import console
     from bench.launch import usable_cores

@@ -24,8 +24,8 @@ _HOW = (
     "An exponent is that of time or memory as a power of the work, from the size above to this "
     f"one: 1 grows as the work does, and up to {1 + NOISE:g} may be the clock's noise. Seeds and "
     "pairs are whole commands on one worker, from the start of Python to the report; pairs share "
-    "equal single-task runs, so 16 are not 16 times the runs of one. Seeds planned are a dry run. "
-    "Images: statistics, digest, split, one epoch and evaluation. Width: one training step."
+    "equal single-task runs, so 6 have fewer than 6 times the runs of one. Seeds planned are a dry "
+    "run. Images: statistics, digest, split, one epoch and evaluation. Width: one training step."
 )
 
 
