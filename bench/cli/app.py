@@ -575,7 +575,10 @@ def speed(
     ] = False,
     experiment: Annotated[
         str | None,
-        typer.Option(help="Name or file of what table 5 is about; else that of table 6."),
+        typer.Option(
+            help="Experiment, by name or file, that table 5 is about; else that of table 6.",
+            metavar="NAME",
+        ),
     ] = None,
     results: Results = Path("results"),
     as_json: Json = False,
