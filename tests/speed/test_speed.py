@@ -306,6 +306,15 @@ def test_tables_that_do_not_exist_are_an_error(
     assert f"give numbers from 1 to {TABLES}" in capsys.readouterr().err
 
 
+def test_an_experiment_that_does_not_exist_is_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["speed", "--only", "5", "--experiment", "defualt"])
+    assert end.value.code == 2
+    assert "unknown experiment 'defualt'" in capsys.readouterr().err
+
+
 def planted() -> list[Table]:
     """Return a table of each sort with rows as they are made."""
     found, names = Ratio(2.5, 2.1, 3.0), ("LeNet", "A network of 32 channels")
