@@ -8,7 +8,7 @@ from bench.store.store import Store
 
 def overhead(settings: Settings, cores: int, run: WholeRun, called: str) -> Table:
     """Measure a command, and the same command again once all its runs are finished."""
-    wall, again = run.seconds, run.again()
+    wall, again = run.seconds, run.seconds_again
     records = list(Store(run.results, read_only=True).records())
     ledgers = [record.ledger for record in records if record.ledger]
     steps = sum(ledger.used["s"] for ledger in ledgers)

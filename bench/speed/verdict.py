@@ -119,8 +119,7 @@ def verdict(settings: Settings, cores: int, other: ProcessPoolExecutor, run: Who
     with tempfile.TemporaryDirectory() as scratch:
         folder, took = Path(scratch), run.seconds
         store = Store(run.results, read_only=True)
-        experiment = load_experiment(str(experiment_file(settings, folder)), {})
-        plan = make_plan(experiment, DataSource(), store, lambda _: None)
+        plan = make_plan(load_experiment(run.experiment, {}), DataSource(), store, lambda _: None)
         measured = spreads(plan.declaration.rows, store)
         needed = seeds_needed(measured, asked.gain)
         specs = {job.key: job.spec for job in plan.jobs}

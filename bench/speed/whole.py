@@ -10,7 +10,7 @@ class WholeRun:
     """An experiment, by name or file, in a results folder of its own."""
 
     def __init__(self, experiment: str, results: Path, cores: int) -> None:
-        self.results = results
+        self.experiment, self.results = experiment, results
         self.arguments = ["run", experiment, "--workers", str(cores)]
 
     @cached_property
@@ -18,7 +18,8 @@ class WholeRun:
         """The wall seconds of the command. It is run when a table first asks for them."""
         return command(self.arguments, self.results)
 
-    def again(self) -> float:
-        """Return the wall seconds of the same command once all runs are finished."""
-        assert self.seconds
+    @cached_property
+    def seconds_again(self) -> float:
+        """The wall seconds of the same command once all runs are finished."""
+        _ = self.seconds  # finishes them
         return command(self.arguments, self.results)

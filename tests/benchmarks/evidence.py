@@ -1,4 +1,4 @@
-"""When paired times show that a limit is passed, and when they only scatter."""
+"""When paired times show that a limit is exceeded, and when they only scatter."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,8 @@ LEVEL = 0.001
 def shown_over(ratios: Sequence[float], limit: float) -> bool:
     """Return whether the median of ratios is shown to be over a limit, by a one-sided sign test.
 
-    A median alone passes a limit of a few hundredths by chance where other work shares the machine.
+    A median alone exceeds a limit of a few hundredths by chance where other work shares the
+    machine.
     """
     over = sum(ratio > limit for ratio in ratios)
     return bool(stats.binomtest(over, len(ratios), alternative="greater").pvalue <= LEVEL)
